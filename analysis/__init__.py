@@ -1,0 +1,1 @@
+"""What fine-tuning changed: parameter deltas and their figures."""

@@ -1,0 +1,39 @@
+"""Errors that a user can act on: one message, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: the message says what, where, what was expected and what to do."""
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Returns ", did you mean 'x'?" for the choices closest to `name`, or "" where none is close."""
+    close = difflib.get_close_matches(name, list(choices), n=2, cutoff=0.6)
+    return f", did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def run_script(main: Callable[[], int | None]) -> None:
+    """Runs a script's `main` and exits: 0, its own code, 2 after a `UserError`, 130 after Ctrl-C.
+
+    `CROSSPAIR_DEBUG=1` lets the traceback of a `UserError` through.
+    """
+    try:
+        code = main() or 0
+    except UserError as error:
+        if os.environ.get("CROSSPAIR_DEBUG") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    sys.exit(code)

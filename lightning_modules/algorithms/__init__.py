@@ -1,0 +1,1 @@
+"""Training algorithms in pure torch: one file each."""

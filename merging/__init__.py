@@ -1,0 +1,1 @@
+"""Merging fine-tunes of one base into one model."""

@@ -1,0 +1,1 @@
+"""Scoring of code-switched transcripts; pure Python, no torch."""
