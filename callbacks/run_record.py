@@ -1,0 +1,74 @@
+"""Leaves `run.json`: what a run was made of."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import subprocess
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import lightning as L
+
+from common.files import write_text
+from datamodules.pairs import PairDataModule
+
+_PACKAGES = ("torch", "torchaudio", "lightning", "transformers", "mergekit", "jiwer")
+
+
+class RunRecord(L.Callback):
+    """Writes versions, commit, seed, corpora, licences, the utterances' hash and times to `<run>/run.json`."""
+
+    def __init__(self, name: str, seed: int) -> None:
+        self.name, self.seed = name, seed
+        self._start = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the clock."""
+        self._start = time.time()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the record, on the first rank alone."""
+        if trainer.is_global_zero:
+            record = {
+                "name": self.name,
+                "seed": self.seed,
+                "steps": trainer.global_step,
+                "devices": trainer.world_size,
+                "precision": str(trainer.precision),
+                "started": datetime.fromtimestamp(self._start, UTC).isoformat(timespec="seconds"),
+                "seconds": round(time.time() - self._start, 1),
+                "machine": platform.platform(),
+                "python": platform.python_version(),
+                "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+                "commit": _commit(),
+                "corpora": _corpora(trainer.datamodule),
+            }
+            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+            write_text(Path(trainer.default_root_dir) / "run.json", text)
+
+
+def _corpora(datamodule: PairDataModule) -> dict[str, dict[str, object]]:
+    return {
+        pair: {
+            "manifests": datamodule.train[pair],
+            "utterances": len(utterances),
+            "utterance_ids_sha256": hashlib.sha256("\n".join(u.id for u in utterances).encode()).hexdigest(),
+            "sources": sorted({u.source for u in utterances if u.source}),
+            "licences": sorted({u.licence for u in utterances if u.licence}),
+        }
+        for pair, utterances in datamodule.utterances.items()
+    }
+
+
+def _commit() -> str | None:
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parent,
+    )
+    return found.stdout.strip() or None

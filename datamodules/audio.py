@@ -1,0 +1,48 @@
+"""From an audio file to a waveform: any format that libsndfile reads, 16 kHz mono float32."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from torch import Tensor
+
+from common.errors import UserError
+
+SAMPLE_RATE_HZ = 16_000
+
+
+def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
+    """Reads `duration_s` seconds from `offset_s` on, averages the channels and resamples to 16 kHz.
+
+    Returns:
+        float32 samples, shape (S,).
+
+    Raises:
+        UserError: where the file is missing, unreadable, empty or holds samples that are not finite.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate_hz = file.samplerate
+            file.seek(min(round(offset_s * rate_hz), file.frames))
+            frames = -1 if duration_s is None else round(duration_s * rate_hz)
+            samples = file.read(frames, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = "no such file" if not Path(path).exists() else str(error).rsplit(": ", 1)[-1]
+        raise UserError(f"{path}: the audio cannot be read: {reason}") from None
+    if not len(samples):
+        raise UserError(f"{path}: no audio at {offset_s:g} s; the file is empty or shorter than the manifest says")
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mono).all():
+        raise UserError(f"{path}: the audio holds samples that are not finite numbers")
+    waveform_S = torch.from_numpy(np.ascontiguousarray(mono))
+    return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
+
+
+@lru_cache(maxsize=8)
+def _resampler(rate_hz: int) -> torchaudio.transforms.Resample:
+    return torchaudio.transforms.Resample(rate_hz, SAMPLE_RATE_HZ)

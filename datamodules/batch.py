@@ -1,0 +1,69 @@
+"""The batch that travels from the data module to the algorithm, ordered by pair.
+
+Shape suffixes: B utterances, S samples at 16 kHz, U label tokens, F mel bins, T frames of 10 ms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
+
+
+@dataclass
+class SpeechBatch:
+    """Utterances of one or more pairs, those of a pair next to each other.
+
+    `waveforms_BS` is float32 in [-1, 1], zero-padded to the longest; `decoder_inputs_BU` holds the prompt and the text,
+    `labels_BU` the token that each position must predict, `IGNORED_LABEL` for prompt and padding; `mel_BFT` is filled
+    on the device.
+    """
+
+    ids: list[str]
+    pairs: list[str]
+    waveforms_BS: Tensor
+    lengths_B: Tensor
+    decoder_inputs_BU: Tensor
+    labels_BU: Tensor
+    mel_BFT: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> SpeechBatch:
+        """The same batch with its tensors on `device`."""
+        return SpeechBatch(**{f.name: _move(getattr(self, f.name), device, non_blocking) for f in fields(self)})
+
+    def pin_memory(self) -> SpeechBatch:
+        """The same batch in page-locked memory, from which a GPU copies faster."""
+        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
+        return SpeechBatch(**{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in tensors.items()})
+
+    def __getitem__(self, rows: slice) -> SpeechBatch:
+        """A view of some utterances, labels cut to their longest."""
+        part = SpeechBatch(
+            **{f.name: None if getattr(self, f.name) is None else getattr(self, f.name)[rows] for f in fields(self)}
+        )
+        longest = int((part.labels_BU != IGNORED_LABEL).any(0).nonzero().max()) + 1 if len(part) else 0
+        part.decoder_inputs_BU = part.decoder_inputs_BU[:, :longest]
+        part.labels_BU = part.labels_BU[:, :longest]
+        return part
+
+    def pair_slices(self) -> dict[str, slice]:
+        """Where each pair's utterances stand, in the batch's order."""
+        starts: dict[str, int] = {}
+        for index, pair in enumerate(self.pairs):
+            starts.setdefault(pair, index)
+        ends = [*list(starts.values())[1:], len(self.pairs)]
+        return {pair: slice(start, end) for (pair, start), end in zip(starts.items(), ends, strict=True)}
+
+    def by_pair(self) -> dict[str, SpeechBatch]:
+        """A view for each pair, in the batch's order."""
+        return {pair: self[rows] for pair, rows in self.pair_slices().items()}
+
+
+def _move(value: object, device: torch.device | str, non_blocking: bool) -> object:
+    return value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value

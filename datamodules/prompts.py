@@ -1,0 +1,82 @@
+"""Whisper's prompt for mixed speech: which language tags stand before the transcript.
+
+Policies: `matrix` (the utterance's matrix language), `embedded` (the other one), `two_tag` (both in a row, Peng et al.
+2023), or a fixed language code. `auto` leaves the choice to the model and exists in decoding alone.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from common.errors import UserError, nearest
+
+POLICIES = ("matrix", "embedded", "two_tag", "auto")
+
+
+class Tokenizer(Protocol):
+    """The part of a Whisper tokenizer that prompts and labels need."""
+
+    def convert_tokens_to_ids(self, token: str) -> int | None:
+        """The id of a token."""
+
+    def encode(self, text: str, add_special_tokens: bool) -> list[int]:
+        """The ids of a text."""
+
+
+def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ...]) -> tuple[str, ...]:
+    """The language codes that a policy puts into the prompt of an utterance, e.g. `("ko",)`.
+
+    A single-language utterance has no embedded language: its own is taken.
+    """
+    others = tuple(language for language in languages if language != matrix_language)
+    match policy:
+        case "matrix":
+            return (matrix_language,)
+        case "embedded":
+            return others[:1] or (matrix_language,)
+        case "two_tag":
+            return (matrix_language, *others[:1])
+        case _:
+            return (policy,)
+
+
+def prompt_ids(tokenizer: Tokenizer, languages: tuple[str, ...]) -> list[int]:
+    """Token ids of `<|startoftranscript|><|lang|>...<|transcribe|><|notimestamps|>`.
+
+    Raises:
+        UserError: where the tokenizer lacks a language.
+    """
+    return [
+        special_id(tokenizer, "startoftranscript"),
+        *(language_id(tokenizer, language) for language in languages),
+        special_id(tokenizer, "transcribe"),
+        special_id(tokenizer, "notimestamps"),
+    ]
+
+
+def language_id(tokenizer: Tokenizer, language: str) -> int:
+    """The id of a language's tag.
+
+    Raises:
+        UserError: where the tokenizer lacks it.
+    """
+    try:
+        return special_id(tokenizer, language)
+    except UserError:
+        raise UserError(
+            f"language {language!r} has no tag <|{language}|> in the model's tokenizer: expected one of the policies "
+            f"{', '.join(POLICIES)} or a code that the model knows, such as ko, ja, de, en{nearest(language, POLICIES)}"
+        ) from None
+
+
+def special_id(tokenizer: Tokenizer, name: str) -> int:
+    """The id of the special token `<|name|>`.
+
+    Raises:
+        UserError: where the tokenizer lacks it.
+    """
+    token = f"<|{name}|>"
+    found = tokenizer.convert_tokens_to_ids(token)
+    if found is None or found == tokenizer.convert_tokens_to_ids("<|no such token|>"):
+        raise UserError(f"the model's tokenizer has no token {token}: is it a multilingual Whisper tokenizer?")
+    return found

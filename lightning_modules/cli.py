@@ -1,0 +1,164 @@
+"""The command line of training: recipes by name, composed from left to right, any value overridden."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+import lightning as L
+from jsonargparse import ActionConfigFile
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+
+from callbacks.model_folder import ModelFolder
+from callbacks.run_record import RunRecord
+from callbacks.throughput import Throughput
+from common.errors import UserError, nearest
+from datamodules.pairs import PairDataModule
+from lightning_modules import algorithms
+from lightning_modules.whisper import WhisperModule
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+class TrainCLI(LightningCLI):
+    """`LightningCLI` without subcommands that knows a run's folder, its loggers and its callbacks."""
+
+    def __init__(self) -> None:
+        algorithms.import_all()  # so that a bare class name such as `Fishr` is found
+        super().__init__(
+            WhisperModule,
+            PairDataModule,
+            run=False,
+            parser_class=RecipeParser,
+            parser_kwargs={"default_config_files": [str(CONFIGS / "base.yaml")]},
+            save_config_kwargs={"overwrite": True},
+            save_config_callback=SaveConfig,
+            seed_everything_default=0,
+            load_from_checkpoint_support=False,
+        )
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """The parser, with `--config` looking for bare names in `configs/`."""
+        parser = self.parser_class(**kwargs)
+        parser.add_argument(
+            "-c", "--config", action=RecipeFile, help="recipe: a name in configs/ or a path; repeatable"
+        )
+        return parser
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The run's own arguments."""
+        parser.add_argument("--name", default="run", help="the run's name; recipes set it")
+        parser.add_argument("--output_root", default="outputs", help="a run's folder is OUTPUT_ROOT/NAME")
+        parser.add_argument("--ckpt_path", default=None, help="checkpoint to resume from")
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.link_arguments("seed_everything", "data.seed")
+
+    def before_instantiate_classes(self) -> None:
+        """Settles the run's folder and refuses what manual optimisation cannot do."""
+        trainer = self.config.trainer
+        if trainer.gradient_clip_val is not None:
+            raise UserError("trainer.gradient_clip_val does not see the algorithms' own steps; use model.clip_norm")
+        if trainer.accumulate_grad_batches not in (None, 1):
+            raise UserError("trainer.accumulate_grad_batches does not see the algorithms' own steps; leave it at 1")
+        if trainer.max_steps is None or trainer.max_steps < 1:
+            raise UserError(f"trainer.max_steps is {trainer.max_steps}, expected the number of steps, 1 or more")
+        if trainer.default_root_dir is None:
+            trainer.default_root_dir = str(Path(self.config.output_root) / self.config.name)
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer with our loggers and callbacks beside those of the configuration."""
+        self.datamodule.check_manifests()
+        folder = Path(self.config.trainer.default_root_dir)
+        if self.config.trainer.get("logger") in (None, True):
+            kwargs["logger"] = _loggers(folder, self.config.name)
+        own = [
+            ModelCheckpoint(
+                folder / "checkpoints",
+                filename="step-{step}",
+                every_n_train_steps=200,
+                save_last=True,
+                auto_insert_metric_name=False,
+            ),
+            ModelFolder(),
+            RunRecord(self.config.name, self.config.seed_everything),
+            Throughput(),
+        ]
+        kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]
+        return super().instantiate_trainer(**kwargs)
+
+    def fit(self) -> None:
+        """Trains."""
+        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
+
+
+class RecipeFile(ActionConfigFile):
+    """`--config` that takes a path, or the name of a file in `configs/` with or without its ending."""
+
+    @staticmethod
+    def apply_config(parser: LightningArgumentParser, cfg: Any, dest: str, value: str) -> None:
+        """Applies one recipe on top of those before it."""
+        ActionConfigFile.apply_config(parser, cfg, dest, str(find_recipe(value)))
+
+
+def find_recipe(name: str) -> Path:
+    """The file that a recipe's name or path means.
+
+    Raises:
+        UserError: where there is none, naming the nearest.
+    """
+    for candidate in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
+    raise UserError(
+        f"--config {name}: no such file, nor in {CONFIGS.name}/{nearest(name, known)} There are: {', '.join(known)}"
+    )
+
+
+class RecipeParser(LightningArgumentParser):
+    """A parser whose errors are one message with the nearest right names."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raises instead of printing the usage.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(f"{message}{self._suggestion(message)}") from None
+
+    def _suggestion(self, message: str) -> str:
+        known = [action.dest for action in self._actions] + [name for name, _ in algorithms.named()]
+        found = [nearest(word.lstrip("-"), known) for word in re.findall(r"['\"]([\w.\-]+)", message)]
+        return next((text for text in found if text), "")
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes the resolved configuration to `<run>/config.yaml`, which runs again as it stands."""
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes it before the first step."""
+        if trainer.is_global_zero and stage == "fit":
+            folder = Path(trainer.default_root_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.parser.save(self.config, folder / "config.yaml", skip_none=False, overwrite=True, multifile=False)
+
+
+def _loggers(folder: Path, name: str) -> list[Logger]:
+    """CSV always; wandb unless `WANDB_MODE=disabled`, offline where nobody is logged in, so that it never asks."""
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    mode = os.environ.get("WANDB_MODE", "").lower()
+    if mode != "disabled":
+        loggers.append(
+            WandbLogger(name=name, project="crosspair", save_dir=folder, offline=mode == "offline" or not _logged_in())
+        )
+    return loggers
+
+
+def _logged_in() -> bool:
+    import wandb
+
+    return bool(os.environ.get("WANDB_API_KEY") or wandb.setup().settings.api_key)

@@ -1,0 +1,56 @@
+"""The one writer and reader of a model folder: Hugging Face's layout, whole or absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from common.errors import UserError
+from common.files import atomic_folder
+
+
+def write_model_folder(
+    folder: Path | str,
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    *,
+    extra: dict[str, str] | None = None,
+) -> None:
+    """Writes weights, configs, tokenizer and both processor files, atomically.
+
+    transformers writes `processor_config.json` alone; faster-whisper and others read `preprocessor_config.json`, so
+    both are written.
+
+    Args:
+        extra: further text files by name, such as the model card.
+    """
+    with atomic_folder(folder) as partial:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        processor.feature_extractor.save_pretrained(partial)
+        for name, text in (extra or {}).items():
+            (partial / name).write_text(text, encoding="utf-8")
+
+
+def read_model_folder(
+    source: Path | str, *, dtype: torch.dtype = torch.float32
+) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
+    """Loads a model folder, or a model of the Hugging Face Hub by its id, with its processor.
+
+    Raises:
+        UserError: where there is no such model, or a file of it is missing or unreadable.
+    """
+    source = str(source)
+    if Path(source).exists() and not (Path(source) / "config.json").is_file():
+        raise UserError(f"{source}: not a model folder (no config.json); expected what train.py leaves as <run>/model")
+    try:
+        model = WhisperForConditionalGeneration.from_pretrained(source, dtype=dtype)
+        processor = WhisperProcessor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{source}: the model cannot be loaded: {str(error).splitlines()[0]}. "
+            "Expected a model folder or the id of a Whisper model on the Hugging Face Hub"
+        ) from None
+    return model, processor

@@ -1,0 +1,48 @@
+"""Whisper's log-mel on the device, a batch at a time.
+
+Shape suffixes: B utterances, S samples at 16 kHz, F mel bins, T frames of 10 ms.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from transformers import WhisperFeatureExtractor
+
+FRAMES_PER_SECOND = 100
+
+
+class LogMel(nn.Module):
+    """Equals `WhisperFeatureExtractor` to 1e-4, but computes no frame of the padding to the window.
+
+    A frame of silence has the same value whatever its place, so only the frames that touch the longest waveform are
+    transformed and the rest is filled in.
+    """
+
+    def __init__(self, extractor: WhisperFeatureExtractor, window_frames: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
+        self.window_frames = window_frames
+        filters_FK = torch.as_tensor(extractor.mel_filters, dtype=torch.float32).T.contiguous()
+        self.register_buffer("filters_FK", filters_FK, persistent=False)
+        self.register_buffer("hann", torch.hann_window(self.n_fft), persistent=False)
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of audio that the encoder takes."""
+        return self.window_frames / FRAMES_PER_SECOND
+
+    @torch.no_grad()
+    def forward(self, waveforms_BS: Tensor) -> Tensor:
+        """Log-mel of zero-padded waveforms: (B, S) float32 -> (B, F, window_frames)."""
+        window_samples = self.window_frames * self.hop
+        waveforms_BS = waveforms_BS[:, :window_samples]
+        audible = min(waveforms_BS.shape[1] + self.n_fft, window_samples)
+        padded_BS = nn.functional.pad(waveforms_BS, (0, audible - waveforms_BS.shape[1]))
+        with torch.autocast(waveforms_BS.device.type, enabled=False):
+            spectrum = torch.stft(padded_BS.float(), self.n_fft, self.hop, window=self.hann, return_complex=True)
+            power_BKT = spectrum[..., :-1].abs() ** 2
+            log_BFT = (self.filters_FK @ power_BKT).clamp(min=1e-10).log10()
+        log_BFT = nn.functional.pad(log_BFT, (0, self.window_frames - log_BFT.shape[-1]), value=-10.0)
+        floor_B11 = log_BFT.amax((1, 2), keepdim=True) - 8.0
+        return (torch.maximum(log_BFT, floor_B11) + 4.0) / 4.0

@@ -1,0 +1,168 @@
+"""The only LightningModule: owns model, optimizer and schedule, and hands each step to the algorithm.
+
+Shape suffixes: B utterances, S samples, T frames, F mel bins, U label tokens, V vocabulary, P pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from common.errors import UserError
+from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from datamodules.pairs import PairDataModule
+from lightning_modules.algorithms.base import Algorithm
+from lightning_modules.algorithms.context import StepContext
+from lightning_modules.algorithms.erm import ERM
+from lightning_modules.export import read_model_folder
+from lightning_modules.features import LogMel
+
+
+class WhisperModule(L.LightningModule):
+    """Fine-tunes a Whisper with a domain-generalisation algorithm over language pairs.
+
+    Args:
+        backbone: model folder or Hub id.
+        algorithm: what gradient reaches the optimizer; ERM where none is given.
+        learning_rate: AdamW's peak, reached after the warm-up.
+        betas: AdamW's decay rates of the first and second moment.
+        weight_decay: AdamW's.
+        warmup_fraction: share of the steps in which the rate climbs linearly; then it falls as a cosine to 0.
+        clip_norm: gradients are scaled down to this total norm; null leaves them.
+        gradient_checkpointing: recompute activations in the backward pass, to save memory.
+        seed: of the algorithms' own draws.
+    """
+
+    def __init__(
+        self,
+        backbone: str = "openai/whisper-medium",
+        algorithm: Algorithm | None = None,
+        learning_rate: float = 1e-5,
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+        warmup_fraction: float = 0.1,
+        clip_norm: float | None = 1.0,
+        gradient_checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.backbone = backbone
+        self.algorithm = algorithm or ERM()
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.warmup_fraction = warmup_fraction
+        self.clip_norm = clip_norm
+        self.gradient_checkpointing = gradient_checkpointing
+        self.seed = seed
+        self.model: WhisperForConditionalGeneration
+        self.processor: WhisperProcessor
+        self.log_mel: LogMel
+
+    def setup(self, stage: str) -> None:
+        """Loads the backbone and lets the data module check its utterances against the model's limits."""
+        if not hasattr(self, "model"):
+            self._load()
+        datamodule = getattr(self.trainer, "datamodule", None)
+        if isinstance(datamodule, PairDataModule) and stage == "fit":
+            _check_pairs(self.algorithm, len(datamodule.train))
+            datamodule.read(self.processor.tokenizer, self.log_mel.window_s, self.model.config.max_target_positions)
+
+    def _load(self) -> None:
+        self.model, self.processor = read_model_folder(self.backbone)
+        self.model.train()
+        if self.gradient_checkpointing:
+            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.model.config.use_cache = False
+        # The two convolutions halve the frames: the encoder takes twice its positions.
+        self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.model.config.max_source_positions)
+
+    def on_after_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
+        """Computes the log-mel on the device."""
+        batch.mel_BFT = self.log_mel(batch.waveforms_BS)
+        return batch
+
+    def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
+        """Hands the batch to the algorithm, then steps the schedule and logs."""
+        wrapped = self.optimizers()
+        context = StepContext(
+            self.model.parameters(),
+            self.pair_losses,
+            wrapped.optimizer,
+            backward=self.manual_backward,
+            commit=wrapped.step,
+            clip_norm=self.clip_norm,
+            seed=self.seed,
+            step=self.global_step,
+        )
+        figures = self.algorithm.step(context, batch)
+        self.lr_schedulers().step()
+        losses = {name: value for name, value in figures.items() if name.startswith("loss/")}
+        self.log_dict(losses, prog_bar=True, batch_size=len(batch))
+        self.log_dict({k: v for k, v in figures.items() if k not in losses}, batch_size=len(batch))
+        self.log("gradient_norm", context.grad_norm, batch_size=len(batch))
+        self.log("learning_rate", wrapped.param_groups[0]["lr"], batch_size=len(batch))
+
+    def pair_losses(self, batch: SpeechBatch) -> Tensor:
+        """Each pair's mean token cross-entropy, shape (P,), in the batch's order of pairs.
+
+        Raises:
+            UserError: where one is not finite, naming step, pair and utterances, before any update.
+        """
+        logits_BUV = self.model(input_features=batch.mel_BFT, decoder_input_ids=batch.decoder_inputs_BU).logits
+        loss_BU = functional.cross_entropy(
+            logits_BUV.float().transpose(1, 2), batch.labels_BU, ignore_index=IGNORED_LABEL, reduction="none"
+        )
+        tokens_BU = batch.labels_BU != IGNORED_LABEL
+        losses_P = torch.stack(
+            [loss_BU[rows].sum() / tokens_BU[rows].sum().clamp(min=1) for rows in batch.pair_slices().values()]
+        )
+        if not torch.isfinite(losses_P).all():
+            self._refuse(batch, losses_P)
+        return losses_P
+
+    def _refuse(self, batch: SpeechBatch, losses_P: Tensor) -> None:
+        parts = zip(batch.by_pair().items(), losses_P.tolist(), strict=True)
+        bad = "; ".join(
+            f"{pair}: {loss} on {', '.join(part.ids)}" for (pair, part), loss in parts if not math.isfinite(loss)
+        )
+        raise UserError(
+            f"step {self.global_step}: the loss is not finite ({bad}); no update was made. "
+            "Lower model.learning_rate, or look at these utterances' audio"
+        )
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """AdamW over the trainable parameters, with linear warm-up and cosine decay."""
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trainable, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
+        )
+        total = self.trainer.max_steps
+        warmup = round(self.warmup_fraction * total)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, warmup))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def warmup_cosine(step: int, total: int, warmup: int) -> float:
+    """Share of the peak learning rate at a step, counted from 0: linear to 1, then half a cosine to 0.
+
+    Neither end wastes a step: the first step's share is 1/warmup, and 0 would be reached one step after the last.
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
+
+
+def _check_pairs(algorithm: Algorithm, pairs: int) -> None:
+    if pairs < algorithm.needs.min_pairs:
+        raise UserError(
+            f"{type(algorithm).__name__} compares language pairs and needs at least {algorithm.needs.min_pairs}, "
+            f"data.train names {pairs}; add a pair or choose --config erm.yaml"
+        )
