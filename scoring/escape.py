@@ -1,0 +1,56 @@
+"""Text that stays text: transcripts and model names made harmless for each format that shows them."""
+
+from __future__ import annotations
+
+import html as _html
+
+import regex
+
+# Control characters, direction marks and other invisible characters would act on the reader's screen.
+_ACTING = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]")
+_MARKDOWN = regex.compile(r"([\\`*_\[\]<>|~&$])")
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "_": r"\_",
+    "%": r"\%",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # At the start of a row these would be read as arguments of the line break before it.
+    "[": "{[}",
+    "*": "{*}",
+}
+_LATEX_TABLE = str.maketrans(_LATEX)
+
+
+def visible(text: str) -> str:
+    """Returns the text with every control, direction and invisible character shown as its number, e.g. ‹U+202E›."""
+    return _ACTING.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
+
+
+def html(text: str) -> str:
+    """Returns the text for HTML, between tags or inside a quoted attribute."""
+    return _html.escape(visible(text), quote=True)
+
+
+def markdown(text: str) -> str:
+    """Returns the text for a cell of a Markdown table."""
+    return _MARKDOWN.sub(r"\\\1", visible(text))
+
+
+def latex(text: str) -> str:
+    """Returns the text for LaTeX's text mode."""
+    return visible(text).translate(_LATEX_TABLE)
+
+
+def csv(text: str) -> str:
+    """Returns the text for a cell of a CSV file, an apostrophe before what a spreadsheet would run as a formula."""
+    text = visible(text)
+    return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text

@@ -1,0 +1,80 @@
+"""The mixed error rate: integer counts, pooled over utterances (micro) or averaged over them (macro)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common.errors import UserError
+from scoring.alignment import Counts, align
+from scoring.tokens import get_profile, replace_loanwords
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A model's mixed error rate on one test set."""
+
+    profile: str
+    utterances: tuple[Counts, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of all utterances together."""
+        return sum(self.utterances, Counts())
+
+    @property
+    def micro(self) -> float:
+        """All errors over all reference tokens, a fraction."""
+        total = self.counts
+        return total.errors / total.reference_tokens
+
+    @property
+    def macro(self) -> float:
+        """The mean of the utterances' own rates, a fraction; summed exactly, so the order does not matter."""
+        return math.fsum(counts.errors / counts.reference_tokens for counts in self.utterances) / len(self.utterances)
+
+    @property
+    def empty_hypotheses(self) -> int:
+        """How many hypotheses hold no token; they are counted as all deletions."""
+        return sum(counts.hypothesis_tokens == 0 for counts in self.utterances)
+
+
+def score(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    profile: str = "cjk",
+    *,
+    names: Sequence[str] | None = None,
+    loanwords: Sequence[Sequence[tuple[str, str]]] | None = None,
+) -> Score:
+    """Scores transcripts one by one; `names` are used in messages, `loanwords` are replaced in both texts first.
+
+    Raises:
+        UserError: where the lists' lengths differ, there is no utterance, the profile is unknown, or a reference holds
+            no token.
+    """
+    splitter = get_profile(profile)
+    if len(references) != len(hypotheses):
+        raise UserError(f"{len(references)} references but {len(hypotheses)} hypotheses; expected one of each")
+    if not references:
+        raise UserError("there is no utterance to score")
+    utterances = []
+    for index, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
+        if loanwords is not None:
+            reference = replace_loanwords(reference, loanwords[index])
+            hypothesis = replace_loanwords(hypothesis, loanwords[index])
+        tokens = splitter.reference(reference)
+        if not tokens:
+            name = names[index] if names is not None else f"utterance {index + 1}"
+            raise empty_reference(name, reference, profile)
+        utterances.append(align(tokens, splitter.hypothesis(hypothesis)).counts)
+    return Score(profile, tuple(utterances))
+
+
+def empty_reference(name: str, text: str, profile: str) -> UserError:
+    """Returns the error for a reference without tokens: it is a fault of the test set, not a score."""
+    return UserError(
+        f"{name}: the reference {text!r} holds no token in the profile {profile!r}; "
+        "correct its transcript or drop the utterance"
+    )

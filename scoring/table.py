@@ -1,0 +1,225 @@
+"""The results table: models by language pairs, with the averages over seen and unseen pairs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+
+from rich import box
+from rich.console import Group
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from common.files import write_text
+from scoring import escape
+
+SEEN, UNSEEN = "seen", "unseen"
+DASH = "–"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model's figures by test set: `scores` are micro, `macro` the averages over utterances, both fractions.
+
+    `significant` names the columns (pairs, `seen`, `unseen`) whose difference from the table's baseline is significant.
+    """
+
+    model: str
+    group: str
+    scores: Mapping[str, float]
+    macro: Mapping[str, float] = field(default_factory=dict)
+    significant: frozenset[str] = frozenset()
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the model was trained on what it is tested on, and so stands outside the contest."""
+        return self.group.lower().startswith("oracle")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Models by test sets; rows of a group stand together, in the order given.
+
+    Sets outside `seen` and `unseen` (single languages) follow them and enter no average. The best of each column is
+    bold; a group whose name begins with "oracle" is out of that contest.
+    """
+
+    profile: str
+    seen: Sequence[str]
+    unseen: Sequence[str]
+    rows: Sequence[Row]
+    baseline: str | None = None
+
+    @cached_property
+    def columns(self) -> list[str]:
+        """The columns in order: seen pairs and their average, unseen pairs and theirs, other sets."""
+        pairs = [*self.seen, *([SEEN] if self.seen else []), *self.unseen, *([UNSEEN] if self.unseen else [])]
+        others = dict.fromkeys(name for row in self.rows for name in row.scores if name not in pairs)
+        return pairs + list(others)
+
+    @cached_property
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """The rows by group, groups in the order of their first row."""
+        order = list(dict.fromkeys(row.group for row in self.rows))
+        rows = sorted(self.rows, key=lambda row: order.index(row.group))
+        return [(group, list(members)) for group, members in groupby(rows, key=lambda row: row.group)]
+
+    def value(self, row: Row, column: str, *, macro: bool = False) -> float | None:
+        """A cell as a fraction; None where the model has no score, an average also where it lacks one of its pairs."""
+        scores = row.macro if macro else row.scores
+        if column not in (SEEN, UNSEEN):
+            return scores.get(column)
+        pairs = self.seen if column == SEEN else self.unseen
+        values = [scores.get(pair) for pair in pairs]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known and len(known) == len(values) else None
+
+    def best(self, column: str, *, macro: bool = False) -> float | None:
+        """The lowest value of a column among the models that are no oracles."""
+        values = (self.value(row, column, macro=macro) for row in self.rows if not row.is_oracle)
+        return min((value for value in values if value is not None), default=None)
+
+    def cell(self, row: Row, column: str, *, macro: bool = False) -> tuple[str, bool]:
+        """A cell as (per cent with one decimal and an asterisk where significant, whether it is the column's best)."""
+        value = self.value(row, column, macro=macro)
+        if value is None:
+            return DASH, False
+        # Compared as printed: two equal figures are both bold.
+        shown, best = f"{100 * value:.1f}", self.best(column, macro=macro)
+        is_best = best is not None and shown == f"{100 * best:.1f}" and not row.is_oracle
+        return shown + ("*" if not macro and column in row.significant else ""), is_best
+
+    @property
+    def averagings(self) -> list[tuple[str, bool]]:
+        """The averagings there are figures for, as (name, whether macro)."""
+        return [("micro", False)] + ([("macro", True)] if any(row.macro for row in self.rows) else [])
+
+    def caption(self, averaging: str) -> str:
+        """What the figures are, in a line."""
+        over = "pooled over utterances" if averaging == "micro" else "mean over utterances"
+        text = f"Mixed error rate (%), {averaging} ({over}), profile {self.profile}; best in bold"
+        if averaging == "micro" and any(row.significant for row in self.rows):
+            text += f"; * differs from {self.baseline or 'the baseline'} (paired bootstrap, 95 %)"
+        return text
+
+
+def write_table(table: Table, folder: Path | str) -> None:
+    """Writes `table.json`, `table.md`, `table.csv` and `table.tex`, each atomically."""
+    for ending, render in (("json", to_json), ("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
+        write_text(Path(folder) / f"table.{ending}", render(table))
+
+
+def to_json(table: Table) -> str:
+    """Returns the table as JSON: micro rates as fractions, null where an average lacks a pair."""
+    rows = [
+        {
+            "model": row.model,
+            "group": row.group,
+            "scores": dict(row.scores),
+            SEEN: table.value(row, SEEN),
+            UNSEEN: table.value(row, UNSEEN),
+        }
+        for row in table.rows
+    ]
+    document = {"profile": table.profile, "rows": rows}
+    return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """Returns the table as CSV: a line a model and averaging, rates as fractions, empty where there is none."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["model", "group", "averaging", *map(escape.csv, table.columns)])
+    for name, macro in table.averagings:
+        for row in table.rows:
+            values = (table.value(row, column, macro=macro) for column in table.columns)
+            cells = ["" if value is None else repr(value) for value in values]
+            writer.writerow([escape.csv(row.model), escape.csv(row.group), name, *cells])
+    return buffer.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """Returns the table in Markdown, micro first, macro below where there are macro figures."""
+    return "\n".join(_markdown(table, name, macro) for name, macro in table.averagings)
+
+
+def _markdown(table: Table, averaging: str, macro: bool) -> str:
+    heads = [_head(column, escape.markdown) for column in table.columns]
+    lines = [
+        escape.markdown(table.caption(averaging)),
+        "",
+        f"| Group | Model | {' | '.join(heads)} |",
+        f"|---|---|{'---:|' * len(heads)}",
+    ]
+    for group, rows in table.groups:
+        for position, row in enumerate(rows):
+            cells = [table.cell(row, column, macro=macro) for column in table.columns]
+            shown = [f"**{_star(text)}**" if best else _star(text) for text, best in cells]
+            name = escape.markdown(group) if position == 0 else ""
+            lines.append(f"| {name} | {escape.markdown(row.model)} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _star(text: str) -> str:
+    return text.replace("*", r"\*")
+
+
+def to_latex(table: Table) -> str:
+    """Returns the table as LaTeX `tabular`s in booktabs' style."""
+    return "\n".join(_latex(table, name, macro) for name, macro in table.averagings)
+
+
+def _latex(table: Table, averaging: str, macro: bool) -> str:
+    heads = [_head(column, escape.latex) for column in table.columns]
+    lines = [
+        f"% {table.caption(averaging)}".replace("\n", " "),
+        rf"\begin{{tabular}}{{l{'r' * len(heads)}}}  % \usepackage{{booktabs}}",
+        r"\toprule",
+        rf"Model & {' & '.join(heads)} \\",
+    ]
+    for group, rows in table.groups:
+        lines += [r"\midrule", rf"\multicolumn{{{len(heads) + 1}}}{{l}}{{\textit{{{escape.latex(group)}}}}} \\"]
+        for row in rows:
+            cells = [table.cell(row, column, macro=macro) for column in table.columns]
+            shown = [
+                rf"\textbf{{{text}}}" if best else text for text, best in ((t.replace(DASH, "--"), b) for t, b in cells)
+            ]
+            lines.append(rf"{escape.latex(row.model)} & {' & '.join(shown)} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def to_terminal(table: Table) -> Group:
+    """Returns the table for a rich console."""
+    return Group(*(_terminal(table, name, macro) for name, macro in table.averagings))
+
+
+def _terminal(table: Table, averaging: str, macro: bool) -> RichTable:
+    caption = Text(table.caption(averaging))
+    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=caption, title_justify="left")
+    shown.add_column("Model", overflow="fold")  # the one column that gives way on a narrow screen
+    for column in table.columns:
+        head = Text(_head(column, str).replace(" ", "\n"), justify="right")
+        shown.add_column(head, justify="right", no_wrap=True, style="cyan" if column in (SEEN, UNSEEN) else "")
+    stars = not macro and any(row.significant for row in table.rows)
+    for group, rows in table.groups:
+        shown.add_row(Text(escape.visible(group), style="italic dim"))
+        for row in rows:
+            cells = [table.cell(row, column, macro=macro) for column in table.columns]
+            texts = [
+                Text(text.ljust(len(text.rstrip("*")) + stars), style="bold green" if best else "")
+                for text, best in cells
+            ]
+            shown.add_row(Text("  " + escape.visible(row.model)), *texts)
+    return shown
+
+
+def _head(column: str, escaped: Callable[[str], str]) -> str:
+    if column in (SEEN, UNSEEN):
+        return f"{column.capitalize()} avg"
+    return escaped(escape.visible("-".join(part.upper() for part in column.split("-"))))

@@ -1,0 +1,112 @@
+"""How a transcript becomes the tokens that are counted: one profile a convention.
+
+Published mixed error rates differ first of all in this step, so every figure names its profile.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+import jiwer
+import regex
+
+from common.errors import UserError, nearest
+
+_CJK = r"[\p{Hangul}\p{Han}\p{Hiragana}\p{Katakana}ー]"
+_WORD_START = rf"[[\p{{L}}\p{{N}}]--{_CJK}]"
+_WORD_PART = rf"[[\p{{L}}\p{{M}}\p{{N}}']--{_CJK}]"
+# A combining mark belongs to what it follows (か゚, ❤️): alone it would be a token nobody sees.
+_MIXED = regex.compile(rf"{_CJK}\p{{M}}*|{_WORD_START}{_WORD_PART}*", regex.V1)
+_WORDS = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}']*", regex.V1)
+_CHARACTERS = regex.compile(r"[\p{L}\p{N}]\p{M}*", regex.V1)
+# Soft hyphens, joiners and direction marks separate nothing; the zero-width space does.
+_INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}--\u200b]", regex.V1)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A convention of splitting: `reference` and `hypothesis` each turn a transcript into tokens."""
+
+    name: str
+    description: str
+    reference: Callable[[str], list[str]]
+    hypothesis: Callable[[str], list[str]]
+
+
+def get_profile(name: str) -> Profile:
+    """Returns the profile called `name`.
+
+    Raises:
+        UserError: where there is none, naming those there are.
+    """
+    if name not in PROFILES:
+        raise UserError(
+            f"no scoring profile is called {name!r}{nearest(name, PROFILES)}; there are: {', '.join(PROFILES)}"
+        )
+    return PROFILES[name]
+
+
+def replace_loanwords(text: str, loanwords: Iterable[tuple[str, str]]) -> str:
+    """Replaces each first by its second, in order and by substring (also inside longer words), as HiKE does."""
+    for native, borrowed in loanwords:
+        text = text.replace(native, borrowed)
+    return text
+
+
+def _fold(text: str) -> str:
+    """Returns NFKC in lower case (ß stays), without invisible characters, with one kind of apostrophe."""
+    if text.isascii():
+        return text.lower()
+    text = _INVISIBLE.sub("", text).replace("\u2019", "'").replace("\u02bc", "'")
+    # Lower-casing can undo a normal form ("İ"), so it is taken once more.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+
+
+def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
+    # A closing quotation mark is no part of the word it follows: 'so' is the token so.
+    return [token.rstrip("'") for token in pattern.findall(_fold(text))]
+
+
+# HiKE (Paik et al., 2026): its list of jiwer transforms, in its order, quirks and all. The hypothesis alone passes
+# through it; its "—" is only found between two letters, and every other mark is deleted, not turned into a space.
+_hike_normalize = jiwer.Compose(
+    [
+        jiwer.ToLowerCase(),
+        jiwer.ExpandCommonEnglishContractions(),
+        jiwer.RemoveKaldiNonWords(),
+        jiwer.SubstituteWords({"—": " "}),
+        jiwer.RemovePunctuation(),
+        jiwer.RemoveWhiteSpace(replace_by_space=True),
+        jiwer.RemoveMultipleSpaces(),
+        jiwer.Strip(),
+    ]
+)
+
+
+def _hike_split(text: str) -> list[str]:
+    return re.sub(r"([\uAC00-\uD7A3])", r" \1 ", text).split()
+
+
+def _hike_hypothesis(text: str) -> list[str]:
+    return _hike_split(_hike_normalize(text))
+
+
+def _same_for_both(name: str, description: str, split: Callable[[str], list[str]]) -> Profile:
+    return Profile(name, description, reference=split, hypothesis=split)
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        _same_for_both(
+            "cjk", "Hangul, kanji and kana by character, all else by word, punctuation dropped", partial(_split, _MIXED)
+        ),
+        Profile("hike", "HiKE's: Hangul by syllable, hypothesis normalised alone", _hike_split, _hike_hypothesis),
+        _same_for_both("wer", "words, punctuation dropped", partial(_split, _WORDS)),
+        _same_for_both("cer", "characters, spaces and punctuation dropped", partial(_split, _CHARACTERS)),
+    )
+}
