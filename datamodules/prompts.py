@@ -17,7 +17,10 @@ class Tokenizer(Protocol):
     """The part of a Whisper tokenizer that prompts and labels need."""
 
     def convert_tokens_to_ids(self, token: str) -> int | None:
-        """The id of a token."""
+        """The id of a token, or that of the unknown token."""
+
+    def convert_ids_to_tokens(self, index: int) -> str:
+        """The token of an id."""
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         """The ids of a text."""
@@ -77,6 +80,6 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     """
     token = f"<|{name}|>"
     found = tokenizer.convert_tokens_to_ids(token)
-    if found is None or found == tokenizer.convert_tokens_to_ids("<|no such token|>"):
+    if found is None or tokenizer.convert_ids_to_tokens(found) != token:
         raise UserError(f"the model's tokenizer has no token {token}: is it a multilingual Whisper tokenizer?")
     return found

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
+import wandb
 from jsonargparse import ActionConfigFile
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from transformers.utils.logging import disable_progress_bar
 
 from callbacks.model_folder import ModelFolder
+from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Throughput
 from common.errors import UserError, nearest
@@ -28,6 +33,7 @@ class TrainCLI(LightningCLI):
     """`LightningCLI` without subcommands that knows a run's folder, its loggers and its callbacks."""
 
     def __init__(self) -> None:
+        _quiet_libraries()
         algorithms.import_all()  # so that a bare class name such as `Fishr` is found
         super().__init__(
             WhisperModule,
@@ -86,6 +92,7 @@ class TrainCLI(LightningCLI):
             ModelFolder(),
             RunRecord(self.config.name, self.config.seed_everything),
             Throughput(),
+            TrainingProgress(self.config.name),
         ]
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]
         return super().instantiate_trainer(**kwargs)
@@ -150,15 +157,22 @@ class SaveConfig(SaveConfigCallback):
 def _loggers(folder: Path, name: str) -> list[Logger]:
     """CSV always; wandb unless `WANDB_MODE=disabled`, offline where nobody is logged in, so that it never asks."""
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    mode = os.environ.get("WANDB_MODE", "").lower()
+    mode = os.environ.get("WANDB_MODE", "online").lower()
     if mode != "disabled":
-        loggers.append(
-            WandbLogger(name=name, project="crosspair", save_dir=folder, offline=mode == "offline" or not _logged_in())
-        )
+        if mode == "online" and not wandb.login(prompt=False):
+            mode = "offline"
+        if mode == "offline":
+            print(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/latest-run")
+        settings = wandb.Settings(silent=mode == "offline", console="off", disable_git=True)
+        loggers.append(WandbLogger(name=name, project="crosspair", save_dir=folder, mode=mode, settings=settings))
     return loggers
 
 
-def _logged_in() -> bool:
-    import wandb
-
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.setup().settings.api_key)
+def _quiet_libraries() -> None:
+    """Silences what tells a user nothing: a bar for reading weights, advertisements, notes on accelerators."""
+    disable_progress_bar()
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
