@@ -1,0 +1,5 @@
+"""Exact k-th magnitudes."""
+
+
+class Cut:
+    """A cut."""

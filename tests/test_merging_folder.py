@@ -1,0 +1,180 @@
+"""A merge ends in a complete, loadable model folder, or in one message and nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from transformers import AutoProcessor, WhisperForConditionalGeneration
+
+from common.errors import UserError
+from merging.command import main
+from tests.merging_models import fine_tune, tiny_whisper, whispers  # noqa: F401
+
+PAIRS = ("ko_en", "ja_en", "de_en")
+
+
+def _merge(root: Path, method: str, *options: str, pairs: tuple[str, ...] = PAIRS) -> None:
+    models = [str(root / pair / "model") for pair in pairs]
+    main([method, "--base", str(root / "base"), "--models", *models, *map(str, options)])
+
+
+def test_the_folder_is_complete_and_loads(whispers: Path, tmp_path: Path):  # noqa: F811
+    _merge(whispers, "ties", "--out", tmp_path / "merged")
+    assert sorted(path.name for path in (tmp_path / "merged").iterdir()) == [
+        "README.md", "config.json", "generation_config.json", "merge_recipe.yaml", "model.safetensors",
+        "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json",
+    ]  # fmt: skip
+    model, info = WhisperForConditionalGeneration.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert model.proj_out.weight.data_ptr() == model.model.decoder.embed_tokens.weight.data_ptr()
+    processor = AutoProcessor.from_pretrained(tmp_path / "merged")
+    assert len(processor.tokenizer) == model.config.vocab_size
+    features = processor(torch.zeros(16000).numpy(), sampling_rate=16000, return_tensors="pt").input_features
+    assert model.generate(features, max_new_tokens=3).shape[0] == 1
+    old = json.loads((tmp_path / "merged" / "preprocessor_config.json").read_text())
+    assert old["feature_size"] == 80 and old["processor_class"] == "WhisperProcessor"
+
+
+def test_all_subsets_are_the_three_pairs_and_the_three(whispers: Path, tmp_path: Path):  # noqa: F811
+    _merge(whispers, "ties", "--subsets", "all", "--out", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "ties-ja_en+de_en", "ties-ko_en+de_en", "ties-ko_en+ja_en", "ties-ko_en+ja_en+de_en",
+    ]  # fmt: skip
+    whole = load_file(tmp_path / "ties-ko_en+ja_en+de_en" / "model.safetensors")
+    pair = load_file(tmp_path / "ties-ko_en+ja_en" / "model.safetensors")
+    assert not torch.equal(whole["model.encoder.conv1.weight"], pair["model.encoder.conv1.weight"])
+
+
+def test_the_recipe_makes_the_merge_again(whispers: Path, tmp_path: Path):  # noqa: F811
+    _merge(whispers, "ties", "--density", "0.3", "--weight", "1", "0.5", "2", "--out", tmp_path / "first")
+    recipe = tmp_path / "first" / "merge_recipe.yaml"
+    assert yaml.safe_load(recipe.read_text())["weight"] == [1.0, 0.5, 2.0]
+    main(["ties", "--config", str(recipe), "--out", str(tmp_path / "second")])
+    for name in ("model.safetensors", "config.json", "merge_recipe.yaml"):
+        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+
+
+def test_finished_merges_are_skipped_only_while_they_are_up_to_date(
+    whispers: Path,  # noqa: F811
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
+    root = tmp_path / "models"
+    shutil.copytree(whispers, root)
+    again = ("--skip-existing", "--out", str(tmp_path / "merged"))
+    _merge(root, "ties", *again)
+    _merge(root, "ties", *again)
+    _merge(root, "ties", "--lambda", "0.5", *again)
+    (root / "ko_en" / "model" / "model.safetensors").touch()
+    _merge(root, "ties", "--lambda", "0.5", *again)
+    said = ["up to date" in line for line in capsys.readouterr().out.splitlines()]
+    assert said == [False, True, False, False]
+
+
+def _other_shape(root: Path) -> str:
+    shutil.rmtree(root / "ja_en")
+    tiny_whisper(root / "ja_en" / "model", encoder_ffn_dim=48)
+    return r"ja_en/model: the tensor .*fc1.bias has shape \[48\], in the base .* \[32\]"
+
+
+def _other_tensor_shape(root: Path) -> str:
+    other = tiny_whisper(root / "other", encoder_ffn_dim=48)
+    shutil.copyfile(other / "model.safetensors", root / "ja_en" / "model" / "model.safetensors")
+    return r"encoder.layers.0.fc1.bias has shape \[48\], in the base .* \[32\]"
+
+
+def _missing_tensor(root: Path) -> str:
+    other = tiny_whisper(root / "other", encoder_layers=1)
+    shutil.copyfile(other / "model.safetensors", root / "ja_en" / "model" / "model.safetensors")
+    return "ja_en.*lacks the tensor model.encoder.layers.1"
+
+
+def _other_vocabulary(root: Path) -> str:
+    path = root / "ja_en" / "model" / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    path.write_text(json.dumps(tokenizer))
+    return "ja_en.*its tokenizer gives 'a' the id"
+
+
+def _cut_short(root: Path) -> str:
+    path = root / "ja_en" / "model" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    return r"ja_en.*cut short"
+
+
+def _not_finite(root: Path) -> str:
+    shutil.rmtree(root / "ja_en")
+    fine_tune(root / "base", root / "ja_en" / "model", 1, scale=float("nan"))
+    return "ja_en.*holds NaN"
+
+
+def _no_weights(root: Path) -> str:
+    (root / "ja_en" / "model" / "model.safetensors").unlink()
+    return "ja_en.*holds neither model.safetensors"
+
+
+def _missing(root: Path) -> str:
+    shutil.rmtree(root / "ja_en")
+    return "ja_en/model: no such model folder"
+
+
+def _other_mel_bins(root: Path) -> str:
+    shutil.rmtree(root / "ja_en")
+    tiny_whisper(root / "ja_en" / "model", mel_bins=128)
+    return r"ja_en.*conv1.weight has shape \[16, 128, 3\], in the base .* \[16, 80, 3\]"
+
+
+FAULTS = (
+    _other_shape, _other_tensor_shape, _missing_tensor, _other_vocabulary, _cut_short, _not_finite, _no_weights,
+    _missing, _other_mel_bins,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_cannot_be_merged_is_refused_and_leaves_nothing(whispers: Path, tmp_path: Path, fault):  # noqa: F811
+    root = tmp_path / "models"
+    shutil.copytree(whispers, root)
+    message = fault(root)
+    with pytest.raises(UserError, match=message):
+        _merge(root, "ties", "--out", tmp_path / "out" / "merged")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--density", "1.5"], r"density is 1.5, expected in \(0, 1\]"),
+        (["--density", "zero"], "density is 'zero', expected"),
+        (["--weight", "1", "2"], "weight has 2 values for 3 models"),
+        (["--lambda", "-1"], "lambda is -1"),
+        (["--lambda", "encodr=1"], "no tensor belongs to the module 'encodr', did you mean 'encoder'"),
+        (["--normalize", "maybe"], "normalize is 'maybe', expected true or false"),
+        (["--config", "dmo"], "neither in configs/merge/ nor a file, did you mean 'demo'"),
+    ],
+)
+def test_a_wrong_option_is_answered_with_what_is_expected(
+    whispers: Path,  # noqa: F811
+    tmp_path: Path,
+    options: list[str],
+    message: str,
+):
+    with pytest.raises(UserError, match=message):
+        _merge(whispers, "ties", *options, "--out", tmp_path / "merged")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_no_merge_is_never_replaced(whispers: Path, tmp_path: Path):  # noqa: F811
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="exists and is no merged model"):
+        _merge(whispers, "ties", "--out", tmp_path)
+    with pytest.raises(UserError, match=r"holds .*ko_en/model, which is being merged"):
+        _merge(whispers, "ties", "--out", whispers / "ko_en")
+    assert (tmp_path / "notes.txt").read_text() == "mine"
