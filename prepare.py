@@ -1,30 +1,113 @@
-"""Turns corpora into manifests: `python prepare.py <corpus> --source PATH_OR_HUB_ID [--out DIR]`."""
+"""Turns corpora into manifests, and checks them: `python prepare.py <corpus> --source PATH_OR_HUB_ID [--out DIR]`."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from common.errors import run_script
+from common.errors import UserError, run_script
+from datamodules import readers
+from datamodules.readers.base import Reader, options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: one command a reader found in `datamodules.readers`, and the demo's."""
-    top = argparse.ArgumentParser(prog="prepare.py", description="Turns corpora into manifests, and checks them.")
+    """The command line: a command for every reader found in `datamodules.readers`, and the four that are none."""
+    top = argparse.ArgumentParser(prog="prepare.py", description=__doc__)
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     demo = commands.add_parser("demo", help="small corpora spoken by espeak-ng; needs the extra: pip install '.[demo]'")
     demo.add_argument("--out", type=Path, default=Path("data/demo"), help="output folder (default: %(default)s)")
     demo.set_defaults(run=run_demo)
+
+    for name, reader in readers.discover().items():
+        _add_reader(commands.add_parser(name, help=f"{reader.summary}; needs {reader.needs}"), reader)
+
+    script = commands.add_parser(
+        "ko_de_script", help="a Korean-German test set of your own: HiKE's sentences to translate, then to record"
+    )
+    script.add_argument(
+        "--source", help="HiKE: a snapshot's folder or hub id; writes the sheet to --out", metavar="HIKE"
+    )
+    script.add_argument("--sheet", type=Path, help="the filled sheet; reads it and --audio into a test set")
+    script.add_argument("--audio", type=Path, help="the folder of the recordings, one <id>.wav or .flac a row")
+    script.add_argument("--speaker", help="who recorded them, for the manifest")
+    script.add_argument("--out", type=Path, default=Path("data/ko_de"), help="output folder (default: %(default)s)")
+    script.set_defaults(run=run_ko_de_script)
+
+    check = commands.add_parser("check", help="opens every audio of prepared manifests and lists what is wrong")
+    check.add_argument("manifests", nargs="+", type=Path, help="manifests, or folders of them", metavar="PATH")
+    check.add_argument("--tokenizer", help="a Whisper model (folder or hub id) to count label tokens with")
+    check.set_defaults(run=run_check)
     return top
+
+
+def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:
+    command.description = f"{reader.__doc__} Licence: {reader.licence}."
+    command.add_argument("--source", help=f"{reader.needs}", required=reader.hub_id is None, default=reader.hub_id)
+    command.add_argument("--out", type=Path, help=f"output folder (default: data/{reader.name})")
+    command.add_argument("--train-utterances", type=int, metavar="N", help="draw N training utterances a pair")
+    command.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
+    command.add_argument(
+        "--held-out",
+        type=Path,
+        nargs="+",
+        metavar="MANIFEST",
+        help="test manifests whose sentences training must not hold"
+        + (f" (default: data/{reader.held_out})" if reader.held_out else ""),
+    )
+    for flag, arguments in options(reader):
+        command.add_argument(flag, **arguments)
+    command.set_defaults(run=run_reader, reader=reader)
 
 
 def run_demo(args: argparse.Namespace) -> int:
     """Synthesises the demo's corpora."""
+    from datamodules.statistics import describe
     from datamodules.synthesis.corpora import write_demo
 
     write_demo(args.out, progress=True)
+    print("\n".join(describe(args.out)))
     return 0
+
+
+def run_reader(args: argparse.Namespace) -> int:
+    """Prepares one corpus."""
+    from datamodules.corpus import configured, held_out_manifests, prepare
+    from datamodules.readers.source import open_source
+
+    if args.train_utterances is not None and args.train_utterances < 1:
+        raise UserError(f"--train-utterances is {args.train_utterances}, expected 1 or more")
+    reader = configured(args.reader, vars(args))
+    folder = args.out or Path("data") / args.reader.name
+    held_out = held_out_manifests(reader, folder, args.held_out)
+    source = open_source(args.source, reader.hub_id, reader.hub_patterns())
+    prepared = prepare(
+        reader, source, folder, train_utterances=args.train_utterances, seed=args.seed, held_out=held_out
+    )
+    print("\n".join(prepared.lines()))
+    return 0
+
+
+def run_ko_de_script(args: argparse.Namespace) -> int:
+    """Writes the sheet to translate and record, or reads it back with the recordings."""
+    from datamodules.ko_de import prepare_recorded, write_sheet
+
+    if (args.source is None) == (args.sheet is None) or (args.sheet is None) != (args.audio is None):
+        raise UserError("ko_de_script: give --source to write the sheet, or --sheet and --audio to read it back")
+    lines = (
+        write_sheet(args.source, args.out / "script.csv")
+        if args.source
+        else prepare_recorded(args.sheet, args.audio, args.out, args.speaker).lines()
+    )
+    print("\n".join(lines))
+    return 0
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Checks manifests; 1 where something in them is wrong."""
+    from datamodules.check import check
+
+    return check(args.manifests, args.tokenizer)
 
 
 def main() -> int:

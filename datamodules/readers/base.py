@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from common.errors import UserError, nearest
 from datamodules.manifest import Span
 
 if TYPE_CHECKING:
@@ -60,6 +61,14 @@ class Skipped:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the corpus worth telling, `kind` first, that leaves out no utterance."""
+
+    kind: str
+    message: str
+
+
 @dataclass(frozen=True)
 class Reader(ABC):
     """A corpus. A subclass's dataclass fields are its command-line options (see `option`)."""
@@ -74,7 +83,7 @@ class Reader(ABC):
     """Test manifests this corpus is known to overlap with: a glob beside the output folder."""
 
     @abstractmethod
-    def read(self, source: Source) -> Iterator[Record | Skipped]:
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
         """Yields the corpus's utterances in a fixed order.
 
         Raises:
@@ -88,6 +97,49 @@ class Reader(ABC):
     def manifest(self, record: Record) -> str:
         """The manifest a record goes to, relative to the output folder, without its suffix."""
         return record.split
+
+
+ISO_639_3 = {
+    "de": "deu", "en": "eng", "es": "spa", "fr": "fra", "hi": "hin", "it": "ita", "ja": "jpn", "ko": "kor",
+    "nl": "nld", "pt": "por", "ru": "rus", "ar": "ara", "zh": "cmn",
+}  # fmt: skip
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "dev": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+    "eval": "test",
+}
+
+
+def split_named(folder: str) -> str | None:
+    """The split a folder's name stands for (`1.Training`, `dev`, ...), None for another name."""
+    return _SPLITS.get(folder.lower().lstrip("0123456789._- "))
+
+
+def iso_639_3(language: str) -> str:
+    """`kor` for `ko`.
+
+    Raises:
+        UserError: where the language is not in the table.
+    """
+    if language not in ISO_639_3:
+        raise UserError(f"language {language!r}: not one of {', '.join(ISO_639_3)}{nearest(language, ISO_639_3)}")
+    return ISO_639_3[language]
+
+
+def joined_spans(parts: list[tuple[str, str]]) -> tuple[Span, ...]:
+    """Spans out of (language, text) parts in order, the empty ones dropped, neighbours of a language joined."""
+    spans: list[Span] = []
+    for language, text in parts:
+        if spans and spans[-1].language == language:
+            spans[-1] = Span(language, text=(spans[-1].text or "") + text)
+        elif text.strip():
+            spans.append(Span(language, text=text))
+    return tuple(spans)
 
 
 def option(default: Any, help: str) -> Any:

@@ -1,0 +1,303 @@
+"""From a reader's records to manifests by split and `corpus.json`, in one pass and bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import heapq
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from common.errors import UserError
+from common.files import atomic_file, write_text
+from datamodules.leaks import HeldOut, transcript_key
+from datamodules.manifest import Utterance, _to_row
+from datamodules.readers.base import Notice, Reader, Record, Skipped
+from datamodules.readers.clips import BrokenAudio, ClipStore, Header, measure
+from datamodules.readers.source import Source
+from datamodules.scripts import tokens
+from datamodules.statistics import Statistics
+
+LOWEST_RATE_HZ = 16000  # Whisper's: what a lower rate lacks, no resampling brings back
+DURATION_TOLERANCE_S = 0.1
+EXAMPLES_A_KIND = 5
+
+
+@dataclass
+class Prepared:
+    """What a preparation made, and what it left out or noticed on the way."""
+
+    folder: Path
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+    drawn: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    notices: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def notice(self, kind: str, message: str) -> None:
+        """Counts a notice, keeping the first few messages of its kind."""
+        self.notices[kind] += 1
+        if len(self.examples.setdefault(kind, [])) < EXAMPLES_A_KIND:
+            self.examples[kind].append(message)
+
+    def lines(self) -> list[str]:
+        """The preparation as lines for the terminal."""
+        lines: list[str] = []
+        for name, statistics in sorted(self.statistics.items()):
+            lines += [f"{self.folder / name}.jsonl", *statistics.lines()]
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} utterances skipped (all in {self.folder / 'corpus.json'}):")
+            lines += [f"  {item.id}: {item.reason}" for item in self.skipped[:EXAMPLES_A_KIND]]
+        for kind, count in self.notices.most_common():
+            lines.append(f"{count} x {kind}, e.g. {self.examples[kind][0]}")
+        return lines
+
+
+def prepare(
+    reader: Reader,
+    source: Source,
+    folder: Path,
+    *,
+    train_utterances: int | None = None,
+    seed: int = 0,
+    held_out: Iterable[Path] = (),
+) -> Prepared:
+    """Reads a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`.
+
+    What a corpus says of an utterance beyond the manifest goes to `<split>.labels.json`, by id.
+    Training utterances whose source sentence is in a `held_out` manifest are refused. With `train_utterances`, each
+    pair's training manifest is a draw of that many: those with the smallest SHA-256 of seed and id, so that the draw
+    depends on neither the order of files nor on what else is in the corpus.
+
+    Raises:
+        UserError: where the corpus is not laid out as its reader expects, or no utterance is left.
+    """
+    held_out = sorted(held_out)
+    prepared = Prepared(folder)
+    store = ClipStore(source, folder)
+    with contextlib.ExitStack() as stack:
+        manifests = _Manifests(folder, stack)
+        drawing: dict[str, _Draw] = {}
+        for record, header in _usable(reader, source, HeldOut(held_out), prepared):
+            name = reader.manifest(record)
+            if train_utterances is not None and record.split == "train":
+                draw = drawing.setdefault(f"{record.pair} {name}", _Draw(train_utterances, seed))
+                draw.offer(record, header, name)
+                continue
+            manifests.write(name, _utterance(record, header, reader, store), prepared)
+            if record.labels:
+                prepared.labels.setdefault(name, {})[record.id] = record.labels
+        for key, draw in drawing.items():
+            if draw.offered < draw.size:
+                prepared.notice("short draw", f"{key.split()[0]}: {draw.size} asked of {draw.offered} utterances")
+            for record, header, name in draw.kept():
+                manifests.write(name, _utterance(record, header, reader, store), prepared)
+                prepared.drawn.setdefault(name, []).append(record.id)
+        _refuse_nothing(prepared, train_utterances, drawing, source)
+    for name, labels in prepared.labels.items():
+        _write_json(folder / f"{name}.labels.json", labels)
+    about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
+    _write_json(folder / "corpus.json", about)
+    return prepared
+
+
+def configured(reader: type[Reader], values: dict[str, Any]) -> Reader:
+    """The reader with its options out of parsed command-line values."""
+    chosen = {item.name: values[item.name] for item in dataclasses.fields(reader)}
+    return reader(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
+
+
+def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -> list[Path]:
+    """The test manifests training must not overlap with: the named ones, else those the corpus is known to overlap.
+
+    Raises:
+        UserError: where there are none and the corpus is known to overlap with some.
+    """
+    if named or not reader.held_out:
+        return named or []
+    found = sorted(folder.parent.glob(reader.held_out))
+    if not found:
+        other = reader.held_out.split("/")[0]
+        raise UserError(
+            f"{reader.name} shares sentences with {other}, and no {folder.parent / reader.held_out} is there to guard "
+            f"against; run `python prepare.py {other}` first, or name test manifests by --held-out"
+        )
+    return found
+
+
+def _usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared) -> Iterator[tuple[Record, Header]]:
+    """The records that can be used, with their audio's headers; the others go to `prepared.skipped`."""
+    ids: set[tuple[str, str]] = set()
+    splits: dict[bytes, str] = {}
+    for item in reader.read(source):
+        if isinstance(item, Notice):
+            prepared.notice(item.kind, item.message)
+            continue
+        if isinstance(item, Record):
+            item = _cleaned(item)
+            place = (reader.manifest(item), item.id)
+            reason = _refusal(item, held_out) or ("the id stands twice in the manifest" if place in ids else None)
+            header = None
+            if reason is None:
+                try:
+                    header = measure(source, item.clip)
+                except BrokenAudio as error:
+                    reason = str(error)
+            if header is None:
+                item = Skipped(item.id, f"{item.where}: {reason}")
+            else:
+                ids.add(place)
+                _notice_oddities(item, header, reader, prepared)
+                _notice_twins(item, held_out, splits, prepared)
+                yield item, header
+        if isinstance(item, Skipped):
+            prepared.skipped.append(item)
+
+
+def _cleaned(record: Record) -> Record:
+    spans = record.spans and tuple(
+        dataclasses.replace(span, text=span.text and unicodedata.normalize("NFC", span.text)) for span in record.spans
+    )
+    return dataclasses.replace(record, text=" ".join(unicodedata.normalize("NFC", record.text).split()), spans=spans)
+
+
+def _refusal(record: Record, held_out: HeldOut) -> str | None:
+    if not tokens(record.text):
+        return f"the text is {record.text!r}: not a word in it"
+    if record.split != "test" and (place := held_out.sentence(record.source_sentence_id)):
+        return f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}"
+    return None
+
+
+def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: Prepared) -> None:
+    file, rate_hz = f"{record.where}: {record.clip.name}", header.sample_rate_hz
+    if rate_hz < LOWEST_RATE_HZ:
+        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {LOWEST_RATE_HZ} Hz")
+    elif reader.sample_rate_hz not in (None, rate_hz):
+        prepared.notice("other sample rate", f"{file} has {rate_hz} Hz, {reader.name} has {reader.sample_rate_hz} Hz")
+    if header.channels != 1:
+        prepared.notice("several channels", f"{file} has {header.channels} channels, to be averaged")
+    stated_s = record.stated_duration_s
+    if stated_s is not None and abs(stated_s - header.duration_s) > DURATION_TOLERANCE_S:
+        prepared.notice(
+            "other duration",
+            f"{record.where}: the field 'duration' is {stated_s:g}, the audio lasts {header.duration_s:.2f} s (taken)",
+        )
+
+
+def _notice_twins(record: Record, held_out: HeldOut, splits: dict[bytes, str], prepared: Prepared) -> None:
+    """The same transcript in training and test, of this corpus or of a held-out manifest."""
+    key = transcript_key(record.text)
+    split = splits.setdefault(key, record.split)
+    place = held_out.transcript(record.text) if record.split != "test" else None
+    if split != record.split and "test" in (split, record.split):
+        place = f"this corpus's {split} split"
+    if place:
+        prepared.notice("transcript in training and test", f"{record.where}: {record.text!r} also stands in {place}")
+
+
+def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:
+    def clamped(time_s: float | None) -> float | None:
+        return None if time_s is None else min(time_s, header.duration_s)
+
+    return Utterance(
+        id=record.id,
+        audio=store.store(record.clip, header),
+        duration=round(header.duration_s, 6),
+        text=record.text,
+        pair=record.pair,
+        matrix_language=record.matrix_language,
+        offset=record.clip.start_s,
+        spans=record.spans
+        and tuple(dataclasses.replace(s, start=clamped(s.start), end=clamped(s.end)) for s in record.spans),
+        speaker=record.speaker,
+        source=corpus_name(reader),
+        source_sentence_id=record.source_sentence_id,
+        split=record.split,
+        licence=reader.licence,
+    )
+
+
+def corpus_name(reader: Reader) -> str:
+    """The corpus's name: the reader's, or the one its user gave."""
+    return getattr(reader, "corpus", reader.name)
+
+
+class _Manifests:
+    """One open manifest a split; they appear under their names together, when the stack closes without an error."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self._folder, self._stack = folder, stack
+        self._files: dict[str, TextIO] = {}
+
+    def write(self, name: str, utterance: Utterance, prepared: Prepared) -> None:
+        path = (self._folder / f"{name}.jsonl").absolute()
+        if name not in self._files:
+            partial = self._stack.enter_context(atomic_file(path))
+            self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
+        self._files[name].write(json.dumps(_to_row(utterance, path.parent), ensure_ascii=False) + "\n")
+        prepared.statistics.setdefault(name, Statistics()).add(utterance)
+
+
+class _Draw:
+    """A draw without replacement of fixed size from a stream, in the stream's order."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.offered = size, 0
+        self._seed = seed
+        self._heap: list[tuple[int, int, Record, Header, str]] = []
+
+    def offer(self, record: Record, header: Header, name: str) -> None:
+        digest = hashlib.sha256(f"{self._seed}:{record.id}".encode()).digest()
+        entry = (-int.from_bytes(digest, "big"), self.offered, record, header, name)
+        self.offered += 1
+        if len(self._heap) < self.size:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def kept(self) -> list[tuple[Record, Header, str]]:
+        return [entry[2:] for entry in sorted(self._heap, key=lambda entry: entry[1])]
+
+
+def _refuse_nothing(prepared: Prepared, wanted: int | None, drawing: dict[str, _Draw], source: Source) -> None:
+    if not prepared.statistics:
+        first = f"; the first: {prepared.skipped[0].reason}" if prepared.skipped else ""
+        raise UserError(f"{source.root}: no utterance left, {len(prepared.skipped)} skipped{first}")
+    if wanted is not None and not drawing:
+        found = ", ".join(sorted(prepared.statistics))
+        raise UserError(f"--train-utterances {wanted}: the corpus has no training split, only {found}")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def _about(reader: Reader, source: Source, prepared: Prepared, held_out: list[Path]) -> dict[str, Any]:
+    manifests = {}
+    for name, statistics in sorted(prepared.statistics.items()):
+        manifests[f"{name}.jsonl"] = statistics.as_dict()
+        if name in prepared.drawn:
+            manifests[f"{name}.jsonl"]["drawn_ids"] = prepared.drawn[name]
+    return {
+        "corpus": corpus_name(reader),
+        "reader": reader.name,
+        "options": dataclasses.asdict(reader),
+        "licence": reader.licence,
+        "source": str(source.root.absolute()),
+        "revision": source.revision,
+        "held_out": [str(path) for path in held_out],
+        "manifests": manifests,
+        "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
+        "notices": [
+            {"kind": kind, "count": count, "examples": prepared.examples[kind]}
+            for kind, count in prepared.notices.most_common()
+        ],
+    }

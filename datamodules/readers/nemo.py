@@ -1,0 +1,68 @@
+"""A NeMo manifest: JSON lines of `audio_filepath`, `duration`, `text`, and `offset`, `lang`, `speaker` where given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
+
+from common.errors import UserError
+from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, option, split_named
+from datamodules.readers.source import Source, number_field, read_jsonl, text_field
+
+FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
+
+
+@dataclass(frozen=True)
+class Nemo(Reader):
+    """Manifests of a folder, each a split by its name (`train.jsonl`, `dev_manifest.json`), or a single one.
+
+    Unlike a corpus from elsewhere, a NeMo manifest is one's own: its audio paths may be absolute.
+    """
+
+    name: ClassVar[str] = "nemo"
+    summary: ClassVar[str] = "a NeMo manifest (audio_filepath, duration, text, offset, lang)"
+    needs: ClassVar[str] = "the manifest or a folder of them, and --pair"
+
+    pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
+    split: str = option("train", "the split of a manifest whose name does not begin with one")
+    corpus: str = option("nemo", "the corpus's name, written into every row")
+    licence: str = option("not stated", "the corpus's licence, written into every row")
+
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the manifests' lines in order."""
+        tables = sorted(name for name in source.names if name.endswith((".json", ".jsonl")))
+        if not tables:
+            source.require("*.jsonl", "or .json: NeMo manifests")
+        for table in tables:
+            stem = PurePosixPath(table).stem
+            split = split_named(stem) or split_named(stem.replace("-", "_").split("_")[0]) or self.split
+            unknown: set[str] = set()
+            for number, (where, row) in enumerate(read_jsonl(source, table)):
+                for field in sorted(set(row) - FIELDS - unknown):
+                    unknown.add(field)
+                    yield Notice("unknown field", f"{where}: the field {field!r} is not one this reader knows; ignored")
+                yield self._record(row, where, source, table, split, number)
+
+    def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str, number: int) -> Record:
+        file = Path(text_field(row, "audio_filepath", where))
+        file = file if file.is_absolute() else (source.root / table).parent.absolute() / file
+        languages = self.pair.split("-")
+        language = row.get("lang") or languages[0]
+        if language not in languages:
+            raise UserError(f"{where}: the field 'lang' is {language!r}, expected one of the pair's, {languages}")
+        offset_s = number_field(row, "offset", where) or 0.0
+        duration_s = number_field(row, "duration", where)
+        speaker = row.get("speaker")
+        return Record(
+            id=str(row.get("id") or (f"{file.stem}@{offset_s:g}" if offset_s else file.stem)),
+            where=where,
+            clip=Clip(file.as_posix(), start_s=offset_s, duration_s=duration_s if offset_s else None),
+            text=text_field(row, "text", where),
+            pair=self.pair,
+            matrix_language=language,
+            split=split,
+            speaker=None if speaker in (None, "") else str(speaker),
+            stated_duration_s=None if offset_s else duration_s,
+        )

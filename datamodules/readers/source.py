@@ -1,0 +1,258 @@
+"""A corpus as it was delivered: a folder, with any zip archives in it read in place, or a snapshot of a hub repository.
+
+Nothing is unpacked: a member of an archive is read when it is asked for, under the name `folder/archive.zip/member`.
+An archive that could harm (absolute or climbing names, links, encrypted members, bombs) is refused before that.
+"""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import json
+import os
+import re
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from common.errors import UserError, nearest
+
+MAX_MEMBER_BYTES = 2**30  # an hour of 16 kHz speech is a tenth of this
+MAX_RATIO = 100  # speech deflates by 1.1 to 2, JSON by 10 to 30; a bomb by 1000
+RATIO_MATTERS_FROM_BYTES = 2**28
+
+
+class Source:
+    """The files of a corpus by their names relative to its root, wherever they lie.
+
+    Raises:
+        UserError: where the root does not exist or an archive in it is broken or unsafe.
+    """
+
+    def __init__(self, root: Path | str, revision: str | None = None) -> None:
+        self.root = Path(root)
+        self.revision = revision
+        self._on_disk: set[str] = set()
+        self._in_archives: dict[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
+        if self.root.is_file() and zipfile.is_zipfile(self.root):
+            self._add_archive(self.root, "")
+        elif self.root.is_file() and self.root.suffix in (".json", ".jsonl"):  # a manifest, with no folder of its own
+            self.root, name = self.root.parent, self.root.name
+            self._on_disk.add(name)
+        elif self.root.is_dir():
+            self._add_folder()
+        else:
+            raise UserError(f"{self.root}: expected a folder, a .zip archive or a manifest, found {_kind(self.root)}")
+        self.names = sorted([*self._on_disk, *self._in_archives])
+
+    def glob(self, pattern: str) -> list[str]:
+        """The names matching `pattern`, where `*` also crosses folders, sorted."""
+        return [name for name in self.names if fnmatch.fnmatchcase(name, pattern)]
+
+    def require(self, pattern: str, what: str) -> list[str]:
+        """Like `glob`, but finding nothing is an error that says what was looked for."""
+        found = self.glob(pattern)
+        if not found:
+            held = ", ".join(self.names[:5]) or "nothing"
+            raise UserError(f"{self.root}: no {pattern} in it ({what}); it holds {held}{', …' * (len(self.names) > 5)}")
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        return self.path(name) is not None or name in self._in_archives
+
+    def path(self, name: str) -> Path | None:
+        """The file itself, or None where it lies in an archive; an absolute name is a file outside of the source."""
+        if name in self._on_disk or (name.startswith("/") and Path(name).is_file()):
+            return self.root / name
+        return None
+
+    def size(self, name: str) -> int:
+        """The file's size in bytes, unpacked."""
+        path = self.path(name)
+        return self._in_archives[name][1].file_size if path is None else path.stat().st_size
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        path = self.path(name)
+        if path is not None:
+            return path.read_bytes()
+        archive, member = self._in_archives[name]
+        try:
+            return archive.read(member)
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise UserError(f"{self.where(name)}: the archive is damaged ({error}); fetch it again") from None
+
+    def where(self, name: str) -> str:
+        """The name as messages give it: with the root before it."""
+        return (self.root / name).as_posix()
+
+    def beside(self, name: str, relative: str, where: str, field: str) -> str:
+        """The name of the file that `name`'s field `field` points to with a relative path.
+
+        Raises:
+            UserError: where the path is absolute or climbs out of the source.
+        """
+        steps = [step for step in re.split(r"[/\\]", relative) if step not in ("", ".")]
+        if relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative) or ".." in steps or not steps:
+            raise UserError(
+                f"{where}: the field {field!r} is {relative!r}; expected a path relative to the folder of "
+                f"{PurePosixPath(name).name}, without '..'"
+            )
+        return str(PurePosixPath(name).parent.joinpath(*steps))
+
+    def _add_folder(self) -> None:
+        for folder, folders, files in os.walk(self.root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            inside = Path(folder).relative_to(self.root)
+            for file in files:
+                if file.startswith("."):
+                    continue
+                name = (inside / file).as_posix()
+                if file.lower().endswith(".zip"):
+                    self._add_archive(self.root / name, name + "/")
+                else:
+                    self._on_disk.add(name)
+
+    def _add_archive(self, path: Path, prefix: str) -> None:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"{path}: not a readable zip archive ({error}); fetch it again") from None
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        for member in members:
+            _refuse_unsafe(member, path)
+            self._in_archives[prefix + member.filename] = (archive, member)
+        unpacked = sum(member.file_size for member in members)
+        if unpacked > RATIO_MATTERS_FROM_BYTES and unpacked > MAX_RATIO * path.stat().st_size:
+            raise UserError(
+                f"{path}: {path.stat().st_size} bytes that unpack to {unpacked}; that is a zip bomb, not speech"
+            )
+
+
+def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
+    name = member.filename.replace("\\", "/")
+    trouble = None
+    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
+        trouble = "an absolute path"
+    elif ".." in name.split("/"):
+        trouble = "a path with '..'"
+    elif stat.S_ISLNK(member.external_attr >> 16):
+        trouble = "a link"
+    elif member.flag_bits & 1:
+        trouble = "encrypted"
+    elif member.file_size > MAX_MEMBER_BYTES:
+        trouble = f"{member.file_size} bytes unpacked (the most is {MAX_MEMBER_BYTES})"
+    if trouble:
+        raise UserError(f"{archive}: the member {member.filename!r} is {trouble}; the archive is refused")
+
+
+def open_source(source: str | None, hub_id: str | None, patterns: list[str] | None) -> Source:
+    """Opens a folder, an archive or, where `source` is no file and reads like `owner/name`, a hub dataset repository.
+
+    Raises:
+        UserError: where it is none of these, or the hub cannot be reached or refuses.
+    """
+    source = source or hub_id
+    if source is None:
+        raise UserError("--source is missing: this corpus has to be fetched by hand; see docs/corpora.md")
+    if Path(source).exists():
+        return Source(source)
+    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) or (hub_id is None):
+        raise UserError(f"{source}: no such folder or archive")
+    import huggingface_hub
+
+    try:
+        folder = huggingface_hub.snapshot_download(source, repo_type="dataset", allow_patterns=patterns)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); download it where "
+            "there is a network (`hf download --repo-type dataset …`, after `hf auth login` if gated), give its folder"
+        ) from None
+    return Source(folder, revision=Path(folder).name)
+
+
+def read_text(source: Source, name: str) -> str:
+    """A UTF-8 text file, with or without a byte-order mark, line ends as `\\n`.
+
+    Raises:
+        UserError: where it is not UTF-8.
+    """
+    try:
+        text = source.read(name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{source.where(name)}: not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_jsonl(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields ("file:line", row) for each line of a JSON-lines file.
+
+    Raises:
+        UserError: where a line is not a JSON object.
+    """
+    for number, line in enumerate(read_text(source, name).split("\n"), start=1):
+        where = f"{source.where(name)}:{number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        yield where, row
+
+
+def read_csv(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields ("file:line", row) for each row of a comma-separated file with a header.
+
+    Raises:
+        UserError: where a row has more or fewer cells than the header.
+    """
+    lines = read_text(source, name).split("\n")
+    rows = csv.DictReader((line + "\n" for line in lines), restkey="", restval=None)
+    for row in rows:
+        where = f"{source.where(name)}:{rows.line_num}"
+        if "" in row or None in row.values():
+            raise UserError(f"{where}: the row does not have the header's {len(rows.fieldnames or ())} cells")
+        yield where, row
+
+
+def text_field(row: dict[str, Any], name: str, where: str) -> str:
+    """A field that must be there and be text (or a number, given as text).
+
+    Raises:
+        UserError: naming file, line and field.
+    """
+    value = row.get(name)
+    if value is None:
+        raise UserError(
+            f"{where}: the field {name!r} is missing{nearest(name, row)} (the fields are {', '.join(map(repr, row))})"
+        )
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected text")
+    return str(value)
+
+
+def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
+    """A field that may be missing and otherwise is a number (or one written as text).
+
+    Raises:
+        UserError: naming file, line and field.
+    """
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number") from None
+
+
+def _kind(path: Path) -> str:
+    return "a file of another kind" if path.exists() else "nothing there"

@@ -1,0 +1,160 @@
+"""What a manifest holds, counted one utterance at a time: hours, durations, tokens by language, switches, CMI."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from datamodules.manifest import Utterance, iter_manifest
+from datamodules.scripts import OTHER, UNKNOWN, surprises, tagged_tokens
+
+DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
+
+
+def code_mixing_index(languages: list[str]) -> float | None:
+    """CMI of one utterance from its tokens' languages: 100 (1 - max_l N_l / (N - U)), Das & Gambäck 2014, eq. 1.
+
+    U counts the tokens of no language; an utterance of these alone has 0. None where a token's language is unknown.
+    """
+    counts = Counter(languages)
+    other = counts.pop(OTHER, 0)
+    if UNKNOWN in counts:
+        return None
+    return 100 * (1 - max(counts.values()) / (len(languages) - other)) if counts else 0.0
+
+
+def switches(languages: list[str]) -> int | None:
+    """How often the language changes from token to token, passing over tokens of none; None where one is unknown."""
+    if UNKNOWN in languages:
+        return None
+    spoken = [language for language in languages if language != OTHER]
+    return sum(before != after for before, after in pairwise(spoken))
+
+
+@dataclass
+class Statistics:
+    """Running counts over utterances; memory grows with the speakers and the alphabet, not with the utterances."""
+
+    utterances: int = 0
+    seconds: float = 0.0
+    longest_s: float = 0.0
+    shortest_s: float = math.inf
+    pairs: Counter[str] = field(default_factory=Counter)
+    durations: Counter[int] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    speakers: set[str] = field(default_factory=set)
+    unnamed_speaker: int = 0
+    with_spans: int = 0
+    tagged: int = 0
+    switches: int = 0
+    cmi_sum: float = 0.0
+    surprises: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, utterance: Utterance) -> None:
+        """Counts one utterance."""
+        self.utterances += 1
+        self.pairs[utterance.pair] += 1
+        self.seconds += utterance.duration
+        self.longest_s = max(self.longest_s, utterance.duration)
+        self.shortest_s = min(self.shortest_s, utterance.duration)
+        self.durations[sum(utterance.duration >= edge for edge in DURATION_EDGES_S)] += 1
+        self.with_spans += utterance.spans is not None
+        if utterance.speaker is None:
+            self.unnamed_speaker += 1
+        else:
+            self.speakers.add(utterance.speaker)
+        languages = [language for _, language in tagged_tokens(utterance)]
+        self.tokens.update(languages)
+        cmi, changes = code_mixing_index(languages), switches(languages)
+        if cmi is not None and changes is not None:
+            self.tagged += 1
+            self.cmi_sum += cmi
+            self.switches += changes
+        for char in surprises(utterance.text, utterance.languages):
+            count, example = self.surprises.get(char, (0, utterance.id))
+            self.surprises[char] = (count + 1, example)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts as they stand in `corpus.json`; what cannot be known is null."""
+        return {
+            "utterances": self.utterances,
+            "hours": round(self.seconds / 3600, 4),
+            "speakers": len(self.speakers) or None,
+            "utterances_without_speaker": self.unnamed_speaker,
+            "pairs": dict(self.pairs),
+            "duration_s": {
+                "shortest": round(self.shortest_s, 3) if self.utterances else None,
+                "mean": round(self.seconds / self.utterances, 3) if self.utterances else None,
+                "longest": round(self.longest_s, 3) if self.utterances else None,
+                "histogram": dict(zip(_bins(), self._histogram(), strict=True)),
+            },
+            "tokens_by_language": dict(self.tokens.most_common()),
+            "utterances_with_spans": self.with_spans,
+            "switches": self.switches if self.tagged else None,
+            "cmi_mean": round(self.cmi_sum / self.tagged, 2) if self.tagged else None,
+            "utterances_of_unknown_languages": self.utterances - self.tagged,
+            "alphabet_surprises": [
+                {"character": char, "name": character_name(char), "utterances": count, "example": example}
+                for char, (count, example) in sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+            ],
+        }
+
+    def lines(self) -> list[str]:
+        """The counts as lines for the terminal."""
+        if not self.utterances:
+            return ["  no utterance"]
+        speakers = f"{len(self.speakers)} speakers" if self.speakers else "speakers not named"
+        lines = [
+            f"  {self.utterances} utterances, {self.seconds / 3600:.2f} h, {speakers}, "
+            f"{self.shortest_s:.1f} to {self.longest_s:.1f} s",
+        ]
+        most = max(self._histogram())
+        for name, count in zip(_bins(), self._histogram(), strict=True):
+            lines.append(f"    {name:>8} s {'█' * math.ceil(32 * count / most):<32} {count}")
+        lines.append("  tokens     " + ", ".join(f"{name} {count}" for name, count in self.tokens.most_common()))
+        if self.tagged:
+            per_utterance = f"{self.switches / self.tagged:.2f} an utterance"
+            lines.append(f"  switches   {self.switches} ({per_utterance}), CMI {self.cmi_sum / self.tagged:.1f}")
+        if self.tagged < self.utterances:
+            lines.append(
+                f"  languages  unknown in {self.utterances - self.tagged} utterances: the pair shares a script and the "
+                "corpus gives no spans"
+            )
+        if self.surprises:
+            worst = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+            shown = ", ".join(f"{_shown(char)} in {count} ({example})" for char, (count, example) in worst[:6])
+            lines.append(f"  surprises  {shown}" + (f", and {len(worst) - 6} more" if len(worst) > 6 else ""))
+        return lines
+
+    def _histogram(self) -> list[int]:
+        return [self.durations[index] for index in range(len(DURATION_EDGES_S) + 1)]
+
+
+def describe(folder: Path) -> list[str]:
+    """Statistics of every manifest under a folder, as lines for the terminal."""
+    lines: list[str] = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        statistics = Statistics()
+        for utterance in iter_manifest(path, check_audio=False):
+            statistics.add(utterance)
+        lines += [str(path), *statistics.lines()]
+    return lines
+
+
+def character_name(char: str) -> str:
+    """`U+002A ASTERISK`."""
+    return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
+
+
+def _shown(char: str) -> str:
+    return repr(char) if char.isprintable() and not unicodedata.combining(char) else character_name(char)
+
+
+def _bins() -> list[str]:
+    edges = [str(edge) for edge in DURATION_EDGES_S]
+    return [f"< {edges[0]}", *(f"{low}-{high}" for low, high in pairwise(edges)), f">= {edges[-1]}"]
