@@ -1,0 +1,143 @@
+"""Intervals and differences by the bootstrap: whole utterances, or whole speakers, drawn again with replacement.
+
+Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation" (ICASSP 2004). All figures
+of all models on a test set share each draw, so that differences are paired.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+
+FOLDS = 1000
+LEVEL = 0.95
+# With fewer speakers there are hardly more distinct draws than folds, and the interval is too narrow.
+MIN_SPEAKERS = 10
+_CHUNK = 1 << 22  # counts held at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure and its values in every draw (NaN where a draw leaves its denominator empty).
+
+    `sample` tells which units were drawn, so that only estimates of one test set are subtracted from each other.
+    """
+
+    value: float
+    draws: np.ndarray
+    sample: str
+    numerator: float = math.nan
+    denominator: float = math.nan
+
+    @property
+    def low(self) -> float | None:
+        """The lower end of the 95 % percentile interval, None where the figure never varied for want of units."""
+        return self._quantile((1 - LEVEL) / 2)
+
+    @property
+    def high(self) -> float | None:
+        """The upper end of the 95 % percentile interval."""
+        return self._quantile((1 + LEVEL) / 2)
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves 0 out; meant for differences."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    def _quantile(self, share: float) -> float | None:
+        return None if np.isnan(self.draws).all() else float(np.nanquantile(self.draws, share))
+
+
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """A test set's figures: numerators and denominators by figure and unit; a unit is an utterance or a speaker."""
+
+    names: tuple[str, ...]
+    numerators: np.ndarray
+    denominators: np.ndarray
+    unit: str
+    sample: str
+
+
+def tally(
+    utterances: Iterable[Mapping[str, tuple[float, float]]], ids: Sequence[str], speakers: Sequence[str | None]
+) -> Tallies:
+    """Lays out the utterances' contributions by figure and unit.
+
+    Units are speakers where every utterance has one and there are at least ten, else utterances.
+    """
+    by_speaker = None not in speakers and len(set(speakers)) >= MIN_SPEAKERS
+    units = {name: row for row, name in enumerate(dict.fromkeys(speakers))} if by_speaker else {}
+    n_units = len(units) or len(ids)
+    columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for index, contributed in enumerate(utterances):
+        row = units[speakers[index]] if by_speaker else index
+        for name, (numerator, denominator) in contributed.items():
+            if name not in columns:
+                columns[name] = (np.zeros(n_units), np.zeros(n_units))
+            columns[name][0][row] += numerator
+            columns[name][1][row] += denominator
+    names = tuple(sorted(columns))
+    key = zlib.crc32("\n".join(f"{name}\t{speaker}" for name, speaker in zip(ids, speakers, strict=True)).encode())
+    return Tallies(
+        names,
+        np.stack([columns[name][0] for name in names], axis=1),
+        np.stack([columns[name][1] for name in names], axis=1),
+        unit="speaker" if by_speaker else "utterance",
+        sample=f"{n_units} {key:08x}",
+    )
+
+
+def resample(tallies: Tallies, *, folds: int = FOLDS, seed: int = 0) -> dict[str, Estimate]:
+    """Estimates every figure of a test set; the same units and seed give the same draws, whatever the model."""
+    generator = np.random.default_rng([seed, zlib.crc32(tallies.sample.encode())])
+    units = len(tallies.numerators)
+    both = np.concatenate([tallies.numerators, tallies.denominators], axis=1)
+    sums = []
+    chunk = max(1, _CHUNK // units)
+    for start in range(0, folds, chunk):
+        weights = np.stack(
+            [
+                np.bincount(generator.integers(units, size=units), minlength=units)
+                for _ in range(min(chunk, folds - start))
+            ]
+        )
+        sums.append(weights.astype(np.float64) @ both)
+    numerators, denominators = np.split(np.concatenate(sums), 2, axis=1)
+    totals = tallies.numerators.sum(0), tallies.denominators.sum(0)
+    draws = _ratio(numerators, denominators) if units > 1 else np.full_like(numerators, np.nan)
+    values = _ratio(*totals)
+    return {
+        name: Estimate(float(values[i]), draws[:, i], tallies.sample, float(totals[0][i]), float(totals[1][i]))
+        for i, name in enumerate(tallies.names)
+    }
+
+
+def difference(first: Estimate, second: Estimate) -> Estimate:
+    """Returns first minus second, draw by draw.
+
+    Raises:
+        UserError: where they are not of the same utterances.
+    """
+    if first.sample != second.sample:
+        raise UserError("a paired difference needs both models' scores on the same utterances in the same order")
+    return Estimate(first.value - second.value, first.draws - second.draws, first.sample)
+
+
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """Returns the plain mean over test sets, which are drawn independently of each other."""
+    return Estimate(
+        float(np.mean([estimate.value for estimate in estimates])),
+        np.mean([estimate.draws for estimate in estimates], axis=0),
+        " + ".join(estimate.sample for estimate in estimates),
+    )
+
+
+def _ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    return np.divide(numerators, denominators, out=np.full_like(numerators, np.nan), where=denominators > 0)

@@ -1,0 +1,188 @@
+"""What an utterance adds to each figure, all from its one alignment.
+
+Every figure is a ratio of two sums over utterances (errors over tokens, failures over utterances, ...), so that
+pooling, intervals and differences are the same for all. What an utterance has nothing to say about, it leaves out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scoring.alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
+from scoring.failures import FAILURES, find_failures
+from scoring.languages import code_mixing_index, find_switches, language_by_script, languages_by_spans
+from scoring.metrics import empty_reference
+from scoring.tokens import Profile, replace_loanwords
+
+Contributions = dict[str, tuple[float, float]]
+
+SPANS, SCRIPT, UNKNOWN = SOURCES = ("spans", "script", "unknown")
+OTHER = "other"  # tokens of no language: numbers, and what neither spans nor script can tell
+EDITS = {SUBSTITUTION: "substitutions", DELETION: "deletions", INSERTION: "insertions"}
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """An utterance to score.
+
+    `languages` are the pair's, by ISO 639-1 code; `matrix_language` is by default the first of them. `spans` are
+    (language, text) in the order spoken, None where not known.
+    """
+
+    id: str
+    reference: str
+    hypothesis: str
+    languages: tuple[str, ...] | None = None
+    matrix_language: str | None = None
+    spans: Sequence[tuple[str, str]] | None = None
+    speaker: str | None = None
+    loanwords: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredUtterance:
+    """An utterance after scoring; `languages` has one entry a reference token, `source` says where they are from."""
+
+    transcript: Transcript
+    alignment: Alignment
+    languages: tuple[str | None, ...]
+    source: str
+    failures: tuple[str, ...]
+
+    @property
+    def counts(self) -> Counts:
+        """The alignment's counts."""
+        return self.alignment.counts
+
+    @property
+    def matrix_language(self) -> str | None:
+        """The language the sentence is built in, all others being embedded."""
+        return self.transcript.matrix_language or (self.transcript.languages or (None,))[0]
+
+
+def score_transcript(transcript: Transcript, profile: Profile) -> ScoredUtterance:
+    """Aligns one utterance and finds its tokens' languages.
+
+    Raises:
+        UserError: where the reference holds no token.
+    """
+    said, heard = (replace_loanwords(t, transcript.loanwords) for t in (transcript.reference, transcript.hypothesis))
+    reference, hypothesis = profile.reference(said), profile.hypothesis(heard)
+    if not reference:
+        raise empty_reference(transcript.id, transcript.reference, profile.name)
+    languages, source = _token_languages(transcript, reference, profile)
+    failures = find_failures(reference, hypothesis, heard, transcript.languages)
+    return ScoredUtterance(transcript, align(reference, hypothesis), languages, source, failures)
+
+
+def _token_languages(
+    transcript: Transcript, tokens: Sequence[str], profile: Profile
+) -> tuple[tuple[str | None, ...], str]:
+    by_script = tuple(language_by_script(token, transcript.languages) for token in tokens)
+    if transcript.spans:
+        by_spans = languages_by_spans(tokens, transcript.spans, profile.reference)
+        if by_spans is not None:
+            return tuple(known or guess for known, guess in zip(by_spans, by_script, strict=True)), SPANS
+    return by_script, SCRIPT if any(by_script) else UNKNOWN
+
+
+def contributions(utterance: ScoredUtterance) -> Contributions:
+    """Returns what the utterance adds to each figure, as (numerator, denominator).
+
+    Figures of places (PIER, distance, direction) count an insertion at the reference token it stands before, at the end
+    at the last token, as PIER does (Ugan et al., 2025); figures of languages count it under its own language.
+    """
+    counts = utterance.counts
+    tokens = counts.reference_tokens
+    found: Contributions = {
+        "mer": (counts.errors, tokens),
+        "mer.macro": (counts.errors / tokens, 1),
+        "length_ratio": (counts.hypothesis_tokens, tokens),
+        **{name: (getattr(counts, name), tokens) for name in EDITS.values()},
+        **{f"failure.{name}": (name in utterance.failures, 1) for name in FAILURES},
+        **{f"languages_by.{name}": (name == utterance.source, 1) for name in SOURCES},
+        **_by_language(utterance),
+    }
+    if utterance.source != UNKNOWN:
+        errors = _errors_by_place(utterance)
+        found |= _by_point_of_interest(utterance, errors) | _by_switch(utterance, errors)
+    return found
+
+
+def _by_language(utterance: ScoredUtterance) -> Contributions:
+    """Counts substitutions and deletions by the reference token's language, insertions by the hypothesis token's.
+
+    Where the script does not tell an inserted token's language (German and English), it is taken to be that of the
+    reference token it stands before; `insertions_guessed` is the share of those.
+    """
+    tokens = Counter(language or OTHER for language in utterance.languages)
+    edits: Counter[tuple[str, str]] = Counter()
+    guessed = 0
+    for operation, place, token in _edits(utterance):
+        language = utterance.languages[place]
+        if operation == INSERTION:
+            own = language_by_script(token, utterance.transcript.languages)
+            guessed += own is None
+            language = own or language
+        edits[language or OTHER, operation] += 1
+    found: Contributions = {}
+    for language in tokens.keys() | {language for language, _ in edits}:
+        by_kind = {name: edits[language, operation] for operation, name in EDITS.items()}
+        found[f"language.{language}"] = (sum(by_kind.values()), tokens[language])
+        found |= {f"language.{language}.{name}": (number, tokens[language]) for name, number in by_kind.items()}
+    if inserted := utterance.counts.insertions:
+        found["insertions_guessed"] = (guessed, inserted)
+    return found
+
+
+def _by_point_of_interest(utterance: ScoredUtterance, errors: Sequence[int]) -> Contributions:
+    matrix = utterance.matrix_language
+    embedded = [place for place, lang in enumerate(utterance.languages) if lang is not None and lang != matrix]
+    if matrix is None or not embedded:
+        return {}
+    inside = sum(errors[place] for place in embedded)
+    deleted = sum(operation == DELETION and place in set(embedded) for operation, place, _ in _edits(utterance))
+    return {
+        "pier": (inside, len(embedded)),
+        "pier.rest": (sum(errors) - inside, len(errors) - len(embedded)),
+        "embedded_deletion": (deleted, len(embedded)),
+    }
+
+
+def _by_switch(utterance: ScoredUtterance, errors: Sequence[int]) -> Contributions:
+    mixing = code_mixing_index(utterance.languages)
+    switches = find_switches(utterance.languages)
+    found: Contributions = {"switches": (switches.count, 1)}
+    if mixing is not None:
+        found["cmi"] = (mixing, 1)
+    for number, distance, direction in zip(errors, switches.distances, switches.directions, strict=True):
+        if distance is None:
+            continue
+        names = [f"distance.{distance}"] + ([f"direction.{direction}"] if distance == 0 else [])
+        for name in names:
+            errors_so_far, tokens_so_far = found.get(name, (0, 0))
+            found[name] = (errors_so_far + number, tokens_so_far + 1)
+    return found
+
+
+def _errors_by_place(utterance: ScoredUtterance) -> list[int]:
+    errors = [0] * len(utterance.languages)
+    for _, place, _ in _edits(utterance):
+        errors[place] += 1
+    return errors
+
+
+def _edits(utterance: ScoredUtterance) -> list[tuple[str, int, str]]:
+    """Returns (operation, reference place, the token that is wrong) of each edit."""
+    alignment = utterance.alignment
+    found = []
+    place = 0
+    for operation, i, j in alignment.steps():
+        place = place if i is None else i + 1
+        if operation == INSERTION:
+            found.append((operation, min(place, len(alignment.reference) - 1), alignment.hypothesis[j]))
+        elif operation != HIT:
+            found.append((operation, i, alignment.reference[i]))
+    return found

@@ -1,0 +1,54 @@
+"""Hypotheses that went wrong as a whole: empty, translated, in a foreign script, or looping."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+
+from scoring.languages import LATIN, script, scripts_of
+
+EMPTY, TRANSLATION, WRONG_SCRIPT, LOOP = FAILURES = ("empty", "translation", "wrong_script", "loop")
+
+MAX_COMPRESSION = 2.4  # Whisper's own threshold for a looping output (Radford et al., 2023, section 4.5)
+MAX_PHRASE_TOKENS = 8
+MIN_REPEATS = 4
+
+
+def find_failures(
+    reference: Sequence[str], hypothesis: Sequence[str], text: str, languages: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Names what is wrong with a hypothesis as a whole, given both sides' tokens and the hypothesis's own text.
+
+    - empty: it holds no token;
+    - translation: the reference has a script other than Latin, the hypothesis Latin only;
+    - wrong_script: it holds a script that neither the languages nor the reference are written in;
+    - loop: its text is compressed by more than 2.4, or a phrase of up to 8 tokens stands four times in a row that the
+      reference does not repeat so.
+    """
+    if not hypothesis:
+        return (EMPTY,)
+    said, written = ({script(letter) for letter in set("".join(tokens))} - {None} for tokens in (reference, hypothesis))
+    allowed = said.union(*map(scripts_of, languages or ()))
+    found = (
+        (TRANSLATION, bool(said - {LATIN}) and written == {LATIN}),
+        (WRONG_SCRIPT, not written <= allowed),
+        (LOOP, _compression(text) > MAX_COMPRESSION or (_repeats(hypothesis) and not _repeats(reference))),
+    )
+    return tuple(name for name, holds in found if holds)
+
+
+def _compression(text: str) -> float:
+    data = text.encode("utf-8", "surrogatepass")
+    return len(data) / len(zlib.compress(data))
+
+
+def _repeats(tokens: Sequence[str]) -> bool:
+    if len(set(tokens)) > len(tokens) - MIN_REPEATS + 1:
+        return False
+    for length in range(1, min(MAX_PHRASE_TOKENS, len(tokens) // MIN_REPEATS) + 1):
+        same = 0
+        for earlier, later in zip(tokens, tokens[length:], strict=False):
+            same = same + 1 if earlier == later else 0
+            if same == length * (MIN_REPEATS - 1):
+                return True
+    return False

@@ -1,0 +1,124 @@
+"""Transcripts from files: two texts line by line, or JSON lines; and scored utterances back to JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from scoring.breakdown import ScoredUtterance, Transcript
+
+
+def read_texts(
+    references: Path | str, hypotheses: Path | str, languages: tuple[str, ...] | None = None
+) -> list[Transcript]:
+    """Reads one reference and one hypothesis a line; utterances are named `file:line` of the reference.
+
+    Raises:
+        UserError: where a file is missing or not UTF-8, or their numbers of lines differ.
+    """
+    said, heard = _lines(references), _lines(hypotheses)
+    if len(said) != len(heard):
+        raise UserError(
+            f"{references} has {len(said)} lines but {hypotheses} has {len(heard)}; expected a hypothesis a reference "
+            "(an empty line for an empty hypothesis)"
+        )
+    return [
+        Transcript(f"{references}:{number}", reference, hypothesis, languages)
+        for number, (reference, hypothesis) in enumerate(zip(said, heard, strict=True), start=1)
+    ]
+
+
+def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) -> list[Transcript]:
+    """Reads objects with `reference` and `hypothesis`, and where given `id`, `pair`, `matrix_language`, `spans`
+    ([{language, text}]), `speaker` and `loanwords` ([[native, borrowed]]).
+
+    Raises:
+        UserError: naming file, line and field.
+    """
+    transcripts = []
+    for number, line in enumerate(_lines(path), start=1):
+        where = f"{path}:{number}"
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
+        transcripts.append(_transcript(row, where, languages))
+    return transcripts
+
+
+def _transcript(row: Any, where: str, languages: tuple[str, ...] | None) -> Transcript:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    for name, needed in (("reference", True), ("hypothesis", True), ("pair", False), ("speaker", False)):
+        value = row.get(name)
+        if not isinstance(value, str) and (needed or value is not None):
+            found = "is missing" if name not in row else f"is {value!r}"
+            raise UserError(f"{where}: the field {name!r} {found}, expected text")
+    try:
+        spans = None if row.get("spans") is None else [(str(s["language"]), s.get("text")) for s in row["spans"]]
+        loanwords = tuple((str(native), str(borrowed)) for native, borrowed in row.get("loanwords") or ())
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise UserError(
+            f'{where}: expected spans as [{{"language": ..., "text": ...}}] and loanwords as [[native, borrowed]]'
+        ) from None
+    return Transcript(
+        id=str(row.get("id") or where),
+        reference=row["reference"],
+        hypothesis=row["hypothesis"],
+        languages=tuple(row["pair"].split("-")) if row.get("pair") else languages,
+        matrix_language=row.get("matrix_language"),
+        spans=usable_spans(spans),
+        speaker=row.get("speaker"),
+        loanwords=loanwords,
+    )
+
+
+def usable_spans(spans: list[tuple[str, str | None]] | None) -> list[tuple[str, str]] | None:
+    """Returns the spans where every one has a text, None otherwise."""
+    if not spans or not all(isinstance(text, str) for _, text in spans):
+        return None
+    return [(language, text) for language, text in spans if text is not None]
+
+
+def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
+    """Returns a scored utterance as a JSON object that `read_json_lines` reads again."""
+    item, counts, alignment = utterance.transcript, utterance.counts, utterance.alignment
+    return {
+        "id": item.id,
+        "reference": item.reference,
+        "hypothesis": item.hypothesis,
+        "pair": "-".join(item.languages) if item.languages else None,
+        "matrix_language": item.matrix_language,
+        "speaker": item.speaker,
+        "spans": None if item.spans is None else [{"language": code, "text": text} for code, text in item.spans],
+        **({"loanwords": [list(pair) for pair in item.loanwords]} if item.loanwords else {}),
+        "reference_tokens": list(alignment.reference),
+        "hypothesis_tokens": list(alignment.hypothesis),
+        "operations": alignment.operations,
+        "token_languages": list(utterance.languages),
+        "languages_by": utterance.source,
+        "hits": counts.hits,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "failures": list(utterance.failures),
+    }
+
+
+def _lines(path: Path | str) -> list[str]:
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    # Not splitlines(): a line separator or form feed inside a transcript ends no line.
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines

@@ -1,0 +1,163 @@
+"""The scores of models on test sets: every figure with its interval, the results table, and two models compared."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from common.errors import UserError
+from scoring.alignment import Counts
+from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean, resample, tally
+from scoring.breakdown import ScoredUtterance, Transcript, contributions, score_transcript
+from scoring.metrics import Score
+from scoring.table import SEEN, UNSEEN, Row, Table
+from scoring.tokens import get_profile
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """One model on one test set."""
+
+    profile: str
+    utterances: tuple[ScoredUtterance, ...]
+    folds: int = FOLDS
+    seed: int = 0
+
+    @cached_property
+    def score(self) -> Score:
+        """The mixed error rate alone."""
+        return Score(self.profile, tuple(utterance.counts for utterance in self.utterances))
+
+    @cached_property
+    def estimates(self) -> dict[str, Estimate]:
+        """Every figure by name, with its bootstrap draws; see `scoring.breakdown.contributions`."""
+        return resample(self._tallies, folds=self.folds, seed=self.seed)
+
+    @property
+    def unit(self) -> str:
+        """What the bootstrap draws: `utterance` or `speaker`."""
+        return self._tallies.unit
+
+    @cached_property
+    def _tallies(self) -> Tallies:
+        transcripts = [utterance.transcript for utterance in self.utterances]
+        ids, speakers = [item.id for item in transcripts], [item.speaker for item in transcripts]
+        return tally(map(contributions, self.utterances), ids, speakers)
+
+
+def score_set(
+    transcripts: Sequence[Transcript], profile: str = "cjk", *, folds: int = FOLDS, seed: int = 0
+) -> SetScore:
+    """Scores one model on one test set, with all breakdowns.
+
+    Raises:
+        UserError: where there is no utterance, an id stands twice, or a reference holds no token.
+    """
+    if not transcripts:
+        raise UserError("there is no utterance to score")
+    twice = [name for name, times in Counter(item.id for item in transcripts).items() if times > 1]
+    if twice:
+        raise UserError(f"the id {twice[0]!r} stands twice; ids must be unique within a test set")
+    splitter = get_profile(profile)
+    return SetScore(profile, tuple(score_transcript(item, splitter) for item in transcripts), folds, seed)
+
+
+def to_dict(result: SetScore) -> dict[str, Any]:
+    """Returns the figures for JSON; rates are fractions, what is undefined is null."""
+    counts: Counts = result.score.counts
+    return {
+        "profile": result.profile,
+        "utterances": len(result.utterances),
+        "reference_tokens": counts.reference_tokens,
+        "hits": counts.hits,
+        "substitutions": counts.substitutions,
+        "deletions": counts.deletions,
+        "insertions": counts.insertions,
+        "micro": result.score.micro,
+        "macro": result.score.macro,
+        "interval": {"level": LEVEL, "folds": result.folds, "unit": result.unit, "seed": result.seed},
+        "figures": {name: estimate_to_dict(estimate) for name, estimate in sorted(result.estimates.items())},
+    }
+
+
+def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
+    """Returns value, interval, numerator and denominator for JSON, null where not defined."""
+    numbers = {
+        "value": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "numerator": estimate.numerator,
+        "denominator": estimate.denominator,
+    }
+    return {name: None if number is None or math.isnan(number) else number for name, number in numbers.items()}
+
+
+def results_table(
+    results: Mapping[str, Mapping[str, SetScore]],
+    groups: Mapping[str, str],
+    *,
+    seen: Sequence[str],
+    unseen: Sequence[str],
+    baseline: str | None = None,
+) -> Table:
+    """Lays results (by model, then by test set) out as a table, marking what differs significantly from `baseline`.
+
+    Raises:
+        UserError: where the results are of several profiles.
+    """
+    profiles = {result.profile for by_set in results.values() for result in by_set.values()}
+    if len(profiles) > 1:
+        raise UserError(
+            f"a table has one profile, found {', '.join(sorted(profiles))}; score all models again with one"
+        )
+    rows = [
+        Row(
+            model,
+            groups[model],
+            {name: result.score.micro for name, result in by_set.items()},
+            {name: result.score.macro for name, result in by_set.items()},
+            _significant(by_set, results[baseline], seen, unseen) if baseline not in (None, model) else frozenset(),
+        )
+        for model, by_set in results.items()
+    ]
+    return Table(profiles.pop() if profiles else "cjk", seen, unseen, rows, baseline)
+
+
+def _significant(
+    ours: Mapping[str, SetScore], theirs: Mapping[str, SetScore], seen: Sequence[str], unseen: Sequence[str]
+) -> frozenset[str]:
+    differences = {
+        name: difference(ours[name].estimates["mer"], theirs[name].estimates["mer"]) for name in ours if name in theirs
+    }
+    for average, pairs in ((SEEN, seen), (UNSEEN, unseen)):
+        if pairs and all(pair in differences for pair in pairs):
+            differences[average] = mean([differences[pair] for pair in pairs])
+    return frozenset(name for name, estimate in differences.items() if estimate.significant)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two models on one test set: `differences` are first minus second, `changed` pairs begin with the most changed."""
+
+    differences: dict[str, Estimate]
+    changed: tuple[tuple[ScoredUtterance, ScoredUtterance], ...]
+
+
+def compare(first: SetScore, second: SetScore) -> Comparison:
+    """Compares two models utterance by utterance.
+
+    Raises:
+        UserError: where they were not scored on the same utterances with the same profile.
+    """
+    if first.profile != second.profile:
+        raise UserError(f"the profiles differ: {first.profile} and {second.profile}; score one of them again")
+    both = first.estimates.keys() & second.estimates.keys()
+    differences = {name: difference(first.estimates[name], second.estimates[name]) for name in sorted(both)}
+    pairs = zip(first.utterances, second.utterances, strict=True)
+    changed = [(a, b) for a, b in pairs if a.transcript.hypothesis != b.transcript.hypothesis]
+    changed.sort(key=lambda pair: -abs(pair[0].counts.errors - pair[1].counts.errors))
+    return Comparison(differences, tuple(changed))

@@ -1,0 +1,102 @@
+"""One test set's figures for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from scoring.bootstrap import Estimate
+from scoring.breakdown import EDITS, SOURCES
+from scoring.escape import visible
+from scoring.failures import FAILURES
+from scoring.languages import MAX_DISTANCE
+from scoring.results import SetScore
+from scoring.table import DASH
+
+SOURCE_TEXTS = {
+    "spans": "the manifest's spans",
+    "script": "script",
+    "unknown": "nothing (one script, no spans)",
+}
+
+
+def summary(result: SetScore) -> Group:
+    """Returns the figures of one test set for a rich console."""
+    figures, counts = result.estimates, result.score.counts
+    head = Text.assemble(
+        (f"{len(result.utterances)} utterances, {counts.reference_tokens} tokens, profile {result.profile}\n", "bold"),
+        f"languages of tokens by {source_text(figures)}; intervals by bootstrap over {result.unit}s",
+    )
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("%", "95 % interval", "of", *(name[:3] for name in EDITS.values())):
+        if not table.columns:
+            table.add_column("", min_width=26)
+        table.add_column(title, justify="right", no_wrap=True)
+    for title, rows in sections(figures):
+        table.add_section()
+        table.add_row(Text(title, style="bold"))
+        for label, name in rows:
+            table.add_row(Text(f"  {visible(label)}"), *_cells(name, figures))
+    return Group(head, table, _plain(figures))
+
+
+def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Returns the rates there are, as (title, [(label, figure's name)]), in reading order."""
+    languages = sorted(name.split(".", 1)[1] for name in figures if f"{name}.deletions" in figures)
+    directions = sorted(name.removeprefix("direction.") for name in figures if name.startswith("direction."))
+    all_sections: list[tuple[str, Sequence[tuple[str, str]]]] = [
+        ("Mixed error rate", [("micro (pooled)", "mer"), ("macro (mean of utterances)", "mer.macro")]),
+        ("By language", [(name, f"language.{name}") for name in languages]),
+        (
+            "Points of interest",
+            [
+                ("embedded language (PIER)", "pier"),
+                ("the rest", "pier.rest"),
+                ("embedded, deleted", "embedded_deletion"),
+            ],
+        ),
+        (
+            "By distance to a switch",
+            [(f"{n}{'+' * (n == MAX_DISTANCE)} tokens between", f"distance.{n}") for n in range(MAX_DISTANCE + 1)],
+        ),
+        ("Beside a switch", [(name.replace(">", " → "), f"direction.{name}") for name in directions]),
+        ("Failed hypotheses", [(name.replace("_", " "), f"failure.{name}") for name in FAILURES]),
+    ]
+    known = [(title, [(label, name) for label, name in rows if name in figures]) for title, rows in all_sections]
+    return [(title, rows) for title, rows in known if rows]
+
+
+def source_text(figures: dict[str, Estimate]) -> str:
+    """Returns where the tokens' languages are from, with shares of utterances where there are several sources."""
+    used = [(source, figures[f"languages_by.{source}"].value) for source in SOURCES]
+    used = [(source, share) for source, share in used if share > 0]
+    if len(used) == 1:
+        return SOURCE_TEXTS[used[0][0]]
+    return ", ".join(f"{SOURCE_TEXTS[source]} ({100 * share:.0f} %)" for source, share in used)
+
+
+def per_cent(value: float | None) -> str:
+    """Returns a fraction in per cent with one decimal, a dash for what is not defined."""
+    return DASH if value is None or value != value else f"{100 * value:.1f}"
+
+
+def _cells(name: str, figures: dict[str, Estimate]) -> list[str]:
+    estimate = figures[name]
+    interval = f"{per_cent(estimate.low)} – {per_cent(estimate.high)}" if estimate.low is not None else DASH
+    prefix = "" if name == "mer" else f"{name}."
+    edits = [figures[key].numerator for key in (f"{prefix}{edit}" for edit in EDITS.values()) if key in figures]
+    return [per_cent(estimate.value), interval, f"{estimate.denominator:.0f}", *(f"{number:.0f}" for number in edits)]
+
+
+def _plain(figures: dict[str, Estimate]) -> Text:
+    rows = (
+        ("length ratio", "length_ratio", "hypothesis tokens per reference token"),
+        ("switches", "switches", "per utterance"),
+        ("code-mixing index", "cmi", "mean, from 0 (one language)"),
+    )
+    known = [(label, figures[name].value, what) for label, name, what in rows if name in figures]
+    return Text("\n".join(f" {label:<26} {value:>5.2f}  {what}" for label, value, what in known))
