@@ -15,18 +15,16 @@ from jsonargparse import ActionConfigFile
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
-from transformers.utils.logging import disable_progress_bar
 
 from callbacks.model_folder import ModelFolder
 from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Throughput
+from common.configs import CONFIGS, find_config
 from common.errors import UserError, nearest
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
 from lightning_modules.whisper import WhisperModule
-
-CONFIGS = Path(__file__).parent.parent / "configs"
 
 
 class TrainCLI(LightningCLI):
@@ -108,22 +106,7 @@ class RecipeFile(ActionConfigFile):
     @staticmethod
     def apply_config(parser: LightningArgumentParser, cfg: Any, dest: str, value: str) -> None:
         """Applies one recipe on top of those before it."""
-        ActionConfigFile.apply_config(parser, cfg, dest, str(find_recipe(value)))
-
-
-def find_recipe(name: str) -> Path:
-    """The file that a recipe's name or path means.
-
-    Raises:
-        UserError: where there is none, naming the nearest.
-    """
-    for candidate in (Path(name), CONFIGS / name, CONFIGS / f"{name}.yaml"):
-        if candidate.is_file():
-            return candidate
-    known = sorted(path.name for path in CONFIGS.glob("*.yaml"))
-    raise UserError(
-        f"--config {name}: no such file, nor in {CONFIGS.name}/{nearest(name, known)} There are: {', '.join(known)}"
-    )
+        ActionConfigFile.apply_config(parser, cfg, dest, str(find_config(value)))
 
 
 class RecipeParser(LightningArgumentParser):
@@ -169,8 +152,7 @@ def _loggers(folder: Path, name: str) -> list[Logger]:
 
 
 def _quiet_libraries() -> None:
-    """Silences what tells a user nothing: a bar for reading weights, advertisements, notes on accelerators."""
-    disable_progress_bar()
+    """Silences what tells a user nothing: advertisements and notes on accelerators."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")

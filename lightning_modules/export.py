@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers.utils.logging import disable_progress_bar
 
 from common.errors import UserError
 from common.files import atomic_folder
@@ -42,13 +44,14 @@ def read_model_folder(
     Raises:
         UserError: where there is no such model, or a file of it is missing or unreadable.
     """
+    disable_progress_bar()  # a bar for each model read would bury the run's own
     source = str(source)
     if Path(source).exists() and not (Path(source) / "config.json").is_file():
         raise UserError(f"{source}: not a model folder (no config.json); expected what train.py leaves as <run>/model")
     try:
         model = WhisperForConditionalGeneration.from_pretrained(source, dtype=dtype)
         processor = WhisperProcessor.from_pretrained(source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f"{source}: the model cannot be loaded: {str(error).splitlines()[0]}. "
             "Expected a model folder or the id of a Whisper model on the Hugging Face Hub"

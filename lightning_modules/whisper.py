@@ -79,7 +79,7 @@ class WhisperModule(L.LightningModule):
         self.model, self.processor = read_model_folder(self.backbone)
         self.model.train()
         if self.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         self.model.config.use_cache = False
         # The two convolutions halve the frames: the encoder takes twice its positions.
         self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.model.config.max_source_positions)

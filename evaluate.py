@@ -1,0 +1,55 @@
+"""Scores models on test sets by the mixed error rate.
+
+python evaluate.py outputs/erm/model --config paper.yaml
+python evaluate.py --config demo.yaml
+python evaluate.py base=openai/whisper-medium mine=outputs/erm/model --config paper.yaml --language two_tag
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common.configs import CONFIGS, read_configs
+from common.errors import UserError, run_script
+
+OPTIONS = ("models", "test", "seen", "unseen", "profile", "language", "batch_size", "device", "out")
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="model folder or Hub id, also as NAME=PATH")
+    parser.add_argument(
+        "--config", action="append", default=[], help="a file or a name in configs/evaluate/; repeatable"
+    )
+    parser.add_argument("--out", type=Path, help="folder for hypotheses and table (default outputs/evaluation)")
+    parser.add_argument("--profile", help="how transcripts are cut: cjk (default), hike, wer, cer")
+    parser.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
+    parser.add_argument("--batch-size", type=int, help="utterances decoded side by side (default 32)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Reads the configuration, evaluates."""
+    arguments = parse()
+    options = {"out": "outputs/evaluation"} | read_configs(arguments.config, CONFIGS / "evaluate", OPTIONS)
+    given = {name: value for name, value in vars(arguments).items() if name != "config" and value not in (None, [])}
+    options |= given
+    if not options.get("models"):
+        raise UserError("no model named: give model folders, or a --config that lists models")
+    if not options.get("test"):
+        raise UserError("no test set named: give a --config with test manifests, e.g. --config demo.yaml")
+    missing = [path for path in options["test"].values() if not Path(path).is_file()]
+    if missing:
+        raise UserError("these test manifests are missing: " + ", ".join(missing) + "; see python prepare.py --help")
+
+    from lightning_modules.evaluation import Evaluation, candidates, default_device, evaluate
+
+    options |= {"models": candidates(options["models"]), "out": Path(options["out"])}
+    evaluate(Evaluation(**({"device": default_device()} | options)))
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,146 @@
+"""From utterances to batches: audio, sampling, labels, views by pair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import WhisperProcessor
+
+from common.errors import UserError
+from datamodules.audio import load_waveform
+from datamodules.dataset import LabelMaker, PairDataset, check_lengths, collate
+from datamodules.manifest import Utterance, read_manifest
+from datamodules.pairs import PairDataModule
+from datamodules.prompts import prompt_languages
+from datamodules.sampler import PairBatchSampler
+
+
+def tone(path: Path, rate_hz: int, channels: int = 1, subtype: str = "PCM_16") -> np.ndarray:
+    time = np.arange(rate_hz) / rate_hz
+    wave = 0.5 * np.sin(2 * np.pi * 440 * time)
+    soundfile.write(path, np.stack([wave * (1 - 0.5 * c) for c in range(channels)], 1), rate_hz, subtype=subtype)
+    return wave
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 24_000, 48_000])
+def test_audio_of_any_rate_becomes_16_khz(tmp_path: Path, rate_hz: int):
+    tone(tmp_path / "a.wav", rate_hz)
+    waveform = load_waveform(tmp_path / "a.wav")
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    assert waveform.shape == (16_000,) and waveform.dtype == torch.float32
+    np.testing.assert_allclose(waveform[200:-200], expected[200:-200], atol=5e-3)
+
+
+def test_stereo_is_averaged_and_offset_and_duration_cut(tmp_path: Path):
+    wave = tone(tmp_path / "a.wav", 16_000, channels=2, subtype="FLOAT")
+    waveform = load_waveform(tmp_path / "a.wav", 0.25, 0.5)
+    np.testing.assert_allclose(waveform, 0.75 * wave[4_000:12_000], atol=1e-6)
+
+
+def test_bad_audio_is_named(tmp_path: Path):
+    (tmp_path / "zero.wav").write_bytes(b"")
+    soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
+    tone(tmp_path / "a.wav", 16_000)
+    for name, message in (("zero", "cannot be read"), ("nan", "not finite"), ("none", "no such file")):
+        with pytest.raises(UserError, match=rf"{name}\.wav: .*{message}"):
+            load_waveform(tmp_path / f"{name}.wav")
+    with pytest.raises(UserError, match="no audio at 5 s"):
+        load_waveform(tmp_path / "a.wav", 5.0)
+
+
+def batches(**changes) -> list[list[tuple[str, int]]]:
+    options = {"sizes": {"ko-en": 12, "ja-en": 6}, "utterances_per_pair": 3, "steps": 8, "seed": 1} | changes
+    return list(PairBatchSampler(**options))
+
+
+def test_each_utterance_comes_once_a_cycle():
+    drawn = batches()
+    assert all(Counter(pair for pair, _ in batch) == {"ko-en": 3, "ja-en": 3} for batch in drawn)
+    assert all([pair for pair, _ in batch] == ["ko-en"] * 3 + ["ja-en"] * 3 for batch in drawn)
+    for steps, pair, size in (((0, 4), "ko-en", 12), ((4, 8), "ko-en", 12), ((0, 2), "ja-en", 6), ((2, 4), "ja-en", 6)):
+        seen = [index for batch in drawn[slice(*steps)] for p, index in batch if p == pair]
+        assert sorted(seen) == list(range(size))
+
+
+def test_ranks_share_a_cycle_without_overlap_and_make_the_same_walk():
+    ranks = [batches(rank=rank, world_size=2, steps=4) for rank in (0, 1)]
+    one = batches(utterances_per_pair=6, steps=4)
+    for step in range(4):
+        for pair in ("ko-en", "ja-en"):
+            joined = [index for rank in ranks for p, index in rank[step] if p == pair]
+            assert joined == [index for p, index in one[step] if p == pair]
+
+
+def test_resuming_continues_the_order_and_seeds_differ():
+    assert batches(start=5) == batches()[5:]
+    assert batches() == batches()
+    assert batches(seed=2) != batches()
+
+
+def test_prompt_policies():
+    assert prompt_languages("matrix", "ko", ("ko", "en")) == ("ko",)
+    assert prompt_languages("embedded", "ko", ("ko", "en")) == ("en",)
+    assert prompt_languages("two_tag", "ko", ("ko", "ja")) == ("ko", "ja")
+    assert prompt_languages("de", "ko", ("ko", "en")) == ("de",)
+    assert prompt_languages("embedded", "ko", ("ko",)) == ("ko",)
+
+
+def test_labels_are_the_shifted_inputs_with_the_prompt_masked(tiny_model: Path):
+    tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
+    utterance = Utterance("u", Path("u.wav"), 1.0, "이번 project", "ko-en", "ko")
+    inputs, labels = LabelMaker(tokenizer)(utterance)
+    tokens = tokenizer.convert_ids_to_tokens(inputs)
+    assert tokens[:4] == ["<|startoftranscript|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>"]
+    assert tokens.count("<|startoftranscript|>") == 1
+    assert labels[:3].tolist() == [-100] * 3
+    assert tokenizer.decode(labels[3:-1]) == "이번 project"
+    assert tokenizer.convert_ids_to_tokens(int(labels[-1])) == "<|endoftext|>"
+    assert labels[3:-1].tolist() == inputs[4:].tolist()  # each position predicts the next input
+    two = LabelMaker(tokenizer, "two_tag")(utterance)[0]
+    assert tokenizer.convert_ids_to_tokens(two)[1:3] == ["<|ko|>", "<|en|>"]
+
+
+def test_too_long_labels_and_unknown_languages_are_refused(tiny_model: Path):
+    tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
+    utterance = Utterance("u7", Path("u.wav"), 1.0, "word " * 200, "ko-en", "ko")
+    with pytest.raises(UserError, match="'u7': its transcript takes .* tokens, the model holds 128"):
+        LabelMaker(tokenizer, max_tokens=128)(utterance)
+    with pytest.raises(UserError, match="language 'matrx' has no tag.*did you mean 'matrix'"):
+        LabelMaker(tokenizer, "matrx")(utterance)
+
+
+def test_a_batch_is_padded_and_viewed_by_pair(tiny_model: Path, manifests: dict[str, str]):
+    utterances = {pair: read_manifest(manifests[pair]) for pair in ("ko-en", "de-en")}
+    dataset = PairDataset(utterances, LabelMaker(WhisperProcessor.from_pretrained(tiny_model).tokenizer))
+    keys = [("ko-en", 0), ("ko-en", 1), ("de-en", 5)]
+    batch = collate([dataset[key] for key in keys])
+    assert batch.lengths_B.tolist() == [8_000, 12_000, 28_000]
+    assert batch.waveforms_BS.shape == (3, 28_000) and not batch.waveforms_BS[0, 8_000:].any()
+    parts = batch.by_pair()
+    assert list(parts) == ["ko-en", "de-en"] and parts["ko-en"].ids == ["ko-en-0", "ko-en-1"]
+    for part, keys_of_part in ((parts["ko-en"], keys[:2]), (parts["de-en"], keys[2:])):
+        alone = collate([dataset[key] for key in keys_of_part])
+        assert torch.equal(part.labels_BU, alone.labels_BU)
+        assert torch.equal(part.decoder_inputs_BU, alone.decoder_inputs_BU)
+
+
+def test_over_long_utterances_are_listed(manifests: dict[str, str]):
+    utterances = read_manifest(manifests["ko-en"])
+    with pytest.raises(UserError, match=r"m: 2 of 6 utterances are longer than .* 1\.3 s: ko-en-4 \(1\.50 s\)"):
+        check_lengths(utterances, 1.3, "m")
+
+
+def test_missing_manifests_say_how_to_make_them():
+    module = PairDataModule(train={"ko-en": "data/aihub/train.jsonl", "de-en": "elsewhere.jsonl"}, pairs=["ko-en"])
+    with pytest.raises(
+        UserError, match=r"(?s)data/aihub/train\.jsonl.*prepare\.py aihub.*--config demo\.yaml"
+    ) as error:
+        module.check_manifests()
+    assert "elsewhere" not in str(error.value)
+    with pytest.raises(UserError, match="names ko-ja.* It has: ko-en"):
+        PairDataModule(train={"ko-en": "x"}, pairs=["ko-ja"])
