@@ -1,0 +1,1 @@
+"""The demo's corpora: sentences from frames and a lexicon, spoken by espeak-ng."""

@@ -1,0 +1,198 @@
+"""The demo's corpora on disk: which voices speak which sentences, and the manifests that say so.
+
+Every corpus has its own few voices, as real corpora have, and test voices train nothing. Sentences and audio follow
+from the seed alone: shards of a fixed size are each spoken by a fresh process, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from multiprocessing.pool import Pool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.files import atomic_folder, write_text
+from datamodules.manifest import Span, Utterance, write_manifest
+from datamodules.synthesis import espeak
+from datamodules.synthesis.sentences import Sentence, Source
+
+SEED = "crosspair-demo-1"
+LONGEST_S = 4.9  # under the demo backbone's window of 5 s
+COUNTS = {"test": 200, "dev": 64, "train": 584}
+LICENCE = "Apache-2.0 (sentences); audio generated with espeak-ng"
+_SHARD = 50
+
+# Voice variants of espeak-ng that sound like people, and differ.
+_TEST_VOICES = ("f3", "m3", "Annie", "Michael", "linda", "max", "aunty", "m6")
+# fmt: off
+_MANY_VOICES = (
+    "f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m7", "m8", "Alex", "Alicia", "Andrea", "Andy", "Denis", "Diogo",
+    "Gene", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mario", "Mike", "Nguyen", "Reed", "RicishayMax", "Storm",
+    "adam", "anika", "antonio", "belinda", "benjamin", "boris", "david", "ed", "edward", "grandma", "grandpa",
+    "gustave", "ian", "iven3", "iven4", "john", "kaukovalta", "klatt", "klatt3", "marcelo", "michel", "miguel",
+    "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "travis", "victor",
+)
+# fmt: on
+_RATES = (140, 200)
+_PITCHES = (25, 75)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A corpus of the demo: its languages, matrix first, and who speaks in it."""
+
+    name: str
+    train_voices: tuple[str, ...]
+    test_voices: tuple[str, ...]
+
+    @property
+    def matrix(self) -> str:
+        """The language of the frames."""
+        return self.name.split("-")[0]
+
+    def voices(self, split: str) -> tuple[str, ...]:
+        """The voices of a split; development sentences come from the training voices, as from a corpus cut in two."""
+        return self.test_voices if split == "test" else self.train_voices
+
+
+CORPORA = (
+    Corpus("ko-en", ("f1", "m1", "Alex", "anika"), ("f3", "m3", "Annie", "Michael")),
+    Corpus("ja-en", ("f2",), ("linda", "m6")),
+    Corpus("de-en", ("m2", "f4", "adam"), ("max", "aunty", "m3")),
+    Corpus("ko-de", ("m4", "shelby", "Reed"), ("f3", "m6", "linda")),
+    Corpus("ko-ja", ("f5", "m7"), ("Annie", "max")),
+    *(Corpus(language, _MANY_VOICES, _TEST_VOICES) for language in ("ko", "ja", "de", "en")),
+)
+
+
+def write_demo(out: Path, *, progress: bool = True) -> None:
+    """Writes every corpus of the demo that is not there yet: `<out>/<corpus>/{train,dev,test}.jsonl` and its audio.
+
+    Raises:
+        UserError: where espeak-ng is not installed.
+    """
+    _write([(corpus, COUNTS, out / corpus.name) for corpus in CORPORA], progress)
+
+
+def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
+    """Writes `count` training utterances of each single language, none of them a sentence of the demo's dev or test.
+
+    Raises:
+        UserError: where espeak-ng is not installed.
+    """
+    _write(
+        [(corpus, {"train": count}, out / corpus.name) for corpus in CORPORA if corpus.name == corpus.matrix], progress
+    )
+
+
+def draw(corpus: Corpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
+    """The sentences of each split; those of test and dev are the same whatever the counts ask for."""
+    source = Source(corpus.name, SEED)
+    held_out = {split: source.take(COUNTS[split]) for split in ("test", "dev")}
+    return {split: held_out[split][:n] if split in held_out else source.take(n) for split, n in counts.items()}
+
+
+def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) -> None:
+    espeak.require()
+    missing = [(corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, counts)]
+    total = sum(sum(counts.values()) for _, counts, _ in missing)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([espeak.__name__])
+    with (
+        context.Pool(len(os.sched_getaffinity(0)), maxtasksperchild=1) as pool,
+        tqdm(total=total, unit=" utterances", disable=not progress or not total) as bar,
+    ):
+        for corpus, counts, folder in missing:
+            bar.set_description(f"speaking {corpus.name}")
+            with atomic_folder(folder) as partial:
+                _write_corpus(corpus, counts, partial, pool, bar)
+
+
+def _write_corpus(corpus: Corpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm) -> None:
+    (folder / "audio").mkdir()
+    sentences = draw(corpus, counts)
+    shards = [
+        (split, start, sentences[split][start : start + _SHARD])
+        for split in sentences
+        for start in range(0, len(sentences[split]), _SHARD)
+    ]
+    utterances: dict[str, list[Utterance]] = {split: [] for split in sentences}
+    jobs = [(_lines(corpus, *shard), folder / "audio", _number(corpus.name, *shard[:2])) for shard in shards]
+    for (split, _, said), (lines, audio, _), spoken in zip(shards, jobs, pool.imap(_speak, jobs), strict=True):
+        for sentence, line, result in zip(said, lines, spoken, strict=True):
+            utterances[split].append(_utterance(corpus, split, sentence, line, result, audio))
+        bar.update(len(said))
+    for split, rows in utterances.items():
+        write_manifest(folder / f"{split}.jsonl", rows)
+    write_text(folder / "corpus.json", _stamp(counts))
+
+
+def _speak(job: tuple[list[espeak.Line], Path, int]) -> list[espeak.Spoken]:
+    return espeak.speak_all(*job)
+
+
+def _lines(corpus: Corpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
+    rng = random.Random(f"{SEED} {corpus.name} {split} {start}")
+    voices = corpus.voices(split)
+    return [
+        espeak.Line(
+            name=f"{corpus.name}-{split}-{i:05d}",
+            voice=espeak.Voice(voices[i % len(voices)], rng.randint(*_RATES), rng.randint(*_PITCHES)),
+            spans=tuple((language, said) for language, _, said in sentence.spans),
+            longest_s=LONGEST_S,
+        )
+        for i, sentence in enumerate(sentences, start)
+    ]
+
+
+def _utterance(
+    corpus: Corpus, split: str, sentence: Sentence, line: espeak.Line, spoken: espeak.Spoken, audio: Path
+) -> Utterance:
+    return Utterance(
+        id=line.name,
+        audio=audio / f"{line.name}.wav",
+        duration=round(spoken.duration_s, 4),
+        text=sentence.text,
+        pair=corpus.name,
+        matrix_language=corpus.matrix,
+        spans=tuple(
+            Span(language, start, end, text)
+            for (language, text, _), (start, end) in zip(sentence.spans, pairwise(spoken.borders_s), strict=True)
+        ),
+        speaker=line.voice.variant,
+        source="crosspair-demo",
+        source_sentence_id=sentence.id,
+        split=split,
+        licence=LICENCE,
+    )
+
+
+def _number(*key: object) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=3).digest(), "big")
+
+
+def _stamp(counts: dict[str, int]) -> str:
+    """Says what a corpus was made from, so that one made by other words, frames or code is made again."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in _files_of_this_package():
+        digest.update(file.read_bytes())
+    return json.dumps({"seed": SEED, "made_by": digest.hexdigest(), "counts": counts}, indent=1) + "\n"
+
+
+def _files_of_this_package() -> Iterator[Path]:
+    here = Path(__file__).parent
+    for pattern in ("*.py", "lexicon/*.tsv", "frames/*.txt"):
+        yield from sorted(here.glob(pattern))
+
+
+def _is_whole(folder: Path, counts: dict[str, int]) -> bool:
+    stamp = folder / "corpus.json"
+    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _stamp(counts)

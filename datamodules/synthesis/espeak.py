@@ -1,0 +1,176 @@
+"""espeak-ng through ctypes: a sentence of several languages in one breath, with the exact time of each switch.
+
+One SSML call speaks the whole sentence: `<voice xml:lang>` changes the language and keeps the speaker (the voice
+variant, rate and pitch), `<mark>` events give the sample at which each span ends. Nothing has to be joined, and the
+intonation runs on over the switch. The library keeps state between calls that its random seed does not reset, so equal
+audio needs a fresh process that speaks the same sentences in the same order; `speak_all` is such a process's work.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+
+from common.errors import UserError
+
+SAMPLE_RATE_HZ = 16_000
+KEPT_SILENCE_S = 0.08
+SPOKEN_LANGUAGES = {"en": "en-us", "de": "de", "ko": "ko", "ja": "ja"}
+
+_SYNCHRONOUS, _UTF8, _SSML = 2, 1, 0x10
+_RATE, _PITCH = 1, 3
+_LAST_EVENT, _MARK_EVENT = 0, 3
+
+
+class _Identity(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Identity),
+    ]
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A speaker: an espeak-ng voice variant, a rate in words a minute and a pitch from 0 to 99."""
+
+    variant: str
+    rate: int
+    pitch: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a speaker is to say: `(language, spoken text)` for each span, at most `longest_s` seconds."""
+
+    name: str
+    voice: Voice
+    spans: tuple[tuple[str, str], ...]
+    longest_s: float
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A spoken line: its length, and the borders of its spans, one more than there are spans, all in seconds."""
+
+    duration_s: float
+    borders_s: tuple[float, ...]
+
+
+def require() -> None:
+    """Checks that the wheel with the espeak-ng library is installed.
+
+    Raises:
+        UserError: saying how to install it.
+    """
+    if importlib.util.find_spec("espeakng_loader") is None:
+        raise UserError("the demo's speech needs espeak-ng, which is not installed: pip install 'crosspair[demo]'")
+
+
+class Engine:
+    """The espeak-ng library, initialised; one a process, since its state is global."""
+
+    def __init__(self, seed: int) -> None:
+        import espeakng_loader  # GPL-3, an optional extra: loaded only where speech is made
+
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        self._chunks: list[np.ndarray] = []
+        self._marks: dict[int, int] = {}
+        self._callback = _Callback(self._receive)  # the library holds no reference of its own
+        self.rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+        if self.rate_hz <= 0:
+            raise UserError("espeak-ng could not be initialised: reinstall it with pip install 'crosspair[demo]'")
+        self._library.espeak_SetSynthCallback(self._callback)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
+
+    def say(self, spans: tuple[tuple[str, str], ...], voice: Voice) -> tuple[np.ndarray, list[int]]:
+        """Speaks the spans in one breath; returns int16 samples at `rate_hz` and the sample where each span ends."""
+        matrix = spans[0][0]
+        self._set_voice(f"{SPOKEN_LANGUAGES[matrix]}+{voice.variant}", voice)
+        parts = []
+        for i, (language, text) in enumerate(spans):
+            # At the end of a span: espeak-ng drops a mark before some words, such as the particle `는`.
+            part = f'{escape(text)}<mark name="{i}"/>'
+            switches = language != matrix
+            parts.append(f'<voice xml:lang="{SPOKEN_LANGUAGES[language]}">{part}</voice>' if switches else part)
+        self._chunks, self._marks = [], {}
+        ssml = f"<speak>{''.join(parts)}</speak>".encode()
+        self._library.espeak_Synth(ssml, len(ssml) + 1, 0, 1, 0, _UTF8 | _SSML, None, None)
+        self._library.espeak_Synchronize()
+        if not set(range(len(spans) - 1)) <= set(self._marks):  # the last mark may come after the end
+            raise RuntimeError(f"espeak-ng reported marks {sorted(self._marks)} of {len(spans)} spans: {ssml.decode()}")
+        audio = np.concatenate(self._chunks)
+        return audio, [*(self._marks[i] for i in range(len(spans) - 1)), len(audio)]
+
+    def _set_voice(self, name: str, voice: Voice) -> None:
+        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise RuntimeError(f"espeak-ng has no voice {name!r}")
+        self._library.espeak_SetParameter(_RATE, voice.rate, 0)
+        self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
+
+    def _receive(self, samples: ctypes.Array, count: int, events: ctypes.Array) -> int:
+        if samples and count > 0:
+            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        i = 0
+        while events[i].type != _LAST_EVENT:
+            if events[i].type == _MARK_EVENT:
+                self._marks[int(events[i].id.name)] = events[i].sample
+            i += 1
+        return 0
+
+
+def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
+    """Speaks lines in order into `<folder>/<name>.wav`, 16 kHz mono int16; for a process that has spoken nothing yet.
+
+    A line that comes out too long is said again, faster.
+    """
+    torch.set_num_threads(1)
+    engine = Engine(seed)
+    resample = torchaudio.transforms.Resample(engine.rate_hz, SAMPLE_RATE_HZ)
+    spoken = []
+    for line in lines:
+        audio, borders_s = _fitting(engine, line)
+        audio = resample(torch.from_numpy(audio.astype(np.float32) / 32768))
+        duration_s = len(audio) / SAMPLE_RATE_HZ
+        soundfile.write(folder / f"{line.name}.wav", audio.clamp(-1, 1).numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
+        spoken.append(Spoken(duration_s, tuple(min(border, duration_s) for border in borders_s)))
+    return spoken
+
+
+def _fitting(engine: Engine, line: Line) -> tuple[np.ndarray, list[float]]:
+    voice = line.voice
+    for _ in range(5):
+        audio, borders_s = _trimmed(*engine.say(line.spans, voice), engine.rate_hz)
+        if len(audio) <= line.longest_s * engine.rate_hz:
+            return audio, borders_s
+        voice = Voice(voice.variant, round(voice.rate * 1.12), voice.pitch)
+    raise RuntimeError(f"{line.name}: longer than {line.longest_s} s even at {voice.rate} words a minute")
+
+
+def _trimmed(audio: np.ndarray, ends: list[int], rate_hz: int) -> tuple[np.ndarray, list[float]]:
+    """Cuts the silence around the speech down to 80 ms; returns the borders of the spans in seconds from the cut."""
+    loud = np.flatnonzero(np.abs(audio.astype(np.int32)) > 0.01 * np.abs(audio.astype(np.int32)).max())
+    kept = round(KEPT_SILENCE_S * rate_hz)
+    begin, end = max(0, loud[0] - kept), min(len(audio), loud[-1] + 1 + kept)
+    borders = [loud[0], *ends[:-1], loud[-1] + 1]
+    return audio[begin:end], [round(float(border - begin) / rate_hz, 4) for border in borders]

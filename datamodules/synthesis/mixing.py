@@ -1,0 +1,124 @@
+"""Code-switching: which slots of a frame can be said in the embedded language, and how that reads.
+
+Three levels, as the literature on mixed corpora has them: a *word* takes the matrix language's grammar (`report를`,
+`checkした`, `den report`), a *phrase* brings its own (`the new report`, `am Bahnhof`), a *sentence* stands by itself.
+Embedded words keep their own orthography.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from datamodules.synthesis.grammar import GRAMMARS, Filler, Slot, german_noun_phrase
+
+Pieces = list[tuple[str, str]]  # (language, annotated text)
+
+NOUN_KINDS = ("noun", "object", "person", "adj+noun")
+_VERB_ENDINGS = {
+    "ko": {"past": "했어요", "future": "할 거예요", "want": "하고 싶어요", "please": "해 주세요"},
+    "ja": {"past": "しました", "future": "します", "want": "したいです", "please": "してください"},
+}
+_KOREAN_CASES = {"이": "der", "은": "der", "을": "den", "와": "dem", "으": "dem"}
+
+
+def switched(slot: Slot, filler: Filler, matrix: str, embedded: str, level: str, following: str) -> Pieces | None:
+    """Returns the slot's pieces with its switch at the level, or None where the slot has no natural one.
+
+    Args:
+        slot: the slot of a matrix frame.
+        filler: what stands in it.
+        matrix: the frame's language.
+        embedded: the language switched to.
+        level: `word`, `phrase` or `sentence`.
+        following: the frame's literal text after the slot, whose particle shows a Korean noun's case.
+    """
+    if level == "sentence":
+        if slot.kind != "clause":
+            return None
+        after_ideographic_stop = [(matrix, " ")] if embedded == "ja" else []
+        return [(embedded, GRAMMARS[embedded](slot, filler)), *after_ideographic_stop]
+    if slot.kind == "clause" or filler.is_name:
+        return None
+    if level == "word":
+        return _word(slot, filler, matrix, embedded)
+    return _phrase(slot, filler, matrix, embedded, following)
+
+
+def _word(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | None:
+    forms = filler.word[embedded]
+    if slot.kind == "verb":
+        return _verb(slot, filler, matrix, embedded)
+    if slot.kind == "adj":
+        return _predicate(filler, matrix, embedded)
+    if slot.kind in ("adverb", "time"):
+        return [(embedded, forms[0])]
+    if slot.kind == "place":
+        if matrix != "de":
+            return [(embedded, forms[0]), (matrix, slot.form.split()[1])]
+        place, at, to = filler.word["de"]
+        before, found, _ = {"at": at, "to": to}[slot.form].rpartition(place)
+        return [(matrix, before), (embedded, forms[0])] if found and place != "Hause" else None
+    noun = bare_noun(filler, embedded)
+    if matrix == "de":
+        if slot.kind == "person":  # `meine boss` would need the friend's gender
+            return None
+        gender = borrowed_gender(noun, filler.word["de"][0].split(" ")[0])
+        before = german_noun_phrase(slot, filler, gender, "").strip()
+        return [(matrix, f"{before} ".lstrip()), (embedded, noun)]
+    adjective = f"{filler.adjective[matrix][0]} " if filler.adjective else ""
+    return [(matrix, adjective), (embedded, noun)]
+
+
+def _verb(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | None:
+    """A verb under the matrix language's light verb: `check했어요`, `checkしました`."""
+    takes_light_verb = {
+        "ko": lambda: filler.word["ko"][0].endswith("했어요"),
+        "ja": lambda: filler.word["ja"][1].endswith("して"),
+    }
+    if any(language in takes_light_verb and not takes_light_verb[language]() for language in (matrix, embedded)):
+        return None
+    stem = filler.word[embedded][0]
+    if matrix not in _VERB_ENDINGS or " " in stem:
+        return None
+    return [
+        (embedded, stem.removesuffix("し") if embedded == "ja" else stem),
+        (matrix, _VERB_ENDINGS[matrix][slot.form]),
+    ]
+
+
+def _predicate(filler: Filler, matrix: str, embedded: str) -> Pieces | None:
+    """An adjective as predicate: `important해요`, `importantです`, `ist important`."""
+    adjective = filler.word[embedded][0]
+    if matrix == "ko" and not filler.word["ko"][1].endswith("해요"):
+        return None
+    if embedded == "ja":
+        if not adjective.endswith("な"):
+            return None
+        adjective = adjective.removesuffix("な")
+    return [(embedded, adjective), *{"ko": [("ko", "해요")], "ja": [("ja", "です")], "de": []}[matrix]]
+
+
+def _phrase(slot: Slot, filler: Filler, matrix: str, embedded: str, following: str) -> Pieces | None:
+    if slot.kind in ("verb", "adj", "adverb"):
+        return None
+    if slot.kind == "time":
+        return [(embedded, filler.word[embedded][0])] if " " in filler.word[embedded][0] or embedded == "ja" else None
+    role = slot.form.split()[0] if slot.kind == "place" else ""
+    form = {
+        "en": role or "the",
+        "de": role or _KOREAN_CASES.get(following.lstrip()[:1], "der"),
+        "ja": {"at": "at で", "to": "to に"}.get(role, ""),
+    }[embedded]
+    return [(embedded, GRAMMARS[embedded](replace(slot, form=form), filler))]
+
+
+def bare_noun(filler: Filler, language: str) -> str:
+    """The noun without its article, as it is borrowed."""
+    noun = filler.word[language][0]
+    return noun.split(" ", 1)[1] if language in ("en", "de") else noun
+
+
+def borrowed_gender(noun: str, translation_gender: str) -> str:
+    """The article a German speaker gives an English noun: by its ending, else by its translation's gender."""
+    by_ending = {"ing": "das", "ment": "das", "tion": "die", "er": "der"}
+    return next((gender for ending, gender in by_ending.items() if noun.endswith(ending)), translation_gender)
