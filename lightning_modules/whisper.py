@@ -6,10 +6,12 @@ Shape suffixes: B utterances, S samples, T frames, F mel bins, U label tokens, V
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
@@ -20,6 +22,8 @@ from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.base import Algorithm
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
+from lightning_modules.algorithms.forward import Forward
+from lightning_modules.checks import check_pairs, check_trainer
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
 
@@ -35,6 +39,7 @@ class WhisperModule(L.LightningModule):
         weight_decay: AdamW's.
         warmup_fraction: share of the steps in which the rate climbs linearly; then it falls as a cosine to 0.
         clip_norm: gradients are scaled down to this total norm; null leaves them.
+        accumulate: micro-batches in which a step's batch goes through the model, to save memory; the step is the same.
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         seed: of the algorithms' own draws.
     """
@@ -48,10 +53,13 @@ class WhisperModule(L.LightningModule):
         weight_decay: float = 0.0,
         warmup_fraction: float = 0.1,
         clip_norm: float | None = 1.0,
+        accumulate: int = 1,
         gradient_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if accumulate < 1:
+            raise UserError(f"model.accumulate is {accumulate}, expected the number of micro-batches, 1 or more")
         self.automatic_optimization = False
         self.backbone = backbone
         self.algorithm = algorithm or ERM()
@@ -60,6 +68,7 @@ class WhisperModule(L.LightningModule):
         self.weight_decay = weight_decay
         self.warmup_fraction = warmup_fraction
         self.clip_norm = clip_norm
+        self.accumulate = accumulate
         self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
         self.model: WhisperForConditionalGeneration
@@ -68,11 +77,12 @@ class WhisperModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Loads the backbone and lets the data module check its utterances against the model's limits."""
+        check_trainer(self.algorithm, self.trainer)
         if not hasattr(self, "model"):
             self._load()
         datamodule = getattr(self.trainer, "datamodule", None)
         if isinstance(datamodule, PairDataModule) and stage == "fit":
-            _check_pairs(self.algorithm, len(datamodule.train))
+            check_pairs(self.algorithm, len(datamodule.train))
             datamodule.read(self.processor.tokenizer, self.log_mel.window_s, self.model.config.max_target_positions)
 
     def _load(self) -> None:
@@ -84,6 +94,14 @@ class WhisperModule(L.LightningModule):
         # The two convolutions halve the frames: the encoder takes twice its positions.
         self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.model.config.max_source_positions)
 
+    def on_fit_start(self) -> None:
+        """Says what a step will cost."""
+        datamodule = getattr(self.trainer, "datamodule", None)
+        pairs = len(datamodule.train) if isinstance(datamodule, PairDataModule) else 1
+        trainable = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        needs = self.algorithm.needs(pairs)
+        self.print(needs.describe(type(self.algorithm).__name__, trainable, self.model.proj_out.weight.numel()))
+
     def on_after_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
         """Computes the log-mel on the device."""
         batch.mel_BFT = self.log_mel(batch.waveforms_BS)
@@ -94,11 +112,15 @@ class WhisperModule(L.LightningModule):
         wrapped = self.optimizers()
         context = StepContext(
             self.model.parameters(),
-            self.pair_losses,
+            self.token_losses,
             wrapped.optimizer,
-            backward=self.manual_backward,
+            head_weight=self.model.proj_out.weight,
+            backward=self._backward,
             commit=wrapped.step,
             clip_norm=self.clip_norm,
+            micro_batch=math.ceil(len(batch) / self.accumulate),
+            world_size=self.trainer.world_size,
+            all_reduce=_sum_over_ranks,
             seed=self.seed,
             step=self.global_step,
         )
@@ -110,31 +132,37 @@ class WhisperModule(L.LightningModule):
         self.log("gradient_norm", context.grad_norm, batch_size=len(batch))
         self.log("learning_rate", wrapped.param_groups[0]["lr"], batch_size=len(batch))
 
-    def pair_losses(self, batch: SpeechBatch) -> Tensor:
-        """Each pair's mean token cross-entropy, shape (P,), in the batch's order of pairs.
+    def _backward(self, loss: Tensor, last: bool) -> None:
+        """Back-propagates; ranks exchange gradients only after a batch's last micro-batch."""
+        strategy = self.trainer.strategy
+        waits = isinstance(strategy, ParallelStrategy) and not last
+        with strategy.block_backward_sync() if waits else nullcontext():
+            self.manual_backward(loss)
+
+    def token_losses(self, batch: SpeechBatch) -> Forward:
+        """Each token's cross-entropy, with the output projection's input and output.
 
         Raises:
-            UserError: where one is not finite, naming step, pair and utterances, before any update.
+            UserError: where one is not finite, naming step, pairs and utterances.
         """
-        logits_BUV = self.model(input_features=batch.mel_BFT, decoder_input_ids=batch.decoder_inputs_BU).logits
-        loss_BU = functional.cross_entropy(
-            logits_BUV.float().transpose(1, 2), batch.labels_BU, ignore_index=IGNORED_LABEL, reduction="none"
+        hidden_BUD = self.model.model(
+            input_features=batch.mel_BFT, decoder_input_ids=batch.decoder_inputs_BU
+        ).last_hidden_state
+        logits_BUV = self.model.proj_out(hidden_BUD)
+        losses_N = functional.cross_entropy(
+            logits_BUV.flatten(0, 1).float(), batch.labels_BU.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
         )
-        tokens_BU = batch.labels_BU != IGNORED_LABEL
-        losses_P = torch.stack(
-            [loss_BU[rows].sum() / tokens_BU[rows].sum().clamp(min=1) for rows in batch.pair_slices().values()]
-        )
-        if not torch.isfinite(losses_P).all():
-            self._refuse(batch, losses_P)
-        return losses_P
+        losses_BU = losses_N.view(batch.labels_BU.shape)
+        if not torch.isfinite(losses_BU).all():
+            self._refuse(batch, losses_BU)
+        return Forward(losses_BU, logits_BUV, hidden_BUD)
 
-    def _refuse(self, batch: SpeechBatch, losses_P: Tensor) -> None:
-        parts = zip(batch.by_pair().items(), losses_P.tolist(), strict=True)
-        bad = "; ".join(
-            f"{pair}: {loss} on {', '.join(part.ids)}" for (pair, part), loss in parts if not math.isfinite(loss)
-        )
+    def _refuse(self, batch: SpeechBatch, losses_BU: Tensor) -> None:
+        bad = (~torch.isfinite(losses_BU)).any(1).tolist()
+        rows = zip(batch.pairs, batch.ids, losses_BU.sum(1).tolist(), bad, strict=True)
+        named = "; ".join(f"{pair}: {loss} on {utterance}" for pair, utterance, loss, is_bad in rows if is_bad)
         raise UserError(
-            f"step {self.global_step}: the loss is not finite ({bad}); no update was made. "
+            f"step {self.global_step}: the loss is not finite ({named}); no step was taken. "
             "Lower model.learning_rate, or look at these utterances' audio"
         )
 
@@ -160,9 +188,6 @@ def warmup_cosine(step: int, total: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
-def _check_pairs(algorithm: Algorithm, pairs: int) -> None:
-    if pairs < algorithm.needs.min_pairs:
-        raise UserError(
-            f"{type(algorithm).__name__} compares language pairs and needs at least {algorithm.needs.min_pairs}, "
-            f"data.train names {pairs}; add a pair or choose --config erm.yaml"
-        )
+def _sum_over_ranks(tensor: Tensor) -> Tensor:
+    torch.distributed.all_reduce(tensor)
+    return tensor

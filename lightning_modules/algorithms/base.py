@@ -1,56 +1,111 @@
 """The contract of a training algorithm: it decides what gradient reaches the optimizer.
 
 Three levels, so that a new method is a few lines: an objective over the pairs' losses (`ObjectiveAlgorithm`), weights
-over the pairs' gradients plus noise, or a step of its own (`Algorithm`). Pure torch: no Lightning, no Whisper.
+over the pairs' gradients plus noise (`gradients.GradientAlgorithm`), or a step of its own (`Algorithm`). Pure torch: no
+Lightning, no Whisper.
 
 Shape suffixes: P pairs.
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
+from common.errors import UserError
 from lightning_modules.algorithms.context import StepContext
+from lightning_modules.algorithms.forward import PairBatch
+
+Figures = dict[str, float | Tensor]
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What an algorithm asks of a step, declared before the first one.
+    """What an algorithm asks of a step, declared before the first one; the defaults are ERM's.
 
-    `forward_backward` is the cost of a step in forward and backward passes over the batch (ERM is 1).
+    `passes` counts forward and backward passes over the step's batch. Memory beyond ERM's is `parameter_copies` of the
+    trainable parameters and `head_copies` of the output projection. `note` says what the numbers cannot.
     """
 
     min_pairs: int = 1
-    forward_backward: float = 1.0
-    optimizer_steps_per_batch: int = 1
-    head_inputs: bool = False
-    supports_sharding: bool = True
+    passes: float = 1.0
+    optimizer_steps: int = 1
+    parameter_copies: int = 0
+    head_copies: int = 0
+    note: str = ""
+
+    def describe(self, name: str, parameters: int, head_elements: int) -> str:
+        """One line on what a step costs, for `parameters` float32 weights."""
+        extra_gb = 4e-9 * (self.parameter_copies * parameters + self.head_copies * head_elements)
+        steps = "1 optimizer step" if self.optimizer_steps == 1 else f"{self.optimizer_steps} optimizer steps"
+        return (
+            f"{name}: each training step takes {self.passes:g} x ERM's forward and backward passes, {steps}, "
+            f"{extra_gb:.2g} GB beyond ERM's memory{'; ' if self.note else ''}{self.note}"
+        )
 
 
 class Algorithm(nn.Module, ABC):
-    """A training algorithm; what it must remember between steps is a buffer, so that checkpoints hold it."""
+    """A training algorithm; what it must remember between steps is a buffer, so that checkpoints hold it.
 
-    needs = Needs()
+    `strength` names the option whose zero makes the algorithm ERM, bit for bit; None where there is none.
+    """
+
+    strength: ClassVar[str | None] = None
+
+    def needs(self, pairs: int) -> Needs:
+        """What a step asks for, with this number of pairs."""
+        return Needs()
 
     @abstractmethod
-    def step(self, context: StepContext, batch: Any) -> dict[str, float | Tensor]:
+    def step(self, context: StepContext, batch: PairBatch) -> Figures:
         """Takes one training step on a mixed-pair batch and returns figures to log."""
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Lets buffers whose shape is known only at the first step take the checkpoint's."""
+        for name, buffer in self.named_buffers(recurse=False):
+            saved = state_dict.get(prefix + name)
+            if saved is not None and saved.shape != buffer.shape:
+                setattr(self, name, torch.empty_like(saved, device=buffer.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class ObjectiveAlgorithm(Algorithm):
     """An algorithm that is an objective over the pairs' losses."""
 
     @abstractmethod
-    def objective(self, losses_P: Tensor) -> Tensor:
-        """The scalar to minimise, from the pairs' losses (P,)."""
+    def objective(self, context: StepContext, losses_P: Tensor) -> Tensor:
+        """The scalar to minimise, from the pairs' losses (P,) over all ranks; called once a step."""
 
-    def step(self, context: StepContext, batch: Any) -> dict[str, float | Tensor]:
+    def step(self, context: StepContext, batch: PairBatch) -> Figures:
         """One forward pass over all pairs, one backward pass, one optimizer step."""
-        losses_P = context.losses(batch)
-        context.backward(self.objective(losses_P))
+        losses_P = context.backward(batch, lambda losses_P: self.objective(context, losses_P))
         context.optimizer_step()
-        return {f"loss/{pair}": loss for pair, loss in zip(batch.by_pair(), losses_P.detach(), strict=True)}
+        return loss_figures(batch, losses_P)
+
+
+def erm_step(context: StepContext, batch: PairBatch) -> Figures:
+    """A step on the mean of the pairs' losses."""
+    losses_P = context.backward(batch)
+    context.optimizer_step()
+    return loss_figures(batch, losses_P)
+
+
+def loss_figures(batch: PairBatch, losses_P: Tensor) -> Figures:
+    """The pairs' losses (P,), to log."""
+    return {f"loss/{pair}": loss for pair, loss in zip(batch.pair_slices(), losses_P, strict=True)}
+
+
+def check_option(owner: Algorithm, name: str, value: float, low: float, high: float = math.inf) -> None:
+    """Checks that `low <= value <= high`.
+
+    Raises:
+        UserError: naming the option and its range.
+    """
+    if not low <= value <= high or math.isinf(value):
+        expected = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+        raise UserError(f"{type(owner).__name__}: {name} is {value}, expected {expected}")

@@ -1,58 +1,215 @@
-"""What an algorithm may do in one step: losses, gradients, optimizer; Lightning stands behind it, unseen.
+"""What an algorithm may do in one step: back-propagate, hold gradients, move weights.
 
-Shape suffixes: P pairs.
+Shape suffixes: B utterances, U label tokens, P pairs.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.algorithms.forward import (
+    IGNORED_LABEL,
+    Forward,
+    Head,
+    HeadPenalty,
+    PairBatch,
+    head_of,
+    with_penalty,
+)
+
+Gradients = list[Tensor]
+
 
 class StepContext:
-    """One training step's view of model and optimizer.
+    """One training step's view of model, optimizer and other ranks.
+
+    A pair's loss is the mean over its tokens on all ranks, so that ranks and micro-batches of unequal length add up to
+    the whole batch exactly.
 
     Args:
         parameters: the trainable parameters, each storage once (`named_parameters()` order).
-        losses: maps a batch to the pairs' losses, shape (P,): the mean over tokens inside each pair.
+        forward: maps a batch to its token losses.
         optimizer: the raw optimizer.
-        backward: how to back-propagate; Lightning's `manual_backward` or `Tensor.backward`.
+        head_weight: the output projection's weight, for algorithms that look at it.
+        backward: how to back-propagate a loss; its second argument is False where more micro-batches follow, so that
+            ranks need not exchange gradients yet.
         commit: the step that ends the batch; Lightning's wrapped step, or the raw optimizer's.
         clip_norm: total gradient norm above which gradients are scaled down; None leaves them.
+        micro_batch: most utterances that go through the model at once; None takes a batch whole.
+        world_size, all_reduce: number of ranks, and the sum of a tensor over them.
         seed, step: name the random draws of this step.
     """
 
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        losses: Callable[[Any], Tensor],
+        forward: Callable[[Any], Forward],
         optimizer: torch.optim.Optimizer,
         *,
-        backward: Callable[[Tensor], None] = Tensor.backward,
-        commit: Callable[[], None] | None = None,
+        head_weight: nn.Parameter | None = None,
+        backward: Callable[[Tensor, bool], None] | None = None,
+        commit: Callable[[], Any] | None = None,
         clip_norm: float | None = None,
+        micro_batch: int | None = None,
+        world_size: int = 1,
+        all_reduce: Callable[[Tensor], Tensor] | None = None,
         seed: int = 0,
         step: int = 0,
     ) -> None:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self.losses = losses
+        self.forward = forward
         self.optimizer = optimizer
-        self.backward = backward
-        self.commit = commit or optimizer.step
+        self.head_weight = head_weight
         self.clip_norm = clip_norm
+        self.micro_batch = micro_batch
+        self.world_size = world_size
+        self.all_reduce = all_reduce or (lambda tensor: tensor)
         self.seed, self.step = seed, step
         self.grad_norm: Tensor | None = None
+        self.clipped_norm: Tensor | None = None
+        self._backward = backward or (lambda loss, last: loss.backward())
+        self._commit = commit or optimizer.step
 
-    def optimizer_step(self) -> None:
-        """Clips, steps, clears the gradients."""
-        self.clip()
-        self.commit()
-        self.optimizer.zero_grad(set_to_none=True)
+    # Gradients ------------------------------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        batch: PairBatch,
+        objective: Callable[[Tensor], Tensor] | None = None,
+        head: Callable[[Head], HeadPenalty | None] | None = None,
+    ) -> Tensor:
+        """Adds the gradient of an objective over the pairs' losses to `.grad`, whatever the micro-batches and ranks.
+
+        Micro-batches of an objective that is not the plain mean take a forward pass more, without gradients: its
+        derivative by each pair's loss must be known before the first of them is back-propagated.
+
+        Args:
+            batch: utterances of one or more pairs.
+            objective: maps the pairs' losses (P,) to a scalar, called once; None is their mean.
+            head: returns a term to add, from the output projection of the whole batch; called once.
+
+        Returns:
+            The pairs' losses (P,) over all ranks, without graph.
+        """
+        slices = _micro_slices(len(batch), self.micro_batch)
+        normaliser_P = self._tokens_per_rank(batch)
+        if len(slices) == 1:
+            out = self.forward(batch)
+            losses_P = _pair_losses(out.losses_BU, batch, batch, normaliser_P)
+            values_P = self._mean_over_ranks(losses_P.detach())
+            loss = (_derivative(objective, values_P) * losses_P).sum()
+            penalty = head(head_of([out], batch, normaliser_P, self.head_weight)) if head else None
+            self._backward(with_penalty(loss, penalty, out, slices[0]), True)
+            return values_P
+        survey = self._survey(batch, slices, normaliser_P) if objective or head else None
+        weights_P = _derivative(objective, survey[1] if survey else torch.zeros_like(normaliser_P))
+        penalty = head(head_of(survey[0], batch, normaliser_P, self.head_weight)) if survey and head else None
+        del survey
+        sums_P = torch.zeros_like(normaliser_P)
+        for rows in slices:
+            part = batch[rows]
+            out = self.forward(part)
+            losses_P = _pair_losses(out.losses_BU, part, batch, normaliser_P)
+            sums_P += losses_P.detach()
+            self._backward(with_penalty((weights_P * losses_P).sum(), penalty, out, rows), rows is slices[-1])
+        return self._mean_over_ranks(sums_P)
+
+    def take_gradients(self) -> Gradients:
+        """Moves the gradients out of the parameters; zeros where one has none."""
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        return gradients
+
+    def put_gradients(self, gradients: Gradients) -> None:
+        """Makes `gradients` what the next optimizer step uses."""
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
 
     def clip(self) -> None:
-        """Scales the gradients down to `clip_norm` and keeps their norm before it in `grad_norm`."""
+        """Scales the gradients down to `clip_norm`; keeps their norm before and after."""
         limit = float("inf") if self.clip_norm is None else self.clip_norm
         self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        self.clipped_norm = self.grad_norm * (limit / (self.grad_norm + 1e-6)).clamp(max=1.0)  # torch's formula
+
+    # Weights --------------------------------------------------------------------------------------------------------
+
+    def inner_step(self) -> None:
+        """Clips, steps the raw optimizer and clears the gradients: a step that does not end the batch."""
+        self.clip()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def optimizer_step(self) -> None:
+        """Clips, then `commit`."""
+        self.clip()
+        self.commit()
+
+    def commit(self) -> None:
+        """The one step that ends the batch, with the gradients as they stand; clears them."""
+        self._commit()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def reset_optimizer(self) -> None:
+        """Forgets the optimizer's moments, as a new one would; schedules and checkpoints keep their hold of it."""
+        self.optimizer.state.clear()
+
+    def snapshot(self) -> list[Tensor]:
+        """A copy of the trainable parameters."""
+        return [parameter.detach().clone() for parameter in self.parameters]
+
+    @torch.no_grad()
+    def restore(self, snapshot: list[Tensor]) -> None:
+        """Puts a snapshot back."""
+        for parameter, saved in zip(self.parameters, snapshot, strict=True):
+            parameter.copy_(saved)
+
+    def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
+        """A generator named by (seed, step): the same on every rank, and again after resuming."""
+        digest = hashlib.sha256(f"{self.seed}:{self.step}".encode()).digest()
+        return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+    # Inside ---------------------------------------------------------------------------------------------------------
+
+    def _tokens_per_rank(self, batch: PairBatch) -> Tensor:
+        """Label tokens of each pair (P,), averaged over ranks: DDP averages gradients, so sums over it become means."""
+        labelled_BU = batch.labels_BU != IGNORED_LABEL
+        tokens_P = torch.stack([labelled_BU[rows].sum() for rows in batch.pair_slices().values()])
+        return self._mean_over_ranks(tokens_P.to(self.parameters[0].dtype)).clamp(min=1 / self.world_size)
+
+    def _mean_over_ranks(self, tensor: Tensor) -> Tensor:
+        return self.all_reduce(tensor) / self.world_size if self.world_size > 1 else tensor
+
+    @torch.no_grad()
+    def _survey(self, batch: PairBatch, slices: list[slice], normaliser_P: Tensor) -> tuple[list[Forward], Tensor]:
+        outs = [self.forward(batch[rows]) for rows in slices]
+        local = [
+            _pair_losses(out.losses_BU, batch[r], batch, normaliser_P) for out, r in zip(outs, slices, strict=True)
+        ]
+        return outs, self._mean_over_ranks(torch.stack(local).sum(0))
+
+
+def _pair_losses(losses_BU: Tensor, part: PairBatch, batch: PairBatch, normaliser_P: Tensor) -> Tensor:
+    """What `part` adds to each pair's loss (P,), in the order of `batch`."""
+    slices = part.pair_slices()
+    zero = losses_BU.new_zeros(())
+    sums = [losses_BU[slices[pair]].sum() if pair in slices else zero for pair in batch.pair_slices()]
+    return torch.stack(sums) / normaliser_P
+
+
+def _derivative(objective: Callable[[Tensor], Tensor] | None, values_P: Tensor) -> Tensor:
+    if objective is None:
+        return torch.full_like(values_P, 1 / len(values_P))
+    with torch.enable_grad():
+        leaf_P = values_P.detach().requires_grad_()
+        return torch.autograd.grad(objective(leaf_P), leaf_P)[0]
+
+
+def _micro_slices(length: int, size: int | None) -> list[slice]:
+    size = size or length
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+from lightning_modules.algorithms.base import Algorithm, Figures, erm_step
+from lightning_modules.algorithms.context import StepContext
+from lightning_modules.algorithms.forward import PairBatch
 
-from lightning_modules.algorithms.base import ObjectiveAlgorithm
 
-
-class ERM(ObjectiveAlgorithm):
+class ERM(Algorithm):
     """Minimises the mean over pairs of each pair's mean token cross-entropy."""
 
-    def objective(self, losses_P: Tensor) -> Tensor:
-        """The mean of the pairs' losses."""
-        return losses_P.mean()
+    def step(self, context: StepContext, batch: PairBatch) -> Figures:
+        """One forward pass over all pairs, one backward pass, one optimizer step."""
+        return erm_step(context, batch)

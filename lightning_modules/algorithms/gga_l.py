@@ -1,0 +1,44 @@
+"""GGA-L: noise on the gradient, the stronger the less the pairs' gradients agree.
+
+Aristotelis Ballas and Christos Diou, "Gradient-Guided Annealing for Domain Generalization", CVPR 2025, and its released
+code; see docs/algorithms/gga_l.md for where the two differ.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_modules.algorithms.base import Figures, check_option, erm_step
+from lightning_modules.algorithms.context import StepContext
+from lightning_modules.algorithms.forward import PairBatch
+from lightning_modules.algorithms.gradients import GradientAlgorithm, mean_cosine
+
+
+class GGAL(GradientAlgorithm):
+    """The mean of the pairs' gradients plus alpha * N(0, I), alpha = gamma * (1 - mean cosine) * scale.
+
+    Args:
+        gamma: strength of the noise.
+        relative: scale is the root mean square of the clipped gradient, so that gamma * (1 - mean cosine) is the
+            noise-to-gradient ratio on a model of any size; otherwise 1, as published.
+    """
+
+    strength = "gamma"
+
+    def __init__(self, gamma: float = 0.5, relative: bool = True) -> None:
+        super().__init__()
+        check_option(self, "gamma", gamma, 0)
+        self.gamma, self.relative = gamma, relative
+
+    def weights(self, context: StepContext, gram_PP: Tensor) -> Tensor:
+        """All the same: ERM's gradient."""
+        return torch.full((len(gram_PP),), 1 / len(gram_PP), dtype=torch.float64)
+
+    def noise_std(self, gram_PP: Tensor, gradient_rms: float) -> float:
+        """The paper's alpha."""
+        return self.gamma * (1 - mean_cosine(gram_PP)) * (gradient_rms if self.relative else 1.0)
+
+    def step(self, context: StepContext, batch: PairBatch) -> Figures:
+        """One backward pass a pair, noise after clipping."""
+        return super().step(context, batch) if self.gamma else erm_step(context, batch)
