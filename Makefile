@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo test test-all lint format clean
+.PHONY: help demo demo-corpora backbone test test-all lint format
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -19,6 +19,24 @@ $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
 	@touch $@
+
+DEMO_RUNS := ko_en ja_en de_en erm ko_ja ko_de
+DEMO_MODELS := $(DEMO_RUNS:%=outputs/demo/%/model/config.json)
+
+demo: $(STAMP) $(DEMO_MODELS)  ## the whole study in miniature: corpora, fine-tunes, merges, one table
+	$(BIN)/python merge.py ties --config demo.yaml --subsets all --skip-existing
+	$(BIN)/python evaluate.py --config demo.yaml
+
+demo-corpora: $(STAMP)
+	$(BIN)/python prepare.py demo
+
+outputs/demo/%/model/config.json: | demo-corpora
+	$(BIN)/python train.py --config $*.yaml --config demo.yaml
+
+backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about 20 minutes)
+	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 3000
+	$(BIN)/python -m lightning_modules.miniature --out outputs/backbone-init data/backbone/*/train.jsonl
+	$(BIN)/python train.py --config backbone.yaml
 
 test: $(STAMP) lint  ## linters and the tests that end in minutes
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu'

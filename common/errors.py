@@ -13,9 +13,9 @@ class UserError(Exception):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Returns ", did you mean 'x'?" for the choices closest to `name`, or "" where none is close."""
-    close = difflib.get_close_matches(name, list(choices), n=2, cutoff=0.6)
-    return f", did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    """Returns ", did you mean 'x'?" for the choice closest to `name`, or "" where none is close."""
+    close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def run_script(main: Callable[[], int | None]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,16 +20,17 @@ from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Throughput
 from common.configs import CONFIGS, find_config
-from common.errors import UserError, nearest
+from common.errors import UserError
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
+from lightning_modules.cli_errors import readable
 from lightning_modules.whisper import WhisperModule
 
 
 class TrainCLI(LightningCLI):
     """`LightningCLI` without subcommands that knows a run's folder, its loggers and its callbacks."""
 
-    def __init__(self) -> None:
+    def __init__(self, args: list[str] | None = None) -> None:
         _quiet_libraries()
         algorithms.import_all()  # so that a bare class name such as `Fishr` is found
         super().__init__(
@@ -43,6 +43,7 @@ class TrainCLI(LightningCLI):
             save_config_callback=SaveConfig,
             seed_everything_default=0,
             load_from_checkpoint_support=False,
+            args=args,
         )
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
@@ -106,7 +107,11 @@ class RecipeFile(ActionConfigFile):
     @staticmethod
     def apply_config(parser: LightningArgumentParser, cfg: Any, dest: str, value: str) -> None:
         """Applies one recipe on top of those before it."""
-        ActionConfigFile.apply_config(parser, cfg, dest, str(find_config(value)))
+        path = find_config(value)
+        try:
+            ActionConfigFile.apply_config(parser, cfg, dest, str(path))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
 
 
 class RecipeParser(LightningArgumentParser):
@@ -118,12 +123,8 @@ class RecipeParser(LightningArgumentParser):
         Raises:
             UserError: always.
         """
-        raise UserError(f"{message}{self._suggestion(message)}") from None
-
-    def _suggestion(self, message: str) -> str:
-        known = [action.dest for action in self._actions] + [name for name, _ in algorithms.named()]
-        found = [nearest(word.lstrip("-"), known) for word in re.findall(r"['\"]([\w.\-]+)", message)]
-        return next((text for text in found if text), "")
+        options = [name for action in self._actions if "." in (name := action.dest) and not name.endswith(".help")]
+        raise UserError(readable(message, [*options, "name", "output_root", "ckpt_path", "seed_everything"])) from None
 
 
 class SaveConfig(SaveConfigCallback):
