@@ -94,7 +94,7 @@ def contributions(utterance: ScoredUtterance) -> Contributions:
     Figures of places (PIER, distance, direction) count an insertion at the reference token it stands before, at the end
     at the last token, as PIER does (Ugan et al., 2025); figures of languages count it under its own language.
     """
-    counts = utterance.counts
+    counts, edits = utterance.counts, _edits(utterance.alignment)
     tokens = counts.reference_tokens
     found: Contributions = {
         "mer": (counts.errors, tokens),
@@ -103,33 +103,54 @@ def contributions(utterance: ScoredUtterance) -> Contributions:
         **{name: (getattr(counts, name), tokens) for name in EDITS.values()},
         **{f"failure.{name}": (name in utterance.failures, 1) for name in FAILURES},
         **{f"languages_by.{name}": (name == utterance.source, 1) for name in SOURCES},
-        **_by_language(utterance),
+        **_by_language(utterance, edits),
     }
     if utterance.source != UNKNOWN:
-        errors = _errors_by_place(utterance)
-        found |= _by_point_of_interest(utterance, errors) | _by_switch(utterance, errors)
+        found |= _by_point_of_interest(utterance, edits) | _by_switch(utterance.languages, edits)
     return found
 
 
-def _by_language(utterance: ScoredUtterance) -> Contributions:
+@dataclass(frozen=True, slots=True)
+class _Edit:
+    """One error: where in the reference it counts, and the token that is wrong."""
+
+    operation: str
+    place: int
+    token: str
+
+
+def _edits(alignment: Alignment) -> list[_Edit]:
+    edits = []
+    place = 0
+    for operation, i, j in alignment.steps():
+        if operation == INSERTION:
+            edits.append(_Edit(operation, min(place, len(alignment.reference) - 1), alignment.hypothesis[j]))
+            continue
+        place = i + 1
+        if operation != HIT:
+            edits.append(_Edit(operation, i, alignment.reference[i]))
+    return edits
+
+
+def _by_language(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contributions:
     """Counts substitutions and deletions by the reference token's language, insertions by the hypothesis token's.
 
     Where the script does not tell an inserted token's language (German and English), it is taken to be that of the
     reference token it stands before; `insertions_guessed` is the share of those.
     """
     tokens = Counter(language or OTHER for language in utterance.languages)
-    edits: Counter[tuple[str, str]] = Counter()
+    counted: Counter[tuple[str, str]] = Counter()
     guessed = 0
-    for operation, place, token in _edits(utterance):
-        language = utterance.languages[place]
-        if operation == INSERTION:
-            own = language_by_script(token, utterance.transcript.languages)
+    for edit in edits:
+        language = utterance.languages[edit.place]
+        if edit.operation == INSERTION:
+            own = language_by_script(edit.token, utterance.transcript.languages)
             guessed += own is None
             language = own or language
-        edits[language or OTHER, operation] += 1
+        counted[language or OTHER, edit.operation] += 1
     found: Contributions = {}
-    for language in tokens.keys() | {language for language, _ in edits}:
-        by_kind = {name: edits[language, operation] for operation, name in EDITS.items()}
+    for language in tokens.keys() | {language for language, _ in counted}:
+        by_kind = {name: counted[language, operation] for operation, name in EDITS.items()}
         found[f"language.{language}"] = (sum(by_kind.values()), tokens[language])
         found |= {f"language.{language}.{name}": (number, tokens[language]) for name, number in by_kind.items()}
     if inserted := utterance.counts.insertions:
@@ -137,52 +158,30 @@ def _by_language(utterance: ScoredUtterance) -> Contributions:
     return found
 
 
-def _by_point_of_interest(utterance: ScoredUtterance, errors: Sequence[int]) -> Contributions:
-    matrix = utterance.matrix_language
-    embedded = [place for place, lang in enumerate(utterance.languages) if lang is not None and lang != matrix]
+def _by_point_of_interest(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contributions:
+    matrix, tokens = utterance.matrix_language, len(utterance.languages)
+    embedded = {place for place, language in enumerate(utterance.languages) if language not in (None, matrix)}
     if matrix is None or not embedded:
         return {}
-    inside = sum(errors[place] for place in embedded)
-    deleted = sum(operation == DELETION and place in set(embedded) for operation, place, _ in _edits(utterance))
+    inside = [edit for edit in edits if edit.place in embedded]
     return {
-        "pier": (inside, len(embedded)),
-        "pier.rest": (sum(errors) - inside, len(errors) - len(embedded)),
-        "embedded_deletion": (deleted, len(embedded)),
+        "pier": (len(inside), len(embedded)),
+        "pier.rest": (len(edits) - len(inside), tokens - len(embedded)),
+        "embedded_deletion": (sum(edit.operation == DELETION for edit in inside), len(embedded)),
     }
 
 
-def _by_switch(utterance: ScoredUtterance, errors: Sequence[int]) -> Contributions:
-    mixing = code_mixing_index(utterance.languages)
-    switches = find_switches(utterance.languages)
+def _by_switch(languages: Sequence[str | None], edits: Sequence[_Edit]) -> Contributions:
+    switches, mixing = find_switches(languages), code_mixing_index(languages)
     found: Contributions = {"switches": (switches.count, 1)}
     if mixing is not None:
         found["cmi"] = (mixing, 1)
-    for number, distance, direction in zip(errors, switches.distances, switches.directions, strict=True):
-        if distance is None:
-            continue
+    if not switches.count:
+        return found
+    errors = Counter(edit.place for edit in edits)
+    for place, (distance, direction) in enumerate(zip(switches.distances, switches.directions, strict=True)):
         names = [f"distance.{distance}"] + ([f"direction.{direction}"] if distance == 0 else [])
         for name in names:
-            errors_so_far, tokens_so_far = found.get(name, (0, 0))
-            found[name] = (errors_so_far + number, tokens_so_far + 1)
-    return found
-
-
-def _errors_by_place(utterance: ScoredUtterance) -> list[int]:
-    errors = [0] * len(utterance.languages)
-    for _, place, _ in _edits(utterance):
-        errors[place] += 1
-    return errors
-
-
-def _edits(utterance: ScoredUtterance) -> list[tuple[str, int, str]]:
-    """Returns (operation, reference place, the token that is wrong) of each edit."""
-    alignment = utterance.alignment
-    found = []
-    place = 0
-    for operation, i, j in alignment.steps():
-        place = place if i is None else i + 1
-        if operation == INSERTION:
-            found.append((operation, min(place, len(alignment.reference) - 1), alignment.hypothesis[j]))
-        elif operation != HIT:
-            found.append((operation, i, alignment.reference[i]))
+            wrong, tokens = found.get(name, (0, 0))
+            found[name] = (wrong + errors[place], tokens + 1)
     return found

@@ -35,15 +35,16 @@ class SetScore:
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Every figure by name, with its bootstrap draws; see `scoring.breakdown.contributions`."""
-        return resample(self._tallies, folds=self.folds, seed=self.seed)
+        return resample(self.tallies, folds=self.folds, seed=self.seed)
 
     @property
     def unit(self) -> str:
         """What the bootstrap draws: `utterance` or `speaker`."""
-        return self._tallies.unit
+        return self.tallies.unit
 
     @cached_property
-    def _tallies(self) -> Tallies:
+    def tallies(self) -> Tallies:
+        """The sums behind the figures, by utterance or speaker."""
         transcripts = [utterance.transcript for utterance in self.utterances]
         ids, speakers = [item.id for item in transcripts], [item.speaker for item in transcripts]
         return tally(map(contributions, self.utterances), ids, speakers)

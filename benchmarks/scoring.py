@@ -1,0 +1,66 @@
+"""How long scoring takes: `python benchmarks/scoring.py`, on one core.
+
+100,000 utterances of 20 tokens with all breakdowns, and 1,000 bootstrap draws of five test sets of 500.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scoring.breakdown import Transcript
+from scoring.results import SetScore, score_set, to_dict
+
+KOREAN = ["오늘", "회의", "자료", "정리", "했어요", "는", "을", "좋아", "이번", "주말", "친구", "만나서", "커피"]
+ENGLISH = ["meeting", "project", "deadline", "review", "the", "schedule", "update", "really", "nice", "coffee"]
+
+
+def transcripts(count: int, seed: int) -> list[Transcript]:
+    """Korean sentences with an English phrase, 20 tokens, one token in five heard wrongly."""
+    draw = random.Random(seed)
+    made = []
+    for number in range(count):
+        syllables = list("".join(draw.choices(KOREAN, k=14)))[:17]
+        spans = [
+            ("ko", "".join(syllables[:9])),
+            ("en", " ".join(draw.choices(ENGLISH, k=3))),
+            ("ko", "".join(syllables[9:])),
+        ]
+        reference = " ".join(text for _, text in spans)
+        heard = [letter if draw.random() > 0.2 else draw.choice(["", "하", "x "]) for letter in reference]
+        made.append(Transcript(f"{seed}-{number}", reference, "".join(heard), ("ko", "en"), spans=spans))
+    return made
+
+
+def main() -> None:
+    print(f"{'':44} {'seconds':>8}")
+    utterances = transcripts(100_000, seed=0)
+    start = time.perf_counter()
+    scored = score_set(utterances)
+    aligned = time.perf_counter()
+    scored.tallies  # noqa: B018  (computed when first asked for)
+    tallied = time.perf_counter()
+    tokens = scored.score.counts.reference_tokens / len(utterances)
+    print(f"{f'100,000 utterances of {tokens:.0f} tokens, all breakdowns':44} {tallied - start:8.1f}")
+    print(f"{'  aligned, languages and failures found':44} {aligned - start:8.1f}")
+    print(f"{'  figures summed':44} {tallied - aligned:8.1f}")
+
+    sets: list[SetScore] = [score_set(transcripts(500, seed)) for seed in range(1, 6)]
+    for one in sets:
+        one.tallies  # noqa: B018
+    start = time.perf_counter()
+    figures = sum(len(to_dict(one)["figures"]) for one in sets)
+    name = f"1,000 draws of five sets of 500, {figures // 5} figures each"
+    print(f"{name:44} {time.perf_counter() - start:8.2f}")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+if __name__ == "__main__":
+    main()
