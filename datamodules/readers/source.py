@@ -12,6 +12,7 @@ import json
 import os
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -25,7 +26,7 @@ RATIO_MATTERS_FROM_BYTES = 2**28
 
 
 class Source:
-    """The files of a corpus by their names relative to its root, wherever they lie.
+    """The files of a corpus by their names relative to its root, in NFC, wherever they lie.
 
     Raises:
         UserError: where the root does not exist or an archive in it is broken or unsafe.
@@ -34,17 +35,17 @@ class Source:
     def __init__(self, root: Path | str, revision: str | None = None) -> None:
         self.root = Path(root)
         self.revision = revision
-        self._on_disk: set[str] = set()
+        self._on_disk: dict[str, Path] = {}
         self._in_archives: dict[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
         if self.root.is_file() and zipfile.is_zipfile(self.root):
             self._add_archive(self.root, "")
-        elif self.root.is_file() and self.root.suffix in (".json", ".jsonl"):  # a manifest, with no folder of its own
+        elif self.root.is_file() and self.root.suffix in (".csv", ".json", ".jsonl"):  # a table without its folder
             self.root, name = self.root.parent, self.root.name
-            self._on_disk.add(name)
+            self._on_disk[name] = self.root / name
         elif self.root.is_dir():
             self._add_folder()
         else:
-            raise UserError(f"{self.root}: expected a folder, a .zip archive or a manifest, found {_kind(self.root)}")
+            raise UserError(f"{self.root}: expected a folder, a .zip archive or a table, found {_kind(self.root)}")
         self.names = sorted([*self._on_disk, *self._in_archives])
 
     def glob(self, pattern: str) -> list[str]:
@@ -64,9 +65,9 @@ class Source:
 
     def path(self, name: str) -> Path | None:
         """The file itself, or None where it lies in an archive; an absolute name is a file outside of the source."""
-        if name in self._on_disk or (name.startswith("/") and Path(name).is_file()):
-            return self.root / name
-        return None
+        if name.startswith("/"):
+            return Path(name) if Path(name).is_file() else None
+        return self._on_disk.get(name)
 
     def size(self, name: str) -> int:
         """The file's size in bytes, unpacked."""
@@ -113,7 +114,7 @@ class Source:
                 if file.lower().endswith(".zip"):
                     self._add_archive(self.root / name, name + "/")
                 else:
-                    self._on_disk.add(name)
+                    self._on_disk[unicodedata.normalize("NFC", name)] = self.root / name
 
     def _add_archive(self, path: Path, prefix: str) -> None:
         try:
@@ -123,7 +124,7 @@ class Source:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             _refuse_unsafe(member, path)
-            self._in_archives[prefix + member.filename] = (archive, member)
+            self._in_archives[unicodedata.normalize("NFC", prefix + member.filename)] = (archive, member)
         unpacked = sum(member.file_size for member in members)
         if unpacked > RATIO_MATTERS_FROM_BYTES and unpacked > MAX_RATIO * path.stat().st_size:
             raise UserError(
@@ -175,7 +176,7 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
 
 
 def read_text(source: Source, name: str) -> str:
-    """A UTF-8 text file, with or without a byte-order mark, line ends as `\\n`.
+    """A UTF-8 text file in NFC, without a byte-order mark, line ends as `\\n`.
 
     Raises:
         UserError: where it is not UTF-8.
@@ -186,7 +187,7 @@ def read_text(source: Source, name: str) -> str:
         raise UserError(
             f"{source.where(name)}: not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
         ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_jsonl(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -209,13 +210,14 @@ def read_jsonl(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def read_csv(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields ("file:line", row) for each row of a comma-separated file with a header.
+    """Yields ("file:line", row) for each row of a file with a header, separated by commas or, without one, semicolons.
 
     Raises:
         UserError: where a row has more or fewer cells than the header.
     """
     lines = read_text(source, name).split("\n")
-    rows = csv.DictReader((line + "\n" for line in lines), restkey="", restval=None)
+    delimiter = ";" if ";" in lines[0] and "," not in lines[0] else ","  # as German spreadsheets save a CSV
+    rows = csv.DictReader((line + "\n" for line in lines), restkey="", restval=None, delimiter=delimiter)
     for row in rows:
         where = f"{source.where(name)}:{rows.line_num}"
         if "" in row or None in row.values():

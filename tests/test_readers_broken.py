@@ -1,0 +1,388 @@
+"""Every reader, with each part of its corpus broken in turn: a message naming file and field, nothing half-written."""
+
+from __future__ import annotations
+
+import io
+import re
+import stat
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+import pytest
+import soundfile
+
+from common.errors import UserError
+from datamodules.check import check
+from datamodules.corpus import prepare
+from datamodules.readers.source import Source, open_source
+from tests.corpus_trees import TREES, hike_row, put, wav
+from tests.test_readers_layouts import READERS, prepared, reader
+
+
+def decoded(data: bytes) -> tuple[np.ndarray, int]:
+    samples, rate_hz = soundfile.read(io.BytesIO(data), dtype="float32")
+    return samples, rate_hz
+
+
+def encoded(samples: np.ndarray, rate_hz: int, subtype: str) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate_hz, subtype=subtype, format="WAV")
+    return buffer.getvalue()
+
+
+def with_nan(data: bytes) -> bytes:
+    samples, rate_hz = decoded(data)
+    samples[100:103] = np.nan
+    return encoded(samples, rate_hz, "FLOAT")
+
+
+def with_two_channels(data: bytes) -> bytes:
+    samples, rate_hz = decoded(data)
+    return encoded(np.stack([samples, samples], axis=1), rate_hz, "PCM_16")
+
+
+def at_8_khz(data: bytes) -> bytes:
+    samples, rate_hz = decoded(data)
+    return encoded(samples[: len(samples) * 8000 // rate_hz], 8000, "PCM_16")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda data: data[: len(data) // 2], "cut short"),
+        (lambda data: b"", "0 bytes"),
+        (lambda data: b"<html>Access denied</html>", "not readable as audio"),
+        (lambda data: data[:44], "cut short|no samples|No 'data' chunk"),
+        (lambda data: None, "does not exist|neither bytes nor a path|no KE0001"),
+    ],
+    ids=["truncated", "empty", "no audio", "header only", "missing"],
+)
+@pytest.mark.parametrize("name", READERS)
+def test_broken_audio_is_skipped_and_named(name: str, spoil: Callable, message: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", spoil)
+    first = TREES[name].expected[0]
+    if name == "hike" and spoil(b"12") is None:  # neither bytes nor a file name: a broken table
+        with pytest.raises(UserError, match=r"00000.*\.parquet, row 0: the column 'audio' .*" + message):
+            prepared(name, tmp_path / "in", tmp_path / "out")
+        return
+    found = prepared(name, tmp_path / "in", tmp_path / "out")
+    (skipped,) = [item for item in found.skipped if item.id == first.id]
+    assert re.search(message, skipped.reason)
+    assert str(tmp_path / "in") in skipped.reason
+    assert sum(item.utterances for item in found.statistics.values()) == len(TREES[name].expected) - 1
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_odd_audio_is_kept_and_told(name: str, tmp_path: Path):
+    for folder, spoil, kind in (("8", at_8_khz, "low sample rate"), ("2", with_two_channels, "several channels")):
+        TREES[name].write(tmp_path / folder, spoil)
+        found = prepared(name, tmp_path / folder, tmp_path / f"out-{folder}")
+        assert found.notices[kind] == 1
+        assert str(tmp_path / folder) in found.examples[kind][0]
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_samples_that_are_no_numbers_are_found_by_check(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    TREES[name].write(tmp_path / "in", with_nan)
+    prepared(name, tmp_path / "in", tmp_path / "out")
+    assert check([tmp_path / "out"]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "not finite" in line]
+    assert f"{TREES[name].expected[0].manifest}.jsonl {TREES[name].expected[0].id}: samples: 3 of" in line
+
+
+EDITS = [
+    ("aihub", "KE0001.json", '"dialogs"', '"dialog"', r"KE0001\.json: the field 'dialogs' is missing"),
+    ("aihub", "KE0001.json", "{", "", r"KE0001\.json: not JSON \(.* at line 2 column"),
+    ("aihub", "KE0001.json", '"text": "b/', '"txt": "b/', r"KE0001\.json: dialogs\[0\]: the field 'text' is missing"),
+    ("aihub", "KE0002.json", '"endTime"', '"end"', r"KE0002\.json: dialogs\[0\].*'endTime'.*--end-field"),
+    ("aihub", "KE0002.json", '"startTime": 0', '"startTime": "x"', r"dialogs\[0\]: the field 'startTime' is 'x'"),
+    ("jecs", "transcripts_cs.txt", "JECS0002_CS: ", "", r"transcripts_cs\.txt:2: expected 'JECS0001_CS: sentence'"),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        "anchor",
+        "anchors",
+        r"metadata\.csv:2: the field 'anchor' is missing, did you mean",
+    ),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        "[ 8000 16000 31999]",
+        "exit()",
+        r"metadata\.csv:2: the field 'anchor' is 'exit\(\)'",
+    ),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        "[ 8000 16000",
+        "[ 8000 1600",
+        r"metadata\.csv:2: the field 'anchor'.*must not fall",
+    ),
+    ("unicom", "eng_deu/metadata.csv", "[('house', 'haus')]", "print(1)", r"metadata\.csv:2: the field 'word pair'"),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        "[('house', 'haus')]",
+        "[('house',)]",
+        r"metadata\.csv:2: the field 'word pair'",
+    ),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        ",German,",
+        ",Klingon,",
+        r"metadata\.csv:2: the field 'major language' is 'Klingon'",
+    ),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        "en.wav,7",
+        "en.wav,9",
+        r"metadata\.csv:2: the fields 'source id 1' and 'source id 2'",
+    ),
+    (
+        "unicom",
+        "eng_deu/metadata.csv",
+        "en.wav,7,",
+        "en.wav,",
+        r"metadata\.csv:2: the row does not have the header's 15 cells",
+    ),
+    ("cs_fleurs", "read/test/metadata.jsonl", "{", "", r"read/test/metadata\.jsonl:1: not JSON"),
+    ("cs_fleurs", "read/test/metadata.jsonl", '"text"', '"txt"', r"metadata\.jsonl:1: the field 'text' is missing"),
+    ("cs_fleurs", "read/test/metadata.jsonl", "audio/kor", "/audio/kor", r"metadata\.jsonl:1: the field 'file_name'"),
+    (
+        "cs_fleurs",
+        "read/test/metadata.jsonl",
+        "audio/kor",
+        "../../x",
+        r"metadata\.jsonl:1: the field 'file_name'.*'\.\.'",
+    ),
+    (
+        "cs_fleurs",
+        "read/test/metadata.jsonl",
+        ": 2.0",
+        ': "long"',
+        r"metadata\.jsonl:1: the field 'duration' is 'long'",
+    ),
+    (
+        "cs_fleurs",
+        "read/test/metadata.jsonl",
+        "jpn-eng",
+        "jap-eng",
+        r"metadata\.jsonl: no row has the language 'jpn-eng'",
+    ),
+    (
+        "cs_fleurs",
+        "read/test/metadata.jsonl",
+        '"id": "kor_101"',
+        '"id": "x"',
+        r"metadata\.jsonl:1: the field 'id' is 'x'",
+    ),
+    ("folder", "test/metadata.csv", "clips/a.wav", "/etc/a.wav", r"metadata\.csv:2: the field 'file_name' is '/etc/a"),
+    ("folder", "test/metadata.csv", "clips/a.wav", "../a.wav", r"metadata\.csv:2: the field 'file_name' is '\.\./a"),
+    ("folder", "test/metadata.csv", "clips/a.wav", r"C:\a.wav", r"metadata\.csv:2: the field 'file_name'"),
+    (
+        "folder",
+        "test/metadata.csv",
+        "transcription",
+        "transkript",
+        r"metadata\.csv:2: neither the field 'transcription'",
+    ),
+    ("folder", "test/metadata.csv", ",kim", "", r"metadata\.csv:2: the row does not have the header's 3 cells"),
+    ("folder", "train/metadata.jsonl", '{"file', '["file', r"metadata\.jsonl:1: not JSON"),
+    ("folder", "train/metadata.jsonl", '"b.flac"', "7.5e3.1", r"metadata\.jsonl:1: not JSON"),
+    ("nemo", "dev_manifest.json", '"duration": 2.0', '"duration": [2]', r"json:1: the field 'duration' is \[2\]"),
+    ("nemo", "dev_manifest.json", '"lang": "ko"', '"lang": "fr"', r"json:1: the field 'lang' is 'fr', expected one of"),
+    ("nemo", "dev_manifest.json", '"audio_filepath"', '"audio"', r"json:1: the field 'audio_filepath' is missing"),
+]
+
+
+@pytest.mark.parametrize(("name", "file", "old", "new", "message"), EDITS, ids=[f"{e[0]}-{e[2]}-{e[3]}" for e in EDITS])
+def test_broken_tables_are_refused(name: str, file: str, old: str, new: str, message: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    (path,) = [path for path in (tmp_path / "in").rglob("*") if path.as_posix().endswith(file)]
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        prepared(name, tmp_path / "in", tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".jsonl", ".json", ".partial")]
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if TREES[name].tables])
+def test_text_of_another_encoding_is_refused(name: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    path = sorted(path for path in (tmp_path / "in").rglob("*") if path.match(TREES[name].tables))[0]
+    path.write_bytes(path.read_bytes() + "요".encode("euc-kr"))
+    with pytest.raises(UserError, match=rf"{path.name}: not UTF-8 text"):
+        prepared(name, tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_source_of_something_else_is_refused(name: str, tmp_path: Path):
+    put(tmp_path / "in/holiday.txt", b"sun")
+    with pytest.raises(UserError, match=r"in: no .* in it .*holiday\.txt"):
+        prepared(name, tmp_path / "in", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "field"),
+    [
+        ("cs_fleurs", "read/test/metadata.jsonl", '{"accent": "Seoul", '),
+        ("folder", "train/metadata.jsonl", '{"accent": "Seoul", '),
+        ("nemo", "dev_manifest.json", '{"accent": "Seoul", '),
+    ],
+)
+def test_an_unknown_field_is_told_once(name: str, table: str, field: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    path = tmp_path / "in" / table
+    path.write_text(path.read_text(encoding="utf-8").replace("{", field), encoding="utf-8")
+    found = prepared(name, tmp_path / "in", tmp_path / "out")
+    assert found.notices["unknown field"] == 1
+    assert f"{path}:1: the field 'accent'" in found.examples["unknown field"][0]
+
+
+def test_korean_labels_without_their_english_are_left_out(tmp_path: Path):
+    TREES["aihub"].write(tmp_path / "in", lambda data: data)
+    (path,) = (tmp_path / "in").rglob("KE0001.json")
+    path.write_text(path.read_text(encoding="utf-8").replace("project는", ""), encoding="utf-8")
+    found = prepared("aihub", tmp_path / "in", tmp_path / "out")
+    reasons = {item.id: item.reason for item in found.skipped}
+    assert re.search(r"KE0001\.json: the field 'dialogs' has no 'originalForm'", reasons["KE0001"])
+    assert re.search(r"KE0002\.json: dialogs\[1\]: the sentence holds the mask '@이름1'", reasons["KE0002-001"])
+
+
+def test_unpaired_asterisks_are_left_out(tmp_path: Path):
+    TREES["jecs"].write(tmp_path / "in", lambda data: data)
+    path = tmp_path / "in/jecs_ver1/neutral/transcripts_cs.txt"
+    path.write_text(path.read_text(encoding="utf-8").replace("goal*", "goal"), encoding="utf-8")
+    (skipped,) = prepared("jecs", tmp_path / "in", tmp_path / "out").skipped
+    assert re.search(r"transcripts_cs\.txt:1: the sentence's asterisks do not pair up", skipped.reason)
+
+
+def parquet(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def test_broken_parquet_files_are_refused(tmp_path: Path):
+    row = hike_row("a", "이 bug는", wav(1.0, 16000, 1))
+    parquet(tmp_path / "1/data/test-00000-of-00001.parquet", [{k: v for k, v in row.items() if k != "loanwords"}])
+    with pytest.raises(UserError, match=r"test-00000-of-00001\.parquet: the column 'loanwords' is missing"):
+        prepared("hike", tmp_path / "1", tmp_path / "out")
+    parquet(tmp_path / "2/data/test-00000-of-00001.parquet", [row | {"loanwords": "버그=bug"}])
+    with pytest.raises(UserError, match=r"parquet, row 0: the column 'loanwords' is '버그=bug'"):
+        prepared("hike", tmp_path / "2", tmp_path / "out")
+    put(tmp_path / "3/data/test-00000-of-00001.parquet", b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"parquet: not a readable parquet file"):
+        prepared("hike", tmp_path / "3", tmp_path / "out")
+    parquet(tmp_path / "4/data/test-00000-of-00001.parquet", [row | {"audio": "a.wav"}])
+    with pytest.raises(UserError, match=r"parquet, row 0: the column 'audio' is 'a.wav', expected audio"):
+        prepared("hike", tmp_path / "4", tmp_path / "out")
+
+
+def test_other_column_names_are_configurable(tmp_path: Path):
+    row = {"sound": {"bytes": wav(1.0, 16000, 1), "path": None}, "sentence": "오늘은 天気がいい。"}
+    parquet(tmp_path / "in/data/test-00000-of-00001.parquet", [row])
+    with pytest.raises(UserError, match=r"the column 'audio' is missing .*'sound', 'sentence'"):
+        prepared("ko_ja", tmp_path / "in", tmp_path / "out")
+    configured = READERS["ko_ja"](audio_column="sound", text_column="sentence")
+    found = prepare(configured, Source(tmp_path / "in"), tmp_path / "out")
+    assert found.statistics["test"].utterances == 1
+
+
+def archive_with(path: Path, info: zipfile.ZipInfo, data: bytes = b"x") -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("jecs_ver1/readme.txt", "hello")
+        archive.writestr(info, data, zipfile.ZIP_DEFLATED)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        ("../evil.wav", r"'\.\./evil\.wav' is a path with '\.\.'"),
+        ("a/../../evil.wav", r"a path with '\.\.'"),
+        ("..\\evil.wav", r"a path with '\.\.'"),
+        ("/etc/evil.wav", r"'/etc/evil\.wav' is an absolute path"),
+        ("C:/evil.wav", r"an absolute path"),
+    ],
+)
+def test_archives_that_climb_are_refused(member: str, message: str, tmp_path: Path):
+    archive = archive_with(tmp_path / "a.zip", zipfile.ZipInfo(member))
+    for source in (archive, tmp_path):
+        with pytest.raises(UserError, match=rf"a\.zip: the member .*{message}"):
+            Source(source)
+
+
+def test_archives_with_links_and_bombs_are_refused(tmp_path: Path):
+    link = zipfile.ZipInfo("passwords.wav")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.raises(UserError, match=r"link\.zip: the member 'passwords\.wav' is a link"):
+        Source(archive_with(tmp_path / "link.zip", link, b"/etc/passwd"))
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for part in range(5):
+            archive.writestr(f"{part}.pcm", bytes(2**26))
+    with pytest.raises(UserError, match=r"bomb\.zip: \d+ bytes that unpack to 335544320; that is a zip bomb"):
+        Source(tmp_path / "bomb.zip")
+    encrypted = archive_with(tmp_path / "encrypted.zip", zipfile.ZipInfo("a.wav"))
+    data = bytearray(encrypted.read_bytes())
+    at = data.rindex(b"PK\x01\x02")
+    data[at + 8] |= 1
+    encrypted.write_bytes(data)
+    with pytest.raises(UserError, match=r"encrypted\.zip: the member 'a\.wav' is encrypted"):
+        Source(encrypted)
+    put(tmp_path / "folder/damaged.zip", (tmp_path / "link.zip").read_bytes()[:40])
+    with pytest.raises(UserError, match=r"damaged\.zip: not a readable zip archive"):
+        Source(tmp_path / "folder")
+
+
+def test_a_damaged_member_is_named(tmp_path: Path):
+    put(tmp_path / "in/jecs_ver1/neutral/transcripts_cs.txt", "JECS0001_CS: この*word*が\n".encode() * 50)
+    with zipfile.ZipFile(tmp_path / "jecs.zip", "w", zipfile.ZIP_STORED) as archive:
+        archive.write(tmp_path / "in/jecs_ver1/neutral/transcripts_cs.txt", "jecs_ver1/neutral/transcripts_cs.txt")
+    data = bytearray((tmp_path / "jecs.zip").read_bytes())
+    data[200] ^= 0xFF
+    (tmp_path / "jecs.zip").write_bytes(data)
+    with pytest.raises(UserError, match=r"jecs\.zip/jecs_ver1/neutral/transcripts_cs\.txt: the archive is damaged"):
+        prepare(reader("jecs"), Source(tmp_path / "jecs.zip"), tmp_path / "out")
+
+
+def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(UserError, match=r"nowhere: no such folder or archive"):
+        open_source(str(tmp_path / "nowhere"), None, None)
+    with pytest.raises(UserError, match=r"fetched by hand"):
+        open_source(None, None, None)
+    import huggingface_hub
+
+    def refuse(*args, **kwargs):
+        raise OSError("401 Client Error\nmore")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(UserError, match=r"byan/cs-fleurs: .* \(401 Client Error\); download it"):
+        open_source(None, "byan/cs-fleurs", None)
+
+
+def test_a_hub_snapshot_is_read_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    snapshot = tmp_path / "hub/snapshots/0cdbf166"
+    TREES["cs_fleurs"].write(snapshot, lambda data: data)
+    import huggingface_hub
+
+    asked = {}
+
+    def download(repository: str, **keywords):
+        asked.update(keywords, repository=repository)
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    source = open_source(None, "byan/cs-fleurs", reader("cs_fleurs").hub_patterns())
+    assert source.revision == "0cdbf166"
+    assert asked["repository"] == "byan/cs-fleurs"
+    assert asked["repo_type"] == "dataset"
+    wanted = {f"read/test/audio/{language}/*" for language in ("kor", "jpn", "deu")}
+    assert set(asked["allow_patterns"]) == {"read/test/metadata.jsonl"} | wanted

@@ -1,0 +1,113 @@
+"""Every reader reads back a small tree in its corpus's layout, as folder and as archive, however its text is spelt."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from datamodules.corpus import Prepared, configured, prepare
+from datamodules.manifest import Span, read_manifest
+from datamodules.readers import discover
+from datamodules.readers.base import Reader
+from datamodules.readers.source import Source
+from tests.corpus_trees import TREES
+
+READERS = discover()
+
+
+def reader(name: str) -> Reader:
+    defaults = {item.name: item.default for item in READERS[name].__dataclass_fields__.values()}
+    return configured(READERS[name], defaults | TREES[name].options)
+
+
+def prepared(name: str, root: Path, out: Path) -> Prepared:
+    return prepare(reader(name), Source(root), out)
+
+
+def assert_as_expected(name: str, out: Path) -> None:
+    tree = TREES[name]
+    found = {
+        (path.relative_to(out).with_suffix("").as_posix(), utterance.id): utterance
+        for path in out.rglob("*.jsonl")
+        for utterance in read_manifest(path)
+    }
+    assert set(found) == {(item.manifest, item.id) for item in tree.expected}
+    for item in tree.expected:
+        utterance = found[item.manifest, item.id]
+        assert utterance.text == item.text
+        assert (utterance.pair, utterance.matrix_language) == (item.pair, item.matrix)
+        assert utterance.duration == pytest.approx(item.duration_s)
+        assert utterance.offset == item.offset_s
+        assert utterance.speaker == item.speaker
+        assert utterance.source_sentence_id == item.sentence
+        assert utterance.spans == (None if item.spans is None else tuple(Span(**span) for span in item.spans))
+        assert utterance.licence == tree.licence
+        assert utterance.source == tree.options.get("corpus", name)
+        assert soundfile.info(utterance.audio).duration >= utterance.offset + utterance.duration - 1e-6
+
+
+def test_every_reader_has_a_tree():
+    assert set(TREES) == set(READERS)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_reads_its_layout(name: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    prepared(name, tmp_path / "in", tmp_path / "out")
+    assert_as_expected(name, tmp_path / "out")
+    about = json.loads((tmp_path / "out/corpus.json").read_text())
+    assert about["licence"] == TREES[name].licence
+    assert sum(item["utterances"] for item in about["manifests"].values()) == len(TREES[name].expected)
+    hours = sum(item.duration_s for item in TREES[name].expected) / 3600
+    assert sum(item["hours"] for item in about["manifests"].values()) == pytest.approx(hours, abs=2e-4)
+
+
+@pytest.mark.parametrize("name", [name for name in READERS if name != "nemo"])  # whose paths are of this machine
+def test_reads_an_archive_in_place(name: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    (tmp_path / "delivered").mkdir()
+    with zipfile.ZipFile(tmp_path / "delivered/corpus.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((tmp_path / "in").rglob("*")):
+            archive.write(path, path.relative_to(tmp_path / "in"))
+    for source in ("delivered", "delivered/corpus.zip"):
+        prepared(name, tmp_path / source, tmp_path / f"out-{len(source)}")
+        assert_as_expected(name, tmp_path / f"out-{len(source)}")
+
+
+@pytest.mark.parametrize("spelling", ["bom", "crlf", "nfd"])
+@pytest.mark.parametrize("name", [name for name in READERS if TREES[name].tables])
+def test_reads_any_spelling_of_its_tables(name: str, spelling: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    tables = [path for path in (tmp_path / "in").rglob("*") if path.match(TREES[name].tables)]
+    assert tables
+    for path in tables:
+        text = path.read_text(encoding="utf-8")
+        if spelling == "nfd":
+            text = unicodedata.normalize("NFD", text)
+        text = "\ufeff" + text if spelling == "bom" else text
+        path.write_text(text, encoding="utf-8", newline="\r\n" if spelling == "crlf" else "\n")
+    prepared(name, tmp_path / "in", tmp_path / "out")
+    assert_as_expected(name, tmp_path / "out")
+
+
+def test_a_training_split_of_raw_audio_becomes_wav(tmp_path: Path):
+    TREES["aihub"].write(tmp_path / "in", lambda data: data)
+    prepared("aihub", tmp_path / "in", tmp_path / "out")
+    (utterance,) = read_manifest(tmp_path / "out/validation.jsonl")
+    samples, rate_hz = soundfile.read(utterance.audio, dtype="int16")
+    assert rate_hz == 16000
+    assert samples.tobytes() == (tmp_path / "in/2.Validation/원천데이터/KE0003.pcm").read_bytes()
+
+
+def test_hike_keeps_its_labels_beside_the_manifest(tmp_path: Path):
+    TREES["hike"].write(tmp_path / "in", lambda data: data)
+    prepared("hike", tmp_path / "in", tmp_path / "out")
+    labels = json.loads((tmp_path / "out/test.labels.json").read_text())
+    assert labels["dev-1"]["loanwords"] == [["버그", "bug"]]
+    assert labels["dev-1"]["text_normalized"] == "이번 bug는 session에 문제가 있었어."
+    assert labels["dev-2"]["cs_level"] == "word"
