@@ -23,7 +23,7 @@ from common.configs import CONFIGS, find_config
 from common.errors import UserError
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
-from lightning_modules.cli_errors import readable
+from lightning_modules.cli_errors import check_keys, readable
 from lightning_modules.whisper import WhisperModule
 
 
@@ -91,8 +91,9 @@ class TrainCLI(LightningCLI):
             ModelFolder(),
             RunRecord(self.config.name, self.config.seed_everything),
             Throughput(),
-            TrainingProgress(self.config.name),
         ]
+        if self.config.trainer.enable_progress_bar is not False:
+            own.append(TrainingProgress(self.config.name))
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]
         return super().instantiate_trainer(**kwargs)
 
@@ -108,6 +109,7 @@ class RecipeFile(ActionConfigFile):
     def apply_config(parser: LightningArgumentParser, cfg: Any, dest: str, value: str) -> None:
         """Applies one recipe on top of those before it."""
         path = find_config(value)
+        check_keys(path, parser.options)
         try:
             ActionConfigFile.apply_config(parser, cfg, dest, str(path))
         except UserError as error:
@@ -117,14 +119,18 @@ class RecipeFile(ActionConfigFile):
 class RecipeParser(LightningArgumentParser):
     """A parser whose errors are one message with the nearest right names."""
 
+    @property
+    def options(self) -> list[str]:
+        """Every option by its dotted name."""
+        return [action.dest for action in self._actions if not action.dest.endswith((".help", "help"))]
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raises instead of printing the usage.
 
         Raises:
             UserError: always.
         """
-        options = [name for action in self._actions if "." in (name := action.dest) and not name.endswith(".help")]
-        raise UserError(readable(message, [*options, "name", "output_root", "ckpt_path", "seed_everything"])) from None
+        raise UserError(readable(message, self.options)) from None
 
 
 class SaveConfig(SaveConfigCallback):

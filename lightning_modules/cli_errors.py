@@ -5,9 +5,35 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
-from common.errors import nearest
+import yaml
+
+from common.errors import UserError, nearest
 from lightning_modules import algorithms
+
+
+def check_keys(path: Path, options: Iterable[str]) -> None:
+    """Refuses a recipe with a key that is no option; jsonargparse would not say in which file it stands.
+
+    Raises:
+        UserError: naming the file, the key and the nearest right one.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
+    options = list(options)
+    groups = {name.split(".")[0] for name in options}
+    for key, value in content.items():
+        if key not in groups:
+            raise UserError(f"{path}: no option {key!r}{nearest(str(key), groups)}")
+        inside = [name.split(".")[1] for name in options if name.startswith(f"{key}.")]
+        for name in value if isinstance(value, dict) and inside else ():
+            if name not in inside:
+                raise UserError(f"{path}: {key} has no option {name!r}{nearest(str(name), inside)}")
 
 
 def readable(message: str, options: Iterable[str]) -> str:
@@ -16,10 +42,6 @@ def readable(message: str, options: Iterable[str]) -> str:
     if found := re.search(r"unrecognized arguments: (.*)", message):
         unknown = next((word for word in found[1].split() if word.startswith("-")), found[1])
         return f"no option {unknown}{nearest(unknown.split('=')[0].lstrip('-'), options)} See python train.py --help"
-    if found := re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message):
-        group, option = found.groups()
-        inside = [name.removeprefix(f"{group}.") for name in options if name.startswith(f"{group}.")]
-        return f"{group} has no option {option!r}{nearest(option, inside)}"
     if found := re.search(r"Option '([\w.]+)' is not accepted|NestedArg\(key='([\w.]+)'", message):
         option = found[1] or found[2]
         return f"the algorithm has no option {option!r}{nearest(option, _algorithm_options())}"
@@ -32,9 +54,6 @@ def readable(message: str, options: Iterable[str]) -> str:
     ):
         key, expected, value = found.groups()
         return f"{key} is {value.strip()!r}, expected {expected}"
-    if found := re.search(r'Key "([\w.]+)".*(?:not expected|not exist)|No action for key "([\w.]+)"', message):
-        unknown = found[1] or found[2]
-        return f"no option {unknown!r}{nearest(unknown, options)}"
     return message
 
 
