@@ -41,8 +41,9 @@ _MANY_VOICES = (
     "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "travis", "victor",
 )
 # fmt: on
-_RATES = (140, 200)
-_PITCHES = (25, 75)
+# Words a minute and espeak-ng's pitch. Many training voices also cover more than a test voice will ask for.
+_RATES, _PITCHES = (145, 190), (35, 65)
+_MANY_RATES, _MANY_PITCHES = (130, 205), (20, 80)
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,9 @@ def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) ->
     missing = [(corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, counts)]
     total = sum(sum(counts.values()) for _, counts, _ in missing)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([espeak.__name__])
+    context.set_forkserver_preload([__name__])
     with (
-        context.Pool(len(os.sched_getaffinity(0)), maxtasksperchild=1) as pool,
+        context.Pool(os.cpu_count(), maxtasksperchild=1) as pool,
         tqdm(total=total, unit=" utterances", disable=not progress or not total) as bar,
     ):
         for corpus, counts, folder in missing:
@@ -142,10 +143,11 @@ def _speak(job: tuple[list[espeak.Line], Path, int]) -> list[espeak.Spoken]:
 def _lines(corpus: Corpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
     rng = random.Random(f"{SEED} {corpus.name} {split} {start}")
     voices = corpus.voices(split)
+    rates, pitches = (_MANY_RATES, _MANY_PITCHES) if voices == _MANY_VOICES else (_RATES, _PITCHES)
     return [
         espeak.Line(
             name=f"{corpus.name}-{split}-{i:05d}",
-            voice=espeak.Voice(voices[i % len(voices)], rng.randint(*_RATES), rng.randint(*_PITCHES)),
+            voice=espeak.Voice(voices[i % len(voices)], rng.randint(*rates), rng.randint(*pitches)),
             spans=tuple((language, said) for language, _, said in sentence.spans),
             longest_s=LONGEST_S,
         )

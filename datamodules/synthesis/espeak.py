@@ -27,6 +27,7 @@ SPOKEN_LANGUAGES = {"en": "en-us", "de": "de", "ko": "ko", "ja": "ja"}
 
 _SYNCHRONOUS, _UTF8, _SSML = 2, 1, 0x10
 _RATE, _PITCH = 1, 3
+_BUFFER_MS = 5000  # few callbacks a sentence: each costs more than the speech in it
 _LAST_EVENT, _MARK_EVENT = 0, 3
 
 
@@ -97,7 +98,9 @@ class Engine:
         self._chunks: list[np.ndarray] = []
         self._marks: dict[int, int] = {}
         self._callback = _Callback(self._receive)  # the library holds no reference of its own
-        self.rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
+        self.rate_hz = self._library.espeak_Initialize(
+            _SYNCHRONOUS, _BUFFER_MS, espeakng_loader.get_data_path().encode(), 0
+        )
         if self.rate_hz <= 0:
             raise UserError("espeak-ng could not be initialised: reinstall it with pip install 'crosspair[demo]'")
         self._library.espeak_SetSynthCallback(self._callback)
@@ -130,7 +133,7 @@ class Engine:
 
     def _receive(self, samples: ctypes.Array, count: int, events: ctypes.Array) -> int:
         if samples and count > 0:
-            self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            self._chunks.append(np.frombuffer(ctypes.string_at(samples, 2 * count), dtype="<i2"))
         i = 0
         while events[i].type != _LAST_EVENT:
             if events[i].type == _MARK_EVENT:
@@ -168,9 +171,12 @@ def _fitting(engine: Engine, line: Line) -> tuple[np.ndarray, list[float]]:
 
 
 def _trimmed(audio: np.ndarray, ends: list[int], rate_hz: int) -> tuple[np.ndarray, list[float]]:
-    """Cuts the silence around the speech down to 80 ms; returns the borders of the spans in seconds from the cut."""
-    loud = np.flatnonzero(np.abs(audio.astype(np.int32)) > 0.01 * np.abs(audio.astype(np.int32)).max())
+    """Leaves 80 ms of silence around the speech; returns the borders of the spans in seconds from the new begin."""
+    loudness = np.abs(audio.astype(np.int32))
+    loud = np.flatnonzero(loudness > 0.01 * loudness.max())
     kept = round(KEPT_SILENCE_S * rate_hz)
-    begin, end = max(0, loud[0] - kept), min(len(audio), loud[-1] + 1 + kept)
+    padded = np.pad(audio, kept)  # espeak-ng begins at once
     borders = [loud[0], *ends[:-1], loud[-1] + 1]
-    return audio[begin:end], [round(float(border - begin) / rate_hz, 4) for border in borders]
+    return padded[loud[0] : loud[-1] + 1 + 2 * kept], [
+        round(float(border - loud[0] + kept) / rate_hz, 4) for border in borders
+    ]

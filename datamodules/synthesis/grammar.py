@@ -47,7 +47,7 @@ def korean(slot: Slot, filler: Filler) -> str:
         return forms[0] + slot.form.split()[1]
     if slot.kind == "clause":
         return f"{forms[0]}. "
-    return " ".join([*([filler.adjective["ko"][0]] if filler.adjective else []), forms[0]])
+    return _unarticled("ko", slot, filler)
 
 
 def japanese(slot: Slot, filler: Filler) -> str:
@@ -67,7 +67,13 @@ def japanese(slot: Slot, filler: Filler) -> str:
         return forms[0] + slot.form.split()[1]
     if slot.kind == "clause":
         return f"{forms[0]}。"
-    return " ".join([*([filler.adjective["ja"][0]] if filler.adjective else []), forms[0]])
+    return _unarticled("ja", slot, filler)
+
+
+def _unarticled(language: str, slot: Slot, filler: Filler) -> str:
+    """A Korean or Japanese noun after its demonstrative, the slot's form, and its adjective, if any."""
+    adjective = filler.adjective[language][0] if filler.adjective else ""
+    return " ".join(filter(None, [slot.form, adjective, filler.word[language][0]]))
 
 
 _GERMAN_CASES = {"r": "nominative", "n": "accusative", "m": "dative"}

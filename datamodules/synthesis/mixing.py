@@ -18,7 +18,9 @@ _VERB_ENDINGS = {
     "ko": {"past": "했어요", "future": "할 거예요", "want": "하고 싶어요", "please": "해 주세요"},
     "ja": {"past": "しました", "future": "します", "want": "したいです", "please": "してください"},
 }
-_KOREAN_CASES = {"이": "der", "은": "der", "을": "den", "와": "dem", "으": "dem"}
+# The case, as the last letter of `der`, `den`, `dem`, that the particle after a Korean noun calls for.
+_KOREAN_CASES = {"이": "r", "은": "r", "을": "n", "와": "m", "으": "m"}
+_THIS = ("이", "この", "diesen")
 
 
 def switched(slot: Slot, filler: Filler, matrix: str, embedded: str, level: str, following: str) -> Pieces | None:
@@ -53,11 +55,13 @@ def _word(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | No
     if slot.kind in ("adverb", "time"):
         return [(embedded, forms[0])]
     if slot.kind == "place":
+        if filler.word["de"][0] == "Hause" and "de" in (matrix, embedded):  # only in `zu Hause`, `nach Hause`
+            return None
         if matrix != "de":
             return [(embedded, forms[0]), (matrix, slot.form.split()[1])]
         place, at, to = filler.word["de"]
-        before, found, _ = {"at": at, "to": to}[slot.form].rpartition(place)
-        return [(matrix, before), (embedded, forms[0])] if found and place != "Hause" else None
+        before = {"at": at, "to": to}[slot.form].removesuffix(place)
+        return [(matrix, before), (embedded, forms[0])]
     noun = bare_noun(filler, embedded)
     if matrix == "de":
         if slot.kind == "person":  # `meine boss` would need the friend's gender
@@ -65,8 +69,8 @@ def _word(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | No
         gender = borrowed_gender(noun, filler.word["de"][0].split(" ")[0])
         before = german_noun_phrase(slot, filler, gender, "").strip()
         return [(matrix, f"{before} ".lstrip()), (embedded, noun)]
-    adjective = f"{filler.adjective[matrix][0]} " if filler.adjective else ""
-    return [(matrix, adjective), (embedded, noun)]
+    before = [slot.form, filler.adjective[matrix][0] if filler.adjective else ""]
+    return [*((matrix, f"{word} ") for word in before if word), (embedded, noun)]
 
 
 def _verb(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | None:
@@ -102,14 +106,37 @@ def _phrase(slot: Slot, filler: Filler, matrix: str, embedded: str, following: s
     if slot.kind in ("verb", "adj", "adverb"):
         return None
     if slot.kind == "time":
-        return [(embedded, filler.word[embedded][0])] if " " in filler.word[embedded][0] or embedded == "ja" else None
-    role = slot.form.split()[0] if slot.kind == "place" else ""
-    form = {
-        "en": role or "the",
-        "de": role or _KOREAN_CASES.get(following.lstrip()[:1], "der"),
-        "ja": {"at": "at で", "to": "to に"}.get(role, ""),
-    }[embedded]
+        form = ""
+    elif slot.kind == "place":
+        form = _place_form(slot, matrix, embedded)
+    elif matrix != "de" and "transport" in slot.tags:  # `by bus` and `mit dem Bus` are no nouns
+        return None
+    else:
+        uncounted = filler.word["en"][0].startswith("some ")
+        if uncounted and not filler.adjective and slot.form not in _THIS:
+            return None  # `coffee` alone is a word
+        form = _noun_form(slot, embedded, following, uncounted)
     return [(embedded, GRAMMARS[embedded](replace(slot, form=form), filler))]
+
+
+def _place_form(slot: Slot, matrix: str, embedded: str) -> str:
+    role, *particle = slot.form.split()
+    if embedded == "ja":
+        return f"{role} {'で' if particle == ['에서'] else 'に'}"
+    return role
+
+
+def _noun_form(slot: Slot, embedded: str, following: str, uncounted: bool) -> str:
+    """The determiner of the embedded language that says what the matrix frame says: `this`, `a`, or else `the`."""
+    this = slot.form in _THIS
+    if embedded == "ja":
+        return "この" if this else ""
+    if embedded == "en":
+        return "this" if this else "bare" if uncounted else "a" if slot.form.startswith("ein") else "the"
+    case = _KOREAN_CASES.get(following[:1], "r")
+    if this:
+        return {"r": "dieser", "n": "diesen"}[case]
+    return {"r": "ein", "n": "einen", "m": "einem"}[case] if uncounted else f"de{case}"
 
 
 def bare_noun(filler: Filler, language: str) -> str:

@@ -6,7 +6,8 @@ import functools
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,15 @@ from datamodules.synthesis.lexicon import Word, spoken, words, written
 from datamodules.synthesis.mixing import Pieces, switched
 
 _SLOT = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
-_TABLES = {"verb": "verbs", "adj": "adjectives", "adverb": "adverbs", "time": "times", "place": "places"}
+_TABLES = {
+    "verb": "verbs",
+    "adj": "adjectives",
+    "adverb": "adverbs",
+    "time": "times",
+    "place": "places",
+    "clause": "clauses",
+}
+_ADJECTIVE_SHARE = 0.3
 _LEVELS = ("word", "phrase", "sentence")
 _LEVEL_WEIGHTS = (5, 3, 2)
 # Seconds at the slowest rate, a little over what the voices need: a letter of Latin text, a syllable, a kana.
@@ -85,39 +94,44 @@ def _parse(line: str) -> Iterator[str | Slot]:
         yield line[end:]
 
 
-def fill(frame: Frame, rng: random.Random) -> dict[int, Filler]:
-    """Draws a word for every slot: an object that its verb takes, a noun that its adjective describes."""
+class Picker:
+    """A seeded random choice that evens out how often each word is used: of three candidates the least used."""
+
+    def __init__(self, seed: str) -> None:
+        self.random = random.Random(seed)
+        self._used: Counter[int] = Counter()
+
+    def word(self, part_of_speech: str, tags: frozenset[str] = frozenset()) -> Word:
+        """Picks a word of a table that has one of the tags."""
+        return self.among([word for word in words(part_of_speech) if word.goes_with(tags)])
+
+    def among(self, candidates: Sequence[Word]) -> Word:
+        """Picks one of the candidates."""
+        word = min(self.random.choices(candidates, k=3), key=lambda word: self._used[id(word)])
+        self._used[id(word)] += 1
+        return word
+
+
+def fill(frame: Frame, picker: Picker) -> dict[int, Filler]:
+    """Picks a word for every slot: an object that its verb takes, a noun that its adjective describes."""
     slots = {i: frame.parts[i] for i in frame.slots}
-    kinds = {slot.kind for slot in slots.values()}
-    drawn: dict[str, Word] = {}
-    if "verb" in kinds:
-        drawn["verb"] = rng.choice(words("verbs"))
-    if "adj" in kinds:
-        drawn["adj"] = rng.choice(words("adjectives"))
-    return {i: _draw(slot, drawn, rng) for i, slot in slots.items()}
+    heads = {slot.kind: picker.word(_TABLES[slot.kind]) for slot in slots.values() if slot.kind in ("verb", "adj")}
+    return {i: _pick(slot, heads, picker) for i, slot in slots.items()}
 
 
-def _draw(slot: Slot, drawn: dict[str, Word], rng: random.Random) -> Filler:
-    if slot.kind in drawn:
-        return Filler(drawn[slot.kind])
-    if slot.kind == "clause":
-        return Filler(rng.choice(words("clauses")))
+def _pick(slot: Slot, heads: dict[str, Word], picker: Picker) -> Filler:
+    if slot.kind in heads:
+        return Filler(heads[slot.kind])
     if slot.kind in _TABLES:
-        return Filler(_choose(words(_TABLES[slot.kind]), slot.tags, rng))
-    if slot.kind == "object":
-        noun = _choose(words("nouns"), drawn["verb"].tags, rng)
-        wants_adjective = rng.random() < 0.3
-    elif slot.kind == "noun" and "adj" in drawn:
-        return Filler(_choose(words("nouns"), drawn["adj"].tags, rng))
-    else:
-        noun = _choose(words("nouns"), slot.tags or frozenset({"person"}), rng)
-        wants_adjective = slot.kind == "adj+noun"
-    fitting = [adjective for adjective in words("adjectives") if noun.goes_with(adjective.tags)]
-    return Filler(noun, rng.choice(fitting) if wants_adjective and fitting else None)
-
-
-def _choose(candidates: tuple[Word, ...], tags: frozenset[str], rng: random.Random) -> Word:
-    return rng.choice([word for word in candidates if word.goes_with(tags)])
+        return Filler(picker.word(_TABLES[slot.kind], slot.tags))
+    if slot.kind == "noun" and "adj" in heads:
+        return Filler(picker.word("nouns", heads["adj"].tags))
+    tags = {"object": lambda: heads["verb"].tags, "person": lambda: frozenset({"person"})}.get(slot.kind)
+    noun = picker.word("nouns", tags() if tags else slot.tags)
+    if slot.kind == "adj+noun" or (slot.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE):
+        fitting = [adjective for adjective in words("adjectives") if noun.goes_with(adjective.tags)]
+        return Filler(noun, picker.among(fitting) if fitting else None)
+    return Filler(noun)
 
 
 def assemble(frame: Frame, fillers: dict[int, Filler], switches: dict[int, Pieces] | None = None) -> Sentence:
@@ -131,7 +145,7 @@ def assemble(frame: Frame, fillers: dict[int, Filler], switches: dict[int, Piece
             pieces.append((frame.language, particle(part, before, language)))
         else:
             pieces.append((frame.language, part))
-    return Sentence(tuple(_merged(_capitalised(frame.language, pieces))))
+    return Sentence(tuple(_merged(frame.language, _capitalised(frame.language, pieces))))
 
 
 def _capitalised(matrix: str, pieces: Pieces) -> Pieces:
@@ -145,13 +159,16 @@ def _capitalised(matrix: str, pieces: Pieces) -> Pieces:
     return pieces
 
 
-def _merged(pieces: Pieces) -> Pieces:
-    """Joins neighbours of one language; a mark goes to the piece before it, a space to the one after."""
+def _merged(matrix: str, pieces: Pieces) -> Pieces:
+    """Joins neighbours of one language; a lone mark goes to the piece before, a lone space to the matrix language."""
     merged: Pieces = []
     space = ""
     for language, text in pieces:
-        if not text.strip():
-            space = text
+        if not text.strip() and merged:
+            if merged[-1][0] == matrix:
+                merged[-1] = (matrix, merged[-1][1] + text)
+            else:
+                space = text
         elif merged and (merged[-1][0] == language or not re.search(r"\w", text)):
             merged[-1] = (merged[-1][0], merged[-1][1] + space + text)
             space = ""
@@ -161,20 +178,21 @@ def _merged(pieces: Pieces) -> Pieces:
     return merged
 
 
-def draw_mono(language: str, rng: random.Random) -> Sentence:
+def draw_mono(language: str, picker: Picker) -> Sentence:
     """Draws a sentence of one language."""
-    frame = rng.choice(frames(language))
-    return assemble(frame, fill(frame, rng))
+    frame = picker.random.choice(frames(language))
+    return assemble(frame, fill(frame, picker))
 
 
-def draw_mixed(matrix: str, embedded: str, rng: random.Random) -> Sentence | None:
+def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     """Draws a sentence of the matrix language with one or two switches; None where the draw has no switch."""
+    rng = picker.random
     level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
     frame = rng.choice(
         [f for f in frames(matrix) if any(f.parts[i].kind == "clause" for i in f.slots) == (level == "sentence")]
     )
-    fillers = fill(frame, rng)
-    possible = {}
+    fillers = fill(frame, picker)
+    possible: dict[int, Pieces] = {}
     for i in frame.slots:
         following = frame.parts[i + 1] if i + 1 < len(frame.parts) and isinstance(frame.parts[i + 1], str) else ""
         pieces = switched(frame.parts[i], fillers[i], matrix, embedded, level, following)
@@ -195,7 +213,7 @@ class Source:
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._rng = random.Random(f"{self.seed} {self.pair}")
+        self._picker = Picker(f"{self.seed} {self.pair}")
 
     def take(self, count: int) -> list[Sentence]:
         """Draws `count` new sentences."""
@@ -204,7 +222,7 @@ class Source:
         for _ in range(1000 * count):
             if len(taken) == count:
                 return taken
-            sentence = draw_mixed(matrix, embedded, self._rng) if embedded else draw_mono(matrix, self._rng)
+            sentence = draw_mixed(matrix, embedded, self._picker) if embedded else draw_mono(matrix, self._picker)
             if sentence and sentence.text not in self.seen and sentence.estimated_s <= LONGEST_S:
                 self.seen.add(sentence.text)
                 taken.append(sentence)
