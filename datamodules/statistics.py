@@ -91,7 +91,7 @@ class Statistics:
                 "shortest": round(self.shortest_s, 3) if self.utterances else None,
                 "mean": round(self.seconds / self.utterances, 3) if self.utterances else None,
                 "longest": round(self.longest_s, 3) if self.utterances else None,
-                "histogram": dict(zip(_bins(), self._histogram(), strict=True)),
+                "histogram": {name: self.durations[index] for index, name in enumerate(_bins())},
             },
             "tokens_by_language": dict(self.tokens.most_common()),
             "utterances_with_spans": self.with_spans,
@@ -104,6 +104,12 @@ class Statistics:
             ],
         }
 
+    def line(self) -> str:
+        """The chief counts in one line."""
+        cmi = f", CMI {self.cmi_sum / self.tagged:.1f}" if self.tagged and self.switches else ""
+        tokens = " ".join(f"{name} {count}" for name, count in self.tokens.most_common())
+        return f"{self.utterances:>6} utterances {self.seconds / 3600:6.2f} h   {tokens}{cmi}"
+
     def lines(self) -> list[str]:
         """The counts as lines for the terminal."""
         if not self.utterances:
@@ -113,9 +119,10 @@ class Statistics:
             f"  {self.utterances} utterances, {self.seconds / 3600:.2f} h, {speakers}, "
             f"{self.shortest_s:.1f} to {self.longest_s:.1f} s",
         ]
-        most = max(self._histogram())
-        for name, count in zip(_bins(), self._histogram(), strict=True):
-            lines.append(f"    {name:>8} s {'█' * math.ceil(32 * count / most):<32} {count}")
+        most = max(self.durations.values())
+        for index in range(min(self.durations), max(self.durations) + 1):
+            count = self.durations[index]
+            lines.append(f"    {_bins()[index]:>8} s {'█' * math.ceil(32 * count / most):<32} {count}")
         lines.append("  tokens     " + ", ".join(f"{name} {count}" for name, count in self.tokens.most_common()))
         if self.tagged:
             per_utterance = f"{self.switches / self.tagged:.2f} an utterance"
@@ -131,18 +138,15 @@ class Statistics:
             lines.append(f"  surprises  {shown}" + (f", and {len(worst) - 6} more" if len(worst) > 6 else ""))
         return lines
 
-    def _histogram(self) -> list[int]:
-        return [self.durations[index] for index in range(len(DURATION_EDGES_S) + 1)]
-
 
 def describe(folder: Path) -> list[str]:
-    """Statistics of every manifest under a folder, as lines for the terminal."""
+    """Statistics of every manifest under a folder, a line each for the terminal."""
     lines: list[str] = []
     for path in sorted(folder.rglob("*.jsonl")):
         statistics = Statistics()
         for utterance in iter_manifest(path, check_audio=False):
             statistics.add(utterance)
-        lines += [str(path), *statistics.lines()]
+        lines.append(f"{path!s:<32} {statistics.line()}")
     return lines
 
 

@@ -247,7 +247,7 @@ TREES = {
             Expected("train", "KE0001", "이번 project는 50% 끝났어", "ko-en", "ko", 2.0, speaker="SPK017"),
             Expected("train", "KE0002-000", "아 meeting 모 몇 시야", "ko-en", "ko", 1.25, speaker="KE0002-1"),
             Expected("train", "KE0002-002", "three PM", "ko-en", "ko", 1.0, speaker="KE0002-2", offset_s=2.0),
-            Expected("validation", "KE0003", "그 session에서 봐", "ko-en", "ko", 1.0),
+            Expected("dev", "KE0003", "그 session에서 봐", "ko-en", "ko", 1.0),
         ],
         licence="AI-Hub terms of use, not redistributable",
         tables="*.json",
@@ -353,8 +353,8 @@ TREES = {
     "nemo": Tree(
         _nemo,
         [
-            Expected("validation", "a", "이 Haus는 alt", "ko-de", "ko", 2.0),
-            Expected("validation", "long@2.5", "das 집 ist 좋다", "ko-de", "de", 1.5, speaker="kim", offset_s=2.5),
+            Expected("dev", "a", "이 Haus는 alt", "ko-de", "ko", 2.0),
+            Expected("dev", "long@2.5", "das 집 ist 좋다", "ko-de", "de", 1.5, speaker="kim", offset_s=2.5),
         ],
         licence="not stated",
         options={"pair": "ko-de"},

@@ -98,7 +98,7 @@ def test_reads_any_spelling_of_its_tables(name: str, spelling: str, tmp_path: Pa
 def test_a_training_split_of_raw_audio_becomes_wav(tmp_path: Path):
     TREES["aihub"].write(tmp_path / "in", lambda data: data)
     prepared("aihub", tmp_path / "in", tmp_path / "out")
-    (utterance,) = read_manifest(tmp_path / "out/validation.jsonl")
+    (utterance,) = read_manifest(tmp_path / "out/dev.jsonl")
     samples, rate_hz = soundfile.read(utterance.audio, dtype="int16")
     assert rate_hz == 16000
     assert samples.tobytes() == (tmp_path / "in/2.Validation/원천데이터/KE0003.pcm").read_bytes()

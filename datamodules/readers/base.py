@@ -107,9 +107,9 @@ ISO_639_3 = {
 _SPLITS = {
     "train": "train",
     "training": "train",
-    "dev": "validation",
-    "valid": "validation",
-    "validation": "validation",
+    "dev": "dev",
+    "valid": "dev",
+    "validation": "dev",
     "test": "test",
     "eval": "test",
 }

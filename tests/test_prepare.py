@@ -1,0 +1,442 @@
+"""From a corpus to manifests: statistics, the draw, the leak guards, the check, the recording sheet, the commands."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import prepare as script
+from common.errors import UserError
+from datamodules.check import check
+from datamodules.corpus import prepare
+from datamodules.ko_de import prepare_recorded, write_sheet
+from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
+from datamodules.readers import discover
+from datamodules.readers.folder import Folder
+from datamodules.readers.source import Source
+from datamodules.scripts import surprises, tagged_tokens, tokens
+from datamodules.statistics import Statistics, code_mixing_index, switches
+from tests.corpus_trees import TREES, hike_row, noise, put, wav
+from tests.test_readers_broken import parquet
+
+
+def utterance(text: str, pair: str = "ko-en", spans: tuple[Span, ...] | None = None, **fields) -> Utterance:
+    known = {"id": "u", "audio": Path("u.wav"), "duration": 2.0, "matrix_language": pair.split("-")[0]}
+    return Utterance(**(known | {"text": text, "pair": pair, "spans": spans} | fields))
+
+
+def run(*arguments: object) -> int:
+    args = script.parser().parse_args(list(map(str, arguments)))
+    return args.run(args)
+
+
+# Statistics
+
+
+def test_mixed_tokens():
+    assert tokens("이번 project는 좋아!") == ["이", "번", "project", "는", "좋", "아"]
+    assert tokens("データをcheckした") == ["デ", "ー", "タ", "を", "check", "し", "た"]
+    assert tokens("für die Übergröße, 3.5 %") == ["für", "die", "Übergröße", "3", "5"]
+
+
+def test_languages_by_script_by_span_or_unknown():
+    assert tagged_tokens(utterance("이 bug 3 漢")) == [("이", "ko"), ("bug", "en"), ("3", "other"), ("漢", "other")]
+    assert tagged_tokens(utterance("sehr nice", "de-en")) == [("sehr", "unknown"), ("nice", "unknown")]
+    spans = (Span("de", text="sehr "), Span("en", text="nice 2"))
+    assert tagged_tokens(utterance("sehr nice 2", "de-en", spans)) == [("sehr", "de"), ("nice", "en"), ("2", "other")]
+
+
+def test_code_mixing_index_by_hand():
+    # N = 6, U = 1, the larger language has 3 of the 5: 100 (1 - 3/5)
+    assert code_mixing_index(["ko", "ko", "en", "other", "ko", "en"]) == pytest.approx(40)
+    assert code_mixing_index(["ko", "ko"]) == 0
+    assert code_mixing_index(["other"]) == 0
+    assert code_mixing_index(["unknown", "ko"]) is None
+    assert switches(["ko", "ko", "en", "other", "ko", "en"]) == 3
+    assert switches(["ko", "other", "ko"]) == 0
+    assert switches(["unknown"]) is None
+
+
+def test_statistics_of_three_utterances():
+    statistics = Statistics()
+    statistics.add(utterance("이 bug는", duration=1.5, speaker="a"))  # 이 bug 는: two switches, CMI 100 (1 - 2/3)
+    statistics.add(utterance("go 가 (웃음)", duration=31.0, speaker="a"))  # go 가 웃 음: one switch, CMI 25
+    statistics.add(utterance("sehr nice", "de-en", duration=1.5))
+    found = statistics.as_dict()
+    assert found["utterances"] == 3
+    assert found["hours"] == round(34 / 3600, 4)
+    assert (found["speakers"], found["utterances_without_speaker"]) == (1, 1)
+    assert found["duration_s"]["histogram"] == {
+        "< 1": 0, "1-2": 2, "2-5": 0, "5-10": 0, "10-20": 0, "20-30": 0, ">= 30": 1
+    }  # fmt: skip
+    assert found["tokens_by_language"] == {"ko": 5, "en": 2, "unknown": 2}
+    assert found["switches"] == 3
+    assert found["cmi_mean"] == round((100 / 3 + 25) / 2, 2)
+    assert found["utterances_of_unknown_languages"] == 1
+    assert [item["name"] for item in found["alphabet_surprises"]] == [
+        "U+0028 LEFT PARENTHESIS",
+        "U+0029 RIGHT PARENTHESIS",
+    ]
+    assert any(re.search(r"1-2 s █+ +2$", line) for line in statistics.lines())
+
+
+def test_alphabet_surprises():
+    assert surprises("이 «bug»는 3.5 % – 좋아, don't! 5 €", ("ko", "en")) == set()
+    assert surprises("데이터 漢字 はい Ж *a* \u200b", ("ko", "en")) == set("漢字はいЖ*\u200b")
+    assert surprises("データ 漢字 ー々", ("ja", "en")) == set()
+    assert surprises("schöne Grüße", ("de", "en")) == set()
+
+
+# The draw
+
+
+def write_folder(root: Path, count: int, split: str = "train") -> Path:
+    lines = ["file_name,transcription"]
+    for number in range(count):
+        lines.append(f"{number:03d}.wav,이 bug는 {number}")
+        put(root / split / f"{number:03d}.wav", wav(0.1, 16000, number))
+    put(root / split / "metadata.csv", "\n".join(lines).encode())
+    return root
+
+
+def test_the_draw_is_the_n_smallest_hashes_of_seed_and_id(tmp_path: Path):
+    source = Source(write_folder(tmp_path / "in", 40))
+    reader = Folder(pair="ko-en", split="train", corpus="mine", licence="x")
+    prepare(reader, source, tmp_path / "out", train_utterances=7, seed=3)
+    by_hash = sorted((f"{i:03d}" for i in range(40)), key=lambda i: hashlib.sha256(f"3:{i}".encode()).hexdigest())
+    drawn = [item.id for item in read_manifest(tmp_path / "out/train.jsonl")]
+    assert drawn == sorted(by_hash[:7])  # in the corpus's order
+    about = json.loads((tmp_path / "out/corpus.json").read_text())
+    assert about["manifests"]["train.jsonl"]["drawn_ids"] == drawn
+    assert (about["train_utterances"], about["seed"]) == (7, 3)
+    prepare(reader, source, tmp_path / "other", train_utterances=7, seed=4)
+    assert [item.id for item in read_manifest(tmp_path / "other/train.jsonl")] != drawn
+
+
+def test_the_draw_makes_up_for_what_is_skipped_and_stores_no_more(tmp_path: Path):
+    TREES["aihub"].write(tmp_path / "in", lambda data: b"")  # the one whole sentence of KE0001 is broken
+    run("aihub", "--source", tmp_path / "in", "--out", tmp_path / "out", "--train-utterances", 1)
+    (drawn,) = read_manifest(tmp_path / "out/train.jsonl")
+    assert drawn.id in ("KE0002-000", "KE0002-002")
+    assert sorted(path.name for path in (tmp_path / "out/audio").rglob("*.wav")) == ["KE0002.wav", "KE0003.wav"]
+
+
+def test_draws_that_cannot_be(tmp_path: Path):
+    write_folder(tmp_path / "in", 2)
+    with pytest.raises(UserError, match="--train-utterances is 0, expected 1 or more"):
+        run("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--train-utterances", 0)
+    found = prepare(
+        Folder(pair="ko-en", split="train", corpus="mine", licence="x"),
+        Source(tmp_path / "in"),
+        tmp_path / "out",
+        train_utterances=9,
+    )
+    assert found.examples["short draw"] == ["ko-en: 9 asked of 2 utterances"]
+    write_folder(tmp_path / "tests", 2, split="test")
+    with pytest.raises(UserError, match="no training split, only test"):
+        run(
+            "folder",
+            "--source",
+            tmp_path / "tests",
+            "--pair",
+            "ko-en",
+            "--out",
+            tmp_path / "o",
+            "--train-utterances",
+            1,
+        )
+    assert not (tmp_path / "o").exists() or not list((tmp_path / "o").iterdir())
+
+
+# Leaks
+
+
+def write_read_set(path: Path, sentence: int, text: str) -> None:
+    put(path.parent / "deu.wav", wav(1.0, 16000, 99))
+    known = utterance(text, "de-en", id="deu_x", audio=path.parent / "deu.wav", duration=1.0, split="test")
+    write_manifest(path, [replace(known, source_sentence_id=f"fleurs:{sentence}")])
+
+
+def test_unicom_sentences_of_the_read_set_are_refused(tmp_path: Path):
+    TREES["unicom"].write(tmp_path / "in", lambda data: data)
+    arguments = ("unicom", "--source", tmp_path / "in", "--out", tmp_path / "data/unicom")
+    with pytest.raises(UserError, match=r"shares sentences with cs_fleurs.*run `python prepare.py cs_fleurs` first"):
+        run(*arguments)
+    write_read_set(tmp_path / "data/cs_fleurs/ja-en/test.jsonl", 7, "another language's reading of sentence 7")
+    run(*arguments)
+    kept = read_manifest(tmp_path / "data/unicom/train.jsonl")
+    assert [item.source_sentence_id for item in kept] == ["fleurs:8"]
+    (skipped,) = json.loads((tmp_path / "data/unicom/corpus.json").read_text())["skipped"]
+    assert skipped["id"] == "7_English_German_(German)"
+    assert re.search(r"metadata\.csv:2: leak: the sentence fleurs:7 .*/cs_fleurs/ja-en/test\.jsonl", skipped["reason"])
+
+
+def test_transcripts_in_training_and_test_are_told(tmp_path: Path):
+    TREES["unicom"].write(tmp_path / "in", lambda data: data)
+    write_read_set(tmp_path / "read.jsonl", 1, "Das HOUSE ist alt!")
+    found = prepare(
+        discover()["unicom"](), Source(tmp_path / "in"), tmp_path / "out", held_out=[tmp_path / "read.jsonl"]
+    )
+    assert found.statistics["train"].utterances == 2
+    (told,) = found.examples["transcript in training and test"]
+    assert "metadata.csv:2" in told
+    assert "read.jsonl (deu_x)" in told
+    put(tmp_path / "own/train/metadata.csv", "file_name,text\na.wav,이 bug는\n".encode())
+    put(tmp_path / "own/test/metadata.csv", "file_name,text\na.wav,이 Bug는.\n".encode())
+    for split in ("train", "test"):
+        put(tmp_path / "own" / split / "a.wav", wav(0.5, 16000, len(split)))
+    found = prepare(Folder(pair="ko-en"), Source(tmp_path / "own"), tmp_path / "out2")
+    assert "also stands in this corpus's test split" in found.examples["transcript in training and test"][0]
+
+
+def test_ids_that_stand_twice_are_skipped(tmp_path: Path):
+    write_folder(tmp_path / "in", 1)
+    path = tmp_path / "in/train/metadata.csv"
+    path.write_text(path.read_text() + "\n000.wav,또 bug는\n")
+    found = prepare(Folder(pair="ko-en"), Source(tmp_path / "in"), tmp_path / "out")
+    assert [re.search(r"metadata\.csv:3: the id stands twice", item.reason) is None for item in found.skipped] == [
+        False
+    ]
+
+
+def test_a_corpus_of_nothing_usable_writes_nothing(tmp_path: Path):
+    put(tmp_path / "in/train/metadata.csv", "file_name,text\na.wav,이 bug는\nb.wav,...\n".encode())
+    with pytest.raises(
+        UserError, match=r"no utterance left, 2 skipped; the first: .*a\.wav: the audio file does not exist"
+    ):
+        run("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+# The check
+
+
+def checked(tmp_path: Path, capsys: pytest.CaptureFixture, *utterances: Utterance, tokenizer=None) -> tuple[int, str]:
+    write_manifest(tmp_path / "m.jsonl", utterances)
+    code = check([tmp_path / "m.jsonl"], tokenizer)
+    return code, capsys.readouterr().out
+
+
+def sound(tmp_path: Path, samples: np.ndarray, rate_hz: int = 16000, name: str = "u.wav") -> dict:
+    soundfile.write(tmp_path / name, samples, rate_hz, subtype="FLOAT")
+    return {"audio": tmp_path / name, "duration": len(samples) / rate_hz}
+
+
+def test_check_passes_what_is_right(tmp_path: Path, capsys: pytest.CaptureFixture):
+    loud = noise(2, 16000, 1)[:, 0]
+    loud /= np.abs(loud).max()  # normalised, not clipped
+    assert checked(tmp_path, capsys, utterance("이 bug는", **sound(tmp_path, loud)))[0] == 0
+    assert "nothing found" in checked(tmp_path, capsys, utterance("이 bug는", **sound(tmp_path, loud)))[1]
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate_hz", "fields", "code", "message"),
+    [
+        (noise(2, 16000, 1), 16000, {"audio": Path("none.wav")}, 1, "unreadable audio: .*no such file"),
+        (noise(2, 16000, 1), 16000, {"duration": 2.4}, 1, r"duration: 2\.40 s by the manifest, 2\.00 s in the audio"),
+        (noise(2, 16000, 1), 16000, {"duration": 1.5}, 0, r"warning .* duration: 1\.50 s by the manifest, 2\.00 s"),
+        (noise(30.5, 16000, 1), 16000, {}, 1, r"too long: 30\.50 s, Whisper's window holds 30 s"),
+        (np.zeros(16000), 16000, {}, 1, r"silence: the loudest sample is 0\.00000"),
+        (noise(2, 16000, 1).clip(-0.05, 0.05) * 19, 16000, {}, 0, r"clipping: \d+ samples at the level 0\.95"),
+        (noise(2, 8000, 1), 8000, {}, 0, "sample rate: 8000 Hz"),
+        (noise(2, 16000, 1, channels=2), 16000, {}, 0, "channels: 2 channels"),
+        (
+            noise(2, 16000, 1),
+            16000,
+            {"text": "이 Жbug는"},
+            0,
+            r"alphabet: not of ko-en: U\+0416 CYRILLIC CAPITAL LETTER",
+        ),
+        (noise(2, 16000, 1), 16000, {"text": "?!"}, 1, "text: not a word in"),
+        (noise(2, 16000, 1), 16000, {"text": "가 a " * 80}, 0, "label length: up to 483 tokens"),
+    ],
+)
+def test_check_finds(samples, rate_hz, fields, code, message, tmp_path: Path, capsys: pytest.CaptureFixture):
+    known = {"text": "이 bug는"} | sound(tmp_path, samples, rate_hz) | fields
+    found, printed = checked(tmp_path, capsys, utterance(**known))
+    assert re.search(rf"m\.jsonl u: {message}" if not message.startswith("warning") else message, printed)
+    assert printed.count(f"{tmp_path}/m.jsonl u: ") == 1
+    assert found == code
+
+
+def test_check_counts_label_tokens(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    text = "가 a " * 80
+    heard = utterance(text, **sound(tmp_path, noise(2, 16000, 1)))
+    for tokens_a_text, code in ((444, 0), (445, 1)):
+        monkeypatch.setattr("datamodules.check._token_counter", lambda name, n=tokens_a_text: lambda text: n)
+        found, printed = checked(tmp_path, capsys, heard, tokenizer="some/whisper")
+        assert found == code
+        assert ("449 tokens, the most is 448" in printed) == bool(code)
+
+
+def test_check_finds_what_stands_twice(tmp_path: Path, capsys: pytest.CaptureFixture):
+    first = sound(tmp_path, noise(1, 16000, 1), name="a.wav")
+    second = sound(tmp_path, noise(1, 16000, 2), name="b.wav")
+    train = [
+        utterance("이 bug는", id="a", split="train", source_sentence_id="fleurs:1", **first),
+        utterance("그 bug는", id="b", split="train", **second),
+        utterance("이 BUG는!", id="c", split="train", **sound(tmp_path, noise(1, 16000, 3), name="c.wav")),
+    ]
+    test = [
+        utterance("저 bug는", id="a", split="test", source_sentence_id="fleurs:1", **second),
+        utterance("그 bug는", id="d", split="test", **sound(tmp_path, noise(1, 16000, 4), name="d.wav")),
+    ]
+    write_manifest(tmp_path / "m/train.jsonl", train)
+    write_manifest(tmp_path / "m/test.jsonl", test)
+    assert check([tmp_path / "m"]) == 1
+    printed = capsys.readouterr().out
+    found = sorted(re.findall(r"^(\w+) +\S+/(\w+)\.jsonl (\w): ([a-z ]+):", printed, re.M))
+    assert found == [
+        ("error", "train", "a", "sentence in training and test"),
+        ("error", "train", "b", "audio in training and test"),
+        ("warning", "train", "b", "transcript in training and test"),
+        ("warning", "train", "c", "transcript twice"),
+    ]
+    write_manifest(tmp_path / "twice.jsonl", [train[0], replace(train[1], id="a")])
+    assert check([tmp_path / "twice.jsonl"]) == 1
+    assert "twice.jsonl a: id twice" in capsys.readouterr().out
+
+
+def test_check_of_nothing(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: no \.jsonl manifest"):
+        run("check", tmp_path / "empty")
+    put(tmp_path / "m.jsonl", b'{"text": 1}\n')
+    with pytest.raises(UserError, match=r"m\.jsonl:1: the field 'audio_filepath' is missing"):
+        run("check", tmp_path / "m.jsonl")
+
+
+# The Korean-German sheet
+
+
+def hike(tmp_path: Path) -> Path:
+    rows = [
+        hike_row("dev-1", "이번 bug는 unit test에서 나왔어.", wav(1, 16000, 1)),
+        hike_row("dev-2", "How are you? I'm fine. 그래!", wav(1, 16000, 2)),
+        hike_row("dev-3", "그냥 한국어", wav(1, 16000, 3)),
+        hike_row("dev-4", "이 cafe는 좋아", wav(1, 16000, 4)),
+    ]
+    parquet(tmp_path / "hike/data/test-00000-of-00001.parquet", rows)
+    return tmp_path / "hike"
+
+
+def filled(sheet: Path, german: dict[str, str], delimiter: str = ",") -> None:
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    for row in rows[1:]:
+        row[3] = german.get(row[0], "")
+    with sheet.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+
+
+def test_the_sheet_out_and_back(tmp_path: Path, capsys: pytest.CaptureFixture):
+    run("ko_de_script", "--source", hike(tmp_path), "--out", tmp_path / "ko_de")
+    sheet = tmp_path / "ko_de/script.csv"
+    with sheet.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows == [
+        ["id", "text", "english", "german"],
+        ["dev-1", "이번 bug는 unit test에서 나왔어.", "bug | unit test", ""],
+        ["dev-2", "How are you? I'm fine. 그래!", "How are you? I'm fine", ""],
+        ["dev-4", "이 cafe는 좋아", "cafe", ""],
+    ]
+    with pytest.raises(UserError, match="a sheet is already there"):
+        write_sheet(str(tmp_path / "hike"), sheet)
+    filled(
+        sheet, {"dev-1": "Fehler| Modultest ", "dev-2": "Wie geht's? Mir geht's gut", "dev-4": "Café"}, delimiter=";"
+    )
+    for name in ("dev-1", "dev-2"):
+        put(tmp_path / f"recorded/{name}.wav", wav(1.5, 48000, 7))
+    run(
+        "ko_de_script",
+        "--sheet",
+        sheet,
+        "--audio",
+        tmp_path / "recorded",
+        "--out",
+        tmp_path / "ko_de",
+        "--speaker",
+        "kim",
+    )
+    first, second = read_manifest(tmp_path / "ko_de/test.jsonl")
+    assert first.text == "이번 Fehler는 Modultest에서 나왔어."
+    assert first.spans == tuple(
+        Span(language, text=text)
+        for language, text in [
+            ("ko", "이번 "), ("de", "Fehler"), ("ko", "는 "), ("de", "Modultest"), ("ko", "에서 나왔어.")
+        ]
+    )  # fmt: skip
+    assert (first.pair, first.matrix_language, first.split, first.speaker) == ("ko-de", "ko", "test", "kim")
+    assert (first.source, first.duration) == ("ko_de", 1.5)
+    assert second.text == "Wie geht's? Mir geht's gut. 그래!"
+    assert "dev-4: " in capsys.readouterr().out
+    (skipped,) = json.loads((tmp_path / "ko_de/corpus.json").read_text())["skipped"]
+    assert re.search(r"script\.csv:4: no dev-4\.wav", skipped["reason"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "bug | unit test,Fehler|Test",
+            "bug | unit test,Fehler",
+            r"script\.csv:2: the column 'german' is 'Fehler': 1 parts",
+        ),
+        ("bug | unit test,Fehler|Test", "bug | unit test,Fehler| ", r"script\.csv:2: the column 'german'"),
+        (
+            "bug | unit test",
+            "bugs | unit test",
+            r"script\.csv:2: the column 'english' is 'bugs \| unit test', but 'text'",
+        ),
+        ("german", "deutsch", r"script\.csv:2: the field 'german' is missing"),
+    ],
+)
+def test_sheets_that_do_not_fit(old: str, new: str, message: str, tmp_path: Path):
+    sheet = tmp_path / "script.csv"
+    write_sheet(str(hike(tmp_path)), sheet)
+    filled(sheet, {"dev-1": "Fehler|Test"})
+    sheet.write_text(sheet.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    put(tmp_path / "recorded/dev-1.wav", wav(1, 16000, 1))
+    with pytest.raises(UserError, match=message):
+        prepare_recorded(sheet, tmp_path / "recorded", tmp_path / "out", None)
+
+
+def test_the_sheet_needs_one_way(tmp_path: Path):
+    for arguments in ([], ["--source", "x", "--sheet", "y", "--audio", "z"], ["--sheet", "y"], ["--audio", "z"]):
+        with pytest.raises(UserError, match="give --source to write the sheet, or --sheet and --audio"):
+            run("ko_de_script", *arguments)
+
+
+# The commands
+
+
+@pytest.mark.parametrize("name", discover())
+def test_every_corpus_has_a_command(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    options = [word for key, value in TREES[name].options.items() for word in (f"--{key}", value)]
+    if name == "unicom":
+        write_read_set(tmp_path / "data/cs_fleurs/de-en/test.jsonl", 1, "nichts")
+    assert run(name, "--source", tmp_path / "in", "--out", tmp_path / "data/out", *options) == 0
+    printed = capsys.readouterr().out
+    for item in TREES[name].expected:
+        assert f"data/out/{item.manifest}.jsonl" in printed
+    with pytest.raises(SystemExit) as end:
+        run("--help")
+    assert end.value.code == 0
+    assert discover()[name].summary.split()[0] in capsys.readouterr().out
+
+
+def test_an_option_with_several_values(tmp_path: Path):
+    TREES["cs_fleurs"].write(tmp_path / "in", lambda data: data)
+    run("cs_fleurs", "--source", tmp_path / "in", "--out", tmp_path / "out", "--pairs", "ko-en", "de-en")
+    assert sorted(path.parent.name for path in (tmp_path / "out").rglob("test.jsonl")) == ["de-en", "ko-en"]
+    with pytest.raises(UserError, match="language 'xx': not one of"):
+        run("cs_fleurs", "--source", tmp_path / "in", "--out", tmp_path / "out", "--pairs", "xx-en")
