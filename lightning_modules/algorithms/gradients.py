@@ -102,5 +102,5 @@ def add_noise(context: StepContext, std: float) -> None:
         return
     generator = context.generator(context.parameters[0].device)
     for parameter in context.parameters:
-        noise = torch.randn(parameter.shape, generator=generator, device=parameter.device, dtype=parameter.dtype)
+        noise = torch.empty_like(parameter).normal_(generator=generator)
         parameter.grad.add_(noise, alpha=std)
