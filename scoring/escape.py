@@ -6,8 +6,9 @@ import html as _html
 
 import regex
 
-# Control characters, direction marks and other invisible characters would act on the reader's screen.
-_ACTING = regex.compile(r"[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]")
+# Control characters, direction marks and other invisible ones would act on the reader's screen; half a surrogate pair
+# cannot even be written.
+_ACTING = regex.compile(r"[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]")
 _MARKDOWN = regex.compile(r"([\\`*_\[\]<>|~&$])")
 _LATEX = {
     "\\": r"\textbackslash{}",

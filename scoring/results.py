@@ -97,8 +97,16 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
     return {name: None if number is None or math.isnan(number) else number for name, number in numbers.items()}
 
 
+Results = Mapping[str, Mapping[str, SetScore]]  # by model, then by test set
+
+
+def having(results: Results, name: str) -> dict[str, SetScore]:
+    """Returns the scores on one test set of the models that were scored on it."""
+    return {model: by_set[name] for model, by_set in results.items() if name in by_set}
+
+
 def results_table(
-    results: Mapping[str, Mapping[str, SetScore]],
+    results: Results,
     groups: Mapping[str, str],
     *,
     seen: Sequence[str],

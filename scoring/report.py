@@ -1,0 +1,112 @@
+"""One page to look at: `report.html` holds scores, plots, transcripts and audio, and needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from common.files import write_text
+from scoring.cards import Audio, worst_utterances
+from scoring.escape import visible
+from scoring.panels import failure_panels, language_panels, place_panels, rate_panels
+from scoring.plots import axis
+from scoring.results import Results, having
+from scoring.summary import source_text
+from scoring.table import SEEN, UNSEEN, Table
+
+_PAGE = Path(__file__).parent / "page"
+
+
+def write_report(
+    path: Path | str,
+    results: Results,
+    table: Table,
+    *,
+    audio: Audio | None = None,
+    title: str = "Code-switched speech recognition",
+    notes: Mapping[str, str] | None = None,
+    worst: int = 8,
+) -> None:
+    """Writes the page, atomically.
+
+    Args:
+        path: the file to write.
+        results: scores by model, then by test set.
+        table: the results table of the same models.
+        audio: gives an utterance's sound, by test set and id, as a whole file's bytes or path; None where there is
+            none. It is asked only for the utterances shown.
+        title: the page's heading.
+        notes: what else to state at the top (decoding policy, versions, ...).
+        worst: how many utterances of each test set to show.
+
+    Raises:
+        UserError: where a sound file that `audio` names cannot be read.
+    """
+    sets = [name for name in table.columns if having(results, name)]
+    groups = list(dict.fromkeys(row.group for row in table.rows))
+    script = (_PAGE / "report.js").read_text(encoding="utf-8")
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            title=title,
+            notes=dict(notes or {}),
+            table=table,
+            averages=(SEEN, UNSEEN),
+            sets=sets,
+            models=[row.model for row in table.rows],
+            hues={row.model: groups.index(row.group) for row in table.rows},
+            tongues={code: index for index, code in enumerate(_codes(results))},
+            oracles={row.model for row in table.rows if row.is_oracle},
+            about=_about(results, sets),
+            rates=rate_panels(results, table, sets),
+            languages=language_panels(results, sets),
+            places=place_panels(results, sets),
+            failures=failure_panels(results, sets),
+            utterances=worst_utterances(results, sets, worst, audio),
+            axis=axis,
+            style=Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
+            script=Markup(script),
+            # The page's policy lets this script run and no other.
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+    write_text(path, page)
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # All that is shown passes here: text from outside is made visible first, then escaped.
+        finalize=lambda value: visible(value) if type(value) is str else value,
+    )
+    environment.filters["set_name"] = str.upper
+    return environment
+
+
+def _codes(results: Results) -> list[str]:
+    """The languages of all reference tokens."""
+    scored = (result for by_set in results.values() for result in by_set.values())
+    return sorted(
+        {code for result in scored for utterance in result.utterances for code in utterance.languages if code}
+    )
+
+
+def _about(results: Results, sets: Sequence[str]) -> dict[str, str]:
+    """What is said under each test set's name."""
+    about = {}
+    for name in sets:
+        result = next(iter(having(results, name).values()))
+        figures = result.estimates
+        mixing = f", {figures['switches'].value:.1f} switches each" if "switches" in figures else ""
+        about[name] = f"{len(result.utterances)} utterances{mixing}; languages by {source_text(figures)}"
+    return about
