@@ -212,13 +212,13 @@ def test_test_voices_train_nothing():
     assert [corpus.voices("train") for corpus in corpora.CORPORA if corpus.name == "ja-en"] == [("f2",)]
 
 
-COUNTS = {"train": 6, "dev": 2, "test": 4}
+COUNTS = {"train": 4, "dev": 2, "test": 4}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     out = tmp_path_factory.mktemp("speech")
-    wanted = [(corpus, COUNTS, out / corpus.name) for corpus in corpora.CORPORA[:6]]
+    wanted = [(corpus, COUNTS, out / corpus.name) for corpus in corpora.CORPORA[:5]]
     corpora._write(wanted, progress=False)
     return out, wanted
 
@@ -255,7 +255,7 @@ def test_speech_is_the_same_whatever_the_workers(made, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     corpora._write([(corpus, counts, tmp_path / folder.name) for corpus, counts, folder in wanted[:2]], progress=False)
     files = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.*") if path.is_file())
-    assert len(files) == 2 * (12 + 3 + 1)
+    assert len(files) == 2 * (10 + 3 + 1)
     for file in files:
         assert (tmp_path / file).read_bytes() == (out / file).read_bytes(), file
 
@@ -278,6 +278,7 @@ def test_an_interrupted_run_leaves_no_half_corpus(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(corpora, "_utterance", interrupted)
+    monkeypatch.setattr(corpora, "_SHARD", 1)  # the other workers are still writing when it happens
     with pytest.raises(KeyboardInterrupt):
         corpora._write([(corpora.CORPORA[0], COUNTS, tmp_path / "ko-en")], progress=False)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import json
 import multiprocessing
 import os
 import random
-from collections.abc import Iterator
+import signal
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.pool import Pool
@@ -103,18 +103,24 @@ def draw(corpus: Corpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
 
 def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) -> None:
     espeak.require()
-    missing = [(corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, counts)]
+    made_by = _digest()
+    missing = [
+        (corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, _stamp(made_by, counts))
+    ]
     total = sum(sum(counts.values()) for _, counts, _ in missing)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    with (
-        context.Pool(os.cpu_count(), maxtasksperchild=1) as pool,
-        tqdm(total=total, unit=" utterances", disable=not progress or not total) as bar,
-    ):
+    with tqdm(total=total, unit=" utterances", disable=not progress or not total) as bar:
         for corpus, counts, folder in missing:
             bar.set_description(f"speaking {corpus.name}")
-            with atomic_folder(folder) as partial:
+            with (
+                atomic_folder(folder) as partial,
+                context.Pool(
+                    os.cpu_count(), signal.signal, (signal.SIGINT, signal.SIG_IGN), maxtasksperchild=1
+                ) as pool,
+            ):
                 _write_corpus(corpus, counts, partial, pool, bar)
+                write_text(partial / "corpus.json", _stamp(made_by, counts))
 
 
 def _write_corpus(corpus: Corpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm) -> None:
@@ -133,7 +139,6 @@ def _write_corpus(corpus: Corpus, counts: dict[str, int], folder: Path, pool: Po
         bar.update(len(said))
     for split, rows in utterances.items():
         write_manifest(folder / f"{split}.jsonl", rows)
-    write_text(folder / "corpus.json", _stamp(counts))
 
 
 def _speak(job: tuple[list[espeak.Line], Path, int]) -> list[espeak.Spoken]:
@@ -181,20 +186,20 @@ def _number(*key: object) -> int:
     return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=3).digest(), "big")
 
 
-def _stamp(counts: dict[str, int]) -> str:
-    """Says what a corpus was made from, so that one made by other words, frames or code is made again."""
-    digest = hashlib.blake2b(digest_size=8)
-    for file in _files_of_this_package():
-        digest.update(file.read_bytes())
-    return json.dumps({"seed": SEED, "made_by": digest.hexdigest(), "counts": counts}, indent=1) + "\n"
-
-
-def _files_of_this_package() -> Iterator[Path]:
+def _digest() -> str:
+    """Stands for the words, frames and code of this package: a corpus made by others is made again."""
     here = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=8)
     for pattern in ("*.py", "lexicon/*.tsv", "frames/*.txt"):
-        yield from sorted(here.glob(pattern))
+        for file in sorted(here.glob(pattern)):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
-def _is_whole(folder: Path, counts: dict[str, int]) -> bool:
-    stamp = folder / "corpus.json"
-    return stamp.is_file() and stamp.read_text(encoding="utf-8") == _stamp(counts)
+def _stamp(made_by: str, counts: dict[str, int]) -> str:
+    return json.dumps({"seed": SEED, "made_by": made_by, "counts": counts}, indent=1) + "\n"
+
+
+def _is_whole(folder: Path, stamp: str) -> bool:
+    file = folder / "corpus.json"
+    return file.is_file() and file.read_text(encoding="utf-8") == stamp

@@ -147,5 +147,5 @@ def bare_noun(filler: Filler, language: str) -> str:
 
 def borrowed_gender(noun: str, translation_gender: str) -> str:
     """The article a German speaker gives an English noun: by its ending, else by its translation's gender."""
-    by_ending = {"ing": "das", "ment": "das", "tion": "die", "er": "der"}
+    by_ending = {"ing": "das", "ment": "das", "tion": "die"}
     return next((gender for ending, gender in by_ending.items() if noun.endswith(ending)), translation_gender)
