@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:
-    command.description = f"{reader.__doc__} Licence: {reader.licence}."
+    command.description = reader.__doc__
     command.add_argument("--source", help=f"{reader.needs}", required=reader.hub_id is None, default=reader.hub_id)
     command.add_argument("--out", type=Path, help=f"output folder (default: data/{reader.name})")
     command.add_argument("--train-utterances", type=int, metavar="N", help="draw N training utterances a pair")

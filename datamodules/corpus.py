@@ -22,7 +22,7 @@ from datamodules.readers.base import Notice, Reader, Record, Skipped
 from datamodules.readers.clips import BrokenAudio, ClipStore, Header, measure
 from datamodules.readers.source import Source
 from datamodules.scripts import tokens
-from datamodules.statistics import Statistics
+from datamodules.statistics import Statistics, counted
 
 LOWEST_RATE_HZ = 16000  # Whisper's: what a lower rate lacks, no resampling brings back
 DURATION_TOLERANCE_S = 0.1
@@ -53,7 +53,7 @@ class Prepared:
         for name, statistics in sorted(self.statistics.items()):
             lines += [f"{self.folder / name}.jsonl", *statistics.lines()]
         if self.skipped:
-            lines.append(f"{len(self.skipped)} utterances skipped (all in {self.folder / 'corpus.json'}):")
+            lines.append(f"{counted(len(self.skipped), 'utterance')} skipped (all in {self.folder / 'corpus.json'}):")
             lines += [f"  {item.id}: {item.reason}" for item in self.skipped[:EXAMPLES_A_KIND]]
         for kind, count in self.notices.most_common():
             lines.append(f"{count} x {kind}, e.g. {self.examples[kind][0]}")
@@ -81,26 +81,22 @@ def prepare(
     """
     held_out = sorted(held_out)
     prepared = Prepared(folder)
-    store = ClipStore(source, folder)
     with contextlib.ExitStack() as stack:
-        manifests = _Manifests(folder, stack)
-        drawing: dict[str, _Draw] = {}
+        manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
+        draws: dict[tuple[str, str], _Draw] = {}
         for record, header in _usable(reader, source, HeldOut(held_out), prepared):
-            name = reader.manifest(record)
-            if train_utterances is not None and record.split == "train":
-                draw = drawing.setdefault(f"{record.pair} {name}", _Draw(train_utterances, seed))
-                draw.offer(record, header, name)
-                continue
-            manifests.write(name, _utterance(record, header, reader, store), prepared)
-            if record.labels:
-                prepared.labels.setdefault(name, {})[record.id] = record.labels
-        for key, draw in drawing.items():
+            if train_utterances is None or record.split != "train":
+                manifests.write(record, header)
+            else:
+                draw = draws.setdefault((record.pair, reader.manifest(record)), _Draw(train_utterances, seed))
+                draw.offer(record, header)
+        for (pair, name), draw in draws.items():
             if draw.offered < draw.size:
-                prepared.notice("short draw", f"{key.split()[0]}: {draw.size} asked of {draw.offered} utterances")
-            for record, header, name in draw.kept():
-                manifests.write(name, _utterance(record, header, reader, store), prepared)
+                prepared.notice("short draw", f"{pair}: {draw.size} asked of {draw.offered} utterances")
+            for record, header in draw.kept():
+                manifests.write(record, header)
                 prepared.drawn.setdefault(name, []).append(record.id)
-        _refuse_nothing(prepared, train_utterances, drawing, source)
+        _refuse_nothing(prepared, train_utterances, draws, source)
     for name, labels in prepared.labels.items():
         _write_json(folder / f"{name}.labels.json", labels)
     about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
@@ -233,17 +229,21 @@ def corpus_name(reader: Reader) -> str:
 class _Manifests:
     """One open manifest a split; they appear under their names together, when the stack closes without an error."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._folder, self._stack = folder, stack
+    def __init__(self, reader: Reader, store: ClipStore, prepared: Prepared, stack: contextlib.ExitStack) -> None:
+        self._reader, self._store, self._prepared, self._stack = reader, store, prepared, stack
         self._files: dict[str, TextIO] = {}
 
-    def write(self, name: str, utterance: Utterance, prepared: Prepared) -> None:
-        path = (self._folder / f"{name}.jsonl").absolute()
+    def write(self, record: Record, header: Header) -> None:
+        name = self._reader.manifest(record)
+        path = (self._prepared.folder / f"{name}.jsonl").absolute()
         if name not in self._files:
             partial = self._stack.enter_context(atomic_file(path))
             self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
+        utterance = _utterance(record, header, self._reader, self._store)
         self._files[name].write(json.dumps(_to_row(utterance, path.parent), ensure_ascii=False) + "\n")
-        prepared.statistics.setdefault(name, Statistics()).add(utterance)
+        self._prepared.statistics.setdefault(name, Statistics()).add(utterance)
+        if record.labels:
+            self._prepared.labels.setdefault(name, {})[record.id] = record.labels
 
 
 class _Draw:
@@ -252,26 +252,26 @@ class _Draw:
     def __init__(self, size: int, seed: int) -> None:
         self.size, self.offered = size, 0
         self._seed = seed
-        self._heap: list[tuple[int, int, Record, Header, str]] = []
+        self._heap: list[tuple[int, int, Record, Header]] = []
 
-    def offer(self, record: Record, header: Header, name: str) -> None:
+    def offer(self, record: Record, header: Header) -> None:
         digest = hashlib.sha256(f"{self._seed}:{record.id}".encode()).digest()
-        entry = (-int.from_bytes(digest, "big"), self.offered, record, header, name)
+        entry = (-int.from_bytes(digest, "big"), self.offered, record, header)
         self.offered += 1
         if len(self._heap) < self.size:
             heapq.heappush(self._heap, entry)
         else:
             heapq.heappushpop(self._heap, entry)
 
-    def kept(self) -> list[tuple[Record, Header, str]]:
-        return [entry[2:] for entry in sorted(self._heap, key=lambda entry: entry[1])]
+    def kept(self) -> list[tuple[Record, Header]]:
+        return [(record, header) for _, _, record, header in sorted(self._heap, key=lambda entry: entry[1])]
 
 
-def _refuse_nothing(prepared: Prepared, wanted: int | None, drawing: dict[str, _Draw], source: Source) -> None:
+def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: Source) -> None:
     if not prepared.statistics:
         first = f"; the first: {prepared.skipped[0].reason}" if prepared.skipped else ""
         raise UserError(f"{source.root}: no utterance left, {len(prepared.skipped)} skipped{first}")
-    if wanted is not None and not drawing:
+    if wanted is not None and not draws:
         found = ", ".join(sorted(prepared.statistics))
         raise UserError(f"--train-utterances {wanted}: the corpus has no training split, only {found}")
 

@@ -114,9 +114,9 @@ class Statistics:
         """The counts as lines for the terminal."""
         if not self.utterances:
             return ["  no utterance"]
-        speakers = f"{len(self.speakers)} speakers" if self.speakers else "speakers not named"
+        speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers not named"
         lines = [
-            f"  {self.utterances} utterances, {self.seconds / 3600:.2f} h, {speakers}, "
+            f"  {counted(self.utterances, 'utterance')}, {self.seconds / 3600:.2f} h, {speakers}, "
             f"{self.shortest_s:.1f} to {self.longest_s:.1f} s",
         ]
         most = max(self.durations.values())
@@ -128,10 +128,8 @@ class Statistics:
             per_utterance = f"{self.switches / self.tagged:.2f} an utterance"
             lines.append(f"  switches   {self.switches} ({per_utterance}), CMI {self.cmi_sum / self.tagged:.1f}")
         if self.tagged < self.utterances:
-            lines.append(
-                f"  languages  unknown in {self.utterances - self.tagged} utterances: the pair shares a script and the "
-                "corpus gives no spans"
-            )
+            untold = counted(self.utterances - self.tagged, "utterance")
+            lines.append(f"  languages  unknown in {untold}: the pair shares a script and the corpus gives no spans")
         if self.surprises:
             worst = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
             shown = ", ".join(f"{_shown(char)} in {count} ({example})" for char, (count, example) in worst[:6])
@@ -148,6 +146,11 @@ def describe(folder: Path) -> list[str]:
             statistics.add(utterance)
         lines.append(f"{path!s:<32} {statistics.line()}")
     return lines
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 utterance`, `2 utterances`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def character_name(char: str) -> str:

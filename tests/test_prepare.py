@@ -440,3 +440,5 @@ def test_an_option_with_several_values(tmp_path: Path):
     assert sorted(path.parent.name for path in (tmp_path / "out").rglob("test.jsonl")) == ["de-en", "ko-en"]
     with pytest.raises(UserError, match="language 'xx': not one of"):
         run("cs_fleurs", "--source", tmp_path / "in", "--out", tmp_path / "out", "--pairs", "xx-en")
+    with pytest.raises(UserError, match="pair 'ko_en': expected two-letter language codes joined by '-', like ko-de"):
+        run("cs_fleurs", "--source", tmp_path / "in", "--out", tmp_path / "out", "--pairs", "ko_en")

@@ -8,6 +8,7 @@ around it, by `datamodules.corpus`.
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -120,6 +121,17 @@ def split_named(folder: str) -> str | None:
     return _SPLITS.get(folder.lower().lstrip("0123456789._- "))
 
 
+def languages_of(pair: str) -> list[str]:
+    """`["ko", "de"]` for `ko-de`, `["ko"]` for `ko`.
+
+    Raises:
+        UserError: where it is not two-letter codes joined by `-`.
+    """
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]{2})*", pair):
+        raise UserError(f"pair {pair!r}: expected two-letter language codes joined by '-', like ko-de")
+    return pair.split("-")
+
+
 def iso_639_3(language: str) -> str:
     """`kor` for `ko`.
 
@@ -148,22 +160,18 @@ def option(default: Any, help: str) -> Any:
 
 
 def options(reader: type[Reader]) -> list[tuple[str, dict[str, Any]]]:
-    """The command-line options of a reader, as arguments for `ArgumentParser.add_argument`."""
+    """The command-line options of a reader, as arguments for `ArgumentParser.add_argument`; no default: required."""
     arguments: list[tuple[str, dict[str, Any]]] = []
     for item in dataclasses.fields(reader):
-        required = item.default is None
-        arguments.append(
-            (
-                "--" + item.name.replace("_", "-"),
-                {
-                    "dest": item.name,
-                    "default": item.default,
-                    "required": required,
-                    "metavar": item.name.upper(),
-                    "help": item.metadata["help"] + ("" if required else " (default: %(default)s)"),
-                },
-            )
-        )
-        if isinstance(item.default, tuple):
-            arguments[-1][1].update(nargs="+", type=str)
+        several = isinstance(item.default, tuple)
+        default = " ".join(item.default) if several else item.default
+        keywords = {
+            "dest": item.name,
+            "default": item.default,
+            "required": default is None,
+            "nargs": "+" if several else None,
+            "metavar": item.name.upper(),
+            "help": item.metadata["help"] + ("" if default is None else f" (default: {default})"),
+        }
+        arguments.append(("--" + item.name.replace("_", "-"), keywords))
     return arguments

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, iso_639_3, option
+from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option
 from datamodules.readers.source import Source, number_field, read_jsonl, text_field
 
 FIELDS = {"id", "file_name", "text", "duration", "fluency", "language", "speaker"}
@@ -51,7 +51,7 @@ class CsFleurs(Reader):
         """The subset's table, and its audio where the pairs' folders are known."""
         if self.subset != "read/test":
             return [f"{self.subset}/*"]
-        matrices = [iso_639_3(pair.split("-")[0]) for pair in self.pairs]
+        matrices = [iso_639_3(languages_of(pair)[0]) for pair in self.pairs]
         return [f"{self.subset}/metadata.jsonl", *(f"{self.subset}/audio/{matrix}/*" for matrix in matrices)]
 
     def manifest(self, record: Record) -> str:
@@ -59,7 +59,7 @@ class CsFleurs(Reader):
         return f"{record.pair}/{'test' if self.subset == 'read/test' else self.subset.replace('/', '-')}"
 
     def _language(self, pair: str) -> str:
-        return "-".join(map(iso_639_3, pair.split("-")))
+        return "-".join(map(iso_639_3, languages_of(pair)))
 
     def _record(self, row: dict[str, Any], where: str, pair: str, source: Source, table: str) -> Record:
         identity = text_field(row, "id", where)
@@ -74,7 +74,7 @@ class CsFleurs(Reader):
             clip=Clip(file),
             text=text_field(row, "text", where),
             pair=pair,
-            matrix_language=pair.split("-")[0],
+            matrix_language=languages_of(pair)[0],
             split="train" if self.subset.endswith("train") else "test",
             speaker=None if speaker in (None, "") else str(speaker),
             source_sentence_id=f"fleurs:{int(sentence.group())}",

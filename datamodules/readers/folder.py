@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, option, split_named
+from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, languages_of, option, split_named
 from datamodules.readers.source import Source, number_field, read_csv, read_jsonl, text_field
 
 FIELDS = {"file_name", "transcription", "text", "id", "speaker", "duration"}
@@ -53,7 +53,7 @@ class Folder(Reader):
             clip=Clip(file),
             text=text_field(row, "transcription" if "transcription" in row else "text", where),
             pair=self.pair,
-            matrix_language=self.pair.split("-")[0],
+            matrix_language=languages_of(self.pair)[0],
             split=split,
             speaker=None if speaker in (None, "") else str(speaker),
             stated_duration_s=number_field(row, "duration", where),

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, option, split_named
+from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, languages_of, option, split_named
 from datamodules.readers.source import Source, number_field, read_jsonl, text_field
 
 FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
@@ -48,7 +48,7 @@ class Nemo(Reader):
     def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str, number: int) -> Record:
         file = Path(text_field(row, "audio_filepath", where))
         file = file if file.is_absolute() else (source.root / table).parent.absolute() / file
-        languages = self.pair.split("-")
+        languages = languages_of(self.pair)
         language = row.get("lang") or languages[0]
         if language not in languages:
             raise UserError(f"{where}: the field 'lang' is {language!r}, expected one of the pair's, {languages}")

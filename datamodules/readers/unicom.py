@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from common.errors import UserError
 from datamodules.manifest import Span
-from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, iso_639_3, option, split_named
+from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option, split_named
 from datamodules.readers.source import Source, read_csv, text_field
 
 ANCHOR_RATE_HZ = 16000
@@ -39,7 +39,7 @@ class UniCoM(Reader):
 
     def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
         """Yields the rows of the pair's metadata files, split by split."""
-        codes = [iso_639_3(language) for language in self.pair.split("-")]
+        codes = [iso_639_3(language) for language in languages_of(self.pair)]
         tables = source.glob(f"*{'_'.join(codes)}/metadata.csv") + source.glob(
             f"*{'_'.join(reversed(codes))}/metadata.csv"
         )
