@@ -10,9 +10,10 @@ import yaml
 from merging.folders import ModelFolder
 from merging.inputs import Inputs
 from merging.recipe import Recipe
+from merging.statistics import Statistics
 
 
-def write_card(folder: Path, title: str, recipe: Recipe, inputs: Inputs) -> None:
+def write_card(folder: Path, title: str, recipe: Recipe, inputs: Inputs, statistics: Statistics) -> None:
     """Writes `README.md`: front matter for the Hub, the recipe, and the lineage with licences."""
     sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
     licences = {source.name: licence(source) for source in sources}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from common.errors import UserError
 from merging.folders import ModelFolder
 from merging.methods import Method
 from merging.parameters import Layout, value_at
-from merging.tensors import Reader
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.tensors import Floats, Reader, to_float32
 
 
 @dataclass
@@ -34,6 +34,13 @@ class Inputs:
     def layout(self) -> Layout:
         """Where each tensor stands in encoder and decoder."""
         return Layout(self.base.tensors)
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """The flat index of each tensor's first element, all tensors in a row in the order of their names."""
+        names = sorted(self.base.tensors)
+        sizes = [self.base.tensors[name].numel for name in names]
+        return dict(zip(names, itertools.accumulate([0, *sizes]), strict=False))
 
     @cached_property
     def numel(self) -> int:
@@ -57,7 +64,7 @@ class Inputs:
         value = self.method.parameters[key].default
         return 1.0 / len(self.models) if value == "1/n" else value
 
-    def whole(self, model: int, name: str) -> Tensor:
+    def whole(self, model: int, name: str) -> Floats:
         """A whole tensor of a model (-1: the base) in float32, finite throughout.
 
         Raises:
@@ -65,10 +72,10 @@ class Inputs:
         """
         folder = self.base if model < 0 else self.models[model]
         entry = folder.tensors[name]
-        tensor = self.reader.read(entry).view(entry.shape).float()
-        if not tensor.isfinite().all():
+        array = to_float32(self.reader.read(entry)).reshape(entry.shape)
+        if not np.isfinite(array).all():
             raise not_finite(folder, name)
-        return tensor
+        return array
 
     @staticmethod
     def seed(seed: int, *names: str) -> int:

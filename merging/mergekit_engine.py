@@ -13,12 +13,13 @@ import torch
 
 from common.errors import UserError
 from merging.inputs import Inputs
-from merging.tensors import Writer
+from merging.statistics import Moments, Statistics
+from merging.stream import Parameter
+from merging.tensors import Floats, Writer, word_sum
 
 METHODS = (
     "task_arithmetic", "ties", "dare_linear", "dare_ties", "linear", "slerp", "breadcrumbs", "della", "model_stock",
 )  # fmt: skip
-_PER_MODEL = ("weight", "density", "gamma", "epsilon")
 
 
 def check(method: str, parameters: Mapping[str, Any]) -> None:
@@ -31,40 +32,55 @@ def check(method: str, parameters: Mapping[str, Any]) -> None:
             raise UserError(f"mergekit has no {name} {value}; take {instead}, or leave out --engine mergekit")
 
 
-def merge_tensor(inputs: Inputs, name: str) -> torch.Tensor:
-    """Merges one parameter of all models in float32.
+def merge(inputs: Inputs, writer: Writer) -> Statistics:
+    """Merges every parameter in float32 and writes it; returns what the merge did.
 
     Raises:
         UserError: where a weight is not finite, naming the model and the tensor.
     """
+    statistics = Statistics(len(inputs.models))
+    for name in writer.entries:
+        merged = merge_parameter(inputs, name)
+        writer.write(name, merged)
+        statistics.add(name, *_observe(inputs, name, merged.reshape(-1)))
+        inputs.progress(merged.size, inputs.numel)
+    return statistics
+
+
+def merge_parameter(inputs: Inputs, name: str) -> Floats:
+    """Merges one parameter of all models."""
     from mergekit.merge_methods.api import merge_state_dicts
 
-    tensors = [inputs.whole(place, name) for place in range(-1, len(inputs.models))]
-    values = dict(inputs.values(name))
-    seed = values.pop("seed", None)
-    values = {key: value for key, value in values.items() if key not in ("trim", "majority")}
-    if "rescale" in values:
-        values["rescale"] = values["rescale"] == "l1"
-    base, *ids = "base", *range(len(inputs.models))
+    models = range(len(inputs.models))
+    states = {model: {name: torch.from_numpy(inputs.whole(model, name))} for model in models}
+    base = 0 if inputs.method.name == "slerp" else "base"  # SLERP's base is the first of its two models
+    if inputs.method.name not in ("slerp", "linear"):
+        states = {base: {name: torch.from_numpy(inputs.whole(-1, name))}} | states
+    values = inputs.values(name)
+    seed = values.get("seed")
     parameters = {
-        key: dict(zip(ids, value, strict=True)) if key in _PER_MODEL else value for key, value in values.items()
+        key: dict(zip(models, value, strict=True)) if inputs.method.parameters[key].per_model else value
+        for key, value in values.items()
+        if key not in ("seed", "trim", "majority", "rescale")
     }
-    states = {key: {name: tensor} for key, tensor in zip([base, *ids], tensors, strict=True)}
-    if inputs.method.name == "linear":
-        del states[base]
-    if inputs.method.name == "slerp":  # its base is the first of the two models
-        states, base = {ids[0]: states[ids[0]], ids[1]: states[ids[1]]}, ids[0]
+    if "rescale" in values:
+        parameters["rescale"] = values["rescale"] == "l1"
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         if seed is not None:
             torch.manual_seed(inputs.seed(seed, name))
         merged = merge_state_dicts(
             states, inputs.method.name, parameters=parameters, base=base if base in states else None
         )
-    return merged[name]
+    return merged[name].numpy()
 
 
-def merge(inputs: Inputs, writer: Writer) -> None:
-    """Merges every tensor and writes it."""
-    for name in writer.entries:
-        writer.write(name, merge_tensor(inputs, name))
-        inputs.progress(inputs.base.tensors[name].numel, inputs.numel)
+def _observe(inputs: Inputs, name: str, merged: Floats) -> tuple[Moments, list[int]]:
+    rows = Parameter(inputs, name)
+    moments, sums = Moments(len(inputs.models)), [0] * len(rows.entries)
+    for first, last in rows.chunks():
+        arrays = rows.read(first, last)
+        sums = [total + word_sum(array) for total, array in zip(sums, arrays, strict=True)]
+        for block in rows.blocks(arrays, first):
+            place = block.start - rows.offset
+            moments.add(block, merged[place : place + block.base.size].reshape(block.base.shape) - block.base)
+    return moments, sums

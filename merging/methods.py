@@ -2,23 +2,23 @@
 
 theta_0 is the base, theta_i a fine-tune, tau_i = theta_i - theta_0 its task vector, w_i its weight. A method with a
 `lambda` returns the merged step tau, and the model is theta_0 + lambda tau; the others return the merged weights.
-What a method must know of the whole parameter (a k-th magnitude, a norm) is measured first, over all its rows, by the
-function it names. All arithmetic is float32. Nothing here imports torch, so that `--help` need not wait for it.
+What a method must know of the whole parameter (a k-th magnitude, a norm, a random mask) is measured first, over all
+its rows, by the function it names. All arithmetic is float32.
 """
 
 import inspect
 import math
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from merging import selection
+import numpy as np
+
+from merging import sparsify
+from merging.blocks import Block, Floats, Rows
 from merging.parameters import Parameter, declared
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.selection import Cut, keep_largest
 
 _P = Parameter
 Weights = Annotated[float, _P("weight w_i of each fine-tune; 1/n for the mean of n models", per_model=True)]
@@ -29,7 +29,7 @@ Density = Annotated[
 ]
 Rescale = Annotated[
     Literal["l1", "1/p", "none"],
-    _P("what dropping is made up for by: the L1 norm (as mergekit), 1/density (the paper), nothing", by_module=False),
+    _P("what makes up for dropping: the L1 norm (as mergekit), 1/density (the paper), nothing", by_module=False),
 ]
 Majority = Annotated[
     Literal["weighted", "unweighted"],
@@ -42,59 +42,36 @@ Trim = Annotated[
 ]
 
 
-@dataclass
-class Block:
-    """Some rows of one parameter: of the base and of each fine-tune, float32 and of one shape.
-
-    `start` is the flat index of the first element, `depth` the parameter's place over encoder and decoder in [0, 1],
-    `layer` its layer's number over both (None outside the layers), `uniform(i)` model i's random numbers in [0, 1).
-    """
-
-    base: "Tensor"
-    models: "list[Tensor]"
-    start: int = 0
-    depth: float = 0.0
-    layer: int | None = None
-    layers: int = 0
-    uniform: "Callable[[int], Tensor]" = field(default=lambda model: _no_randomness())
-
-    @cached_property
-    def deltas(self) -> "list[Tensor]":
-        """The task vectors tau_i."""
-        return [model - self.base for model in self.models]
-
-
-Blocks = Callable[[], Iterable[Block]]
-"""All rows of one parameter, as often as they are asked for."""
-
-
 @dataclass(frozen=True)
 class Method:
-    """A merge method: its function, its source, and what it asks of its input."""
+    """A merge method: its function, its source, and what it asks of its input.
+
+    `models` are the fewest and most fine-tunes, `measure` what is measured of a whole parameter before.
+    """
 
     name: str
-    merge: "Callable[..., Tensor]"
+    merge: Callable[..., Floats]
+    summary: str
     source: str
     formula: str
-    measure: Callable[..., Any] | None
     models: tuple[int, float]
+    measure: Callable[..., Any] | None
     parameters: dict[str, Parameter]
-    summary: str
 
     @property
-    def is_step(self) -> bool:
-        """Whether the function returns the merged step (before lambda) and not the weights."""
-        return "lambda" in self.parameters or self.name == "lines"
+    def returns_step(self) -> bool:
+        """Whether the function returns the merged step, before lambda, and not the weights."""
+        return "lambda" in self.parameters
 
 
 def method(
-    *, source: str, formula: str, measure: Callable[..., Any] | None = None, models: tuple[int, float] = (1, math.inf)
-) -> "Callable[[Callable[..., Tensor]], Method]":
-    """Declares a function as the merge method of its name, for `models` = (fewest, most) fine-tunes."""
+    *, source: str, formula: str, models: tuple[int, float] = (1, math.inf), measure: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Floats]], Method]:
+    """Declares a function as the merge method of its name."""
 
-    def declare(function: "Callable[..., Tensor]") -> Method:
+    def declare(function: Callable[..., Floats]) -> Method:
         summary = inspect.getdoc(function) or ""
-        return Method(function.__name__, function, source, formula, measure, models, declared(function), summary)
+        return Method(function.__name__, function, summary, source, formula, models, measure, declared(function))
 
     return declare
 
@@ -105,16 +82,13 @@ def methods() -> dict[str, Method]:
     return {each.name: each for each in found}
 
 
-# --- plain sums of task vectors ---------------------------------------------------------------------------------------
+# --- sums of task vectors ---------------------------------------------------------------------------------------------
 
 
-@method(
-    source="Ilharco et al. 2023, arXiv:2212.04089, section 4.2",
-    formula="theta_0 + lambda sum_i w_i tau_i",
-)
+@method(source="Ilharco et al. 2023, arXiv:2212.04089, section 4.2", formula="theta_0 + lambda sum_i w_i tau_i")
 def task_arithmetic(
     block: Block, facts: None, *, weight: Weights = 1.0, lambda_: Lambda = 1.0, normalize: Normalize = False
-) -> "Tensor":
+) -> Floats:
     """Task Arithmetic: adds the task vectors to the base."""
     return _total(block.deltas, weight, normalize)
 
@@ -130,30 +104,22 @@ def lines(
     weight: Weights = "1/n",
     alpha: Annotated[float, _P("step length at the first layer", low=0)] = 0.5,
     beta: Annotated[float, _P("what the step length grows by until the last layer")] = 0.5,
-) -> "Tensor":
+) -> Floats:
     """LiNeS: Task Arithmetic with a step that grows linearly with depth, so that shallow layers stay near the base."""
-    return _total(block.deltas, weight, False).mul_(alpha + beta * block.depth)
+    return block.base + _total(block.deltas, weight, False) * (alpha + beta * block.depth)
 
 
-# --- trimmed and elected ----------------------------------------------------------------------------------------------
-
-
-def largest(blocks: Blocks, *, density: list[float], **_: Any) -> list[selection.Cut]:
-    """Measures where each |tau_i| is cut to keep its max(1, int(density n)) largest entries."""
-    return selection.cuts(
-        lambda: ((block.start, block.deltas) for block in blocks()),
-        [lambda n, d=d: n if d >= 1 else max(1, int(d * n)) for d in density],
-    )
+# --- trimmed by magnitude ---------------------------------------------------------------------------------------------
 
 
 @method(
     source="Yadav et al. 2023 (TIES-Merging), arXiv:2306.01708, algorithm 1",
     formula="theta_0 + lambda sum_agreeing w_i tau_i / sum_agreeing w_i, over trimmed tau_i of the elected sign",
-    measure=largest,
+    measure=sparsify.largest,
 )
 def ties(
     block: Block,
-    facts: list[selection.Cut],
+    facts: Sequence[Cut],
     *,
     weight: Weights = 1.0,
     lambda_: Lambda = 1.0,
@@ -161,39 +127,20 @@ def ties(
     normalize: Normalize = True,
     majority: Majority = "weighted",
     trim: Trim = "tensor",
-) -> "Tensor":
+) -> Floats:
     """TIES: keeps each task vector's largest entries, elects a sign for each entry, and averages those that agree."""
-    kept = [selection.keep_largest(tau, cut, block.start) for tau, cut in zip(block.deltas, facts, strict=True)]
+    kept = [keep_largest(tau, cut, block.start) for tau, cut in zip(block.deltas, facts, strict=True)]
     return _elected(kept, weight, normalize, majority)
-
-
-def bands(
-    blocks: Blocks, *, density: list[float], gamma: list[float], **_: Any
-) -> list[tuple[selection.Cut, selection.Cut]]:
-    """Measures the cuts above and below the band of magnitudes that Breadcrumbs keeps."""
-    ranks = [rank for d, g in zip(density, gamma, strict=True) for rank in (_outliers(d, g), _outliers_and_kept(d, g))]
-    found = selection.cuts(
-        lambda: ((block.start, [tau for tau in block.deltas for _ in range(2)]) for block in blocks()), ranks
-    )
-    return list(zip(found[::2], found[1::2], strict=True))
-
-
-def _outliers(density: float, gamma: float) -> Callable[[int], int]:
-    return lambda n: 0 if density >= 1 else min(int(gamma * n), n - int(density * n))
-
-
-def _outliers_and_kept(density: float, gamma: float) -> Callable[[int], int]:
-    return lambda n: n if density >= 1 else _outliers(density, gamma)(n) + int(density * n)
 
 
 @method(
     source="Davari and Belilovsky 2023 (Model Breadcrumbs), arXiv:2312.06795, section 3",
     formula="theta_0 + lambda sum_i w_i m_i tau_i, m_i without the gamma n largest and then the smallest entries",
-    measure=bands,
+    measure=sparsify.band,
 )
 def breadcrumbs(
     block: Block,
-    facts: list[tuple[selection.Cut, selection.Cut]],
+    facts: Sequence[tuple[Cut, Cut]],
     *,
     weight: Weights = 1.0,
     lambda_: Lambda = 1.0,
@@ -202,31 +149,26 @@ def breadcrumbs(
         float, _P("share of the largest entries that is dropped as outliers", low=0, high=1, per_model=True)
     ] = 0.01,
     normalize: Normalize = False,
-) -> "Tensor":
+) -> Floats:
     """Model Breadcrumbs: drops the outliers and the smallest entries of each task vector, and adds what is left."""
     kept = [
-        selection.keep_largest(tau, below, block.start) - selection.keep_largest(tau, above, block.start)
+        keep_largest(tau, below, block.start) - keep_largest(tau, above, block.start)
         for tau, (above, below) in zip(block.deltas, facts, strict=True)
     ]
     return _total(kept, weight, normalize)
 
 
-# --- randomly dropped -------------------------------------------------------------------------------------------------
-
-
-def dropped_norms(blocks: Blocks, *, density: list[float], rescale: str, **_: Any) -> list[float]:
-    """Measures what each randomly thinned tau_i must be multiplied by."""
-    return _rescales(blocks, density, rescale, lambda block, i: _dropped(block, i, density[i]))
+# --- dropped at random ------------------------------------------------------------------------------------------------
 
 
 @method(
     source="Yu et al. 2024 (DARE), arXiv:2311.03099, section 3.2",
     formula="theta_0 + lambda sum_i w_i s_i m_i tau_i, m_i ~ Bernoulli(density), s_i the rescaling",
-    measure=dropped_norms,
+    measure=sparsify.dropped,
 )
 def dare_linear(
     block: Block,
-    facts: list[float],
+    facts: Sequence[sparsify.Mask],
     *,
     weight: Weights = 1.0,
     lambda_: Lambda = 1.0,
@@ -234,20 +176,21 @@ def dare_linear(
     rescale: Rescale = "l1",
     normalize: Normalize = False,
     seed: Seed = 0,
-) -> "Tensor":
+) -> Floats:
     """DARE: drops entries of each task vector at random, rescales the rest, and adds them."""
-    kept = [_dropped(block, i, p).mul_(facts[i]) for i, p in enumerate(density)]
-    return _total(kept, weight, normalize)
+    return _total(
+        [mask.apply(tau, block.start) for tau, mask in zip(block.deltas, facts, strict=True)], weight, normalize
+    )
 
 
 @method(
     source="Yu et al. 2024 (DARE), arXiv:2311.03099, with the election of TIES",
     formula="as dare_linear, over the entries of the elected sign",
-    measure=dropped_norms,
+    measure=sparsify.dropped,
 )
 def dare_ties(
     block: Block,
-    facts: list[float],
+    facts: Sequence[sparsify.Mask],
     *,
     weight: Weights = 1.0,
     lambda_: Lambda = 1.0,
@@ -256,25 +199,20 @@ def dare_ties(
     normalize: Normalize = False,
     majority: Majority = "weighted",
     seed: Seed = 0,
-) -> "Tensor":
+) -> Floats:
     """DARE with TIES: drops at random, rescales, elects a sign for each entry, and adds those that agree."""
-    kept = [_dropped(block, i, p).mul_(facts[i]) for i, p in enumerate(density)]
+    kept = [mask.apply(tau, block.start) for tau, mask in zip(block.deltas, facts, strict=True)]
     return _elected(kept, weight, normalize, majority)
-
-
-def ranked_norms(blocks: Blocks, *, density: list[float], epsilon: list[float], rescale: str, **_: Any) -> list[float]:
-    """Measures what each tau_i thinned by magnitude rank must be multiplied by."""
-    return _rescales(blocks, density, rescale, lambda block, i: _ranked(block, i, density[i], epsilon[i]))
 
 
 @method(
     source="Deep et al. 2024 (DELLA), arXiv:2406.11617, section 3",
     formula="as dare_ties, keep probabilities from density - epsilon to density + epsilon by rank in the row",
-    measure=ranked_norms,
+    measure=sparsify.ranked,
 )
 def della(
     block: Block,
-    facts: list[float],
+    facts: Sequence[sparsify.Mask],
     *,
     weight: Weights = 1.0,
     lambda_: Lambda = 1.0,
@@ -287,20 +225,17 @@ def della(
     normalize: Normalize = True,
     majority: Majority = "weighted",
     seed: Seed = 0,
-) -> "Tensor":
+) -> Floats:
     """DELLA: drops entries at random, small ones more often, rescales, elects signs, and averages those that agree."""
-    kept = [_ranked(block, i, p, e).mul_(facts[i]) for i, (p, e) in enumerate(zip(density, epsilon, strict=True))]
+    kept = [mask.apply(tau, block.start) for tau, mask in zip(block.deltas, facts, strict=True)]
     return _elected(kept, weight, normalize, majority)
 
 
 # --- means and interpolations -----------------------------------------------------------------------------------------
 
 
-@method(
-    source="Wortsman et al. 2022 (Model soups), arXiv:2203.05482",
-    formula="sum_i w_i theta_i / sum_i w_i",
-)
-def linear(block: Block, facts: None, *, weight: Weights = 1.0, normalize: Normalize = True) -> "Tensor":
+@method(source="Wortsman et al. 2022 (Model soups), arXiv:2203.05482", formula="sum_i w_i theta_i / sum_i w_i")
+def linear(block: Block, facts: None, *, weight: Weights = 1.0, normalize: Normalize = True) -> Floats:
     """Linear: the weighted mean of the fine-tunes; the base takes no part."""
     return _total(block.models, weight, normalize)
 
@@ -311,21 +246,18 @@ def linear(block: Block, facts: None, *, weight: Weights = 1.0, normalize: Norma
     models=(1, 1),
 )
 def wise_ft(
-    block: Block,
-    facts: None,
-    *,
-    alpha: Annotated[float, _P("0 is the base, 1 the fine-tune", low=0, high=1)] = 0.5,
-) -> "Tensor":
+    block: Block, facts: None, *, alpha: Annotated[float, _P("0 is the base, 1 the fine-tune", low=0, high=1)] = 0.5
+) -> Floats:
     """WiSE-FT: interpolates between the base and one fine-tune."""
     return block.base * (1 - alpha) + block.models[0] * alpha
 
 
-def angle(blocks: Blocks, **_: Any) -> float:
-    """Measures the cosine between two fine-tunes' weights."""
+def _cosine(rows: Rows, **_: Any) -> float:
+    """Measures the cosine between the weights of two fine-tunes."""
     dot = first = second = 0.0
-    for block in blocks():
-        a, b = (model.flatten() for model in block.models)
-        dot, first, second = dot + a.dot(b).item(), first + a.dot(a).item(), second + b.dot(b).item()
+    for block in rows:
+        a, b = block.models
+        dot, first, second = dot + _dot(a, b), first + _dot(a, a), second + _dot(b, b)
     norms = math.sqrt(first) * math.sqrt(second)
     return max(-1.0, min(1.0, dot / norms)) if norms > 1e-16 else 0.0
 
@@ -333,15 +265,15 @@ def angle(blocks: Blocks, **_: Any) -> float:
 @method(
     source="Shoemake 1985, Animating rotation with quaternion curves",
     formula="sin((1 - t) phi) / sin(phi) theta_1 + sin(t phi) / sin(phi) theta_2, phi the angle between the two",
-    measure=angle,
     models=(2, 2),
+    measure=_cosine,
 )
 def slerp(
     block: Block,
     facts: float,
     *,
     t: Annotated[float, _P("0 is the first model, 1 the second", low=0, high=1)] = 0.5,
-) -> "Tensor":
+) -> Floats:
     """SLERP: interpolates between two fine-tunes along the arc, tensor by tensor; nearly parallel ones linearly."""
     one, two = 1 - t, t
     if abs(facts) <= 0.9995:
@@ -350,115 +282,102 @@ def slerp(
     return block.models[0] * one + block.models[1] * two
 
 
-def mean_cosine(blocks: Blocks, **_: Any) -> float:
+def _mean_cosine(rows: Rows, **_: Any) -> float:
     """Measures the mean cosine between the task vectors of each two fine-tunes."""
     gram: dict[tuple[int, int], float] = {}
-    count = 0
-    for block in blocks():
-        flat = [tau.flatten() for tau in block.deltas]
-        count = len(flat)
-        for i in range(count):
-            for j in range(i, count):
-                gram[i, j] = gram.get((i, j), 0.0) + flat[i].dot(flat[j]).item()
-    norms = [math.sqrt(gram[i, i]) for i in range(count)]
-    pairs = [(i, j) for i in range(count) for j in range(i + 1, count)]
-    cosines = [max(-1.0, min(1.0, gram[i, j] / max(norms[i] * norms[j], 1e-6))) for i, j in pairs]
-    return sum(cosines) / len(cosines)
+    for block in rows:
+        for i, one in enumerate(block.deltas):
+            for j, other in enumerate(block.deltas[: i + 1]):
+                gram[i, j] = gram.get((i, j), 0.0) + _dot(one, other)
+    pairs = [(i, j) for i, j in gram if j < i]
+    norms = [max(math.sqrt(gram[i, i] * gram[j, j]), 1e-6) for i, j in pairs]
+    return sum(max(-1.0, min(1.0, gram[pair] / norm)) for pair, norm in zip(pairs, norms, strict=True)) / len(pairs)
 
 
 @method(
     source="Jang et al. 2024 (Model Stock), arXiv:2403.19522, equation 7",
     formula="t mean_i theta_i + (1 - t) theta_0, t = n cos / (1 + (n - 1) cos), cos the mean cosine between the tau_i",
-    measure=mean_cosine,
     models=(2, math.inf),
+    measure=_mean_cosine,
 )
-def model_stock(block: Block, facts: float) -> "Tensor":
+def model_stock(block: Block, facts: float) -> Floats:
     """Model Stock: interpolates between base and mean, the nearer to the mean the better the fine-tunes agree."""
     count = len(block.models)
     divisor = 1 + (count - 1) * facts
     t = count * facts / divisor if abs(divisor) >= 1e-6 else 0.0
-    return (sum(block.models[1:], block.models[0]) / count) * t + block.base * (1 - t)
+    return _sum(block.models) / np.float32(count) * t + block.base * (1 - t)
 
 
 @method(
     source="Bandarkar et al. 2024 (layer swapping), arXiv:2410.01335, section 3.2",
-    formula="theta_2 in the first `bottom` and last `top` layers, theta_1 elsewhere, their mean in `transition` layers",
+    formula="theta_2 in the first `bottom` and last `top` layers, the mean in `transition` more, theta_1 elsewhere",
     models=(2, 2),
 )
 def layer_swap(
     block: Block,
     facts: None,
     *,
-    bottom: Annotated[int, _P("layers taken from the second model at the input's end", low=0, by_module=False)] = 4,
-    top: Annotated[int, _P("layers taken from the second model at the output's end", low=0, by_module=False)] = 4,
-    transition: Annotated[int, _P("layers between that are the mean of both", low=0, by_module=False)] = 1,
-) -> "Tensor":
+    bottom: Annotated[int, _P("layers taken from the second model at the input's end", low=0)] = 4,
+    top: Annotated[int, _P("layers taken from the second model at the output's end", low=0)] = 4,
+    transition: Annotated[int, _P("layers after those that are the mean of both", low=0)] = 1,
+) -> Floats:
     """Layer swapping: the outer layers of one fine-tune in another; layers are counted over encoder and decoder."""
     one, two = block.models
-    if block.layer is None:
+    if block.layer is None:  # embeddings, convolutions, final norms
         return one
-    outside = min(block.layer - bottom, block.layers - top - 1 - block.layer)  # below 0: in the swapped layers
-    if outside < 0:
+    inwards = min(block.layer - bottom, block.layers - top - 1 - block.layer)  # below 0 among the swapped layers
+    if inwards < 0:
         return two
-    return (one + two) * 0.5 if outside < transition else one
+    return (one + two) * 0.5 if inwards < transition else one
 
 
 # --- what they share --------------------------------------------------------------------------------------------------
 
-
-def _total(kept: "list[Tensor]", weight: list[float], normalize: bool) -> "Tensor":
-    total = kept[0] * weight[0]
-    for tau, w in zip(kept[1:], weight[1:], strict=True):
-        total.add_(tau * w)
-    divisor = sum(weight)
-    return total.div_(divisor) if normalize and abs(divisor) >= 1e-8 else total
+_SIGN = np.int32(-(2**31))
 
 
-def _elected(kept: "list[Tensor]", weight: list[float], normalize: bool, majority: str) -> "Tensor":
-    """Sums the entries of the elected sign (the sum's; 0 counts as positive), divided by their weights."""
-    weighted = [tau * w for tau, w in zip(kept, weight, strict=True)]
-    votes = weighted if majority == "weighted" else kept
-    elected = sum(votes[1:], votes[0]).ge(0).to(kept[0].dtype).mul_(2).sub_(1)
-    total, divisor = elected.new_zeros(elected.shape), elected.new_zeros(elected.shape)
-    for tau, w in zip(weighted, weight, strict=True):
-        agrees = tau.sign() == elected
-        total.add_(tau * agrees)
-        divisor.add_(agrees, alpha=w)
-    if normalize:
-        total.div_(divisor.masked_fill_(divisor == 0, 1))
+def _dot(a: Floats, b: Floats) -> float:
+    return float(np.vecdot(a, b).sum(dtype=np.float64))
+
+
+def _sum(parts: Sequence[Floats]) -> Floats:
+    total = parts[0].copy() if len(parts) == 1 else parts[0] + parts[1]
+    for part in parts[2:]:
+        total += part
     return total
 
 
-def _dropped(block: Block, model: int, density: float) -> "Tensor":
-    if density >= 1:
-        return block.deltas[model].clone()
-    return block.deltas[model] * (block.uniform(model) < density)
+def _weighted(parts: Sequence[Floats], weight: Sequence[float]) -> list[Floats]:
+    return [part if w == 1 else part * np.float32(w) for part, w in zip(parts, weight, strict=True)]
 
 
-def _ranked(block: Block, model: int, density: float, epsilon: float) -> "Tensor":
-    """Keeps entries with a probability that grows with the rank of their magnitude among the row's."""
-    tau = block.deltas[model]
-    if density >= 1:
-        return tau.clone()
-    rows = tau if tau.dim() > 1 else tau[None]
-    ranks = rows.abs().argsort(dim=1, stable=True).argsort(dim=1).to(tau.dtype)
-    share = ranks / max(1, rows.shape[1] - 1)
-    keep = block.uniform(model).view_as(rows) < (density - epsilon) + share * (2 * epsilon)
-    return (rows * keep).view_as(tau)
+def _total(parts: Sequence[Floats], weight: Sequence[float], normalize: bool) -> Floats:
+    total = _sum(_weighted(parts, weight))
+    divisor = sum(np.float32(w) for w in weight)
+    if normalize and abs(divisor) >= 1e-8:
+        total /= divisor
+    return total
 
 
-def _rescales(
-    blocks: Blocks, density: list[float], rescale: str, thin: "Callable[[Block, int], Tensor]"
-) -> list[float]:
-    if rescale != "l1":
-        return [1.0 / d if rescale == "1/p" else 1.0 for d in density]
-    before, after = [0.0] * len(density), [0.0] * len(density)
-    for block in blocks():
-        for i, tau in enumerate(block.deltas):
-            before[i] += tau.norm(1).item()
-            after[i] += thin(block, i).norm(1).item()
-    return [b / a if b >= 1e-7 and a >= 1e-7 else 1.0 for b, a in zip(before, after, strict=True)]
+def _elected(kept: Sequence[Floats], weight: Sequence[float], normalize: bool, majority: str) -> Floats:
+    """Adds the entries of the elected sign (the sum's; 0 counts as positive), or averages them by their weights.
 
-
-def _no_randomness() -> "Tensor":
-    raise RuntimeError("this block was made without random numbers")
+    Every entry is given the elected sign by flipping its sign bit, so that those that agree are the positive ones.
+    """
+    weighted = _weighted(kept, weight)
+    flip = _sum(weighted if majority == "weighted" else kept).view(np.int32)
+    flip &= _SIGN
+    equal = len(set(weight)) == 1
+    divisor = np.zeros(flip.shape, np.uint8 if equal else np.float32)
+    total: Floats | None = None
+    for part, w in zip(weighted, weight, strict=True):
+        agreeing = (part.view(np.int32) ^ flip).view(np.float32)
+        np.maximum(agreeing, 0, out=agreeing)
+        if normalize:
+            divisor += (agreeing > 0) if equal else (agreeing > 0) * np.float32(w)
+        total = agreeing if total is None else np.add(total, agreeing, out=total)
+    assert total is not None
+    if normalize:
+        divisor[divisor == 0] = 1
+        total /= divisor.astype(np.float32) * np.float32(weight[0]) if equal else divisor
+    return (total.view(np.int32) ^ flip).view(np.float32)

@@ -16,7 +16,7 @@ from merging.parameters import check
 from merging.tensors import DTYPES
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "merge"
-ENGINES = ("mergekit", "stream")
+ENGINES = ("stream", "mergekit")
 RECIPE_FILE = "merge_recipe.yaml"
 _SHARED = ("method", "base", "models", "subsets", "out", "dtype", "engine")
 

@@ -10,10 +10,11 @@ from common.files import atomic_folder
 from merging import checks
 from merging import recipe as recipes
 from merging.card import write_card
-from merging.folders import WEIGHTS, ModelFolder, find, find_all, write_side_files
+from merging.folders import WEIGHTS, find, find_all, write_side_files
 from merging.inputs import Inputs
 from merging.methods import methods
 from merging.recipe import RECIPE_FILE, Recipe
+from merging.statistics import Statistics
 from merging.tensors import TORCH_NAMES, Reader, Writer
 
 
@@ -35,13 +36,13 @@ def merge(recipe: Recipe, out: Path, progress: Callable[[int, int], None] = lamb
         write_side_files(folder, [inputs.base, *inputs.models], _torch_dtype(dtypes))
         shapes = {name: entry.shape for name, entry in inputs.base.tensors.items()}
         with Writer(folder / WEIGHTS, shapes, dtypes) as writer:
-            _engine(recipe.engine)(inputs, writer)
+            statistics = _engine(recipe.engine)(inputs, writer)
         (folder / RECIPE_FILE).write_text(
             f"# python merge.py {recipe.method} --config {RECIPE_FILE} --out FOLDER makes this model again\n"
             + recipe.as_yaml(),
             encoding="utf-8",
         )
-        write_card(folder, out.name, recipe, inputs)
+        write_card(folder, out.name, recipe, inputs, statistics)
 
 
 def open_inputs(
@@ -90,12 +91,7 @@ def is_finished(recipe: Recipe, out: Path) -> bool:
     return all(path.stat().st_mtime <= (out / WEIGHTS).stat().st_mtime for path in weights)
 
 
-def labels_of(recipe: Recipe) -> list[str]:
-    """The short names of the recipe's models, for the names of merges."""
-    return [model.label for model in find_all(recipe.models)]
-
-
-def _engine(name: str) -> Callable[[Inputs, Writer], None]:
+def _engine(name: str) -> Callable[[Inputs, Writer], Statistics]:
     if name == "mergekit":
         from merging import mergekit_engine
 
@@ -109,6 +105,3 @@ def _torch_dtype(dtypes: dict[str, str]) -> str:
     """The dtype that config.json names: that of most tensors."""
     codes = list(dtypes.values())
     return TORCH_NAMES[max(set(codes), key=codes.count)]
-
-
-__all__ = ["ModelFolder", "is_finished", "labels_of", "merge", "open_inputs"]

@@ -10,15 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from common.errors import UserError
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
+Floats = NDArray[np.float32]
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 DTYPES = {name: code for code, name in TORCH_NAMES.items() if code != "F64"}
 
 
@@ -73,7 +75,7 @@ def read_header(file: Path) -> dict[str, Entry]:
 
 
 class Reader:
-    """Reads elements of tensors as float32; safe to use from several threads."""
+    """Reads elements of tensors; safe to use from several threads."""
 
     def __init__(self) -> None:
         """Opens nothing yet; files are opened when first asked for."""
@@ -97,19 +99,39 @@ class Reader:
             self._handles[entry.file] = os.open(entry.file, os.O_RDONLY)
         return self._handles[entry.file]
 
-    def read(self, entry: Entry, first: int = 0, last: int | None = None) -> Tensor:
-        """Returns the elements [first, last) of a tensor, flat, in the dtype of the file."""
-        import torch
-
+    def read(self, entry: Entry, first: int = 0, last: int | None = None) -> NDArray[Any]:
+        """Returns the elements [first, last) of a tensor, flat, as they lie in the file (bfloat16 as uint16)."""
         position, length = entry.rows(first, entry.numel if last is None else last)
-        raw = torch.empty(length, dtype=torch.uint8)
-        view, done = memoryview(raw.numpy()), 0
+        array = np.empty(length // ITEM_BYTES[entry.dtype], NUMPY[entry.dtype])
+        view, done = memoryview(array).cast("B"), 0
         while done < length:
             count = os.preadv(self.open(entry), [view[done:]], position + done)
             if count == 0:
                 raise UserError(f"{entry.file}: ended while it was read; was it changed meanwhile?")
             done += count
-        return raw.view(getattr(torch, TORCH_NAMES[entry.dtype]))
+        return array
+
+
+def to_float32(array: NDArray[Any]) -> Floats:
+    """Returns what was read as float32; the array itself where it is that already."""
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32, copy=False)
+
+
+def from_float32(array: Floats, dtype: str) -> NDArray[Any]:
+    """Returns float32 as a file's dtype, rounded to nearest even (bfloat16 as uint16)."""
+    if dtype == "BF16":
+        bits = array.view(np.uint32)
+        return ((bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
+    return array.astype(NUMPY[dtype], copy=False)
+
+
+def word_sum(array: NDArray[Any]) -> int:
+    """The sum of an array's 64-bit words (and of the bytes of a last, partial one): a checksum at memory's speed."""
+    raw = array.reshape(-1).view(np.uint8)
+    whole = raw.size // 8 * 8
+    return int(raw[:whole].view(np.uint64).sum(dtype=np.uint64)) + int.from_bytes(raw[whole:].tobytes(), "little")
 
 
 class Writer:
@@ -143,13 +165,11 @@ class Writer:
         """Closes the file."""
         os.close(self._handle)
 
-    def write(self, name: str, tensor: Tensor, first: int = 0) -> None:
+    def write(self, name: str, values: Floats, first: int = 0) -> None:
         """Writes a tensor's elements from its element `first` on, cast to the file's dtype."""
-        import torch
-
         entry = self.entries[name]
-        cast = tensor.to(getattr(torch, TORCH_NAMES[entry.dtype])).contiguous().flatten()
+        cast = from_float32(np.ascontiguousarray(values).reshape(-1), entry.dtype)
         position, _ = entry.rows(first, first)
-        view, done = memoryview(cast.view(torch.uint8).numpy()), 0
+        view, done = memoryview(cast).cast("B"), 0
         while done < len(view):
             done += os.pwrite(self._handle, view[done:], position + done)

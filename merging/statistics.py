@@ -1,0 +1,119 @@
+"""What a merge did: lengths of the task vectors and of the merged step, the angles between them, and conflicts of sign.
+
+Sums are taken while the weights pass by, block by block in float32 and over blocks in float64.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from merging.blocks import Block
+from merging.folders import ModelFolder
+from merging.parameters import EMBEDDINGS, NORMS
+from merging.selection import Floats
+
+
+class Moments:
+    """Inner products of the task vectors and the step, the base's square, and entries with task vectors at odds."""
+
+    def __init__(self, models: int) -> None:
+        """Starts at nothing, for so many models."""
+        self.gram = np.zeros((models + 1, models + 1))
+        self.base = 0.0
+        self.conflicts = 0
+        self.entries = 0
+
+    def add(self, block: Block, step: Floats) -> None:
+        """Adds a block and the step that was taken on it."""
+        vectors = [*block.deltas, step]
+        for i, one in enumerate(vectors):
+            for j in range(i, len(vectors)):
+                self.gram[i, j] += np.vecdot(one, vectors[j]).sum(dtype=np.float64)
+        self.base += float(np.vecdot(block.base, block.base).sum(dtype=np.float64))
+        self.entries += step.size
+        if len(block.deltas) > 1:
+            bits = [tau.view(np.int32) for tau in block.deltas]
+            odds = bits[0] ^ bits[1]
+            for other in bits[2:]:
+                odds |= bits[0] ^ other
+            self.conflicts += int(np.count_nonzero(odds < 0))
+
+    def merge(self, other: Moments) -> None:
+        """Adds another part's sums."""
+        self.gram += other.gram
+        self.base += other.base
+        self.conflicts += other.conflicts
+        self.entries += other.entries
+
+    @property
+    def finite(self) -> bool:
+        """Whether every sum is a finite number."""
+        return math.isfinite(self.base) and bool(np.isfinite(self.gram).all())
+
+    @property
+    def norms(self) -> list[float]:
+        """The L2 norms of the task vectors and, last, of the merged step."""
+        return [math.sqrt(value) for value in np.diag(self.gram)]
+
+    def cosine(self, i: int, j: int) -> float:
+        """The cosine between two task vectors (the merged step is the last one); 0 where one is zero."""
+        norms = self.norms[i] * self.norms[j]
+        return float(self.gram[min(i, j), max(i, j)]) / norms if norms > 0 else 0.0
+
+    @property
+    def mean_cosine(self) -> float:
+        """The mean cosine between each two task vectors; 0 for a single one."""
+        pairs = [(i, j) for i in range(len(self.gram) - 1) for j in range(i)]
+        return sum(self.cosine(i, j) for i, j in pairs) / len(pairs) if pairs else 0.0
+
+    @property
+    def conflict_share(self) -> float:
+        """The share of entries in which two task vectors point in opposite directions."""
+        return self.conflicts / self.entries if self.entries else 0.0
+
+
+@dataclass
+class Statistics:
+    """A merge's moments by module, and a checksum of each tensor of each model."""
+
+    models: int
+    modules: dict[str, Moments] = field(default_factory=dict)
+    sums: dict[str, list[int]] = field(default_factory=dict)
+
+    def add(self, name: str, moments: Moments, sums: list[int]) -> None:
+        """Adds a tensor: its moments, and its checksums in the base and each model."""
+        self.modules.setdefault(module_of(name), Moments(self.models)).merge(moments)
+        self.sums[name] = sums
+
+    @property
+    def total(self) -> Moments:
+        """The moments of the whole model."""
+        whole = Moments(self.models)
+        for part in self.modules.values():
+            whole.merge(part)
+        return whole
+
+    def fingerprint(self, folder: ModelFolder, place: int) -> str:
+        """SHA-256 over a model's tensors by name: dtype, shape, and the sum of the 64-bit words (place 0: the base)."""
+        digest = hashlib.sha256()
+        for name in sorted(self.sums):
+            entry, total = folder.tensors[name], self.sums[name][place] % 2**64
+            digest.update(f"{name} {entry.dtype} {list(entry.shape)} {total:016x}\n".encode())
+        return digest.hexdigest()
+
+
+def module_of(name: str) -> str:
+    """The part of the model that a tensor belongs to, as the card lists them."""
+    if EMBEDDINGS.search(name):
+        return "embeddings"
+    if NORMS.search(name):
+        return "final norms"
+    if match := re.search(r"(encoder|decoder)\.(conv|layers\.\d+\.(self_attn|encoder_attn|fc|final_layer_norm))", name):
+        kinds = {"self_attn": "self-attention", "encoder_attn": "cross-attention", None: "convolutions"}
+        return f"{match[1]} {kinds.get(match[3], 'feed-forward')}"
+    return "others"
