@@ -1,0 +1,164 @@
+"""What every algorithm must do, found by looking into the folder: the next one is tested by these too."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+
+import pytest
+import torch
+
+from common.errors import UserError
+from lightning_modules import algorithms
+from lightning_modules.algorithms.base import Algorithm
+from lightning_modules.algorithms.context import StepContext
+from tests.algorithm_toys import OPTIMIZERS, TinyDecoder, context, token_batch, weights
+
+CLASSES = dict(algorithms.named())
+# Brought forward, so that a few steps see all of an algorithm.
+EARLY = {"anneal_steps": 1, "first_step": 1, "last_step": 2, "trials": 3}
+
+
+def make(name: str, **options) -> Algorithm:
+    accepted = inspect.signature(CLASSES[name]).parameters
+    return CLASSES[name](**{key: value for key, value in EARLY.items() if key in accepted} | options)
+
+
+def train(algorithm: Algorithm, steps: range, model=None, optimizer=None, batches=None, **options) -> TinyDecoder:
+    model = model or TinyDecoder()
+    optimizer = optimizer or OPTIMIZERS["adam"](model.parameters())
+    for step in steps:
+        batch = token_batch(seed=step) if batches is None else batches(step)
+        algorithm.step(context(model, optimizer, step=step, seed=7, **options), batch)
+    return model
+
+
+def test_all_are_found():
+    assert set(CLASSES) == {"ERM", "Fish", "Fishr", "GGA", "GGAL", "GroupDRO", "MLDG", "PCGrad", "SAM", "VREx"}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", [name for name, kind in CLASSES.items() if kind.strength])
+def test_strength_zero_is_erm_to_the_last_bit(name: str, optimizer: str):
+    runs = {}
+    for algorithm in (make("ERM"), make(name, **{CLASSES[name].strength: 0.0})):
+        model = TinyDecoder().float()
+        runs[type(algorithm)] = weights(
+            train(algorithm, range(5), model, OPTIMIZERS[optimizer](model.parameters()), clip_norm=1.0)
+        )
+    ours, erm = runs.values()
+    assert torch.equal(ours, erm)
+    if name != "GGA":  # whose three trials may all fail
+        assert not torch.equal(weights(train(make(name), range(5), TinyDecoder().float(), clip_norm=1.0)), erm)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_rule_is_learnt(name: str):
+    """Each label is the token after its input's, which width 8 can hold."""
+    model = TinyDecoder(width=8)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.05, weight_decay=0.0)
+    batch = token_batch()
+    batch.labels_BU = torch.where(batch.labels_BU >= 0, (batch.decoder_inputs_BU + 1) % 11, batch.labels_BU)
+    before = context(model, optimizer).backward(batch)
+    optimizer.zero_grad()
+    train(make(name), range(120), model, optimizer, batches=lambda step: batch)
+    after = context(model, optimizer).backward(batch)
+    assert (after < 0.2 * before).all()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_resuming_in_mid_run_changes_no_bit(name: str):
+    whole, algorithm, model = train(make(name), range(6)), make(name), TinyDecoder()
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    train(algorithm, range(3), model, optimizer)
+    saved = copy.deepcopy((model.state_dict(), optimizer.state_dict(), algorithm.state_dict()))
+    resumed, again = TinyDecoder(seed=5), make(name)
+    optimizer = OPTIMIZERS["adam"](resumed.parameters())
+    for part, state in zip((resumed, optimizer, again), saved, strict=True):
+        part.load_state_dict(state)
+    train(again, range(3, 6), resumed, optimizer)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 4, 9])
+@pytest.mark.parametrize("name", CLASSES)
+def test_micro_batches_change_nothing(name: str, micro_batch: int):
+    whole = train(make(name), range(4), clip_norm=1.0)
+    parts = train(make(name), range(4), clip_norm=1.0, micro_batch=micro_batch)
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_batch_ends_in_one_commit_and_no_gradient_is_left(name: str):
+    model, commits = TinyDecoder(), []
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    for step in range(3):
+        commit = lambda: (commits.append(1), optimizer.step())  # noqa: E731
+        make(name).step(context(model, optimizer, step=step, commit=commit), token_batch())
+        assert len(commits) == step + 1
+        assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_what_it_needs_is_what_it_does(name: str):
+    """Declared passes and optimizer steps, counted on a step outside GGA's window."""
+    model, steps, utterances = TinyDecoder(), [], []
+    optimizer = OPTIMIZERS["adam"](model.parameters())
+    optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    batch, algorithm = token_batch(), make(name)
+    step_context = context(model, optimizer, step=3)
+    step_context.forward = lambda part: (utterances.append(len(part)), model(part))[1]
+    algorithm.step(step_context, batch)
+    needs = algorithm.needs(3)
+    assert (len(steps), sum(utterances) / len(batch)) == (needs.optimizer_steps, needs.passes)
+    assert f"{type(algorithm).__name__}: " in needs.describe(type(algorithm).__name__, 10**6, 10**5)
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_options_out_of_range_are_named(name: str):
+    """Every number an algorithm takes has a range, and -1 lies outside it."""
+    for option, parameter in inspect.signature(CLASSES[name]).parameters.items():
+        if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
+            for wrong in (-1, math.nan, math.inf):
+                with pytest.raises(UserError, match=f"{name}: {option} is {wrong}, expected "):
+                    CLASSES[name](**{option: wrong})
+
+
+def test_the_objective_is_called_once_a_step_also_in_micro_batches():
+    calls: list[int] = []
+
+    def objective(losses_P: torch.Tensor) -> torch.Tensor:
+        calls.append(len(losses_P))
+        return (losses_P**2).sum()
+
+    context(TinyDecoder(), micro_batch=2).backward(token_batch(), objective)
+    assert calls == [3]
+
+
+def test_the_plain_mean_needs_no_second_pass_in_micro_batches():
+    model, seen = TinyDecoder(), []
+    step_context = context(model, micro_batch=4)
+    step_context.forward = lambda part: (seen.append(len(part)), model(part))[1]
+    step_context.backward(token_batch())
+    assert seen == [4, 4, 1]
+
+
+def test_generators_are_named_by_seed_and_step():
+    def draw(seed: int, step: int) -> list[float]:
+        model = TinyDecoder()
+        return torch.rand(4, generator=context(model, seed=seed, step=step).generator()).tolist()
+
+    assert draw(0, 1) == draw(0, 1)
+    assert len({tuple(draw(seed, step)) for seed in range(3) for step in range(3)}) == 9
+
+
+def test_clipping_keeps_both_norms():
+    model = TinyDecoder()
+    step_context = context(model, clip_norm=0.01)
+    step_context.backward(token_batch())
+    before = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    step_context.clip()
+    after = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
+    torch.testing.assert_close((step_context.grad_norm, step_context.clipped_norm), (before, after))
+    assert isinstance(step_context, StepContext) and 0.0099 < after < 0.01
