@@ -196,7 +196,7 @@ def test_backbone_sentences_are_in_no_held_out_split():
 
 
 def test_sources_say_when_they_run_dry():
-    with pytest.raises(RuntimeError, match="add words or frames"):
+    with pytest.raises(UserError, match="gave 0 new sentences of the 1 asked for"):
         Source("de", "seed", seen=_Everything()).take(1)
 
 

@@ -13,7 +13,6 @@ from datamodules.synthesis.grammar import GRAMMARS, Filler, Slot, german_noun_ph
 
 Pieces = list[tuple[str, str]]  # (language, annotated text)
 
-NOUN_KINDS = ("noun", "object", "person", "adj+noun")
 _VERB_ENDINGS = {
     "ko": {"past": "했어요", "future": "할 거예요", "want": "하고 싶어요", "please": "해 주세요"},
     "ja": {"past": "しました", "future": "します", "want": "したいです", "please": "してください"},
@@ -75,11 +74,7 @@ def _word(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | No
 
 def _verb(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | None:
     """A verb under the matrix language's light verb: `check했어요`, `checkしました`."""
-    takes_light_verb = {
-        "ko": lambda: filler.word["ko"][0].endswith("했어요"),
-        "ja": lambda: filler.word["ja"][1].endswith("して"),
-    }
-    if any(language in takes_light_verb and not takes_light_verb[language]() for language in (matrix, embedded)):
+    if not all(_takes_light_verb(filler, language) for language in (matrix, embedded)):
         return None
     stem = filler.word[embedded][0]
     if matrix not in _VERB_ENDINGS or " " in stem:
@@ -88,6 +83,13 @@ def _verb(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | No
         (embedded, stem.removesuffix("し") if embedded == "ja" else stem),
         (matrix, _VERB_ENDINGS[matrix][slot.form]),
     ]
+
+
+def _takes_light_verb(filler: Filler, language: str) -> bool:
+    return {
+        "ko": filler.word["ko"][0].endswith("했어요"),
+        "ja": filler.word["ja"][1].endswith("して"),
+    }.get(language, True)
 
 
 def _predicate(filler: Filler, matrix: str, embedded: str) -> Pieces | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.errors import UserError
 from datamodules.synthesis.grammar import GRAMMARS, Filler, Slot, capitalised, particle
 from datamodules.synthesis.lexicon import Word, spoken, words, written
 from datamodules.synthesis.mixing import Pieces, switched
@@ -216,14 +217,21 @@ class Source:
         self._picker = Picker(f"{self.seed} {self.pair}")
 
     def take(self, count: int) -> list[Sentence]:
-        """Draws `count` new sentences."""
+        """Draws `count` new sentences.
+
+        Raises:
+            UserError: where the frames and words give no more.
+        """
         matrix, _, embedded = self.pair.partition("-")
         taken: list[Sentence] = []
-        for _ in range(1000 * count):
+        for _ in range(100 * count):
             if len(taken) == count:
                 return taken
             sentence = draw_mixed(matrix, embedded, self._picker) if embedded else draw_mono(matrix, self._picker)
             if sentence and sentence.text not in self.seen and sentence.estimated_s <= LONGEST_S:
                 self.seen.add(sentence.text)
                 taken.append(sentence)
-        raise RuntimeError(f"{self.pair}: the frames give no {count} different sentences; add words or frames")
+        raise UserError(
+            f"{self.pair}: the demo's frames and words gave {len(taken)} new sentences of the {count} asked for; "
+            "ask for fewer, or add words or frames"
+        )
