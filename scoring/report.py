@@ -108,5 +108,6 @@ def _about(results: Results, sets: Sequence[str]) -> dict[str, str]:
         result = next(iter(having(results, name).values()))
         figures = result.estimates
         mixing = f", {figures['switches'].value:.1f} switches each" if "switches" in figures else ""
-        about[name] = f"{len(result.utterances)} utterances{mixing}; languages by {source_text(figures)}"
+        sources = f"languages by {source_text(figures)}; intervals over {result.unit}s"
+        about[name] = f"{len(result.utterances)} utterances{mixing}; {sources}"
     return about

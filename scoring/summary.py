@@ -10,11 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from scoring.bootstrap import Estimate
-from scoring.breakdown import EDITS, SOURCES
+from scoring.breakdown import EDITS, SOURCES, ScoredUtterance
 from scoring.escape import visible
 from scoring.failures import FAILURES
 from scoring.languages import MAX_DISTANCE
-from scoring.results import SetScore
+from scoring.results import Comparison, SetScore
 from scoring.table import DASH
 
 SOURCE_TEXTS = {
@@ -42,6 +42,41 @@ def summary(result: SetScore) -> Group:
         for label, name in rows:
             table.add_row(Text(f"  {visible(label)}"), *_cells(name, figures))
     return Group(head, table, _plain(figures))
+
+
+def comparison_summary(comparison: Comparison, first: str, second: str, changed: int = 10) -> Group:
+    """Returns two models' differences on one test set, and the utterances that changed most, for a rich console."""
+    head = f"{visible(first)} minus {visible(second)}, in points (* the 95 % interval leaves 0 out)"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", min_width=26)
+    for title in ("difference", "95 % interval"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title, rows in sections(comparison.differences):
+        table.add_section()
+        table.add_row(Text(title, style="bold"))
+        for label, name in rows:
+            estimate = comparison.differences[name]
+            star = "*" if estimate.significant else " "
+            shown = f"{_signed(estimate.low)} – {_signed(estimate.high)}" if estimate.low is not None else DASH
+            table.add_row(Text(f"  {visible(label)}"), _signed(estimate.value) + star, shown)
+    return Group(
+        Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in comparison.changed[:changed])
+    )
+
+
+def _changed(pair: tuple[ScoredUtterance, ScoredUtterance], first: str, second: str) -> Text:
+    item = pair[0].transcript
+    width = max(len(first), len(second), len("reference"))
+    lines = Text(f"{visible(item.id)}\n", style="bold")
+    lines.append(f"  {'reference':{width}}      {visible(item.reference)}\n", style="not bold")
+    for name, utterance in zip((first, second), pair, strict=True):
+        text = visible(utterance.transcript.hypothesis) or "(empty)"
+        lines.append(f"  {visible(name):{width}} {utterance.counts.errors:3d}  {text}\n", style="not bold")
+    return lines
+
+
+def _signed(value: float | None) -> str:
+    return DASH if value is None or value != value else f"{100 * value:+.1f}"
 
 
 def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,17 +1,21 @@
 """Figures of whole utterances against counts made by hand on paper."""
 
+import io
 import json
 import random
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from common.errors import UserError
 from scoring.bootstrap import difference, mean, resample, tally
 from scoring.breakdown import Transcript, contributions, score_transcript
 from scoring.results import compare, results_table, score_set, to_dict
+from scoring.summary import comparison_summary
 from scoring.tokens import PROFILES
 
 CJK = PROFILES["cjk"]
@@ -89,6 +93,13 @@ def test_the_matrix_language_decides_what_is_embedded():
     found = figures(reference="the 버스 is late", hypothesis="the is late", matrix_language="en")
     assert found["pier"] == found["embedded_deletion"] == (2, 2)
     assert found["pier.rest"] == (0, 3)
+
+
+def test_numbers_are_of_no_language():
+    found = figures(reference="3월 deadline", hypothesis="월 deadline")
+    assert found["pier"] == (0, 1)  # the number is not of the embedded language
+    assert found["language.other"] == found["language.other.deletions"] == (1, 1)
+    assert found["cmi"] == (50, 1)  # of the two tokens that have a language
 
 
 def test_one_language_has_no_points_of_interest():
@@ -212,10 +223,10 @@ def test_a_table_marks_what_differs_from_the_baseline():
         "half": {"ko-en": score_set(items(200, 100))},
     }
     groups = {"base": "Base", "tuned": "Fine-tuned", "half": "Fine-tuned"}
-    table = results_table(results, groups, seen=["ko-en"], unseen=["ko-de"], baseline="base")
-    assert [row.significant for row in table.rows] == [set(), {"ko-en", "seen"}, {"ko-en", "seen"}]
-    assert table.value(table.rows[1], "unseen") == 0.05
-    assert table.value(table.rows[2], "unseen") is None
+    table = results_table(results, groups, seen=["ko-en", "ko-de"], unseen=[], baseline="base")
+    assert [row.significant for row in table.rows] == [set(), {"ko-en", "seen"}, {"ko-en"}]
+    assert table.value(table.rows[1], "seen") == pytest.approx((0.025 + 0.05) / 2)
+    assert table.value(table.rows[2], "seen") is None
 
 
 def test_comparing_names_the_utterances_that_changed_most():
@@ -224,6 +235,12 @@ def test_comparing_names_the_utterances_that_changed_most():
     comparison = compare(score_set(first), score_set(second))
     assert [pair[0].transcript.id for pair in comparison.changed] == ["2", "1"]
     assert comparison.differences["mer"].value == pytest.approx((3 - 1) / 9)
+    console = Console(width=100, file=io.StringIO(), record=True)
+    console.print(comparison_summary(comparison, "old[b]", "new"))
+    text = console.export_text()
+    assert "old[b] minus new" in text
+    assert re.search(r"micro \(pooled\) +\+22\.2", text)
+    assert "  old[b]      3  x y z" in text
 
 
 @pytest.mark.parametrize(
