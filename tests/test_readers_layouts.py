@@ -111,3 +111,12 @@ def test_hike_keeps_its_labels_beside_the_manifest(tmp_path: Path):
     assert labels["dev-1"]["loanwords"] == [["버그", "bug"]]
     assert labels["dev-1"]["text_normalized"] == "이번 bug는 session에 문제가 있었어."
     assert labels["dev-2"]["cs_level"] == "word"
+
+
+def test_linked_folders_are_followed_once(tmp_path: Path):
+    TREES["jecs"].write(tmp_path / "elsewhere", lambda data: data)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/jecs").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "in")
+    prepared("jecs", tmp_path / "in", tmp_path / "out")
+    assert_as_expected("jecs", tmp_path / "out")

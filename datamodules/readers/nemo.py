@@ -52,17 +52,18 @@ class Nemo(Reader):
         language = row.get("lang") or languages[0]
         if language not in languages:
             raise UserError(f"{where}: the field 'lang' is {language!r}, expected one of the pair's, {languages}")
-        offset_s = number_field(row, "offset", where) or 0.0
+        offset_s = number_field(row, "offset", where)
         duration_s = number_field(row, "duration", where)
+        whole = offset_s is None  # with an offset, even of 0, the duration says where the part ends
         speaker = row.get("speaker")
         return Record(
             id=str(row.get("id") or (f"{file.stem}@{offset_s:g}" if offset_s else file.stem)),
             where=where,
-            clip=Clip(file.as_posix(), start_s=offset_s, duration_s=duration_s if offset_s else None),
+            clip=Clip(file.as_posix(), start_s=offset_s or 0.0, duration_s=None if whole else duration_s),
             text=text_field(row, "text", where),
             pair=self.pair,
             matrix_language=language,
             split=split,
             speaker=None if speaker in (None, "") else str(speaker),
-            stated_duration_s=None if offset_s else duration_s,
+            stated_duration_s=duration_s if whole else None,
         )

@@ -104,7 +104,12 @@ class Source:
         return str(PurePosixPath(name).parent.joinpath(*steps))
 
     def _add_folder(self) -> None:
-        for folder, folders, files in os.walk(self.root):
+        visited: set[str] = set()
+        for folder, folders, files in os.walk(self.root, followlinks=True):  # corpora are large and often linked to
+            if os.path.realpath(folder) in visited:
+                folders.clear()
+                continue
+            visited.add(os.path.realpath(folder))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             inside = Path(folder).relative_to(self.root)
             for file in files:
