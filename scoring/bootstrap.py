@@ -17,7 +17,7 @@ from common.errors import UserError
 
 FOLDS = 1000
 LEVEL = 0.95
-# With fewer speakers there are hardly more distinct draws than folds, and the interval is too narrow.
+# A bootstrap over a handful of speakers is unreliable, over one it is none; then utterances are drawn, and it is said.
 MIN_SPEAKERS = 10
 _CHUNK = 1 << 22  # counts held at a time
 
@@ -37,7 +37,7 @@ class Estimate:
 
     @property
     def low(self) -> float | None:
-        """The lower end of the 95 % percentile interval, None where the figure never varied for want of units."""
+        """The lower end of the 95 % percentile interval, None where no draw defines the figure."""
         return self._quantile((1 - LEVEL) / 2)
 
     @property

@@ -105,7 +105,7 @@ class Table:
         over = "pooled over utterances" if averaging == "micro" else "mean over utterances"
         text = f"Mixed error rate (%), {averaging} ({over}), profile {self.profile}; best in bold"
         if averaging == "micro" and any(row.significant for row in self.rows):
-            text += f"; * differs from {self.baseline or 'the baseline'} (paired bootstrap, 95 %)"
+            text += f"; * differs from {escape.visible(self.baseline or 'the baseline')} (paired bootstrap, 95 %)"
         return text
 
 
@@ -178,7 +178,7 @@ def to_latex(table: Table) -> str:
 def _latex(table: Table, averaging: str, macro: bool) -> str:
     heads = [_head(column, escape.latex) for column in table.columns]
     lines = [
-        f"% {table.caption(averaging)}".replace("\n", " "),
+        f"% {table.caption(averaging)}",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}  % \usepackage{{booktabs}}",
         r"\toprule",
         rf"Model & {' & '.join(heads)} \\",
@@ -187,9 +187,7 @@ def _latex(table: Table, averaging: str, macro: bool) -> str:
         lines += [r"\midrule", rf"\multicolumn{{{len(heads) + 1}}}{{l}}{{\textit{{{escape.latex(group)}}}}} \\"]
         for row in rows:
             cells = [table.cell(row, column, macro=macro) for column in table.columns]
-            shown = [
-                rf"\textbf{{{text}}}" if best else text for text, best in ((t.replace(DASH, "--"), b) for t, b in cells)
-            ]
+            shown = [rf"\textbf{{{text}}}" if best else text.replace(DASH, "--") for text, best in cells]
             lines.append(rf"{escape.latex(row.model)} & {' & '.join(shown)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -222,4 +220,4 @@ def _terminal(table: Table, averaging: str, macro: bool) -> RichTable:
 def _head(column: str, escaped: Callable[[str], str]) -> str:
     if column in (SEEN, UNSEEN):
         return f"{column.capitalize()} avg"
-    return escaped(escape.visible("-".join(part.upper() for part in column.split("-"))))
+    return escaped(escape.visible(column.upper()))

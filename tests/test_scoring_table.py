@@ -85,11 +85,11 @@ def test_terminal_fits_eighty_columns_with_every_figure_whole():
 @pytest.mark.parametrize("place", ["model", "group"])
 def test_hostile_names_are_shown_as_text_everywhere(place):
     row = Row(**{"model": "m", "group": "g", place: HOSTILE}, scores={"ko-en": 0.5})
-    table = Table("cjk", ["ko-en"], [], [row])
+    table = Table("cjk", ["ko-en"], [], [row, Row("n", "g", {}, significant=frozenset({"ko-en"}))], baseline=HOSTILE)
 
     assert json.loads(to_json(table))["rows"][0][place] == HOSTILE
     markdown = to_markdown(table)
-    assert len([line for line in markdown.splitlines() if line.startswith("|")]) == 3
+    assert len([line for line in markdown.splitlines() if line.startswith("|")]) == 4
     assert r"\<script\>" in markdown
     assert r"\| \$x\_1^2\$ \\a{}" in markdown
     latex = to_latex(table)
