@@ -13,7 +13,19 @@ from pathlib import Path
 from common.configs import CONFIGS, read_configs
 from common.errors import UserError, run_script
 
-OPTIONS = ("models", "test", "seen", "unseen", "profile", "language", "batch_size", "device", "out")
+OPTIONS = (
+    "models",
+    "test",
+    "seen",
+    "unseen",
+    "baseline",
+    "profile",
+    "language",
+    "beams",
+    "batch_size",
+    "device",
+    "out",
+)
 
 
 def parse() -> argparse.Namespace:
@@ -26,14 +38,27 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, help="folder for hypotheses and table (default outputs/evaluation)")
     parser.add_argument("--profile", help="how transcripts are cut: cjk (default), hike, wer, cer")
     parser.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
+    parser.add_argument("--beams", type=int, help="hypotheses kept side by side; 1 is greedy (default)")
+    parser.add_argument("--baseline", metavar="NAME", help="model whose differences from the others are tested")
     parser.add_argument("--batch-size", type=int, help="utterances decoded side by side (default 32)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        type=Path,
+        metavar=("RUN_A", "RUN_B"),
+        help="two models' folders of hypotheses: paired differences, and the utterances that changed most",
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """Reads the configuration, evaluates."""
     arguments = parse()
+    if arguments.compare:
+        from scoring.compare import compare_folders
+
+        return compare_folders(*arguments.compare, profile=arguments.profile or "cjk")
     options = {"out": "outputs/evaluation"} | read_configs(arguments.config, CONFIGS / "evaluate", OPTIONS)
     given = {name: value for name, value in vars(arguments).items() if name != "config" and value not in (None, [])}
     options |= given

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torchaudio
 from torch import Tensor
 
 from common.errors import UserError
+from datamodules.manifest import Utterance
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -41,6 +43,14 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
         raise UserError(f"{path}: the audio holds samples that are not finite numbers")
     waveform_S = torch.from_numpy(np.ascontiguousarray(mono))
     return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
+
+
+def load_clip(utterance: Utterance) -> bytes:
+    """The utterance as the bytes of a 16 kHz WAV file, for pages that play it."""
+    waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform_S.numpy(), SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
 
 
 @lru_cache(maxsize=8)

@@ -11,7 +11,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.modeling_outputs import BaseModelOutput
 
 from common.errors import UserError
@@ -28,6 +28,7 @@ class Transcriber:
     Args:
         model, processor: as `read_model_folder` returns them.
         language: policy of the language tags; see `datamodules.prompts`, and `auto` for the model's own choice.
+        beams: hypotheses kept side by side; 1 is greedy.
         batch_size: utterances decoded side by side.
         device: where to decode.
     """
@@ -38,12 +39,14 @@ class Transcriber:
         processor: WhisperProcessor,
         *,
         language: str = "matrix",
+        beams: int = 1,
         batch_size: int = 32,
         device: torch.device | str = "cpu",
     ) -> None:
         self.model = model.to(device).eval()
         self.tokenizer = processor.tokenizer
         self.language = language
+        self.beams = beams
         self.batch_size = batch_size
         self.device = torch.device(device)
         self.log_mel = LogMel(processor.feature_extractor, 2 * model.config.max_source_positions).to(device)
@@ -98,7 +101,8 @@ class Transcriber:
                 prompt_ids(self.tokenizer, prompt_languages(self.language, u.matrix_language, u.languages))
                 for u in utterances
             ]
-        tokens_BU = self._greedy(encoded_BTD, torch.tensor(prompts, device=self.device))
+        search = self._greedy if self.beams == 1 else self._beam
+        tokens_BU = search(encoded_BTD, torch.tensor(prompts, device=self.device))
         return [text.strip() for text in self.tokenizer.batch_decode(tokens_BU.tolist(), skip_special_tokens=True)]
 
     def _greedy(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
@@ -120,6 +124,22 @@ class Transcriber:
                 break
             inputs_BU = next_B[:, None]
         return torch.stack(tokens, 1)
+
+    def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
+        """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""
+        config = self.model.generation_config
+        tokens_BU = GenerationMixin.generate(  # not Whisper's own: it builds prompts of its own, without two tags
+            self.model,
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
+            attention_mask=torch.ones(encoded_BTD.shape[:2], dtype=torch.long, device=self.device),
+            decoder_input_ids=prompt_BU,
+            num_beams=self.beams,
+            do_sample=False,
+            max_length=self.model.config.max_target_positions,
+            suppress_tokens=config.suppress_tokens,
+            begin_suppress_tokens=config.begin_suppress_tokens,
+        )
+        return tokens_BU[:, prompt_BU.shape[1] :]
 
     def _detect(self, encoded_BTD: Tensor) -> list[str]:
         """The model's own language for each utterance: its most probable first tag."""

@@ -1,11 +1,13 @@
-"""Many models on many test sets: hypotheses kept beside their references, then one table of mixed error rates."""
+"""Many models on many test sets: transcripts kept for the next time, all figures, one table, one report page."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from common.errors import UserError
-from common.files import atomic_file
+from common.files import atomic_file, write_text
+from datamodules.audio import load_clip
 from datamodules.manifest import Utterance, read_manifest
 from lightning_modules.decoding import Transcriber
 from lightning_modules.export import read_model_folder
-from scoring.metrics import score
-from scoring.table import Row, Table, to_terminal, write_table
+from scoring.breakdown import Transcript
+from scoring.files import to_row, usable_spans
+from scoring.report import write_report
+from scoring.results import Results, SetScore, results_table, score_set, to_dict
+from scoring.table import Table, to_terminal, write_table
+
+_PACKAGES = ("torch", "transformers", "jiwer")
 
 
 @dataclass(frozen=True)
@@ -30,110 +38,171 @@ class Candidate:
     path: str
     group: str = "models"
 
+    @cached_property
+    def identity(self) -> str:
+        """A hash of the weights, or the Hub id."""
+        digest = hashlib.sha256()
+        weights = sorted(Path(self.path).glob("*.safetensors"))
+        for file in weights:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 24):
+                    digest.update(block)
+        return f"sha256:{digest.hexdigest()}" if weights else self.path
+
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to score and how; `test` maps a pair (or a single language) to its manifest."""
+    """What to score and how; `test` maps a pair (or a single language) to its manifest.
+
+    `baseline` names the model that the others' differences are tested against; None tests none.
+    """
 
     models: Sequence[Candidate]
     test: dict[str, str]
     out: Path
     seen: Sequence[str] = field(default_factory=list)
     unseen: Sequence[str] = field(default_factory=list)
+    baseline: str | None = None
     profile: str = "cjk"
     language: str = "matrix"
+    beams: int = 1
     batch_size: int = 32
     device: str = "cpu"
 
 
 def evaluate(evaluation: Evaluation) -> Table:
-    """Transcribes what has not been transcribed yet, scores everything, prints and writes the table.
+    """Transcribes what has not been transcribed yet, scores everything, prints the table and writes all files.
 
     Raises:
         UserError: where a manifest, an audio file or a model cannot be read; everything decoded until then is kept.
     """
+    _check_baseline(evaluation)
     sets = {pair: read_manifest(path) for pair, path in evaluation.test.items()}
-    rows = []
+    results: dict[str, dict[str, SetScore]] = {}
     with _progress() as progress:
         for model in evaluation.models:
-            hypotheses = _transcribe(evaluation, model, sets, progress)
-            scores = {
-                pair: score(
-                    [u.text for u in utterances], hypotheses[pair], evaluation.profile, names=[u.id for u in utterances]
-                )
+            task = progress.add_task(model.name, total=sum(map(len, sets.values())))
+            hypotheses = _hypotheses(evaluation, model, sets, lambda count, task=task: progress.advance(task, count))
+            results[model.name] = {
+                pair: score_set(_transcripts(utterances, hypotheses[pair]), evaluation.profile)
                 for pair, utterances in sets.items()
             }
-            rows.append(
-                Row(
-                    model.name,
-                    model.group,
-                    {pair: result.micro for pair, result in scores.items()},
-                    {pair: result.macro for pair, result in scores.items()},
-                )
-            )
-    table = Table(evaluation.profile, list(evaluation.seen), list(evaluation.unseen), rows)
-    write_table(table, evaluation.out)
+            for pair, result in results[model.name].items():
+                _write_rows(_file(evaluation, model, pair), result)
+    groups = {model.name: model.group for model in evaluation.models}
+    table = results_table(results, groups, seen=evaluation.seen, unseen=evaluation.unseen, baseline=evaluation.baseline)
+    _write_all(evaluation, sets, results, table)
     Console().print(to_terminal(table))
     return table
 
 
-def _transcribe(
-    evaluation: Evaluation, model: Candidate, sets: dict[str, list[Utterance]], progress: Progress
+def _hypotheses(
+    evaluation: Evaluation, model: Candidate, sets: dict[str, list[Utterance]], done: Any
 ) -> dict[str, list[str]]:
-    """Hypotheses by test set, from the files of an earlier run where model, manifest and policy are the same."""
-    identity = _model_identity(model.path)
-    task = progress.add_task(model.name, total=sum(map(len, sets.values())))
+    """Hypotheses by test set, those of an earlier run where model, manifest and decoding are the same."""
     transcriber: Transcriber | None = None
     found: dict[str, list[str]] = {}
     for pair, utterances in sets.items():
-        file = evaluation.out / "hypotheses" / model.name / f"{pair}.jsonl"
-        manifest = hashlib.sha256(Path(evaluation.test[pair]).read_bytes()).hexdigest()
-        key = {"model": identity, "manifest": manifest, "language": evaluation.language}
-        kept = _read_hypotheses(file, key, utterances)
+        file, key = _file(evaluation, model, pair), _made_from(evaluation, model, pair)
+        kept = _read_rows(file, key)
         if kept is None:
             if transcriber is None:
                 transcriber = Transcriber(
                     *read_model_folder(model.path),
                     language=evaluation.language,
+                    beams=evaluation.beams,
                     batch_size=evaluation.batch_size,
                     device=evaluation.device,
                 )
-            kept = transcriber.transcribe(utterances, lambda count: progress.advance(task, count))
-            _write_hypotheses(file, key, utterances, kept)
+            kept = transcriber.transcribe(utterances, done)
+            _write_rows(file, score_set(_transcripts(utterances, kept), evaluation.profile))
+            write_text(_key_file(file), json.dumps(key))  # last: rows without their key are decoded again
         else:
-            progress.advance(task, len(utterances))
+            done(len(utterances))
         found[pair] = kept
     return found
 
 
-def _model_identity(path: str) -> str:
-    """A hash of the weights, or the Hub id."""
-    weights = sorted(Path(path).glob("*.safetensors"))
-    digest = hashlib.sha256()
-    for file in weights:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 24):
-                digest.update(block)
-    return digest.hexdigest() if weights else path
+def _made_from(evaluation: Evaluation, model: Candidate, pair: str) -> dict[str, Any]:
+    manifest = hashlib.sha256(Path(evaluation.test[pair]).read_bytes()).hexdigest()
+    return {
+        "model": model.identity,
+        "manifest": f"sha256:{manifest}",
+        "language": evaluation.language,
+        "beams": evaluation.beams,
+    }
 
 
-def _write_hypotheses(file: Path, key: dict[str, str], utterances: Sequence[Utterance], texts: Sequence[str]) -> None:
-    rows = [
-        {"id": utterance.id, "reference": utterance.text, "hypothesis": text}
-        for utterance, text in zip(utterances, texts, strict=True)
-    ]
+def _file(evaluation: Evaluation, model: Candidate, pair: str) -> Path:
+    return evaluation.out / "hypotheses" / model.name.replace("/", "_") / f"{pair}.jsonl"
+
+
+def _key_file(file: Path) -> Path:
+    return file.with_suffix(".made_from.json")
+
+
+def _read_rows(file: Path, key: dict[str, Any]) -> list[str] | None:
+    if not file.is_file() or not _key_file(file).is_file() or json.loads(_key_file(file).read_text()) != key:
+        return None
+    return [json.loads(line)["hypothesis"] for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def _write_rows(file: Path, result: SetScore) -> None:
     with atomic_file(file) as partial:
-        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in ({"made_from": key}, *rows)]
-        partial.write_text("".join(lines), encoding="utf-8")
+        rows = (json.dumps(to_row(utterance), ensure_ascii=False) for utterance in result.utterances)
+        partial.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
 
 
-def _read_hypotheses(file: Path, key: dict[str, str], utterances: Sequence[Utterance]) -> list[str] | None:
-    if not file.is_file():
-        return None
-    head, *rows = (json.loads(line) for line in file.read_text(encoding="utf-8").splitlines())
-    if head != {"made_from": key} or [row["id"] for row in rows] != [utterance.id for utterance in utterances]:
-        return None
-    return [row["hypothesis"] for row in rows]
+def _transcripts(utterances: Sequence[Utterance], hypotheses: Sequence[str]) -> list[Transcript]:
+    return [
+        Transcript(
+            utterance.id,
+            utterance.text,
+            hypothesis,
+            utterance.languages,
+            utterance.matrix_language,
+            usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
+            utterance.speaker,
+        )
+        for utterance, hypothesis in zip(utterances, hypotheses, strict=True)
+    ]
+
+
+def _write_all(evaluation: Evaluation, sets: dict[str, list[Utterance]], results: Results, table: Table) -> None:
+    """`scores.json`, `table.*` and `report.html`."""
+    made = {
+        model.name: {
+            "path": model.path,
+            "group": model.group,
+            "sets": {
+                pair: {"made_from": _made_from(evaluation, model, pair)} | to_dict(result)
+                for pair, result in results[model.name].items()
+            },
+        }
+        for model in evaluation.models
+    }
+    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    scores = {"profile": evaluation.profile, "versions": versions, "test": evaluation.test, "models": made}
+    write_text(evaluation.out / "scores.json", json.dumps(scores, ensure_ascii=False, indent=1) + "\n")
+    write_table(table, evaluation.out)
+    by_id = {(pair, utterance.id): utterance for pair, utterances in sets.items() for utterance in utterances}
+    write_report(
+        evaluation.out / "report.html",
+        results,
+        table,
+        audio=lambda pair, name: load_clip(by_id[pair, name]),
+        notes={
+            "language tag": evaluation.language,
+            "decoding": "greedy" if evaluation.beams == 1 else f"{evaluation.beams} beams",
+            "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        },
+    )
+
+
+def _check_baseline(evaluation: Evaluation) -> None:
+    names = [model.name for model in evaluation.models]
+    if evaluation.baseline is not None and evaluation.baseline not in names:
+        raise UserError(f"the baseline {evaluation.baseline!r} is none of the models: {', '.join(names)}")
 
 
 def candidates(rows: Sequence[Any]) -> list[Candidate]:

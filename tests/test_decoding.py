@@ -33,16 +33,19 @@ def model_that_speaks(tiny_model: Path):
     return model, processor
 
 
-def test_equals_generate(model_that_speaks, utterances: list[Utterance]):
+@pytest.mark.parametrize("beams", [1, 3])
+def test_equals_generate(model_that_speaks, utterances: list[Utterance], beams: int):
     model, processor = model_that_speaks
-    ours = Transcriber(model, processor, batch_size=5).transcribe(utterances)
+    utterances = utterances[:: 2 * beams]
+    ours = Transcriber(model, processor, batch_size=5, beams=beams).transcribe(utterances)
     for utterance, text in zip(utterances, ours, strict=True):
         wave = load_waveform(utterance.audio).numpy()
         features = processor.feature_extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
         # Suppression from the folder's generation_config, the prompt by transformers' own means.
-        tokens = model.generate(features, language=utterance.matrix_language, task="transcribe", do_sample=False)
+        language = utterance.matrix_language
+        tokens = model.generate(features, language=language, task="transcribe", do_sample=False, num_beams=beams)
         assert text == processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip(), utterance.id
-    assert len(set(ours)) > 4 and len({len(text) for text in ours}) > 4
+    assert len(set(ours)) > 1 and len({len(text) for text in ours}) > 1
 
 
 @pytest.mark.parametrize("batch_size", [1, 32])

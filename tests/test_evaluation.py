@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from common.errors import UserError
 from datamodules.manifest import read_manifest
 from lightning_modules.decoding import Transcriber
 from lightning_modules.evaluation import Candidate, Evaluation, candidates, evaluate
+from scoring.compare import compare_folders
 
 ROOT = Path(__file__).parent.parent
 
@@ -77,12 +79,34 @@ def test_a_fault_keeps_what_was_decoded(job: Evaluation, parrot: type[Parrot], t
     job.models[1] = Candidate("broken", str(tmp_path))
     with pytest.raises(UserError, match="not a model folder"):
         evaluate(job)
-    kept = sorted(path.name for path in (job.out / "hypotheses" / "base").iterdir())
+    kept = sorted(path.name for path in (job.out / "hypotheses" / "base").glob("*.jsonl"))
     assert kept == ["de-en.jsonl", "ja-en.jsonl", "ko-en.jsonl", "ko.jsonl"]
-    first = (job.out / "hypotheses" / "base" / "ko.jsonl").read_text().splitlines()[1]
+    first = json.loads((job.out / "hypotheses" / "base" / "ko.jsonl").read_text().splitlines()[0])
     utterance = read_manifest(job.test["ko"])[0]
-    assert json.loads(first) == {"id": utterance.id, "reference": utterance.text, "hypothesis": ""}
+    assert (first["id"], first["reference"], first["hypothesis"]) == (utterance.id, utterance.text, "")
+    assert first["deletions"] == len(first["reference_tokens"])
     assert not (job.out / "table.json").exists()
+
+
+def test_what_is_left_beside_the_table(job: Evaluation, parrot: type[Parrot]):
+    evaluate(replace(job, baseline="base"))
+    scores = json.loads((job.out / "scores.json").read_text())
+    figures = scores["models"]["same"]["sets"]["de-en"]
+    assert figures["micro"] == pytest.approx(13 / 26) and figures["utterances"] == 6
+    assert figures["figures"]["mer"]["low"] < 0.5 < figures["figures"]["mer"]["high"]
+    assert figures["made_from"]["model"].startswith("sha256:")
+    page = (job.out / "report.html").read_text()
+    assert "data:audio/wav;base64," in page and "Übergröße" in page and "http-equiv" in page
+    with pytest.raises(UserError, match="the baseline 'bse' is none of the models: base, same"):
+        evaluate(replace(job, baseline="bse"))
+
+
+def test_two_runs_are_compared(job: Evaluation, parrot: type[Parrot], capsys: pytest.CaptureFixture[str]):
+    evaluate(job)
+    compare_folders(job.out / "hypotheses" / "base", job.out / "hypotheses" / "same")
+    assert "base minus same" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no such folder"):
+        compare_folders(job.out / "hypotheses" / "base", job.out / "none")
 
 
 def test_names_of_models():
