@@ -48,7 +48,7 @@ def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
     Raises:
         UserError: where a path holds no manifest, or a manifest cannot be read as one.
     """
-    manifests = [manifest for path in paths for manifest in _manifests(path)]
+    manifests = list(dict.fromkeys(manifest for path in paths for manifest in _manifests(path)))
     counts: Counter[tuple[str, str]] = Counter()
     checked = _Checked(_token_counter(tokenizer))
     for manifest in manifests:

@@ -7,57 +7,19 @@ import dataclasses
 import hashlib
 import heapq
 import json
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
 from common.errors import UserError
 from common.files import atomic_file, write_text
-from datamodules.leaks import HeldOut, transcript_key
+from datamodules.leaks import HeldOut
 from datamodules.manifest import Utterance, _to_row
-from datamodules.readers.base import Notice, Reader, Record, Skipped
-from datamodules.readers.clips import BrokenAudio, ClipStore, Header, measure
+from datamodules.readers.base import Reader, Record
+from datamodules.readers.clips import ClipStore, Header
 from datamodules.readers.source import Source
-from datamodules.scripts import tokens
-from datamodules.statistics import Statistics, counted
-
-LOWEST_RATE_HZ = 16000  # Whisper's: what a lower rate lacks, no resampling brings back
-DURATION_TOLERANCE_S = 0.1
-EXAMPLES_A_KIND = 5
-
-
-@dataclass
-class Prepared:
-    """What a preparation made, and what it left out or noticed on the way."""
-
-    folder: Path
-    statistics: dict[str, Statistics] = field(default_factory=dict)
-    drawn: dict[str, list[str]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
-    notices: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, list[str]] = field(default_factory=dict)
-    labels: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-
-    def notice(self, kind: str, message: str) -> None:
-        """Counts a notice, keeping the first few messages of its kind."""
-        self.notices[kind] += 1
-        if len(self.examples.setdefault(kind, [])) < EXAMPLES_A_KIND:
-            self.examples[kind].append(message)
-
-    def lines(self) -> list[str]:
-        """The preparation as lines for the terminal."""
-        lines: list[str] = []
-        for name, statistics in sorted(self.statistics.items()):
-            lines += [f"{self.folder / name}.jsonl", *statistics.lines()]
-        if self.skipped:
-            lines.append(f"{counted(len(self.skipped), 'utterance')} skipped (all in {self.folder / 'corpus.json'}):")
-            lines += [f"  {item.id}: {item.reason}" for item in self.skipped[:EXAMPLES_A_KIND]]
-        for kind, count in self.notices.most_common():
-            lines.append(f"{count} x {kind}, e.g. {self.examples[kind][0]}")
-        return lines
+from datamodules.screening import Prepared, usable
+from datamodules.statistics import Statistics
 
 
 def prepare(
@@ -84,7 +46,7 @@ def prepare(
     with contextlib.ExitStack() as stack:
         manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
         draws: dict[tuple[str, str], _Draw] = {}
-        for record, header in _usable(reader, source, HeldOut(held_out), prepared):
+        for record, header in usable(reader, source, HeldOut(held_out), prepared):
             if train_utterances is None or record.split != "train":
                 manifests.write(record, header)
             else:
@@ -126,77 +88,6 @@ def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -
             f"against; run `python prepare.py {other}` first, or name test manifests by --held-out"
         )
     return found
-
-
-def _usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared) -> Iterator[tuple[Record, Header]]:
-    """The records that can be used, with their audio's headers; the others go to `prepared.skipped`."""
-    ids: set[tuple[str, str]] = set()
-    splits: dict[bytes, str] = {}
-    for item in reader.read(source):
-        if isinstance(item, Notice):
-            prepared.notice(item.kind, item.message)
-            continue
-        if isinstance(item, Record):
-            item = _cleaned(item)
-            place = (reader.manifest(item), item.id)
-            reason = _refusal(item, held_out) or ("the id stands twice in the manifest" if place in ids else None)
-            header = None
-            if reason is None:
-                try:
-                    header = measure(source, item.clip)
-                except BrokenAudio as error:
-                    reason = str(error)
-            if header is None:
-                item = Skipped(item.id, f"{item.where}: {reason}")
-            else:
-                ids.add(place)
-                _notice_oddities(item, header, reader, prepared)
-                _notice_twins(item, held_out, splits, prepared)
-                yield item, header
-        if isinstance(item, Skipped):
-            prepared.skipped.append(item)
-
-
-def _cleaned(record: Record) -> Record:
-    spans = record.spans and tuple(
-        dataclasses.replace(span, text=span.text and unicodedata.normalize("NFC", span.text)) for span in record.spans
-    )
-    return dataclasses.replace(record, text=" ".join(unicodedata.normalize("NFC", record.text).split()), spans=spans)
-
-
-def _refusal(record: Record, held_out: HeldOut) -> str | None:
-    if not tokens(record.text):
-        return f"the text is {record.text!r}: not a word in it"
-    if record.split != "test" and (place := held_out.sentence(record.source_sentence_id)):
-        return f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}"
-    return None
-
-
-def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: Prepared) -> None:
-    file, rate_hz = f"{record.where}: {record.clip.name}", header.sample_rate_hz
-    if rate_hz < LOWEST_RATE_HZ:
-        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {LOWEST_RATE_HZ} Hz")
-    elif reader.sample_rate_hz not in (None, rate_hz):
-        prepared.notice("other sample rate", f"{file} has {rate_hz} Hz, {reader.name} has {reader.sample_rate_hz} Hz")
-    if header.channels != 1:
-        prepared.notice("several channels", f"{file} has {header.channels} channels, to be averaged")
-    stated_s = record.stated_duration_s
-    if stated_s is not None and abs(stated_s - header.duration_s) > DURATION_TOLERANCE_S:
-        prepared.notice(
-            "other duration",
-            f"{record.where}: the field 'duration' is {stated_s:g}, the audio lasts {header.duration_s:.2f} s (taken)",
-        )
-
-
-def _notice_twins(record: Record, held_out: HeldOut, splits: dict[bytes, str], prepared: Prepared) -> None:
-    """The same transcript in training and test, of this corpus or of a held-out manifest."""
-    key = transcript_key(record.text)
-    split = splits.setdefault(key, record.split)
-    place = held_out.transcript(record.text) if record.split != "test" else None
-    if split != record.split and "test" in (split, record.split):
-        place = f"this corpus's {split} split"
-    if place:
-        prepared.notice("transcript in training and test", f"{record.where}: {record.text!r} also stands in {place}")
 
 
 def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:
