@@ -1,0 +1,136 @@
+"""Which figures an analysis has, and what they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.deltas import Measure
+from analysis.figures import DIVERGING, Scale, Values, heat_maps, matrix, save
+from analysis.tables import Measures, chance_conflict, groups, projections
+
+_MOST_PANELS = 6  # figures of pairs of models show each pair up to so many, else their mean
+
+
+def draw(folder: Path, names: Sequence[str], measures: Measures, threshold: float, suggested: float) -> None:
+    """Writes every figure as PNG and SVG; those that compare models where there are two or three of them."""
+    save(_rows_changed(names, measures, threshold, suggested), f"{folder}/rows_changed")
+    save(_norms(names, measures), f"{folder}/norms")
+    if len(names) > 1:
+        save(_cosines_by_layer(names, measures), f"{folder}/cosines_by_layer")
+        save(_sign_conflicts(names, measures), f"{folder}/sign_conflicts")
+    if len(names) > 2:
+        save(_cosines(names, measures), f"{folder}/cosines")
+
+
+def brief(value: float) -> str:
+    """A threshold as one would type it: 5e-5, 0.0021."""
+    return f"{value:g}".replace("e-0", "e-")
+
+
+def saturation(names: Sequence[str], measures: Measures, threshold: float, suggested: float) -> str:
+    """What to do where (nearly) all rows of every matrix lie on one side of the threshold; else an empty string."""
+    panels = _changed(names, measures, threshold)
+    percents = [value for values in panels.values() for value in values.values()]
+    if suggested == 0:
+        return "No row changed at all: these models equal the base."
+    if min(percents) < 99.5 and max(percents) > 0.5:
+        return ""
+    side = "above" if min(percents) >= 99.5 else "below"
+    return (
+        f"Nearly all rows lie {side} this threshold, so it tells no place from another. "
+        f"Half of all rows lie above {brief(suggested)}: try --threshold {brief(suggested)}, or auto."
+    )
+
+
+def _rows_changed(names: Sequence[str], measures: Measures, threshold: float, suggested: float) -> Figure:
+    panels = _changed(names, measures, threshold)
+    caption = f"Rows of each projection matrix whose mean absolute change exceeds {brief(threshold)}"
+    caption += ", the median of all rows." if threshold == suggested else "."
+    note = saturation(names, measures, threshold, suggested)
+    scale = Scale("rows above the threshold (%)", 0, 100)
+    return heat_maps("Rows changed by fine-tuning", caption, panels, scale, note)
+
+
+def _changed(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, Values]:
+    return _by_model(names, measures, lambda measure, model: measure.percent_above(model, threshold))
+
+
+def _norms(names: Sequence[str], measures: Measures) -> Figure:
+    panels = _by_model(names, measures, lambda measure, model: measure.relative_norm(model))
+    caption = "L2 norm of the change of each projection matrix, in per cent of the norm of the base's matrix."
+    high = _largest(panels) or 1.0
+    form = "{:.0f}" if high >= 100 else "{:.1f}" if high >= 2 else "{:.2g}"
+    return heat_maps(
+        "Size of the change", caption, panels, Scale("norm of change / norm of base (%)", 0, high, form=form)
+    )
+
+
+def _cosines(names: Sequence[str], measures: Measures) -> Figure:
+    whole = Measure.total(measures.values())
+    values = np.array([[whole.cosine(a, b) for b in range(len(names))] for a in range(len(names))])
+    off_diagonal = values[~np.eye(len(names), dtype=bool)]
+    caption = "Cosine between two models' changes, over all parameters. 0: unrelated directions; 1: the same direction."
+    return matrix("Cosine between task vectors", caption, names, values, _cosine_scale(off_diagonal))
+
+
+def _cosines_by_layer(names: Sequence[str], measures: Measures) -> Figure:
+    pairs = list(combinations(range(len(names)), 2))
+    caption = "Cosine between two models' changes of each projection matrix. 0: unrelated directions."
+    if len(pairs) == 1:
+        caption += f" Over all parameters: {Measure.total(measures.values()).cosine(0, 1):.2f}."
+    panels: Mapping[str, Values]
+    if len(pairs) <= _MOST_PANELS:
+        panels = {
+            f"{names[a]} and {names[b]}": {p: m.cosine(a, b) for p, m in projections(measures).items()}
+            for a, b in pairs
+        }
+    else:
+        panels = {
+            f"mean of {len(pairs)} pairs": {
+                place: float(np.mean([measure.cosine(a, b) for a, b in pairs]))
+                for place, measure in projections(measures).items()
+            }
+        }
+    values = np.array([value for panel in panels.values() for value in panel.values()])
+    return heat_maps("Cosine between task vectors by layer", caption, panels, _cosine_scale(values))
+
+
+def _sign_conflicts(names: Sequence[str], measures: Measures) -> Figure:
+    chosen = groups(names)
+    if len(chosen) > _MOST_PANELS:
+        chosen = {f"all {len(names)} models": tuple(range(len(names)))}
+    panels = {
+        title: {place: measure.percent_conflict(group) for place, measure in projections(measures).items()}
+        for title, group in chosen.items()
+    }
+    sizes = sorted({len(group) for group in chosen.values()})
+    caption = (
+        "Entries whose signs differ, among those that two or more of the models changed: what TIES resolves. "
+        f"With signs by chance {' and '.join(f'{chance_conflict(n):.3g} % for {n} models' for n in sizes)}."
+    )
+    high = max(_largest(panels), chance_conflict(sizes[-1]))
+    return heat_maps("Sign conflict", caption, panels, Scale("entries in conflict (%)", 0, high))
+
+
+def _by_model(names: Sequence[str], measures: Measures, value: Callable[[Measure, int], float]) -> dict[str, Values]:
+    return {
+        name: {place: value(measure, model) for place, measure in projections(measures).items()}
+        for model, name in enumerate(names)
+    }
+
+
+def _largest(panels: Mapping[str, Values]) -> float:
+    return max((v for values in panels.values() for v in values.values() if not math.isnan(v)), default=0.0)
+
+
+def _cosine_scale(values: np.ndarray) -> Scale:
+    """Symmetric about zero, to the next tenth."""
+    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    high = min(1.0, max(0.1, math.ceil(10 * largest) / 10))
+    return Scale("cosine", -high, high, DIVERGING, "{:.2f}")
