@@ -78,6 +78,8 @@ class WhisperModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Loads the backbone and lets the data module check its utterances against the model's limits."""
         check_trainer(self.algorithm, self.trainer)
+        # Equal on all ranks by construction: DDP need not send them before every step.
+        self._ddp_params_and_buffers_to_ignore = [f"algorithm.{name}" for name, _ in self.algorithm.named_buffers()]
         if not hasattr(self, "model"):
             self._load()
         datamodule = getattr(self.trainer, "datamodule", None)
@@ -146,11 +148,12 @@ class WhisperModule(L.LightningModule):
             UserError: where one is not finite, naming step, pairs and utterances.
         """
         hidden_BUD = self.model.model(
-            input_features=batch.mel_BFT, decoder_input_ids=batch.decoder_inputs_BU
+            input_features=batch.mel_BFT.to(self.model.dtype), decoder_input_ids=batch.decoder_inputs_BU
         ).last_hidden_state
         logits_BUV = self.model.proj_out(hidden_BUD)
+        logits_NV = logits_BUV.flatten(0, 1).to(self.model.dtype)  # whole precision under autocast
         losses_N = functional.cross_entropy(
-            logits_BUV.flatten(0, 1).float(), batch.labels_BU.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
+            logits_NV, batch.labels_BU.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
         )
         losses_BU = losses_N.view(batch.labels_BU.shape)
         if not torch.isfinite(losses_BU).all():

@@ -68,7 +68,7 @@ class StepContext:
         self.clip_norm = clip_norm
         self.micro_batch = micro_batch
         self.world_size = world_size
-        self.all_reduce = all_reduce or (lambda tensor: tensor)
+        self.all_reduce = all_reduce if all_reduce and world_size > 1 else (lambda tensor: tensor)
         self.seed, self.step = seed, step
         self.grad_norm: Tensor | None = None
         self.clipped_norm: Tensor | None = None
@@ -183,7 +183,7 @@ class StepContext:
         return self._mean_over_ranks(tokens_P.to(self.parameters[0].dtype)).clamp(min=1 / self.world_size)
 
     def _mean_over_ranks(self, tensor: Tensor) -> Tensor:
-        return self.all_reduce(tensor) / self.world_size if self.world_size > 1 else tensor
+        return self.all_reduce(tensor) / self.world_size
 
     @torch.no_grad()
     def _survey(self, batch: PairBatch, slices: list[slice], normaliser_P: Tensor) -> tuple[list[Forward], Tensor]:

@@ -1,0 +1,138 @@
+"""Every algorithm in real runs by Lightning: exact resume, two ranks, micro-batches, checkpointing, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
+
+from common.errors import UserError
+from lightning_modules import algorithms
+from lightning_modules.checks import check_trainer
+from lightning_modules.whisper import WhisperModule
+from tests.algorithm_runs import SGDModule, fit, make, weights
+
+NAMES = [name for name, _ in algorithms.named()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_resuming_from_a_checkpoint_changes_no_bit(name: str, tiny_model: Path, manifests: dict[str, str], tmp_path):
+    whole = fit(tiny_model, manifests, tmp_path, make(name), save_at=2)
+    resumed = fit(tiny_model, manifests, tmp_path / "again", make(name), resume=tmp_path / "saved.ckpt")
+    for (parameter, ours), theirs in zip(weights(whole).items(), weights(resumed).values(), strict=True):
+        assert torch.equal(ours, theirs), parameter
+    for ours, theirs in zip(whole.algorithm.buffers(), resumed.algorithm.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tiny_model: Path, manifests: dict[str, str], tmp_path_factory) -> Path:
+    """The weights after training on two gloo ranks, by algorithm, micro-batches and rank."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
+    arguments = [str(tiny_model), json.dumps(manifests), str(folder)]
+    ranks = [
+        subprocess.Popen([sys.executable, "-m", "tests.algorithm_runs", *arguments, str(rank)], env=environment)
+        for rank in (0, 1)
+    ]
+    assert [rank.wait(timeout=300) for rank in ranks] == [0, 0]
+    return folder
+
+
+@pytest.mark.parametrize(("name", "accumulate"), [(name, 1) for name in NAMES] + [("ERM", 2), ("Fishr", 2)])
+def test_two_ranks_equal_one_process(
+    name: str, accumulate: int, two_ranks: Path, tiny_model: Path, manifests: dict[str, str], tmp_path
+):
+    """Two utterances of each pair on each rank are the four that one process draws; SGD, in float64."""
+    one = weights(
+        fit(
+            tiny_model,
+            manifests,
+            tmp_path,
+            make(name),
+            kind=SGDModule,
+            utterances=4,
+            trainer={"precision": "64-true"},
+        )
+    )
+    first, second = (torch.load(two_ranks / f"{name}-{accumulate}-{rank}.pt") for rank in (0, 1))
+    start = weights(loaded(tiny_model))
+    for parameter, expected in one.items():
+        assert torch.equal(first[parameter], second[parameter]), parameter
+        torch.testing.assert_close(first[parameter], expected, rtol=1e-9, atol=1e-11, msg=parameter)
+    moved = max(float((one[parameter] - start[parameter]).abs().max()) for parameter in one)
+    assert moved > 1e-3
+
+
+def loaded(model: Path) -> WhisperModule:
+    module = WhisperModule(str(model))
+    module._load()
+    return module
+
+
+@pytest.mark.parametrize("name", ["ERM", "Fishr", "GGAL", "VREx"])
+def test_micro_batches_change_nothing(name: str, tiny_model: Path, manifests: dict[str, str], tmp_path):
+    exact = {"precision": "64-true"}
+    whole, parts = (
+        weights(fit(tiny_model, manifests, tmp_path, make(name), kind=SGDModule, trainer=exact, accumulate=accumulate))
+        for accumulate in (1, 3)
+    )
+    for parameter, expected in whole.items():
+        torch.testing.assert_close(parts[parameter], expected, rtol=1e-9, atol=1e-11)
+
+
+def test_fishr_with_checkpointing_equals_fishr_without(tiny_model: Path, manifests: dict[str, str], tmp_path):
+    """Also in that SDPA attention stays: no double backward is needed."""
+    exact = {"precision": "64-true"}
+    runs = [
+        fit(tiny_model, manifests, tmp_path, make("Fishr"), kind=SGDModule, trainer=exact, gradient_checkpointing=on)
+        for on in (False, True)
+    ]
+    assert runs[0].model.config._attn_implementation == "sdpa"
+    for ours, theirs in zip(weights(runs[0]).values(), weights(runs[1]).values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_pair_too_few_is_refused_before_the_first_step(name: str, tiny_model: Path, manifests, tmp_path, monkeypatch):
+    monkeypatch.setattr("tests.algorithm_runs.PAIRS", ("ko-en",))
+    needed = make(name).needs(1).min_pairs
+    if needed == 1:
+        assert fit(tiny_model, manifests, tmp_path, make(name), steps=1).algorithm
+        return
+    with pytest.raises(UserError, match=f"{name} compares language pairs and needs at least {needed}.*names 1; add"):
+        fit(tiny_model, manifests, tmp_path, make(name))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "precision", "message"),
+    [
+        (FSDPStrategy(), "32-true", "trainer.strategy is FSDPStrategy: Fish needs whole weights .* choose ddp"),
+        (DDPStrategy(gradient_as_bucket_view=True), "32-true", "overwrite gradients that Fish holds"),
+        (DDPStrategy(), "16-mixed", "trainer.precision is 16-mixed: .* choose 32-true or"),
+        (SingleDeviceStrategy(), "bf16-true", "trainer.precision is bf16-true"),
+    ],
+)
+def test_what_an_algorithm_cannot_work_with_is_refused(strategy: object, precision: str, message: str):
+    with pytest.raises(UserError, match=message):
+        check_trainer(make("Fish"), SimpleNamespace(strategy=strategy, precision=precision))
+
+
+def test_the_cost_is_printed_before_the_first_step(tiny_model: Path, manifests: dict[str, str], tmp_path, capsys):
+    module = fit(tiny_model, manifests, tmp_path, make("Fish"), steps=1)
+    size = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
+    expected = (
+        f"Fish: each training step takes 1 x ERM's forward and backward passes, 3 optimizer steps, {4e-9 * size:.2g} GB"
+    )
+    assert f"{expected}{4e-9 * size:.2g} GB" in capsys.readouterr().out
