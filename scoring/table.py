@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Group
+from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -213,7 +214,7 @@ def _terminal(table: Table, averaging: str, macro: bool) -> RichTable:
                 Text(text.ljust(len(text.rstrip("*")) + stars), style="bold green" if best else "")
                 for text, best in cells
             ]
-            shown.add_row(Text("  " + escape.visible(row.model)), *texts)
+            shown.add_row(Padding(Text(escape.visible(row.model)), (0, 0, 0, 2)), *texts)
     return shown
 
 
