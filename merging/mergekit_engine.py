@@ -14,7 +14,7 @@ import torch
 from common.errors import UserError
 from merging.inputs import Inputs
 from merging.statistics import Moments, Statistics
-from merging.stream import Parameter
+from merging.stream import ANGLES, Parameter
 from merging.tensors import Floats, Writer, word_sum
 
 METHODS = (
@@ -80,7 +80,8 @@ def _observe(inputs: Inputs, name: str, merged: Floats) -> tuple[Moments, list[i
     for first, last in rows.chunks():
         arrays = rows.read(first, last)
         sums = [total + word_sum(array) for total, array in zip(sums, arrays, strict=True)]
-        for block in rows.blocks(arrays, first):
+        for number, block in enumerate(rows.blocks(arrays, first)):
             place = block.start - rows.offset
-            moments.add(block, merged[place : place + block.base.size].reshape(block.base.shape) - block.base)
+            step = merged[place : place + block.base.size].reshape(block.base.shape) - block.base
+            moments.add(block, step, angles=number % ANGLES == 0)
     return moments, sums

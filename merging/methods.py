@@ -371,13 +371,13 @@ def _elected(kept: Sequence[Floats], weight: Sequence[float], normalize: bool, m
     divisor = np.zeros(flip.shape, np.uint8 if equal else np.float32)
     total: Floats | None = None
     for part, w in zip(weighted, weight, strict=True):
-        agreeing = (part.view(np.int32) ^ flip).view(np.float32)
-        np.maximum(agreeing, 0, out=agreeing)
+        bits = part.view(np.int32) ^ flip
+        agreeing = np.maximum(bits, 0, out=bits).view(np.float32)  # a negative float is a negative integer, too
         if normalize:
             divisor += (agreeing > 0) if equal else (agreeing > 0) * np.float32(w)
         total = agreeing if total is None else np.add(total, agreeing, out=total)
     assert total is not None
     if normalize:
-        divisor[divisor == 0] = 1
+        divisor += divisor == 0
         total /= divisor.astype(np.float32) * np.float32(weight[0]) if equal else divisor
     return (total.view(np.int32) ^ flip).view(np.float32)

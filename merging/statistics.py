@@ -19,32 +19,42 @@ from merging.selection import Floats
 
 
 class Moments:
-    """Inner products of the task vectors and the step, the base's square, and entries with task vectors at odds."""
+    """Squared lengths of the task vectors and the step, and from a share of the rows their angles and conflicts.
+
+    Vector i < n is the task vector of model i, vector n the merged step.
+    """
 
     def __init__(self, models: int) -> None:
         """Starts at nothing, for so many models."""
+        self.squares = np.zeros(models + 1)
         self.gram = np.zeros((models + 1, models + 1))
         self.base = 0.0
         self.conflicts = 0
         self.entries = 0
 
-    def add(self, block: Block, step: Floats) -> None:
-        """Adds a block and the step that was taken on it."""
+    def add(self, block: Block, step: Floats, *, angles: bool) -> None:
+        """Adds a block and the step taken on it, with `angles` also to the products, conflicts and the base."""
         vectors = [*block.deltas, step]
+        squares = np.array([_dot(one, one) for one in vectors])
+        self.squares += squares
+        if not angles:
+            return
+        self.gram[np.diag_indices_from(self.gram)] += squares
         for i, one in enumerate(vectors):
-            for j in range(i, len(vectors)):
-                self.gram[i, j] += np.vecdot(one, vectors[j]).sum(dtype=np.float64)
-        self.base += float(np.vecdot(block.base, block.base).sum(dtype=np.float64))
+            for j in range(i):
+                self.gram[i, j] += _dot(one, vectors[j])
+        self.base += _dot(block.base, block.base)
         self.entries += step.size
         if len(block.deltas) > 1:
-            bits = [tau.view(np.int32) for tau in block.deltas]
-            odds = bits[0] ^ bits[1]
-            for other in bits[2:]:
-                odds |= bits[0] ^ other
+            first, *others = [tau.view(np.int32) for tau in block.deltas]
+            odds = first ^ others[0]
+            for other in others[1:]:
+                odds |= first ^ other
             self.conflicts += int(np.count_nonzero(odds < 0))
 
     def merge(self, other: Moments) -> None:
         """Adds another part's sums."""
+        self.squares += other.squares
         self.gram += other.gram
         self.base += other.base
         self.conflicts += other.conflicts
@@ -53,17 +63,22 @@ class Moments:
     @property
     def finite(self) -> bool:
         """Whether every sum is a finite number."""
-        return math.isfinite(self.base) and bool(np.isfinite(self.gram).all())
+        return bool(np.isfinite(self.squares).all())
 
     @property
     def norms(self) -> list[float]:
         """The L2 norms of the task vectors and, last, of the merged step."""
-        return [math.sqrt(value) for value in np.diag(self.gram)]
+        return [math.sqrt(value) for value in self.squares]
+
+    @property
+    def distances(self) -> list[float]:
+        """The norms over the base's norm."""
+        return [math.sqrt(value / self.base) if self.base > 0 else 0.0 for value in np.diag(self.gram)]
 
     def cosine(self, i: int, j: int) -> float:
-        """The cosine between two task vectors (the merged step is the last one); 0 where one is zero."""
-        norms = self.norms[i] * self.norms[j]
-        return float(self.gram[min(i, j), max(i, j)]) / norms if norms > 0 else 0.0
+        """The cosine between two vectors; 0 where one is zero."""
+        norms = math.sqrt(self.gram[i, i] * self.gram[j, j])
+        return float(self.gram[max(i, j), min(i, j)]) / norms if norms > 0 else 0.0
 
     @property
     def mean_cosine(self) -> float:
@@ -75,6 +90,10 @@ class Moments:
     def conflict_share(self) -> float:
         """The share of entries in which two task vectors point in opposite directions."""
         return self.conflicts / self.entries if self.entries else 0.0
+
+
+def _dot(one: Floats, other: Floats) -> float:
+    return float(np.vecdot(one, other).sum(dtype=np.float64))
 
 
 @dataclass

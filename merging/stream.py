@@ -22,10 +22,12 @@ from merging.inputs import Inputs, not_finite
 from merging.statistics import Moments, Statistics
 from merging.tensors import Entry, Writer, to_float32, word_sum
 
-CHUNK = 2**19
+CHUNK = 2**18
 """Elements that are read and written at once."""
-BLOCK = 2**15
-"""Elements that are computed at once: six arrays of them fit in a core's second-level cache."""
+BLOCK = 2**16
+"""Elements that are computed at once: few enough that the arrays stay in a core's cache."""
+ANGLES = 4
+"""Of so many blocks in a chunk one is measured for angles and conflicts."""
 _SAMPLES, _SAMPLE = 64, 2**10
 _BIG = 2**24
 
@@ -96,6 +98,7 @@ def merge(inputs: Inputs, writer: Writer) -> Statistics:
     Raises:
         UserError: where a weight is not finite, naming the model and the tensor.
     """
+    _keep_freed_memory()
     statistics = Statistics(len(inputs.models))
     names = sorted(writer.entries, key=lambda name: inputs.base.tensors[name].numel < _BIG)  # the long jobs first
     with ThreadPoolExecutor(_cores()) as pool:
@@ -123,7 +126,7 @@ def _merge_parameter(inputs: Inputs, writer: Writer, name: str, facts: Any) -> t
             arrays = rows.read(first, last)
             sums = [total + word_sum(array) for total, array in zip(sums, arrays, strict=True)]
             merged = np.empty(last - first, np.float32)
-            for block in rows.blocks(arrays, first):
+            for number, block in enumerate(rows.blocks(arrays, first)):
                 place = block.start - rows.offset - first
                 out = merged[place : place + block.base.size].reshape(block.base.shape)
                 result = method.merge(block, facts, **values)
@@ -133,7 +136,7 @@ def _merge_parameter(inputs: Inputs, writer: Writer, name: str, facts: Any) -> t
                 else:
                     out[...] = result
                     step = result - block.base
-                moments.add(block, step)
+                moments.add(block, step, angles=number % ANGLES == 0)
             if not moments.finite:
                 _refuse(inputs, name)
             writer.write(name, merged, first)
@@ -167,6 +170,14 @@ def _refuse(inputs: Inputs, name: str) -> None:
             array = to_float32(inputs.reader.read(entry, first, min(entry.numel, first + CHUNK)))
             if not np.isfinite(array).all():
                 raise not_finite(folder, name)
+
+
+def _keep_freed_memory() -> None:
+    """Makes the C library keep what is freed for the next array, where it would give it back and fault it in again.
+
+    glibc raises its thresholds to the largest mapped block it has seen freed; this one is never touched.
+    """
+    np.empty(31 * 2**20, np.uint8)
 
 
 def _cores() -> int:
