@@ -34,7 +34,7 @@ outputs/demo/%/model/config.json: | demo-corpora
 	$(BIN)/python train.py --config $*.yaml --config demo.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about 20 minutes)
-	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 3000
+	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 1600
 	$(BIN)/python -m lightning_modules.miniature --out outputs/backbone-init data/backbone/*/train.jsonl
 	$(BIN)/python train.py --config backbone.yaml
 

@@ -20,7 +20,7 @@ PREPARE_COMMANDS = {
     "jecs": "python prepare.py jecs --source FOLDER",
     "unicom": "python prepare.py unicom --source FOLDER",
     "demo": "python prepare.py demo",
-    "backbone": "make backbone-corpora",
+    "backbone": "make backbone",
 }
 
 

@@ -144,7 +144,7 @@ def _key_file(file: Path) -> Path:
 def _read_rows(file: Path, key: dict[str, Any]) -> list[str] | None:
     if not file.is_file() or not _key_file(file).is_file() or json.loads(_key_file(file).read_text()) != key:
         return None
-    return [json.loads(line)["hypothesis"] for line in file.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line)["hypothesis"] for line in file.open(encoding="utf-8")]
 
 
 def _write_rows(file: Path, result: SetScore) -> None:

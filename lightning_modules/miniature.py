@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from tokenizers.trainers import BpeTrainer
 from transformers import (
     AddedToken,
@@ -39,10 +39,13 @@ _TASKS = ["translate", "transcribe", "startoflm", "startofprev", "nocaptions", "
 _TIMESTAMPS = [f"{0.02 * i:.2f}" for i in range(1501)]
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 1000) -> WhisperTokenizer:
-    """Learns a byte-level BPE of `vocabulary` tokens and adds all of Whisper's special tokens in Whisper's order."""
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000) -> WhisperTokenizer:
+    """Learns a byte-level BPE of at most `vocabulary` tokens and adds all of Whisper's special tokens in their order.
+
+    Merges end at characters: with a few thousand different words, whole words as tokens would be learnt by heart.
+    """
     bpe = Tokenizer(BPE())
-    bpe.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    bpe.pre_tokenizer = Sequence([Split(Regex("."), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
     alphabet = sorted(ByteLevel.alphabet())
     bpe.train_from_iterator(texts, BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False))
     learnt = json.loads(bpe.to_str())["model"]
@@ -112,7 +115,7 @@ def main() -> None:
     parser.add_argument("manifests", nargs="+", type=Path, help="manifests of single languages")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--window", type=int, default=5, help="encoder window in seconds (default 5)")
-    parser.add_argument("--vocabulary", type=int, default=1000, help="tokens of the BPE (default 1000)")
+    parser.add_argument("--vocabulary", type=int, default=2000, help="most tokens of the BPE (default 2000)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     torch.manual_seed(arguments.seed)

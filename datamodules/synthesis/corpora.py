@@ -84,21 +84,24 @@ def write_demo(out: Path, *, progress: bool = True) -> None:
 
 
 def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
-    """Writes `count` training utterances of each single language, none of them a sentence of the demo's dev or test.
+    """Writes training utterances of each single language: `count` sentences, none of the demo's dev or test, and as
+    many salads of phrases.
 
     Raises:
         UserError: where espeak-ng is not installed.
     """
-    _write(
-        [(corpus, {"train": count}, out / corpus.name) for corpus in CORPORA if corpus.name == corpus.matrix], progress
-    )
+    counts = {"train": count, "salad": count}
+    _write([(corpus, counts, out / corpus.name) for corpus in CORPORA if corpus.name == corpus.matrix], progress)
 
 
 def draw(corpus: Corpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
     """The sentences of each split; those of test and dev are the same whatever the counts ask for."""
     source = Source(corpus.name, SEED)
     held_out = {split: source.take(COUNTS[split]) for split in ("test", "dev")}
-    return {split: held_out[split][:n] if split in held_out else source.take(n) for split, n in counts.items()}
+    return {
+        split: held_out[split][:n] if split in held_out else source.take(n, salad=split == "salad")
+        for split, n in counts.items()
+    }
 
 
 def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) -> None:

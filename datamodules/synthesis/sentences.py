@@ -185,6 +185,22 @@ def draw_mono(language: str, picker: Picker) -> Sentence:
     return assemble(frame, fill(frame, picker))
 
 
+def draw_salad(language: str, picker: Picker) -> Sentence:
+    """Draws one to three phrases of different frames, one after the other.
+
+    What comes next cannot be guessed, so that a model trained on it has to listen.
+    """
+    parts: list[str | Slot] = []
+    fillers: dict[int, Filler] = {}
+    for _ in range(picker.random.randint(1, 3)):
+        frame = picker.random.choice(frames(language))
+        i = picker.random.choice(frame.slots)
+        fillers[len(parts)] = fill(frame, picker)[i]
+        following = frame.parts[i + 1] if i + 1 < len(frame.parts) and isinstance(frame.parts[i + 1], str) else ""
+        parts += [frame.parts[i], following.rstrip() + " "]
+    return assemble(Frame(language, tuple(parts)), fillers)
+
+
 def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     """Draws a sentence of the matrix language with one or two switches; None where the draw has no switch."""
     rng = picker.random
@@ -216,19 +232,23 @@ class Source:
     def __post_init__(self) -> None:
         self._picker = Picker(f"{self.seed} {self.pair}")
 
-    def take(self, count: int) -> list[Sentence]:
-        """Draws `count` new sentences.
+    def take(self, count: int, *, salad: bool = False) -> list[Sentence]:
+        """Draws `count` new sentences, or as many salads of phrases.
 
         Raises:
             UserError: where the frames and words give no more.
         """
         matrix, _, embedded = self.pair.partition("-")
+        longest_s = LONGEST_S - 1 if salad else LONGEST_S  # a salad may hold several full stops
         taken: list[Sentence] = []
         for _ in range(100 * count):
             if len(taken) == count:
                 return taken
-            sentence = draw_mixed(matrix, embedded, self._picker) if embedded else draw_mono(matrix, self._picker)
-            if sentence and sentence.text not in self.seen and sentence.estimated_s <= LONGEST_S:
+            if embedded:
+                sentence = draw_mixed(matrix, embedded, self._picker)
+            else:
+                sentence = (draw_salad if salad else draw_mono)(matrix, self._picker)
+            if sentence and sentence.text not in self.seen and sentence.estimated_s <= longest_s:
                 self.seen.add(sentence.text)
                 taken.append(sentence)
         raise UserError(
