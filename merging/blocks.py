@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from merging.selection import Floats
+from merging.tensors import Floats
 
 Random = Callable[[int, int], NDArray[np.uint32]]
 """Called with a model's number and a count, draws the next so many random 32-bit numbers of that model."""

@@ -16,9 +16,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from merging import sparsify
-from merging.blocks import Block, Floats, Rows
+from merging.blocks import Block, Rows
 from merging.parameters import Parameter, declared
 from merging.selection import Cut, keep_largest
+from merging.tensors import Floats
 
 _P = Parameter
 Weights = Annotated[float, _P("weight w_i of each fine-tune; 1/n for the mean of n models", per_model=True)]
@@ -367,12 +368,12 @@ def _elected(kept: Sequence[Floats], weight: Sequence[float], normalize: bool, m
     weighted = _weighted(kept, weight)
     flip = _sum(weighted if majority == "weighted" else kept).view(np.int32)
     flip &= _SIGN
-    equal = len(set(weight)) == 1
+    equal, nothing = len(set(weight)) == 1, np.zeros_like(flip)
     divisor = np.zeros(flip.shape, np.uint8 if equal else np.float32)
     total: Floats | None = None
     for part, w in zip(weighted, weight, strict=True):
         bits = part.view(np.int32) ^ flip
-        agreeing = np.maximum(bits, 0, out=bits).view(np.float32)  # a negative float is a negative integer, too
+        agreeing = np.maximum(bits, nothing, out=bits).view(np.float32)  # a negative float is a negative integer, too
         if normalize:
             divisor += (agreeing > 0) if equal else (agreeing > 0) * np.float32(w)
         total = agreeing if total is None else np.add(total, agreeing, out=total)

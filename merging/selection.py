@@ -9,13 +9,14 @@ in the order of their flat index, so that exactly k are kept and the choice neve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from merging.blocks import Rows
 from merging.tensors import Floats
 
 _SAMPLE_SPREAD = 6.0  # neighbouring weights are alike: a sample is worth less than its size
@@ -48,29 +49,8 @@ class Cut:
 EVERYTHING, NOTHING = Cut(0.0), Cut(math.inf)
 
 
-class Stretch(Protocol):
-    """A piece of several arrays (one a model): the flat index of its first element, and the pieces."""
-
-    start: int
-
-    @property
-    def deltas(self) -> list[Floats]:
-        """The pieces."""
-
-
-class Source(Protocol):
-    """Arrays that can be run through again and again."""
-
-    numel: int
-
-    def __iter__(self) -> Iterator[Stretch]:
-        """Runs through all of them."""
-
-    def sample(self) -> Iterator[Stretch]:
-        """Runs through a spread-out share of them, some ten thousands of elements."""
-
-
-Map = Callable[[Callable[[Source], "list[_Tally]"], Iterable[Source]], Iterable["list[_Tally]"]]
+Map = Callable[[Callable[[Rows], Any], Iterable[Rows]], Iterable[Any]]
+"""`map`, or the like of a pool of threads."""
 
 
 @dataclass
@@ -110,13 +90,13 @@ class _Tally:
         self.inside += other.inside
 
 
-def cuts(sources: Sequence[Source], ranks: Sequence[Sequence[int]], run: Map = map) -> list[list[Cut]]:
+def cuts(parameters: Sequence[Rows], ranks: Sequence[Sequence[int]], run: Map = map) -> list[list[Cut]]:
     """Finds where each model's magnitudes are cut to keep exactly so many of the largest.
 
     Args:
-        sources: The arrays, one source a tensor, cut together.
+        parameters: The parameters that are cut together.
         ranks: For each model the numbers of entries to keep.
-        run: `map`, or a pool's.
+        run: What runs through them.
 
     Returns:
         For each model a cut for each of its ranks.
@@ -124,21 +104,21 @@ def cuts(sources: Sequence[Source], ranks: Sequence[Sequence[int]], run: Map = m
     Raises:
         FloatingPointError: where an array holds NaN.
     """
-    total = sum(source.numel for source in sources)
+    total = sum(rows.numel for rows in parameters)
     found: dict[tuple[int, int], Cut] = {}
     for model, wanted in enumerate(ranks):
         for rank in wanted:
             if rank >= total or rank <= 0:
                 found[model, rank] = EVERYTHING if rank >= total else NOTHING
     open_ = [(model, rank) for model, wanted in enumerate(ranks) for rank in wanted if (model, rank) not in found]
-    samples = _samples(sources, {model for model, _ in open_})
+    samples = _samples(parameters, {model for model, _ in open_})
     spread = _SAMPLE_SPREAD
     while open_:
         brackets = [_bracket(samples[model], rank / total, spread) for model, rank in open_]
-        tallies = _count(sources, [model for model, _ in open_], brackets, run)
+        tallies = _count(parameters, [model for model, _ in open_], brackets, run)
         missed = []
         for key, bracket, tally in zip(open_, brackets, tallies, strict=True):
-            cut = _cut(sources, key, bracket, tally)
+            cut = _cut(parameters, key, bracket, tally)
             if cut is None:
                 missed.append(key)
             else:
@@ -147,12 +127,12 @@ def cuts(sources: Sequence[Source], ranks: Sequence[Sequence[int]], run: Map = m
     return [[found[model, rank] for rank in wanted] for model, wanted in enumerate(ranks)]
 
 
-def _samples(sources: Sequence[Source], models: set[int]) -> dict[int, Floats]:
+def _samples(parameters: Sequence[Rows], models: set[int]) -> dict[int, Floats]:
     """The magnitudes of each model's sample, largest first."""
     parts: dict[int, list[Floats]] = {model: [] for model in models}
-    for source in sources if models else ():
-        for stretch in source.sample():
-            deltas = stretch.deltas
+    for rows in parameters if models else ():
+        for block in rows.sample():
+            deltas = block.deltas
             for model in models:
                 parts[model].append(np.abs(deltas[model]).ravel())
     return {model: np.sort(np.concatenate(part))[::-1] for model, part in parts.items()}
@@ -167,24 +147,24 @@ def _bracket(sample: Floats, share: float, spread: float) -> _Bracket:
     )
 
 
-def _count(sources: Sequence[Source], models: Sequence[int], brackets: Sequence[_Bracket], run: Map) -> list[_Tally]:
-    def tally(source: Source) -> list[_Tally]:
+def _count(parameters: Sequence[Rows], models: Sequence[int], brackets: Sequence[_Bracket], run: Map) -> list[_Tally]:
+    def tally(rows: Rows) -> list[_Tally]:
         counted = [_Tally() for _ in brackets]
-        for stretch in source:
-            deltas = stretch.deltas
+        for block in rows:
+            deltas = block.deltas
             magnitudes = {model: np.abs(deltas[model]) for model in set(models)}
             for model, bracket, each in zip(models, brackets, counted, strict=True):
                 each.add(magnitudes[model], bracket)
         return counted
 
     totals = [_Tally() for _ in brackets]
-    for counted in run(tally, sources):
+    for counted in run(tally, parameters):
         for whole, part in zip(totals, counted, strict=True):
             whole.merge(part)
     return totals
 
 
-def _cut(sources: Sequence[Source], key: tuple[int, int], bracket: _Bracket, tally: _Tally) -> Cut | None:
+def _cut(parameters: Sequence[Rows], key: tuple[int, int], bracket: _Bracket, tally: _Tally) -> Cut | None:
     """The cut that keeps `rank` entries, or None where it lies outside the bracket."""
     model, rank = key
     if not tally.above_high < rank <= tally.from_low:
@@ -204,16 +184,16 @@ def _cut(sources: Sequence[Source], key: tuple[int, int], bracket: _Bracket, tal
         equal = int(np.count_nonzero(inside == magnitude))
     if magnitude == 0 or above + equal == rank:  # zeros may all be kept: they are zeros
         return Cut(magnitude)
-    return Cut(magnitude, _index_of(sources, model, magnitude, rank - above))
+    return Cut(magnitude, _index_of(parameters, model, magnitude, rank - above))
 
 
-def _index_of(sources: Sequence[Source], model: int, magnitude: float, count: int) -> int:
+def _index_of(parameters: Sequence[Rows], model: int, magnitude: float, count: int) -> int:
     """The flat index of the count-th entry of a magnitude."""
-    for source in sources:
-        for stretch in source:
-            places = np.flatnonzero(np.abs(stretch.deltas[model]) == magnitude)
+    for rows in parameters:
+        for block in rows:
+            places = np.flatnonzero(np.abs(block.deltas[model]) == magnitude)
             if count <= places.size:
-                return stretch.start + int(places[count - 1])
+                return block.start + int(places[count - 1])
             count -= places.size
     raise RuntimeError("the arrays changed between two passes")
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from merging.blocks import Block, Rows
-from merging.selection import Cut, Floats, Map, cuts
+from merging.selection import Cut, Map, cuts
+from merging.tensors import Floats
 
 
 def largest(*rows: Rows, density: Sequence[float], run: Map = map, **_: Any) -> list[Cut]:

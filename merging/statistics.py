@@ -15,7 +15,7 @@ import numpy as np
 from merging.blocks import Block
 from merging.folders import ModelFolder
 from merging.parameters import EMBEDDINGS, NORMS
-from merging.selection import Floats
+from merging.tensors import Floats
 
 
 class Moments:

@@ -1,0 +1,156 @@
+"""Every merge method against examples worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import yaml
+
+from merging.blocks import Block
+from merging.methods import methods
+from merging.recipe import CONFIGS
+from tests.merging_models import merge_arrays
+
+ZERO = [0.0, 0.0, 0.0, 0.0]
+
+
+def _merge(name: str, base: list[float], *models: list[float], **values: object) -> list[float]:
+    return merge_arrays(name, np.array([base]), [np.array([model]) for model in models], **values).ravel().tolist()
+
+
+def test_task_arithmetic_adds_weighted_task_vectors():
+    base, one, two = [1.0, 2.0], [2.0, 0.0], [1.0, 5.0]  # task vectors (1, -2) and (0, 3)
+    assert _merge("task_arithmetic", base, one, two) == [2.0, 3.0]
+    assert _merge("task_arithmetic", base, one, two, **{"lambda": 0.5, "weight": [2.0, 1.0]}) == [2.0, 1.5]
+    assert _merge("task_arithmetic", base, one, two, weight=[3.0, 1.0], normalize=True) == [1.75, 1.25]
+
+
+TAUS = ([4.0, -1.0, 3.0, 0.5], [-2.0, -3.0, 1.0, 0.25], [1.0, 2.0, -4.0, 0.0])
+# The two largest of each: (4 . 3 .), (-2 -3 . .), (. 2 -4 .)
+
+
+def test_ties_trims_elects_and_averages():
+    # Sums 2, -1, -1, 0: signs + - - +. Agreeing: 4; -3; -4; none.
+    assert _merge("ties", ZERO, *TAUS, density=0.5) == [4.0, -3.0, -4.0, 0.0]
+    shifted = [[10 + value for value in tau] for tau in TAUS]
+    assert _merge("ties", [10.0] * 4, *shifted, density=0.5, **{"lambda": 0.5}) == [12.0, 8.5, 8.0, 10.0]
+
+
+def test_ties_weights_take_part_in_the_election_unless_told_not_to():
+    # Weighted (4 . 3 .), (-1 -1.5 . .), (. 4 -8 .): sums 3, 2.5, -5, 0.
+    weight = [1.0, 0.5, 2.0]
+    assert _merge("ties", ZERO, *TAUS, density=0.5, weight=weight, normalize=False) == [4.0, 4.0, -8.0, 0.0]
+    assert _merge("ties", ZERO, *TAUS, density=0.5, weight=weight) == [4.0, 2.0, -4.0, 0.0]
+    unweighted = _merge("ties", ZERO, *TAUS, density=0.5, weight=weight, majority="unweighted")
+    assert unweighted == [4.0, -3.0, -4.0, 0.0]
+
+
+def test_ties_averages_what_agrees_and_counts_a_tied_election_as_positive():
+    assert _merge("ties", [0.0, 0.0], [2.0, -3.0], [4.0, 3.0], density=1.0) == [3.0, 3.0]
+
+
+def test_ties_keeps_at_least_one_entry():
+    assert _merge("ties", ZERO, [1.0, -5.0, 2.0, 3.0], density=0.01) == [0.0, -5.0, 0.0, 0.0]
+
+
+def test_breadcrumbs_drops_outliers_and_then_the_smallest():
+    tau = [float(value) for value in range(1, 11)]
+    kept = [0, 0, 0, 4, 5, 6, 7, 8, 0, 0]
+    assert _merge("breadcrumbs", [0.0] * 10, tau, density=0.5, gamma=0.2) == kept
+    # Nine of ten are to stay, so that only one outlier can go.
+    assert _merge("breadcrumbs", [0.0] * 10, tau, density=0.9, gamma=0.2) == [*tau[:9], 0]
+
+
+HALF = 2**31
+DRAWS = [[0, HALF, HALF - 1, 2**32 - 1], [HALF, 0, HALF, 0]]  # with density 0.5: keep, drop, keep, drop; the reverse
+
+
+def test_dare_drops_at_random_and_rescales():
+    one = [2.0, 1.0, -4.0, 3.0]  # kept: 2 and -4, of L1 norm 6 of 10
+    assert _merge("dare_linear", ZERO, one, density=0.5, draws=DRAWS, rescale="none") == [2, 0, -4, 0]
+    assert _merge("dare_linear", ZERO, one, density=0.5, draws=DRAWS, rescale="1/p") == [4, 0, -8, 0]
+    l1 = _merge("dare_linear", ZERO, one, density=0.5, draws=DRAWS, rescale="l1")
+    assert l1 == pytest.approx([10 / 3, 0, -20 / 3, 0])
+    two = [1.0, 1.0, 1.0, 1.0]  # kept: the second and fourth
+    assert _merge("dare_linear", ZERO, one, two, density=0.5, draws=DRAWS, rescale="1/p") == [4, 2, -8, 2]
+
+
+def test_dare_ties_elects_among_what_was_kept():
+    one, two = [2.0, 1.0, -4.0, 3.0], [-3.0, 1.0, 5.0, 1.0]
+    draws = [[0, 0, 0, HALF], [0, HALF, 0, HALF]]  # (2 1 -4 .) and (-3 . 5 .): sums -1, 1, 1, 0
+    assert _merge("dare_ties", ZERO, one, two, density=0.5, draws=draws, rescale="none") == [-3, 1, 5, 0]
+
+
+def test_della_keeps_by_rank():
+    tau = [1.0, -3.0, 2.0, 4.0]  # ranks 0 2 1 3: kept with probability 0.2, 0.6, 0.4, 0.8
+    draws = [[int(value * 2**32) for value in (0.3, 0.5, 0.5, 0.7)]]
+    values = {"density": 0.5, "epsilon": 0.3, "rescale": "none"}
+    assert _merge("della", ZERO, tau, draws=draws, **values) == [0, -3, 0, 4]
+    draws = [[int(value * 2**32) for value in (0.1, 0.7, 0.3, 0.9)]]
+    assert _merge("della", ZERO, tau, draws=draws, **values) == [1, 0, 2, 0]
+
+
+def test_linear_is_the_weighted_mean():
+    assert _merge("linear", [9.0, 9.0], [1.0, 4.0], [3.0, 0.0]) == [2.0, 2.0]
+    assert _merge("linear", [9.0, 9.0], [1.0, 4.0], [3.0, 0.0], weight=[3.0, 1.0]) == [1.5, 3.0]
+    assert _merge("linear", [9.0, 9.0], [1.0, 4.0], [3.0, 0.0], weight=[3.0, 1.0], normalize=False) == [6.0, 12.0]
+
+
+def test_wise_ft_interpolates():
+    assert _merge("wise_ft", [1.0, 2.0], [3.0, 6.0], alpha=0.25) == [1.5, 3.0]
+
+
+def test_slerp_follows_the_arc():
+    right = _merge("slerp", [0.0, 0.0], [2.0, 0.0], [0.0, 2.0], t=1 / 3)  # 30 of 90 degrees
+    assert right == pytest.approx([2 * math.cos(math.pi / 6), 2 * math.sin(math.pi / 6)])
+    assert _merge("slerp", [0.0, 0.0], [1.0, 1.0], [3.0, 3.0], t=0.25) == pytest.approx([1.5, 1.5])  # parallel: linear
+
+
+def test_model_stock_goes_as_far_as_the_task_vectors_agree():
+    mean = [1.25, 1.0 + math.sqrt(3) / 4]
+    sixty = [1.5, 1.0 + math.sqrt(3) / 2]
+    assert _merge("model_stock", [1.0, 1.0], [2.0, 1.0], [1.0, 2.0]) == pytest.approx([1.0, 1.0])  # cos 0: the base
+    assert _merge("model_stock", [1.0, 1.0], [3.0, 1.0], [3.0, 1.0]) == pytest.approx([3.0, 1.0])  # cos 1: the mean
+    # cos 1/2 and n = 2: t = 1 / 1.5 = 2/3 of the way to the mean (1.75, 1 + sqrt(3)/4).
+    assert _merge("model_stock", [1.0, 1.0], [2.0, 1.0], sixty) == pytest.approx([1.5, 1.0 + (mean[1] - 1.0) * 2 / 3])
+
+
+@pytest.mark.parametrize(("depth", "step"), [(0.0, 0.2), (0.5, 0.5), (1.0, 0.8)])
+def test_lines_scales_the_step_with_depth(depth: float, step: float):
+    found = _merge("lines", [1.0, 1.0], [3.0, 1.0], [1.0, -3.0], alpha=0.2, beta=0.6, depth=depth)
+    assert found == pytest.approx([1.0 + step * 1.0, 1.0 - step * 2.0])  # weights 1/n: half of (2, 0) and (0, -4)
+
+
+def test_layer_swap_takes_the_outer_layers_of_the_second_model():
+    values = {"bottom": 2, "top": 1, "transition": 1, "layers": 8}
+    found = [_merge("layer_swap", [0.0], [1.0], [3.0], layer=layer, **values) for layer in (*range(8), None)]
+    assert found == [[3.0], [3.0], [2.0], [1.0], [1.0], [1.0], [2.0], [3.0], [1.0]]
+
+
+EXAMPLES = {name for name in globals() if name.startswith("test_")}
+
+
+@pytest.mark.parametrize("name", methods())
+def test_every_method_has_an_example_a_source_and_a_recipe(name: str):
+    assert any(test.startswith(f"test_{name.split('_linear')[0]}") for test in EXAMPLES)
+    method = methods()[name]
+    assert "arXiv:" in method.source or "1985" in method.source
+    recipe = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    assert set(recipe) == {"base", "models", *method.parameters}
+
+
+@pytest.mark.parametrize("name", methods())
+def test_fine_tunes_that_equal_the_base_merge_to_the_base(name: str):
+    generator = np.random.default_rng(0)
+    base = generator.standard_normal((6, 8)).astype(np.float32)
+    fewest = methods()[name].models[0]
+    draws = generator.integers(0, 2**32, (fewest, base.size)).tolist()
+    merged = merge_arrays(name, base, [base.copy() for _ in range(fewest)], draws=draws)
+    np.testing.assert_allclose(merged, base, rtol=1e-6)
+
+
+def test_a_block_hands_out_task_vectors():
+    block = Block(np.float32([[1.0, 2.0]]), [np.float32([[4.0, 0.0]])])
+    assert block.deltas[0].tolist() == [[3.0, -2.0]]
