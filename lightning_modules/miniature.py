@@ -18,6 +18,7 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 from tokenizers.trainers import BpeTrainer
+from torch import nn
 from transformers import (
     AddedToken,
     GenerationConfig,
@@ -74,8 +75,11 @@ def random_model(tokenizer: WhisperTokenizer, window_s: int = 5, width: int = 12
         bos_token_id=end,
         eos_token_id=end,
         decoder_start_token_id=start,
+        init_std=0.05,  # Whisper's 0.02 is for larger widths: here the audio would vanish beside the positions
     )
     model = WhisperForConditionalGeneration(config)
+    for convolution in (model.model.encoder.conv1, model.model.encoder.conv2):
+        nn.init.kaiming_normal_(convolution.weight)
     model.generation_config = generation_config(tokenizer, config)
     return model
 

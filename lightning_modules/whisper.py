@@ -12,7 +12,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.strategies import ParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
@@ -24,6 +24,7 @@ from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.algorithms.forward import Forward
 from lightning_modules.checks import check_pairs, check_trainer
+from lightning_modules.ctc import CTCHead, mix
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
 
@@ -40,6 +41,7 @@ class WhisperModule(L.LightningModule):
         warmup_fraction: share of the steps in which the rate climbs linearly; then it falls as a cosine to 0.
         clip_norm: gradients are scaled down to this total norm; null leaves them.
         accumulate: micro-batches in which a step's batch goes through the model, to save memory; the step is the same.
+        ctc_weight: share of an auxiliary CTC loss on the encoder, for training from scratch; 0 in fine-tuning.
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         seed: of the algorithms' own draws.
     """
@@ -54,6 +56,7 @@ class WhisperModule(L.LightningModule):
         warmup_fraction: float = 0.1,
         clip_norm: float | None = 1.0,
         accumulate: int = 1,
+        ctc_weight: float = 0.0,
         gradient_checkpointing: bool = False,
         seed: int = 0,
     ) -> None:
@@ -69,6 +72,7 @@ class WhisperModule(L.LightningModule):
         self.warmup_fraction = warmup_fraction
         self.clip_norm = clip_norm
         self.accumulate = accumulate
+        self.ctc_weight = ctc_weight
         self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
         self.model: WhisperForConditionalGeneration
@@ -93,6 +97,8 @@ class WhisperModule(L.LightningModule):
         if self.gradient_checkpointing:
             self.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         self.model.config.use_cache = False
+        config = self.model.config
+        self.ctc = CTCHead(config.d_model, config.vocab_size, config.eos_token_id) if self.ctc_weight else None
         # The two convolutions halve the frames: the encoder takes twice its positions.
         self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.model.config.max_source_positions)
 
@@ -113,7 +119,7 @@ class WhisperModule(L.LightningModule):
         """Hands the batch to the algorithm, then steps the schedule and logs."""
         wrapped = self.optimizers()
         context = StepContext(
-            self.model.parameters(),
+            self._trainable(),
             self.token_losses,
             wrapped.optimizer,
             head_weight=self.model.proj_out.weight,
@@ -147,15 +153,19 @@ class WhisperModule(L.LightningModule):
         Raises:
             UserError: where one is not finite, naming step, pairs and utterances.
         """
-        hidden_BUD = self.model.model(
+        states = self.model.model(
             input_features=batch.mel_BFT.to(self.model.dtype), decoder_input_ids=batch.decoder_inputs_BU
-        ).last_hidden_state
+        )
+        hidden_BUD = states.last_hidden_state
         logits_BUV = self.model.proj_out(hidden_BUD)
         logits_NV = logits_BUV.flatten(0, 1).to(self.model.dtype)  # whole precision under autocast
         losses_N = functional.cross_entropy(
             logits_NV, batch.labels_BU.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
         )
         losses_BU = losses_N.view(batch.labels_BU.shape)
+        if self.ctc is not None:
+            ctc_B = self.ctc(states.encoder_last_hidden_state, batch.lengths_B, batch.labels_BU)
+            losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
         if not torch.isfinite(losses_BU).all():
             self._refuse(batch, losses_BU)
         return Forward(losses_BU, logits_BUV, hidden_BUD)
@@ -169,11 +179,14 @@ class WhisperModule(L.LightningModule):
             "Lower model.learning_rate, or look at these utterances' audio"
         )
 
+    def _trainable(self) -> list[nn.Parameter]:
+        heads = [] if self.ctc is None else self.ctc.parameters()
+        return [parameter for parameter in (*self.model.parameters(), *heads) if parameter.requires_grad]
+
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW over the trainable parameters, with linear warm-up and cosine decay."""
-        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
-            trainable, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
+            self._trainable(), lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
         )
         total = self.trainer.max_steps
         warmup = round(self.warmup_fraction * total)
