@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from common.errors import UserError
+from datamodules.leaks import transcript_key
 from datamodules.manifest import read_manifest
 from datamodules.synthesis import corpora, espeak
 from datamodules.synthesis.__main__ import main
@@ -185,6 +186,15 @@ def test_sentences_are_new_in_every_split_and_in_their_own_script(name):
         for language, text, _ in spans:
             tokens = re.findall(r"[^\s.?。]+", text)
             assert tokens and all(SCRIPTS[language].fullmatch(token) for token in tokens), sentence.text
+
+
+def test_no_corpus_trains_on_what_another_holds_out():
+    """Neither capitals nor punctuation are heard: `Wo ist der laptop?` would leak `Wo ist der Laptop?`."""
+    drawn = {corpus.name: corpora.draw(corpus, corpora.COUNTS) for corpus in corpora.CORPORA}
+    said = {split: [transcript_key(s.text) for d in drawn.values() for s in d[split]] for split in corpora.COUNTS}
+    assert len(said["train"]) == 9 * 584
+    assert not set(said["train"]) & {*said["dev"], *said["test"]}
+    assert not set(said["dev"]) & set(said["test"])
 
 
 def test_backbone_sentences_are_in_no_held_out_split():

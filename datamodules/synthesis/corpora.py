@@ -95,13 +95,23 @@ def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
 
 
 def draw(corpus: Corpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
-    """The sentences of each split; those of test and dev are the same whatever the counts ask for."""
-    source = Source(corpus.name, SEED)
+    """The sentences of each split; those of test and dev are the same whatever the counts ask for.
+
+    No mixed corpus repeats one before it: a Korean sentence around `laptop` would be both ko-en and ko-de.
+    """
+    source = Source(corpus.name, SEED, seen=_said_before(corpus))
     held_out = {split: source.take(COUNTS[split]) for split in ("test", "dev")}
     return {
         split: held_out[split][:n] if split in held_out else source.take(n, salad=split == "salad")
         for split, n in counts.items()
     }
+
+
+def _said_before(corpus: Corpus) -> set[str]:
+    """What the mixed corpora before this one say in frames of the same language, as `Source.seen` holds it."""
+    before = CORPORA[: CORPORA.index(corpus)] if corpus.name != corpus.matrix else ()
+    drawn = (draw(other, COUNTS).values() for other in before if other.matrix == corpus.matrix)
+    return {sentence.key for splits in drawn for sentences in splits for sentence in sentences}
 
 
 def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) -> None:

@@ -58,6 +58,11 @@ class Sentence:
         return "".join(written(text, language) for language, text in self.pieces).strip()
 
     @property
+    def key(self) -> str:
+        """The same for the same text but for capitals, which nobody hears."""
+        return self.text.casefold()
+
+    @property
     def spans(self) -> list[tuple[str, str, str]]:
         """A `(language, written, spoken)` for each stretch of one language; punctuation stays with its word."""
         return [(language, written(text, language).strip(), spoken(text, language)) for language, text in self.pieces]
@@ -202,7 +207,10 @@ def draw_salad(language: str, picker: Picker) -> Sentence:
 
 
 def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
-    """Draws a sentence of the matrix language with one or two switches; None where the draw has no switch."""
+    """Draws a sentence of the matrix language with one or two switches; None where the draw has no switch.
+
+    A word that both languages spell alike but for capitals, as `laptop`, is no switch.
+    """
     rng = picker.random
     level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
     frame = rng.choice(
@@ -218,12 +226,13 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     if not possible:
         return None
     count = min(len(possible), 1 if level == "sentence" else rng.choice((1, 2, 2)))
-    return assemble(frame, fillers, {i: possible[i] for i in rng.sample(sorted(possible), count)})
+    mixed = assemble(frame, fillers, {i: possible[i] for i in rng.sample(sorted(possible), count)})
+    return mixed if mixed.key != assemble(frame, fillers).key else None
 
 
 @dataclass
 class Source:
-    """A stream of sentences of a corpus, each short enough and never one of those already `seen`."""
+    """A stream of sentences of a corpus, each short enough and none whose `key` is among those already `seen`."""
 
     pair: str
     seed: str
@@ -248,8 +257,8 @@ class Source:
                 sentence = draw_mixed(matrix, embedded, self._picker)
             else:
                 sentence = (draw_salad if salad else draw_mono)(matrix, self._picker)
-            if sentence and sentence.text not in self.seen and sentence.estimated_s <= longest_s:
-                self.seen.add(sentence.text)
+            if sentence and sentence.key not in self.seen and sentence.estimated_s <= longest_s:
+                self.seen.add(sentence.key)
                 taken.append(sentence)
         raise UserError(
             f"{self.pair}: the demo's frames and words gave {len(taken)} new sentences of the {count} asked for; "
