@@ -132,6 +132,20 @@ class RecipeParser(LightningArgumentParser):
         """
         raise UserError(readable(message, self.options)) from None
 
+    def instantiate_classes(self, cfg: Any, **kwargs: Any) -> Any:
+        """Lets out what a class says of its own options, which jsonargparse would wrap into a message on types.
+
+        Raises:
+            UserError: from a constructor.
+        """
+        try:
+            return super().instantiate_classes(cfg, **kwargs)
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause and not isinstance(cause, UserError):
+                cause = cause.__cause__ or cause.__context__
+            raise cause or error from None
+
 
 class SaveConfig(SaveConfigCallback):
     """Writes the resolved configuration to `<run>/config.yaml`, which runs again as it stands."""

@@ -223,6 +223,19 @@ def test_active_rows_are_the_full_penalty_on_those_rows(samples: str):
     torch.testing.assert_close(d_hidden_BUD + d_logits_BUV @ head.weight_VD, dH, rtol=1e-12, atol=1e-15)
 
 
+def test_active_rows_are_the_labels_and_the_most_probable():
+    model, batch = TinyDecoder(vocabulary=40), token_batch(SIZES, vocabulary=40)
+    head = heads(batch, model)
+    valid_BU = batch.labels_BU >= 0
+    rows = set(batch.labels_BU[valid_BU].tolist())
+    for scores_V in head.logits_BUV[valid_BU]:
+        rows |= set(scores_V.argsort(descending=True)[:2].tolist())
+    assert 5 < len(rows) < 40
+    expected = closed_form("utterance", head, rows=torch.tensor(sorted(rows))).value()
+    figures = Fishr(0.5, anneal_steps=0, active_rows=2).step(context(model), batch)
+    torch.testing.assert_close(figures["fishr/penalty"], expected, rtol=1e-13, atol=0)
+
+
 def test_as_many_active_rows_as_the_vocabulary_is_the_full_penalty():
     full, active = TinyDecoder(), TinyDecoder()
     algorithms = Fishr(0.5, anneal_steps=1), Fishr(0.5, anneal_steps=1, active_rows=11)

@@ -132,7 +132,5 @@ def test_what_an_algorithm_cannot_work_with_is_refused(strategy: object, precisi
 def test_the_cost_is_printed_before_the_first_step(tiny_model: Path, manifests: dict[str, str], tmp_path, capsys):
     module = fit(tiny_model, manifests, tmp_path, make("Fish"), steps=1)
     size = sum(p.numel() for p in module.model.parameters() if p.requires_grad)
-    expected = (
-        f"Fish: each training step takes 1 x ERM's forward and backward passes, 3 optimizer steps, {4e-9 * size:.2g} GB"
-    )
+    expected = "Fish: each training step takes 1 x ERM's forward and backward passes, 3 optimizer steps, "
     assert f"{expected}{4e-9 * size:.2g} GB" in capsys.readouterr().out

@@ -92,7 +92,7 @@ class Fishr(Algorithm):
     def _weight(self, norms_2: Tensor, elements: int) -> Tensor:
         if self.scale != "calibrated":
             return norms_2.new_tensor(self.penalty_weight / (elements if self.scale == "mean" else 1))
-        self.norms_2.mul_(self.ema).add_(norms_2, alpha=1 - self.ema)
+        self.norms_2.lerp_(norms_2, 1 - self.ema)
         loss_norm, penalty_norm = self.norms_2
         return torch.where(penalty_norm > 0, self.penalty_weight * loss_norm / penalty_norm, 0.0)
 
