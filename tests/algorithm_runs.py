@@ -81,7 +81,7 @@ def distributed(model: Path, manifests: dict[str, str], folder: Path, rank: int)
     for name, accumulate in [(name, 1) for name, _ in algorithms.named()] + [("ERM", 2), ("Fishr", 2)]:
         settings = {"devices": 2, "strategy": "ddp", "precision": "64-true"}
         trained = fit(
-            model, manifests, folder, make(name), kind=SGDModule, utterances=2, trainer=settings, accumulate=accumulate
+            model, manifests, folder, make(name), kind=SGDModule, steps=3, trainer=settings, accumulate=accumulate
         )
         torch.save(weights(trained), folder / f"{name}-{accumulate}-{rank}.pt")
 
