@@ -166,6 +166,7 @@ def _loggers(folder: Path, name: str) -> list[Logger]:
         if mode == "online" and not wandb.login(prompt=False):
             mode = "offline"
         if mode == "offline":
+            os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
             print(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/latest-run")
         settings = wandb.Settings(silent=mode == "offline", console="off", disable_git=True)
         loggers.append(WandbLogger(name=name, project="crosspair", save_dir=folder, mode=mode, settings=settings))
@@ -178,4 +179,5 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`")
+    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
