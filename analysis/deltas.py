@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -59,7 +59,7 @@ def place_of(tensor: str) -> Place:
     return Place(side, int(layer), PROJECTIONS.get(matrix, OTHER) if matrix != rest else OTHER)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Measure:
     """What was measured of the deltas of one place, or of several added up; the first axes are models.
 
@@ -80,38 +80,38 @@ class Measure:
     rows_MR: Tensor
     parameters: int = 0
     base_square: float = 0.0
-    shared: float = 0.0
-    opposed: float = 0.0
+    shared: int = 0
+    opposed: int = 0
 
     @classmethod
-    def of(cls, base: Tensor, delta_ME: Tensor) -> Measure:
-        """Measures a stretch of a tensor, without its rows."""
+    def zero(cls, models: int, rows: int = 0) -> Measure:
+        """Nothing measured yet, with room for so many rows."""
+        gram, shared, opposed = (torch.zeros(models, models, dtype=torch.float64) for _ in range(3))
+        return cls(gram, shared, opposed, torch.zeros(models, rows))
+
+    def add(self, base: Tensor, delta_ME: Tensor) -> None:
+        """Adds a stretch of a tensor, but for its rows."""
         sign_ME = delta_ME.sign()
         used_ME = sign_ME.abs()
         shared_MM = (used_ME @ used_ME.T).double()
+        self.gram_MM += delta_ME @ delta_ME.T
+        self.shared_MM += shared_MM
         # Agreeing minus differing signs is sign.sign; agreeing plus differing is `shared`.
-        opposed_MM = (shared_MM - (sign_ME @ sign_ME.T).double()) / 2
-        both_E = (sign_ME.amax(0) > 0) & (sign_ME.amin(0) < 0)
-        return cls(
-            gram_MM=(delta_ME @ delta_ME.T).double(),
-            shared_MM=shared_MM,
-            opposed_MM=opposed_MM,
-            rows_MR=delta_ME.new_empty((len(delta_ME), 0)),
-            parameters=base.numel(),
-            base_square=base.square().sum(dtype=torch.float64).item(),
-            shared=(used_ME.sum(0) > 1).sum().item(),
-            opposed=both_E.sum().item(),
-        )
+        self.opposed_MM += (shared_MM - sign_ME @ sign_ME.T) / 2
+        self.parameters += base.numel()
+        self.base_square += base.square().sum(dtype=torch.float64).item()
+        self.shared += int((used_ME.sum(0) > 1).sum())
+        self.opposed += int(((sign_ME.amax(0) > 0) & (sign_ME.amin(0) < 0)).sum())
 
     @classmethod
     def total(cls, measures: Iterable[Measure]) -> Measure:
         """Adds measures of places that do not overlap; their rows follow one another."""
         every = list(measures)
-        return cls(
-            *(sum(getattr(one, name) for one in every) for name in ("gram_MM", "shared_MM", "opposed_MM")),
-            torch.cat([one.rows_MR for one in every], dim=1),
-            *(sum(getattr(one, name) for one in every) for name in ("parameters", "base_square", "shared", "opposed")),
-        )
+        found = cls.zero(len(every[0].gram_MM))
+        for name in ("gram_MM", "shared_MM", "opposed_MM", "parameters", "base_square", "shared", "opposed"):
+            setattr(found, name, sum((getattr(one, name) for one in every), getattr(found, name)))
+        found.rows_MR = torch.cat([one.rows_MR for one in every], dim=1)
+        return found
 
     def percent_above(self, model: int, threshold: float) -> float:
         """Per cent of rows whose mean absolute delta exceeds the threshold."""
@@ -135,7 +135,7 @@ class Measure:
         if len(group) == 2:
             first, second = group
             return int(self.shared_MM[first, second].item()), int(self.opposed_MM[first, second].item())
-        return int(self.shared), int(self.opposed)
+        return self.shared, self.opposed
 
     def percent_conflict(self, group: Sequence[int]) -> float:
         """Per cent of a group's shared entries whose signs differ (what TIES resolves); NaN where none is shared."""
@@ -156,26 +156,30 @@ def measure(
     if not any(place_of(tensor).is_projection for tensor in base.shapes):
         raise UserError(f"{base.path}: holds no encoder or decoder layers of a Whisper")
     total = sum(math.prod(shape) for shape in base.shapes.values())
-    found: dict[Place, list[Measure]] = {}
-    for tensor, shape in base.shapes.items():
+    # All that outlives a stretch is made beforehand: small pieces kept between large ones would scatter over the heap
+    # and hold it open, gigabytes for whisper-medium.
+    found: dict[Place, Measure] = {}
+    for tensor in sorted(base.shapes, key=lambda tensor: _order(place_of(tensor))):
         place = place_of(tensor)
+        found.setdefault(place, Measure.zero(len(models), base.shapes[tensor][0] if place.is_projection else 0))
+    for tensor, shape in base.shapes.items():
         for first, last in _stretches(shape):
-            stretch = _measure_rows(base, models, tensor, first, last, place.is_projection)
-            found.setdefault(place, []).append(stretch)
-            progress(stretch.parameters, total)
-    return {place: Measure.total(found[place]) for place in sorted(found, key=_order)}
+            _add_rows(found[place_of(tensor)], base, models, tensor, first, last)
+            progress(math.prod(shape[1:]) * (last - first), total)
+    return found
 
 
-def _measure_rows(
-    base: Model, models: Sequence[Model], tensor: str, first: int, last: int, is_projection: bool
-) -> Measure:
+def _add_rows(measure: Measure, base: Model, models: Sequence[Model], tensor: str, first: int, last: int) -> None:
+    """Adds the rows [first, last) of a tensor to the measure of its place."""
     base_R = base.rows(tensor, first, last)
     _check_finite(base, tensor, base_R.sum())
     delta_MR = torch.stack([model.rows(tensor, first, last) for model in models]).sub_(base_R)
-    whole = Measure.of(base_R, delta_MR.flatten(1))
-    for model, square in zip(models, whole.gram_MM.diagonal(), strict=True):
-        _check_finite(model, tensor, square)
-    return replace(whole, rows_MR=delta_MR.abs().mean(2)) if is_projection else whole
+    delta_ME = delta_MR.flatten(1)
+    for model, delta_E in zip(models, delta_ME, strict=True):
+        _check_finite(model, tensor, delta_E.sum())
+    measure.add(base_R, delta_ME)
+    if measure.rows_MR.numel():
+        measure.rows_MR[:, first:last] = delta_MR.abs().mean(2)
 
 
 def _check_finite(model: Model, tensor: str, value: Tensor) -> None:

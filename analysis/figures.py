@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from analysis.deltas import MODULES, SIDES, Place
 
 Values = Mapping[Place, float]
-# cividis and PuOr keep their order for readers with any colour blindness, and in grey.
+# Both keep their order for colour-blind readers; cividis also in grey.
 SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
 _NOTE = "#9a3d00"
 
@@ -116,8 +116,7 @@ def heat_maps(title: str, caption: str, panels: Mapping[str, Values], scale: Sca
         row, column = divmod(index, grid.columns)
         left = _LABELS + column * (width + _GAP)
         bottom = top - row * (_HEAD + height + _FOOT) - _HEAD - height
-        shown = textwrap.shorten(name, int(width / 0.078), placeholder="…")
-        _text(figure, left, bottom + height + 0.27, shown, weight="bold", fontsize=10)
+        _text(figure, left, bottom + height + 0.27, _cut(name, int(width / 0.095)), weight="bold", fontsize=10)
         for side, layers, wide in zip(SIDES, grid.layers, grid.widths, strict=True):
             axes = _axes(figure, left, bottom, wide, height)
             _panel(axes, side, layers, values, scale, grid.is_annotated)
@@ -132,6 +131,7 @@ def heat_maps(title: str, caption: str, panels: Mapping[str, Values], scale: Sca
 
 def matrix(title: str, caption: str, names: Sequence[str], values: np.ndarray, scale: Scale) -> Figure:
     """Draws a symmetric matrix of figures between models, below its diagonal."""
+    names = [_cut(name, 40) for name in names]
     size = max(0.62, 1.6 / len(names)) * (len(names) - 1)
     label = max(len(name) for name in names) * 0.075 + 0.3
     figure, top = _page(title, caption, max(label + size + _BAR + 0.4, _NARROWEST), size + label * 0.75 + 0.4)
@@ -174,7 +174,11 @@ def _page(title: str, caption: str, width: float, height: float, note: str = "")
 def _text(figure: Figure, left: float, bottom: float, text: str, **style: object) -> None:
     width, height = figure.get_size_inches()
     style = {"fontsize": 9} | style
-    figure.text(left / width, bottom / height, text.replace("$", r"\$"), **style)
+    figure.text(left / width, bottom / height, text, **style)
+
+
+def _cut(name: str, characters: int) -> str:
+    return name if len(name) <= characters else name[: characters - 1] + "…"
 
 
 def _axes(figure: Figure, left: float, bottom: float, wide: float, high: float) -> Axes:
@@ -206,7 +210,7 @@ def _panel(axes: Axes, side: str, layers: int, values: Values, scale: Scale, is_
     _bare(axes)
     if side == "encoder":
         style = {"ha": "center", "va": "center", "color": "0.5", "fontsize": 8, "style": "italic"}
-        axes.text(layers / 2, _middle(5) + 0.5, "no cross-\nattention", **style)
+        axes.text(layers / 2, _middle(5) + 0.5, "no cross-" + "\n" * is_annotated + "attention", **style)
         axes.set_yticks([_middle(row) for row in range(len(MODULES))], MODULES)
     else:
         axes.set_yticks([])

@@ -40,14 +40,14 @@ class Model:
             return file.get_slice(tensor)[first:last].float()
 
 
-def named(entries: Sequence[Any]) -> dict[str, str]:
-    """Paths by name, from a list of paths, NAME=PATH, or mappings with `path` and optionally `name`.
+def named(entries: Sequence[Any] | str) -> dict[str, str]:
+    """Paths by name, from one path or a list of paths, NAME=PATH, or mappings with `path` and optionally `name`.
 
     Raises:
         UserError: where an entry is none of these, or two models share a name.
     """
     found: dict[str, str] = {}
-    for entry in entries:
+    for entry in [entries] if isinstance(entries, str) else entries:
         if isinstance(entry, dict) and "path" in entry and set(entry) <= {"name", "path"}:
             name, path = str(entry.get("name", _short(entry["path"]))), str(entry["path"])
         elif isinstance(entry, str):

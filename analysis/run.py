@@ -23,7 +23,8 @@ from common.files import atomic_folder
 
 RECORD = "analysis.json"
 AUTO = "auto"
-_ROUNDING = {"F16": 0.05, "BF16": 0.4}  # half a unit in the last place, in per cent of the weight
+# Half a unit in the last place, in per cent of the weight.
+_ROUNDING = {"F16": ("float16", 0.05), "BF16": ("bfloat16", 0.4)}
 
 
 def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Measures:
@@ -119,12 +120,12 @@ def _report(names: Sequence[str], models: Sequence[Model], measures: Measures, t
             chance = tables.chance_conflict(len(group))
             table.add_row(escape(title), cosine, f"{whole.percent_conflict(group):.1f}", f"{chance:.3g}")
         console.print(table)
-    for model in models:
-        for code in sorted(model.dtypes & _ROUNDING.keys()):
-            console.print(
-                f"note: {escape(model.name)} is stored in {code}: rounding alone moves weights by up to "
-                f"{_ROUNDING[code]} %, which counts as change where the base is stored more exactly"
+    for code, (dtype, error) in _ROUNDING.items():
+        if stored := [model.name for model in models if code in model.dtypes]:
+            print(
+                f"note: {', '.join(stored)}: stored in {dtype}, whose rounding alone moves weights by up to {error} %; "
+                "that counts as change where the base is stored more exactly"
             )
     if note := saturation(names, measures, threshold, suggested_threshold(measures)):
-        console.print(f"note: {note}")
+        print(f"note: {note}")
     print(f"figures and CSV: {out}")
