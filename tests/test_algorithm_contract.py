@@ -5,15 +5,21 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from common.errors import UserError
 from lightning_modules import algorithms
-from lightning_modules.algorithms.base import Algorithm
-from tests.algorithm_toys import OPTIMIZERS, TinyDecoder, context, token_batch, weights
+from lightning_modules.algorithms.base import Algorithm, ObjectiveAlgorithm
+from lightning_modules.algorithms.context import StepContext
+from lightning_modules.algorithms.gradients import GradientAlgorithm
+from tests.algorithm_toys import OPTIMIZERS, Quadratics, TinyDecoder, context, token_batch, weights
 
+ROOT = Path(__file__).parents[1]
 CLASSES = dict(algorithms.named())
 # Brought forward, so that a few steps see all of an algorithm.
 EARLY = {"anneal_steps": 1, "first_step": 1, "last_step": 2, "trials": 3}
@@ -162,3 +168,34 @@ def test_clipping_keeps_both_norms(limit: float | None):
     after = torch.cat([p.grad.flatten() for p in model.parameters()]).norm()
     torch.testing.assert_close((step_context.grad_norm, step_context.clipped_norm), (before, after))
     assert 0.0099 < after < 0.01 if limit == 0.01 else after == before
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_algorithm_has_a_recipe_and_a_page(name: str):
+    module = CLASSES[name].__module__.split(".")[-1]
+    recipe = yaml.safe_load((ROOT / "configs" / f"{module}.yaml").read_text())
+    chosen = recipe["model"]["algorithm"]
+    chosen = {"class_path": chosen} if isinstance(chosen, str) else chosen
+    assert (recipe["name"], chosen["class_path"]) == (module, name)
+    CLASSES[name](**chosen.get("init_args", {}))
+    page = (ROOT / "docs" / "algorithms" / f"{module}.md").read_text()
+    for option, parameter in inspect.signature(CLASSES[name]).parameters.items():
+        if option in ("args", "kwargs"):  # torch.nn.Module's, of a class without options
+            continue
+        assert f"`{option}`" in page
+        given = chosen.get("init_args", {}).get(option, parameter.default)
+        assert given == parameter.default, f"configs/{module}.yaml: {option}"
+    assert f"({module}.md)" in (ROOT / "docs" / "algorithms" / "index.md").read_text()
+
+
+def test_the_examples_of_the_page_run():
+    """Gradients at 0 are minus the centres: the worst loss is ja-en's; of length 1 they are (-1, 0) and (0, -1)."""
+    page = (ROOT / "docs" / "algorithms" / "index.md").read_text()
+    names = {"ObjectiveAlgorithm": ObjectiveAlgorithm, "GradientAlgorithm": GradientAlgorithm}
+    names |= {"StepContext": StepContext, "Tensor": torch.Tensor}
+    for block in re.findall(r"```python\n(class .*?)```", page, re.DOTALL):
+        exec(block, names)
+    for example, expected in {"Worst": [0.0, 2.0], "ByNorm": [0.5, 0.5]}.items():
+        model = Quadratics([0.0, 0.0], {"ko-en": [1.0, 0.0], "ja-en": [0.0, 2.0]})
+        names[example]().step(context(model), model.batch())
+        assert model.theta.tolist() == pytest.approx(expected, abs=1e-15)
