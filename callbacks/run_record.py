@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ _PACKAGES = ("torch", "torchaudio", "lightning", "transformers", "mergekit", "ji
 
 
 class RunRecord(L.Callback):
-    """Writes versions, commit, seed, corpora, licences, the utterances' hash and times to `<run>/run.json`."""
+    """Writes versions, commit, seed, corpora, licences, broken audio and times to `<run>/run.json`."""
 
     def __init__(self, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
@@ -32,6 +33,7 @@ class RunRecord(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the record, on the first rank alone."""
+        skips = trainer.datamodule.skips.gathered(trainer.world_size)
         if trainer.is_global_zero:
             record = {
                 "name": self.name,
@@ -46,15 +48,20 @@ class RunRecord(L.Callback):
                 "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
                 "commit": _commit(),
                 "corpora": _corpora(trainer.datamodule),
+                "transcripts_also_held_out": trainer.datamodule.leaks,
+                "skipped": [{"pair": skip.pair, "id": skip.id, "reason": skip.reason} for skip in skips.skipped],
             }
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
             write_text(Path(trainer.default_root_dir) / "run.json", text)
+            if skips.skipped:
+                print(f"warning: {skips.summary()} (all in run.json)", file=sys.stderr)
 
 
 def _corpora(datamodule: PairDataModule) -> dict[str, dict[str, object]]:
     return {
         pair: {
-            "manifests": datamodule.train[pair],
+            "manifests": {entry.manifest: entry.weight for entry in datamodule.train[pair]},
+            "utterances_a_step": datamodule.utterances_per_pair[pair],
             "utterances": len(utterances),
             "utterance_ids_sha256": hashlib.sha256("\n".join(u.id for u in utterances).encode()).hexdigest(),
             "sources": sorted({u.source for u in utterances if u.source}),

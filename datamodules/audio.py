@@ -16,6 +16,7 @@ from common.errors import UserError
 from datamodules.manifest import Utterance
 
 SAMPLE_RATE_HZ = 16_000
+_TOLERANCE_S = 0.1  # by which files and the durations that corpora state of them may differ
 
 
 def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
@@ -25,7 +26,7 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
         float32 samples, shape (S,).
 
     Raises:
-        UserError: where the file is missing, unreadable, empty or holds samples that are not finite.
+        UserError: where the file is missing, unreadable, empty, shorter than asked for or not of finite samples.
     """
     try:
         with soundfile.SoundFile(path) as file:
@@ -38,10 +39,17 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
         raise UserError(f"{path}: the audio cannot be read: {reason}") from None
     if not len(samples):
         raise UserError(f"{path}: no audio at {offset_s:g} s; the file is empty or shorter than the manifest says")
+    if duration_s is not None and duration_s - len(samples) / rate_hz > _TOLERANCE_S:
+        held = f"{len(samples) / rate_hz:.2f} s of audio" + (f" from {offset_s:g} s on" if offset_s else "")
+        raise UserError(f"{path}: {held}, {duration_s:.2f} s by the manifest; the file is cut short")
     mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not np.isfinite(mono).all():
         raise UserError(f"{path}: the audio holds samples that are not finite numbers")
-    waveform_S = torch.from_numpy(np.ascontiguousarray(mono))
+    return resample(torch.from_numpy(np.ascontiguousarray(mono)), rate_hz)
+
+
+def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:
+    """Brings samples of any rate to 16 kHz."""
     return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
 
 

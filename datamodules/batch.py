@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from datamodules.skips import Skipped
+
 IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
 
@@ -19,7 +21,8 @@ class SpeechBatch:
 
     `waveforms_BS` is float32 in [-1, 1], zero-padded to the longest; `decoder_inputs_BU` holds the prompt and the text,
     `labels_BU` the token that each position must predict, `IGNORED_LABEL` for prompt and padding; `mel_BFT` is filled
-    on the device.
+    on the device. `seeds` name the random draws of each row's augmentation; `skipped` are the broken utterances whose
+    place a row took.
     """
 
     ids: list[str]
@@ -29,6 +32,8 @@ class SpeechBatch:
     decoder_inputs_BU: Tensor
     labels_BU: Tensor
     mel_BFT: Tensor | None = None
+    seeds: list[int] | None = None
+    skipped: list[tuple[Skipped, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -1,4 +1,4 @@
-"""From a manifest's utterances to a `SpeechBatch`: decode, tokenise, check, collate."""
+"""From a manifest's utterances to a `SpeechBatch`: decode, augment, tokenise, check, collate."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from torch.utils.data import Dataset
 
 from common.errors import UserError
 from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
+from datamodules.augment import SpeedPerturbation
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from datamodules.manifest import Utterance
 from datamodules.prompts import Tokenizer, prompt_ids, prompt_languages, special_id
+from datamodules.sampler import Draw
+from datamodules.skips import Skipped
 
 
 class LabelMaker:
@@ -24,28 +27,18 @@ class LabelMaker:
     `_ _ _ a b <eot>`: the prompt is given, never learnt, because its labels are constant within a pair.
     """
 
-    def __init__(self, tokenizer: Tokenizer, policy: str = "matrix", max_tokens: int = 448) -> None:
+    def __init__(self, tokenizer: Tokenizer, policy: str = "matrix") -> None:
         self.tokenizer = tokenizer
         self.policy = policy
-        self.max_tokens = max_tokens
         self.end = special_id(tokenizer, "endoftext")
 
     def __call__(self, utterance: Utterance) -> tuple[Tensor, Tensor]:
-        """Decoder inputs and labels of one utterance, both of shape (U,).
-
-        Raises:
-            UserError: where they exceed `max_tokens`.
-        """
+        """Decoder inputs and labels of one utterance, both of shape (U,)."""
         languages = prompt_languages(self.policy, utterance.matrix_language, utterance.languages)
         prompt = prompt_ids(self.tokenizer, languages)
         text = self.tokenizer.encode(utterance.text, add_special_tokens=False)
         inputs = torch.tensor(prompt + text)
         labels = torch.tensor([IGNORED_LABEL] * (len(prompt) - 1) + text + [self.end])
-        if len(inputs) > self.max_tokens:
-            raise UserError(
-                f"utterance {utterance.id!r}: its transcript takes {len(inputs)} tokens, the model holds "
-                f"{self.max_tokens}; shorten or drop it"
-            )
         return inputs, labels
 
 
@@ -58,20 +51,50 @@ class Example:
     waveform_S: Tensor
     decoder_inputs_U: Tensor
     labels_U: Tensor
+    seed: int = 0
+    skipped: tuple[Skipped, ...] = ()
 
 
 class PairDataset(Dataset):
-    """The training utterances of several pairs, addressed by `(pair, index)`."""
+    """The training utterances of several pairs, addressed by `Draw`.
 
-    def __init__(self, utterances: dict[str, Sequence[Utterance]], make_labels: LabelMaker) -> None:
+    Where an utterance's audio cannot be read, the next of its pair in the manifest's order takes its place (after the
+    last the first). That depends on nothing but the files, so it is the same in any worker and after resuming.
+    """
+
+    def __init__(
+        self,
+        utterances: dict[str, Sequence[Utterance]],
+        make_labels: LabelMaker,
+        perturb: SpeedPerturbation | None = None,
+        max_broken: int = 0,
+    ) -> None:
         self.utterances = utterances
         self.make_labels = make_labels
+        self.perturb = perturb
+        self.max_broken = max_broken
 
-    def __getitem__(self, key: tuple[str, int]) -> Example:
-        pair, index = key
-        utterance = self.utterances[pair][index]
-        waveform = load_waveform(utterance.audio, utterance.offset, utterance.duration)
-        return Example(utterance.id, pair, waveform, *self.make_labels(utterance))
+    def __getitem__(self, key: Draw | tuple[str, int]) -> Example:
+        draw = Draw(*key)
+        utterance, waveform_S, skipped = self._open(draw)
+        if self.perturb:
+            waveform_S = self.perturb(waveform_S, draw.seed)
+        return Example(utterance.id, draw.pair, waveform_S, *self.make_labels(utterance), draw.seed, skipped)
+
+    def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[Skipped, ...]]:
+        utterances = self.utterances[draw.pair]
+        skipped: list[Skipped] = []
+        for tried in range(min(len(utterances), self.max_broken + 1)):
+            index = (draw.index + tried) % len(utterances)
+            utterance = utterances[index]
+            try:
+                waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+            except UserError as error:
+                skipped.append(Skipped(draw.pair, index, utterance.id, str(error)))
+            else:
+                return utterance, waveform_S, tuple(skipped)
+        # Over the budget. An exception would leave a worker as a traceback; the main process refuses this batch.
+        return utterance, torch.zeros(1), tuple(skipped)
 
 
 def collate(examples: Sequence[Example]) -> SpeechBatch:
@@ -84,6 +107,8 @@ def collate(examples: Sequence[Example]) -> SpeechBatch:
         # A padded position has the label IGNORED_LABEL, so the token that stands there does not matter.
         decoder_inputs_BU=pad_sequence([example.decoder_inputs_U for example in examples], batch_first=True),
         labels_BU=pad_sequence([e.labels_U for e in examples], batch_first=True, padding_value=IGNORED_LABEL),
+        seeds=[example.seed for example in examples],
+        skipped=[example.skipped for example in examples],
     )
 
 
@@ -93,10 +118,28 @@ def check_lengths(utterances: Sequence[Utterance], window_s: float, where: str) 
     Raises:
         UserError: naming the first few and their durations.
     """
-    long = [utterance for utterance in utterances if utterance.duration > window_s + 1 / SAMPLE_RATE_HZ]
+    long = [(u.id, f"{u.duration:.2f} s") for u in utterances if u.duration > window_s + 1 / SAMPLE_RATE_HZ]
     if long:
-        named = ", ".join(f"{utterance.id} ({utterance.duration:.2f} s)" for utterance in long[:3])
         raise UserError(
-            f"{where}: {len(long)} of {len(utterances)} utterances are longer than the model's window of {window_s:g} s: "
-            f"{named}{' ...' if len(long) > 3 else ''}; cut them at pauses or drop their lines"
+            f"{where}: {len(long)} of {len(utterances)} utterances are longer than the model's window "
+            f"of {window_s:g} s: {_named(long)}; cut them at pauses or drop their lines"
         )
+
+
+def check_labels(utterances: Sequence[Utterance], make_labels: LabelMaker, max_tokens: int, where: str) -> None:
+    """Refuses transcripts that, with the prompt, take more tokens than the decoder holds, all at once.
+
+    Raises:
+        UserError: naming the first few and their tokens.
+    """
+    sizes = [(utterance.id, len(make_labels(utterance)[0])) for utterance in utterances]
+    long = [(name, f"{size} tokens") for name, size in sizes if size > max_tokens]
+    if long:
+        raise UserError(
+            f"{where}: {len(long)} of {len(utterances)} transcripts take more than the {max_tokens} tokens that the "
+            f"model holds: {_named(long)}; shorten them or drop their lines"
+        )
+
+
+def _named(items: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{name} ({size})" for name, size in items[:5]) + (" ..." if len(items) > 5 else "")

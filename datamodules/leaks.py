@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from datamodules.manifest import iter_manifest
+from common.errors import UserError
+from datamodules.manifest import Utterance, iter_manifest
 
 
 def transcript_key(text: str) -> bytes:
@@ -22,12 +24,22 @@ class HeldOut:
     def __init__(self, manifests: Iterable[Path | str]) -> None:
         self._sentences: dict[str, str] = {}
         self._transcripts: dict[bytes, str] = {}
+        self._speech: dict[tuple[str, float], list[tuple[Path, str]]] = {}
         for manifest in manifests:
             for utterance in iter_manifest(manifest, check_audio=False):
                 place = f"{manifest} ({utterance.id})"
                 if utterance.source_sentence_id:
                     self._sentences.setdefault(utterance.source_sentence_id, place)
                 self._transcripts.setdefault(transcript_key(utterance.text), place)
+                speech = self._speech.setdefault((utterance.id, utterance.offset), [])
+                speech.append((utterance.audio, place))
+
+    def speech(self, utterance: Utterance) -> str | None:
+        """Where an utterance of the same id and audio stands in a held-out manifest, None where none does."""
+        for audio, place in self._speech.get((utterance.id, utterance.offset), []):
+            if audio.is_file() and filecmp.cmp(audio, utterance.audio, shallow=False):
+                return place
+        return None
 
     def sentence(self, source_sentence_id: str | None) -> str | None:
         """Where the sentence stands in a held-out manifest, None where it does not."""
@@ -36,3 +48,19 @@ class HeldOut:
     def transcript(self, text: str) -> str | None:
         """Where the same transcript stands in a held-out manifest, None where it does not."""
         return self._transcripts.get(transcript_key(text))
+
+
+def check_leaks(utterances: Sequence[Utterance], held_out: HeldOut, where: str) -> list[str]:
+    """Refuses training speech that is held out; lists utterances that share no more than their transcript.
+
+    Raises:
+        UserError: naming the first whose source sentence, or whose id and audio, stands in a held-out manifest.
+    """
+    leaks = [(u, place) for u in utterances if (place := held_out.sentence(u.source_sentence_id) or held_out.speech(u))]
+    if leaks:
+        named = ", ".join(f"{utterance.id} in {place}" for utterance, place in leaks[:3])
+        raise UserError(
+            f"{where}: {len(leaks)} of {len(utterances)} training utterances are held out for testing: {named}"
+            f"{' ...' if len(leaks) > 3 else ''}; drop their lines, or the test set from data.held_out"
+        )
+    return [f"{u.id} in {place}" for u in utterances if (place := held_out.transcript(u.text))]

@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
+import warnings
+from itertools import chain
+from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from common.errors import UserError, nearest
+from common.errors import UserError
+from datamodules.augment import SpeedPerturbation
 from datamodules.batch import SpeechBatch
-from datamodules.dataset import LabelMaker, PairDataset, check_lengths, collate
+from datamodules.dataset import LabelMaker, PairDataset, check_labels, check_lengths, collate
+from datamodules.leaks import HeldOut, check_leaks
 from datamodules.manifest import Utterance, read_manifest
+from datamodules.mixture import check_manifests, mixture, utterances_of
 from datamodules.prompts import Tokenizer
 from datamodules.sampler import PairBatchSampler
-
-# How the manifests of the study's own corpora are made, shown when one is missing.
-PREPARE_COMMANDS = {
-    "aihub": "python prepare.py aihub --source FOLDER",
-    "jecs": "python prepare.py jecs --source FOLDER",
-    "unicom": "python prepare.py unicom --source FOLDER",
-    "demo": "python prepare.py demo",
-    "backbone": "make backbone",
-}
+from datamodules.skips import SkipBudget
 
 
 class PairDataModule(L.LightningDataModule):
-    """Feeds mixed-pair batches of `utterances_per_pair` utterances of each pair, the same for (seed, step, rank).
+    """Feeds mixed-pair batches of some utterances of each pair, the same for (seed, step, rank).
 
     Args:
-        train: for each pair its manifest, or several.
+        train: for each pair its manifest, or several, or some with a weight: `{manifest: PATH, weight: 2}`. A pair's
+            utterances are pooled, and each comes once in a cycle of its pair, or as often as its manifest weighs.
         pairs: which of them to train on, in this order; all where none are named.
-        utterances_per_pair: utterances of each pair a step on each rank.
+        utterances_per_pair: utterances of each pair a step on each rank; one number, or one for each pair.
         language: which language tag the decoder is given: matrix, embedded, two_tag, or a code.
         workers: processes that decode audio; 0 decodes in the main process.
-        seed: of the order; None takes the run's own (`seed_everything`).
+        seed: of the order and the augmentation.
+        speed: factors of speed perturbation, e.g. [0.9, 1.0, 1.1], one drawn for each hearing of an utterance.
+        max_broken: utterances that a run passes over, on each device, because their audio cannot be read.
+        held_out: manifests of test sets, to refuse training speech that they hold.
     """
 
     def __init__(
         self,
-        train: dict[str, str | list[str]] | None = None,
+        train: dict[str, Any] | None = None,
         pairs: list[str] | None = None,
-        utterances_per_pair: int = 3,
+        utterances_per_pair: int | dict[str, int] = 3,
         language: str = "matrix",
         workers: int = 2,
         seed: int = 0,
+        speed: list[float] | None = None,
+        max_broken: int = 0,
+        held_out: list[str] | None = None,
     ) -> None:
         super().__init__()
-        if utterances_per_pair < 1:
-            raise UserError(f"data.utterances_per_pair is {utterances_per_pair}, expected 1 or more")
-        self.train = _chosen(train or {}, pairs)
-        self.utterances_per_pair = utterances_per_pair
+        if max_broken < 0:
+            raise UserError(f"data.max_broken is {max_broken}, expected a number of utterances, 0 or more")
+        self.train = mixture(train or {}, pairs)
+        self.utterances_per_pair = utterances_of(self.train, utterances_per_pair)
         self.language = language
         self.workers = workers
         self.seed = seed
+        self.speed = speed
+        self.max_broken = max_broken
+        self.held_out = held_out or []
         self.utterances: dict[str, list[Utterance]] = {}
+        self.skips = SkipBudget(max_broken)
+        self.leaks: list[str] = []
+        self._sizes: dict[str, list[tuple[int, float]]] = {}
         self._labels: LabelMaker | None = None
+        self._perturb: SpeedPerturbation | None = None
 
     def check_manifests(self) -> None:
         """Refuses to start without data.
@@ -62,37 +75,40 @@ class PairDataModule(L.LightningDataModule):
         Raises:
             UserError: listing every manifest that is missing and how to make it.
         """
-        if not self.train:
-            raise UserError("data.train names no manifest: choose a recipe, e.g. --config erm.yaml")
-        missing = [path for paths in self.train.values() for path in paths if not Path(path).is_file()]
-        if missing:
-            lines = [f"  {path}    {_how_to_prepare(path)}" for path in missing]
-            raise UserError(
-                "these training manifests are missing:\n" + "\n".join(lines) + "\n"
-                "To try everything now without any corpus: `python prepare.py demo`, then add `--config demo.yaml`."
-            )
+        check_manifests(self.train)
 
     def read(self, tokenizer: Tokenizer, window_s: float, max_tokens: int) -> None:
         """Reads and checks the manifests against what the model holds: `window_s` seconds, `max_tokens` label tokens.
 
         Raises:
-            UserError: naming manifest and utterance.
+            UserError: naming manifest and utterances.
         """
         self.check_manifests()
-        self._labels = LabelMaker(tokenizer, self.language, max_tokens)
-        for pair, paths in self.train.items():
-            self.utterances[pair] = [utterance for path in paths for utterance in read_manifest(path)]
-            check_lengths(self.utterances[pair], window_s, ", ".join(paths))
-            for utterance in self.utterances[pair]:
-                self._labels(utterance)
+        self._labels = LabelMaker(tokenizer, self.language)
+        self._perturb = SpeedPerturbation(self.speed, window_s) if self.speed else None
+        held_out = HeldOut(self.held_out)
+        for pair, entries in self.train.items():
+            corpora = [read_manifest(entry.manifest) for entry in entries]
+            for entry, utterances in zip(entries, corpora, strict=True):
+                check_lengths(utterances, window_s, entry.manifest)
+                check_labels(utterances, self._labels, max_tokens, entry.manifest)
+                self.leaks += check_leaks(utterances, held_out, entry.manifest)
+            self.utterances[pair] = list(chain(*corpora))
+            self._sizes[pair] = [(len(u), entry.weight) for u, entry in zip(corpora, entries, strict=True)]
+        if self.leaks:
+            named = "; ".join(self.leaks[:3]) + (" ..." if len(self.leaks) > 3 else "")
+            _warn(f"{len(self.leaks)} training transcripts also stand in held-out manifests (all in run.json): {named}")
+        self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
 
     def train_dataloader(self) -> DataLoader[SpeechBatch]:
         """Batches from the trainer's present step to its last."""
         if self._labels is None:
             raise RuntimeError("PairDataModule.read() must come before training; WhisperModule.setup() calls it")
+        # Lightning asks for a loader with a state; the sampler needs none, it begins at the trainer's step.
+        warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
         trainer = self.trainer
         sampler = PairBatchSampler(
-            {pair: len(utterances) for pair, utterances in self.utterances.items()},
+            self._sizes,
             self.utterances_per_pair,
             trainer.max_steps,
             seed=self.seed,
@@ -101,7 +117,7 @@ class PairDataModule(L.LightningDataModule):
             start=trainer.global_step,
         )
         return DataLoader(
-            PairDataset(self.utterances, self._labels),
+            PairDataset(self.utterances, self._labels, self._perturb, self.max_broken),
             batch_sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
@@ -110,19 +126,24 @@ class PairDataModule(L.LightningDataModule):
             multiprocessing_context="fork" if self.workers else None,
         )
 
+    def on_before_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
+        """Accounts for broken audio when its batch is trained on, not when a worker fetches it ahead.
 
-def _chosen(train: dict[str, str | list[str]], pairs: list[str] | None) -> dict[str, list[str]]:
-    unknown = [pair for pair in pairs or [] if pair not in train]
-    if unknown:
-        raise UserError(
-            f"data.pairs names {', '.join(unknown)}, for which data.train has no manifest{nearest(unknown[0], train)} "
-            f"It has: {', '.join(train) or 'none'}"
-        )
-    return {pair: [train[pair]] if isinstance(train[pair], str) else list(train[pair]) for pair in pairs or train}
+        Raises:
+            UserError: where more of it is broken than allowed.
+        """
+        self.skips.add(chain(*(batch.skipped or [])))
+        return batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """What resuming cannot work out again: the utterances passed over so far."""
+        return self.skips.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up an interrupted run's account."""
+        self.skips.load_state_dict(state_dict)
 
 
-def _how_to_prepare(path: str) -> str:
-    for corpus, command in PREPARE_COMMANDS.items():
-        if corpus in Path(path).parts:
-            return f"<- {command}"
-    return "<- python prepare.py --help"
+@rank_zero_only
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)

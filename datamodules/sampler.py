@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import NamedTuple
 
 import torch
 from torch.utils.data import Sampler
 
 
-class PairBatchSampler(Sampler[list[tuple[str, int]]]):
-    """Batches of `utterances_per_pair` utterances of every pair, as `(pair, index)`, for steps `start` to `steps`.
+class Draw(NamedTuple):
+    """An utterance by its pair and its place among the pair's, and the seed of what is random about this hearing."""
+
+    pair: str
+    index: int
+    seed: int = 0
+
+
+class PairBatchSampler(Sampler[list[Draw]]):
+    """Batches of some utterances of every pair for steps `start` to `steps`, those of a pair next to each other.
 
     Each pair is walked in seeded permutations: every utterance once before any comes again. The ranks of one step take
-    neighbouring stretches of that walk, so they never overlap within a pass.
+    neighbouring stretches of that walk, so they never overlap within a pass. Where a pair's corpora have weights, a
+    pass holds each utterance as often as its corpus weighs.
+
+    Args:
+        corpora: the size and weight of each of a pair's corpora, whose utterances are numbered in this order.
+        utterances_per_pair: utterances of each pair a step on each rank.
+        steps, seed, rank, world_size, start: of the run; `start` is the step to resume from.
     """
 
     def __init__(
         self,
-        sizes: dict[str, int],
-        utterances_per_pair: int,
+        corpora: dict[str, Sequence[tuple[int, float]]],
+        utterances_per_pair: dict[str, int],
         steps: int,
         *,
         seed: int = 0,
@@ -27,7 +43,7 @@ class PairBatchSampler(Sampler[list[tuple[str, int]]]):
         world_size: int = 1,
         start: int = 0,
     ) -> None:
-        self.sizes = sizes
+        self.corpora = corpora
         self.utterances_per_pair = utterances_per_pair
         self.steps = steps
         self.seed = seed
@@ -38,12 +54,57 @@ class PairBatchSampler(Sampler[list[tuple[str, int]]]):
     def __len__(self) -> int:
         return self.steps
 
-    def __iter__(self) -> Iterator[list[tuple[str, int]]]:
-        walks = {pair: _Walk(size, f"{self.seed}:{pair}") for pair, size in self.sizes.items()}
-        k = self.utterances_per_pair
+    def __iter__(self) -> Iterator[list[Draw]]:
+        walks = {pair: _PairWalk(corpora, f"{self.seed}:{pair}") for pair, corpora in self.corpora.items()}
         for step in range(self.start, self.steps):
-            first = (step * self.world_size + self.rank) * k
-            yield [(pair, walk[first + i]) for pair, walk in walks.items() for i in range(k)]
+            batch = []
+            for pair, walk in walks.items():
+                k = self.utterances_per_pair[pair]
+                first = (step * self.world_size + self.rank) * k
+                batch += [
+                    Draw(pair, walk[place], _seed_of(f"{self.seed}:{pair}:draw {place}"))
+                    for place in range(first, first + k)
+                ]
+            yield batch
+
+
+class _PairWalk:
+    """An endless sequence of cycles through a pair's corpora; holds the cycle that was asked for last.
+
+    A corpus of n utterances and weight w gives its own walk's places from c n w to (c + 1) n w, rounded down, to cycle
+    c: at weight 1 a whole pass, at 2 two, at 0.5 half a pass and the other half in the next cycle.
+    """
+
+    def __init__(self, corpora: Sequence[tuple[int, float]], name: str) -> None:
+        self.name = name
+        self.sizes = [size for size, _ in corpora]
+        self.shares = [size * Fraction(str(weight)) for size, weight in corpora]  # exact, whatever the cycle
+        self.walks = [_Walk(size, f"{name}:corpus {i}") for i, size in enumerate(self.sizes)]
+        self.begin = 0
+        self.order: list[int] = []
+
+    def __getitem__(self, place: int) -> int:
+        if not self.begin <= place < self.begin + len(self.order):
+            cycle = int(place / sum(self.shares))  # or, where shares were rounded down, one after it
+            while sum(self._ends(cycle + 1)) <= place:
+                cycle += 1
+            self.begin = sum(self._ends(cycle))
+            self.order = self._cycle(cycle)
+        return self.order[place - self.begin]
+
+    def _ends(self, cycle: int) -> list[int]:
+        """How far each corpus has been walked when a cycle begins."""
+        return [int(cycle * share) for share in self.shares]
+
+    def _cycle(self, cycle: int) -> list[int]:
+        indices: list[int] = []
+        offset = 0
+        for size, walk, begin, end in zip(
+            self.sizes, self.walks, self._ends(cycle), self._ends(cycle + 1), strict=True
+        ):
+            indices += sorted(offset + walk[place] for place in range(begin, end))
+            offset += size
+        return [indices[i] for i in _permutation(len(indices), f"{self.name}:{cycle}")]
 
 
 class _Walk:
@@ -53,12 +114,15 @@ class _Walk:
         self.size, self.name, self.cycle = size, name, -1
         self.order: list[int] = []
 
-    def __getitem__(self, position: int) -> int:
-        cycle, index = divmod(position, self.size)
+    def __getitem__(self, place: int) -> int:
+        cycle, index = divmod(place, self.size)
         if cycle != self.cycle:
-            generator = torch.Generator().manual_seed(_seed_of(f"{self.name}:{cycle}"))
-            self.order, self.cycle = torch.randperm(self.size, generator=generator).tolist(), cycle
+            self.order, self.cycle = _permutation(self.size, f"{self.name}:{cycle}"), cycle
         return self.order[index]
+
+
+def _permutation(size: int, name: str) -> list[int]:
+    return torch.randperm(size, generator=torch.Generator().manual_seed(_seed_of(name))).tolist()
 
 
 def _seed_of(name: str) -> int:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from common.errors import UserError
+from datamodules.augment import SpecAugment
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.base import Algorithm
@@ -44,6 +45,7 @@ class WhisperModule(L.LightningModule):
         ctc_weight: share of an auxiliary CTC loss on the encoder, for training from scratch; 0 in fine-tuning.
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         seed: of the algorithms' own draws.
+        spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null leaves it whole.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class WhisperModule(L.LightningModule):
         ctc_weight: float = 0.0,
         gradient_checkpointing: bool = False,
         seed: int = 0,
+        spec_augment: SpecAugment | None = None,
     ) -> None:
         super().__init__()
         if accumulate < 1:
@@ -75,6 +78,7 @@ class WhisperModule(L.LightningModule):
         self.ctc_weight = ctc_weight
         self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
+        self.spec_augment = spec_augment
         self.model: WhisperForConditionalGeneration
         self.processor: WhisperProcessor
         self.log_mel: LogMel
@@ -113,6 +117,8 @@ class WhisperModule(L.LightningModule):
     def on_after_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
         """Computes the log-mel on the device."""
         batch.mel_BFT = self.log_mel(batch.waveforms_BS)
+        if self.spec_augment and self.trainer.training:
+            self.spec_augment(batch)
         return batch
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:

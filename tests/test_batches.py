@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,10 @@ from transformers import WhisperProcessor
 
 from common.errors import UserError
 from datamodules.audio import load_waveform
-from datamodules.dataset import LabelMaker, PairDataset, check_lengths, collate
+from datamodules.dataset import LabelMaker, PairDataset, check_labels, check_lengths, collate
 from datamodules.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
 from datamodules.prompts import prompt_languages
-from datamodules.sampler import PairBatchSampler
 
 
 def tone(path: Path, rate_hz: int, channels: int = 1, subtype: str = "PCM_16") -> np.ndarray:
@@ -51,35 +49,9 @@ def test_bad_audio_is_named(tmp_path: Path):
             load_waveform(tmp_path / f"{name}.wav")
     with pytest.raises(UserError, match="no audio at 5 s"):
         load_waveform(tmp_path / "a.wav", 5.0)
-
-
-def batches(**changes) -> list[list[tuple[str, int]]]:
-    options = {"sizes": {"ko-en": 12, "ja-en": 6}, "utterances_per_pair": 3, "steps": 8, "seed": 1} | changes
-    return list(PairBatchSampler(**options))
-
-
-def test_each_utterance_comes_once_a_cycle():
-    drawn = batches()
-    assert all(Counter(pair for pair, _ in batch) == {"ko-en": 3, "ja-en": 3} for batch in drawn)
-    assert all([pair for pair, _ in batch] == ["ko-en"] * 3 + ["ja-en"] * 3 for batch in drawn)
-    for steps, pair, size in (((0, 4), "ko-en", 12), ((4, 8), "ko-en", 12), ((0, 2), "ja-en", 6), ((2, 4), "ja-en", 6)):
-        seen = [index for batch in drawn[slice(*steps)] for p, index in batch if p == pair]
-        assert sorted(seen) == list(range(size))
-
-
-def test_ranks_share_a_cycle_without_overlap_and_make_the_same_walk():
-    ranks = [batches(rank=rank, world_size=2, steps=4) for rank in (0, 1)]
-    one = batches(utterances_per_pair=6, steps=4)
-    for step in range(4):
-        for pair in ("ko-en", "ja-en"):
-            joined = [index for rank in ranks for p, index in rank[step] if p == pair]
-            assert joined == [index for p, index in one[step] if p == pair]
-
-
-def test_resuming_continues_the_order_and_seeds_differ():
-    assert batches(start=5) == batches()[5:]
-    assert batches() == batches()
-    assert batches(seed=2) != batches()
+    with pytest.raises(UserError, match=r"a\.wav: 0\.75 s of audio from 0\.25 s on, 0\.90 s by the manifest"):
+        load_waveform(tmp_path / "a.wav", 0.25, 0.9)
+    assert len(load_waveform(tmp_path / "a.wav", 0.25, 0.8)) == 12_000  # within what corpora round to
 
 
 def test_prompt_policies():
@@ -107,11 +79,17 @@ def test_labels_are_the_shifted_inputs_with_the_prompt_masked(tiny_model: Path):
 
 def test_too_long_labels_and_unknown_languages_are_refused(tiny_model: Path):
     tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
-    utterance = Utterance("u7", Path("u.wav"), 1.0, "word " * 200, "ko-en", "ko")
-    with pytest.raises(UserError, match="'u7': its transcript takes .* tokens, the model holds 128"):
-        LabelMaker(tokenizer, max_tokens=128)(utterance)
+    sizes = {f"u{i}": len(tokenizer.encode("word " * 40 * i, add_special_tokens=False)) + 4 for i in range(1, 10)}
+    utterances = [Utterance(f"u{i}", Path("u.wav"), 1.0, "word " * 40 * i, "ko-en", "ko") for i in range(1, 10)]
+    most = sizes["u3"]  # the third just fits
+    named = ", ".join(f"u{i} \\({sizes[f'u{i}']} tokens\\)" for i in range(4, 9))
+    with pytest.raises(
+        UserError, match=rf"^m: 6 of 9 transcripts take more than the {most} tokens .*: {named} \.\.\.;"
+    ):
+        check_labels(utterances, LabelMaker(tokenizer), most, "m")
+    check_labels(utterances[:3], LabelMaker(tokenizer), most, "m")
     with pytest.raises(UserError, match="language 'matrx' has no tag.*did you mean 'matrix'"):
-        LabelMaker(tokenizer, "matrx")(utterance)
+        check_labels(utterances, LabelMaker(tokenizer, "matrx"), most, "m")
 
 
 def test_a_batch_is_padded_and_viewed_by_pair(tiny_model: Path, manifests: dict[str, str]):

@@ -1,0 +1,113 @@
+"""What a run trains on: for each pair its manifests with their weights, and how many utterances a step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError, nearest
+
+# How the manifests of the study's own corpora are made, shown when one is missing.
+PREPARE_COMMANDS = {
+    "aihub": "python prepare.py aihub --source FOLDER",
+    "jecs": "python prepare.py jecs --source FOLDER",
+    "unicom": "python prepare.py unicom --source FOLDER",
+    "demo": "python prepare.py demo",
+    "backbone": "make backbone",
+}
+
+
+@dataclass(frozen=True)
+class WeightedManifest:
+    """A manifest, each of whose utterances comes `weight` times in a cycle of its pair."""
+
+    manifest: str
+    weight: float = 1.0
+
+
+def mixture(train: dict[str, Any], pairs: list[str] | None) -> dict[str, list[WeightedManifest]]:
+    """The manifests of the chosen pairs, in the order of `pairs`; of all where none are named.
+
+    Raises:
+        UserError: where a pair or an entry cannot be understood.
+    """
+    unknown = [pair for pair in pairs or [] if pair not in train]
+    if unknown:
+        raise UserError(
+            f"data.pairs names {', '.join(unknown)}, for which data.train has no manifest{nearest(unknown[0], train)} "
+            f"It has: {', '.join(train) or 'none'}"
+        )
+    return {pair: _entries(pair, train[pair]) for pair in pairs or train}
+
+
+def utterances_of(pairs: Iterable[str], utterances_per_pair: int | dict[str, int]) -> dict[str, int]:
+    """Utterances a step of each pair.
+
+    Raises:
+        UserError: where a pair is not named, or a number is below 1.
+    """
+    pairs = list(pairs)
+    if isinstance(utterances_per_pair, int):
+        utterances_per_pair = dict.fromkeys(pairs, utterances_per_pair)
+        if pairs and utterances_per_pair[pairs[0]] < 1:
+            raise UserError(f"data.utterances_per_pair is {utterances_per_pair[pairs[0]]}, expected 1 or more")
+    for pair in pairs:
+        if pair not in utterances_per_pair:
+            raise UserError(f"data.utterances_per_pair says nothing of {pair}: give one number, or one for every pair")
+        if utterances_per_pair[pair] < 1:
+            raise UserError(
+                f"data.utterances_per_pair of {pair} is {utterances_per_pair[pair]}, expected 1 or more; "
+                "data.pairs chooses among pairs"
+            )
+    return {pair: utterances_per_pair[pair] for pair in pairs}
+
+
+def check_manifests(manifests: dict[str, list[WeightedManifest]]) -> None:
+    """Refuses to start without data.
+
+    Raises:
+        UserError: listing every manifest that is missing and how to make it.
+    """
+    if not manifests:
+        raise UserError("data.train names no manifest: choose a recipe, e.g. --config erm.yaml")
+    paths = [entry.manifest for entries in manifests.values() for entry in entries]
+    missing = [f"  {path}    {_how_to_prepare(path)}" for path in paths if not Path(path).is_file()]
+    if missing:
+        raise UserError(
+            "these training manifests are missing:\n" + "\n".join(missing) + "\n"
+            "To try everything now without any corpus: `python prepare.py demo`, then add `--config demo.yaml`."
+        )
+
+
+def _entries(pair: str, value: Any) -> list[WeightedManifest]:
+    entries = [_entry(pair, item) for item in (value if isinstance(value, list) else [value])]
+    if not entries:
+        raise UserError(f"data.train.{pair} names no manifest")
+    for index, entry in enumerate(entries):
+        if entry.manifest in (other.manifest for other in entries[:index]):
+            raise UserError(f"data.train.{pair} names {entry.manifest} twice; to hear it more often give it a weight")
+    return entries
+
+
+def _entry(pair: str, item: Any) -> WeightedManifest:
+    if isinstance(item, str):
+        return WeightedManifest(item)
+    where = f"data.train.{pair}"
+    if not isinstance(item, dict) or not isinstance(item.get("manifest"), str):
+        raise UserError(f"{where}: expected the path of a manifest or {{manifest: PATH, weight: 2}}, found {item!r}")
+    if unknown := sorted(set(item) - {"manifest", "weight"}):
+        raise UserError(f"{where}: no option {unknown[0]!r}{nearest(unknown[0], ['manifest', 'weight'])}")
+    weight = item.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
+        raise UserError(f"{where}: the weight of {item['manifest']} is {weight!r}, expected a number above 0")
+    return WeightedManifest(item["manifest"], float(weight))
+
+
+def _how_to_prepare(path: str) -> str:
+    for corpus, command in PREPARE_COMMANDS.items():
+        if corpus in Path(path).parts:
+            return f"<- {command}"
+    return "<- python prepare.py --help"

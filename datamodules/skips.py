@@ -1,0 +1,85 @@
+"""Utterances whose audio cannot be read: passed over within a budget, and accounted for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from typing import Any
+
+import torch
+
+from common.errors import UserError
+
+_NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An utterance that was passed over, by its place among its pair's; the reason names the file."""
+
+    pair: str
+    index: int
+    id: str
+    reason: str
+
+
+class SkipBudget:
+    """Counts the utterances passed over, each once however often it was drawn.
+
+    Args:
+        most: how many a run may pass over.
+        sizes: utterances of each pair, of which one must be left; known once the manifests are read.
+    """
+
+    def __init__(self, most: int, sizes: dict[str, int] | None = None) -> None:
+        self.most = most
+        self.sizes = sizes or {}
+        self.skipped: dict[Skipped, None] = {}  # in the order they were met
+
+    def add(self, skipped: Iterable[Skipped]) -> None:
+        """Accounts for what a batch passed over.
+
+        Raises:
+            UserError: where that is too much, naming files.
+        """
+        before = len(self.skipped)
+        self.skipped |= dict.fromkeys(skipped)
+        if len(self.skipped) == before:
+            return
+        empty = [pair for pair, size in self.sizes.items() if sum(s.pair == pair for s in self.skipped) == size]
+        if empty or len(self.skipped) > self.most:
+            limit = f"not one of {empty[0]} can" if empty else f"data.max_broken allows {self.most or 'none'}"
+            raise UserError(
+                f"{self.count()} cannot be read, {limit}:\n"
+                + "\n".join(f"  {skip.pair} {skip.id}: {skip.reason}" for skip in list(self.skipped)[-_NAMED:])
+                + "\nRepair or drop them (python prepare.py check MANIFEST finds them all), or raise data.max_broken"
+            )
+
+    def count(self) -> str:
+        """The number with its noun."""
+        return f"{len(self.skipped)} training utterance{'s' * (len(self.skipped) != 1)}"
+
+    def summary(self) -> str:
+        """One line for the end of a run."""
+        named = "; ".join(f"{skip.pair} {skip.id} ({skip.reason})" for skip in list(self.skipped)[:3])
+        return f"{self.count()} could not be read and others took their place: {named}" + (
+            " ..." if len(self.skipped) > 3 else ""
+        )
+
+    def gathered(self, world_size: int) -> SkipBudget:
+        """The account of all ranks; every rank must ask."""
+        whole = SkipBudget(self.most, self.sizes)
+        parts: list[dict[Skipped, None]] = [self.skipped] * world_size
+        if world_size > 1:
+            torch.distributed.all_gather_object(parts, self.skipped)
+        for part in parts:
+            whole.skipped |= part
+        return whole
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps, in plain types."""
+        return {"skipped": [list(astuple(skip)) for skip in self.skipped]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up what an interrupted run had counted."""
+        self.skipped = dict.fromkeys(Skipped(*fields) for fields in state["skipped"])
