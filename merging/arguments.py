@@ -11,82 +11,92 @@ from merging.parameters import parse
 from merging.recipe import ENGINES
 from merging.tensors import DTYPES
 
+_SWEPT = ("lambda", "density")
+
 
 def parser() -> argparse.ArgumentParser:
-    """Builds the parser: a command a method."""
+    """Builds the parser: a command a method, and `sweep METHOD`."""
     top = argparse.ArgumentParser(
         prog="merge.py",
         description="Merges fine-tunes of one Whisper into one model, without training.",
-        epilog="`python merge.py METHOD --help` explains a method's parameters.",
+        epilog="`python merge.py METHOD --help` explains a method and its parameters.",
     )
     commands = top.add_subparsers(dest="method", required=True, metavar="METHOD")
     for method in methods().values():
-        first = method.summary.split("\n")[0]
-        command = commands.add_parser(
-            method.name, help=first, description=_describe(method), formatter_class=argparse.RawDescriptionHelpFormatter
-        )
-        add_shared(command)
-        add_parameters(command, method)
+        command = _add(commands, method)
+        _add_shared(command, "outputs/merges/METHOD-MODEL+MODEL; with --subsets all the folder of their folders")
+        command.add_argument("--subsets", choices=["all"], help="merge every subset of two models or more")
+        command.add_argument("--engine", choices=ENGINES, help=f"what merges (default: {ENGINES[0]})")
+        command.add_argument("--skip-existing", action="store_true", help="leave merges alone that are up to date")
+        _add_parameters(command, method)
+    sweep = commands.add_parser("sweep", help="try out step lengths and densities of a method on development sets")
+    swept = sweep.add_subparsers(dest="swept", required=True, metavar="METHOD")
+    for method in methods().values():
+        if method.returns_step:
+            command = _add(swept, method)
+            _add_shared(command, "outputs/merges/sweep-METHOD-MODEL+MODEL")
+            _add_sweep(command, method)
+            _add_parameters(command, method, without=_SWEPT)
     return top
 
 
-def add_shared(command: argparse.ArgumentParser) -> None:
-    """Adds the options that every merge has."""
+def _add(commands: argparse._SubParsersAction, method: Method) -> argparse.ArgumentParser:  # type: ignore[type-arg]
+    return commands.add_parser(
+        method.name,
+        help=textwrap.shorten(method.summary, 200),
+        description=f"{textwrap.fill(method.summary, 100)}\n\n  {method.formula}\n\n{method.source}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_shared(command: argparse.ArgumentParser, out: str) -> None:
     command.add_argument(
-        "--config", action="append", nargs="+", default=[], metavar="NAME",
-        help="overlays on the method's recipe, by name in configs/merge/ or by path; later ones win",
+        "--config", action="append", default=[], metavar="NAME",
+        help="an overlay on the method's recipe, by name in configs/merge/ or by path; repeatable, later ones win",
     )  # fmt: skip
     command.add_argument("--models", nargs="+", metavar="MODEL", help="fine-tunes: model folders or Hub ids")
-    command.add_argument("--base", help="what they were fine-tuned from: a model folder or Hub id")
-    command.add_argument("--subsets", choices=["all"], help="merge every subset of two models or more")
-    command.add_argument(
-        "--out", metavar="DIR",
-        help="the merged model's folder; with --subsets all the folder of their folders "
-             "(default: outputs/merges/METHOD-MODEL+MODEL)",
-    )  # fmt: skip
+    command.add_argument("--base", help="what they were fine-tuned from: a model folder or Hub id; none: the first")
+    command.add_argument("--out", metavar="DIR", help=f"where to write (default: {out})")
     command.add_argument(
         "--dtype", choices=["auto", *DTYPES], help="dtype of the merged weights (default: auto, the base's)"
     )
-    command.add_argument("--engine", choices=ENGINES, help=f"what merges (default: {ENGINES[0]})")
+
+
+def _add_sweep(command: argparse.ArgumentParser, method: Method) -> None:
     command.add_argument(
-        "--skip-existing", action="store_true", help="leave merges alone that are as the recipe and models would make"
-    )
+        "--lambda", dest="step_lengths", default="0.2:1.2:0.1", metavar="VALUES",
+        help="step lengths, as FIRST:LAST:STEP or 0.2,0.5,1 (default: 0.2:1.2:0.1)",
+    )  # fmt: skip
+    if "density" in method.parameters:
+        command.add_argument(
+            "--density", dest="densities", metavar="VALUES", help="densities, likewise (default: the recipe's)"
+        )
+    command.add_argument("--score", nargs="+", metavar="MANIFEST", help="development manifests of seen pairs")
+    command.add_argument("--seen", nargs="+", metavar="PAIR", help="pairs fine-tuned on (default: the models' names)")
+    command.add_argument("--allow-unseen", action="store_true", help="choose on unseen pairs, too; the card will tell")
 
 
-def add_parameters(command: argparse.ArgumentParser, method: Method) -> None:
-    """Adds the method's own parameters, each with its meaning, range and default."""
+def _add_parameters(command: argparse.ArgumentParser, method: Method, without: tuple[str, ...] = ()) -> None:
     group = command.add_argument_group(
         f"parameters of {method.name}",
         "Marked [model]: one number for all models or one for each (1 0.5 1). Marked [module]: may follow the layers' "
         "depth (1,0.5) or be set by module (encoder=1 decoder=1,0.5 embeddings=0 norms=1).",
     )
     for parameter in method.parameters.values():
-        marks = " [model]" * parameter.per_model
-        marks += " [module]" * (parameter.kind is float and parameter.by_module)
-        text = f"{parameter.help}; {parameter.range} (default: {_word(parameter.default)}){marks}"
-        group.add_argument(
-            f"--{parameter.name}",
-            nargs="+",
-            metavar="VALUE",
-            help=text.replace("%", "%%"),
-            dest=f"set_{parameter.name}",
-        )
+        if parameter.name not in without:
+            marks = " [model]" * parameter.per_model + " [module]" * (parameter.kind is float and parameter.by_module)
+            default = str(parameter.default).lower() if parameter.kind is bool else parameter.default
+            text = f"{parameter.help}; {parameter.range} (default: {default}){marks}"
+            group.add_argument(
+                f"--{parameter.name}", nargs="+", metavar="VALUE", help=text, dest=f"set_{parameter.name}"
+            )
 
 
-def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+def overrides(options: argparse.Namespace, method: str) -> dict[str, Any]:
     """The settings given on the command line; None where not given."""
-    found: dict[str, Any] = {
-        key: getattr(arguments, key) for key in ("models", "base", "subsets", "out", "dtype", "engine")
-    }
-    for name, parameter in methods()[arguments.method].parameters.items():
-        words = getattr(arguments, f"set_{name}")
+    shared = ("models", "base", "subsets", "dtype", "engine", "score", "seen")
+    found = {key: getattr(options, key, None) for key in shared}
+    for name, parameter in methods()[method].parameters.items():
+        words = getattr(options, f"set_{name}", None)
         found[name] = None if words is None else parse(parameter, words)
     return found
-
-
-def _describe(method: Method) -> str:
-    return f"{textwrap.fill(method.summary, 100)}\n\n  {method.formula}\n\n{method.source}"
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)

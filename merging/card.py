@@ -1,8 +1,9 @@
-"""The model card: what was merged from what, how, and what the merge did."""
+"""The model card: what was merged from what, how, and what the merge did to the weights."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -10,11 +11,13 @@ import yaml
 from merging.folders import ModelFolder
 from merging.inputs import Inputs
 from merging.recipe import Recipe
-from merging.statistics import Statistics
+from merging.statistics import Moments, Statistics
 
 
-def write_card(folder: Path, title: str, recipe: Recipe, inputs: Inputs, statistics: Statistics) -> None:
-    """Writes `README.md`: front matter for the Hub, the recipe, and the lineage with licences."""
+def write_card(
+    folder: Path, title: str, recipe: Recipe, inputs: Inputs, statistics: Statistics, notes: Sequence[str] = ()
+) -> None:
+    """Writes `README.md`: front matter for the Hub, the recipe, the lineage, and the geometry of the merge."""
     sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
     licences = {source.name: licence(source) for source in sources}
     front = {
@@ -24,23 +27,29 @@ def write_card(folder: Path, title: str, recipe: Recipe, inputs: Inputs, statist
         "base_model": [source.name for source in sources],
         "base_model_relation": "merge",
     }
-    if len(known := set(filter(None, licences.values()))) == 1:
+    if len(known := {each for each in licences.values() if each}) == 1:
         front["license"] = known.pop()
-    rows = [
-        f"| {'base' if place == 0 else 'fine-tune'} | `{source.name}` | {licences[source.name] or 'not stated'} |"
-        for place, source in enumerate(sources)
+    fingerprints = statistics.fingerprints(inputs)
+    lineage = [
+        (
+            "base" if source is inputs.base else "fine-tune",
+            f"`{source.name}`",
+            licences[source.name] or "not stated",
+            f"`{fingerprints[source.name]}`",
+        )
+        for source in sources
     ]
     text = f"""---
 {yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
 
 # {title}
 
-Made with CrossPair by merging fine-tunes of one Whisper, without training: {inputs.method.summary}
+Merged with CrossPair from fine-tunes of one Whisper, without training. {inputs.method.summary}
 
     {inputs.method.formula}
 
 Source: {inputs.method.source}.
-
+{"".join(f"{chr(10)}**{note}**{chr(10)}" for note in notes)}
 ## Recipe
 
 ```yaml
@@ -48,10 +57,17 @@ Source: {inputs.method.source}.
 
 ## Lineage
 
-| part | model | licence |
-|---|---|---|
-{chr(10).join(rows)}
-"""
+{_table(("part", "model", "licence", "fingerprint of the weights"), lineage)}
+
+## What the merge did
+
+{_table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, statistics.total))}
+
+Conflicts are entries in which two task vectors point in opposite directions; angles, conflicts and shares are measured
+on every fourth block of rows.
+
+{_table(("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector"), _modules(statistics))}
+"""  # noqa: E501
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
@@ -66,3 +82,29 @@ def licence(model: ModelFolder) -> str | None:
     except yaml.YAMLError:
         return None
     return str(front["license"]) if isinstance(front, dict) and front.get("license") else None
+
+
+def _lengths(inputs: Inputs, total: Moments) -> list[tuple[str, ...]]:
+    names = [*(model.label for model in inputs.models), "merged step"]
+    count = len(inputs.models)
+    rows = []
+    for place, (name, norm, share) in enumerate(zip(names, total.norms, total.shares, strict=True)):
+        others = [total.cosine(place, other) for other in range(count) if other != place]
+        cosine = f"{sum(others) / len(others):.3f}" if others else "-"
+        rows.append((name, f"{norm:.4g}", f"{share:.2%}", cosine))
+    return rows
+
+
+def _modules(statistics: Statistics) -> list[tuple[str, ...]]:
+    rows = []
+    for name, part in sorted(statistics.modules.items()):
+        *taus, step = part.norms
+        mean = sum(taus) / len(taus)
+        ratio = f"{step / mean:.2f}" if mean > 0 else "-"
+        rows.append((name, f"{part.conflict_share:.1%}", f"{part.mean_cosine:.3f}", ratio))
+    return rows
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -8,7 +8,7 @@ from typing import Any
 
 from common.errors import UserError
 from merging.folders import ModelFolder
-from merging.tensors import ITEM_BYTES
+from merging.tensors import DTYPES, ITEM_BYTES
 
 _ARCHITECTURE = (
     "model_type", "d_model", "encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads",
@@ -90,9 +90,7 @@ def check_disk(base: ModelFolder, dtype: str, out: Path, copies: int = 1) -> Non
     Raises:
         UserError: naming the folder, the room found and needed.
     """
-    needed = copies * sum(
-        entry.numel * ITEM_BYTES[entry.dtype if dtype == "auto" else dtype] for entry in base.tensors.values()
-    )
+    needed = copies * sum(entry.numel * ITEM_BYTES[DTYPES.get(dtype, entry.dtype)] for entry in base.tensors.values())
     existing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < needed * 1.02 + 2**26:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-from common.errors import UserError, nearest
+from common.configs import CONFIGS as ALL_CONFIGS
+from common.configs import read_configs
+from common.errors import UserError
 from merging.methods import Method, methods
 from merging.parameters import check
 from merging.tensors import DTYPES
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "merge"
+CONFIGS = ALL_CONFIGS / "merge"
 ENGINES = ("stream", "mergekit")
 RECIPE_FILE = "merge_recipe.yaml"
-_SHARED = ("method", "base", "models", "subsets", "out", "dtype", "engine")
+_SHARED = ("method", "base", "models", "subsets", "output_root", "dtype", "engine", "fingerprints", "score", "seen")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is merged and how; `parameters` are checked and hold every parameter of the method."""
+    """What is merged and how.
+
+    `parameters` holds every parameter of the method as it was given; `fingerprints`, where known, those of the models
+    that the recipe was first made with.
+    """
 
     method: str
     models: tuple[str, ...]
@@ -31,6 +36,7 @@ class Recipe:
     parameters: Mapping[str, Any]
     dtype: str = "auto"
     engine: str = "stream"
+    fingerprints: Mapping[str, str] | None = None
 
     def as_yaml(self) -> str:
         """The recipe as a config that makes the merge again."""
@@ -39,47 +45,18 @@ class Recipe:
         return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def compose(method: str, configs: Iterable[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def compose(method: str, configs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings of the method's own config, then of each named config, then the overrides.
 
     Raises:
         UserError: where a config is missing, is no mapping, or holds a key that the method does not know.
     """
-    known = {*_SHARED, *methods()[method].parameters}
-    own = CONFIGS / f"{method}.yaml"
-    files = [own] if own.is_file() else []
-    settings: dict[str, Any] = {}
-    for file in [*files, *map(find_config, configs)]:
-        for key, value in _read(file).items():
-            if key not in known:
-                raise UserError(
-                    f"{file}: {method} has no setting {key!r}{nearest(key, known)}; it has {', '.join(sorted(known))}"
-                )
-            if key == "method" and value != method:
-                raise UserError(f"{file}: is a recipe for {value}; run `python merge.py {value} --config {file}`")
-            settings[key] = value
+    own = [method] if (CONFIGS / f"{method}.yaml").is_file() else []
+    settings = read_configs([*own, *configs], CONFIGS, [*_SHARED, *methods()[method].parameters])
+    if settings.get("method", method) != method:
+        other = settings["method"]
+        raise UserError(f"the config is a recipe for {other}: run `python merge.py {other} --config ...`")
     return settings | {key: value for key, value in overrides.items() if value is not None}
-
-
-def find_config(name: str) -> Path:
-    """Finds a config by its name in `configs/merge/`, or by its path."""
-    for path in (CONFIGS / name, CONFIGS / f"{name}.yaml", Path(name)):
-        if path.is_file():
-            return path
-    names = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    raise UserError(
-        f"--config {name}: neither in configs/merge/ nor a file{nearest(Path(name).stem, names)} ({', '.join(names)})"
-    )
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not YAML ({' '.join(str(error).split())})") from None
-    if content is not None and not isinstance(content, dict):
-        raise UserError(f"{file}: expected settings as `key: value`, found {type(content).__name__}")
-    return content or {}
 
 
 def recipe_of(method: str, settings: Mapping[str, Any]) -> Recipe:
@@ -106,23 +83,31 @@ def recipe_of(method: str, settings: Mapping[str, Any]) -> Recipe:
         parameters=values,
         dtype=settings.get("dtype", "auto"),
         engine=settings.get("engine", ENGINES[0]),
+        fingerprints=settings.get("fingerprints"),
     )
-    _check_epsilon(checked_parameters(recipe))
+    checked_parameters(recipe)
     return recipe
 
 
 def checked_parameters(recipe: Recipe) -> dict[str, Any]:
-    """Returns the parameters as they are used: in range, `1/n` resolved for the recipe's number of models."""
-    kind = methods()[recipe.method]
-    return {name: check(kind.parameters[name], value, len(recipe.models)) for name, value in recipe.parameters.items()}
+    """Returns the parameters as they are used: in range, `1/n` resolved for the recipe's number of models.
 
-
-def _check_epsilon(values: Mapping[str, Any]) -> None:
-    density, epsilon = values.get("density"), values.get("epsilon")
-    if isinstance(density, float) and isinstance(epsilon, float) and density < 1:  # fmt: skip
-        inside = 0 < density - epsilon <= density + epsilon < 1
-        if not inside:
-            raise UserError(f"density {density} +- epsilon {epsilon} leaves (0, 1); take a smaller epsilon")
+    Raises:
+        UserError: naming the parameter, what was found and what was expected.
+    """
+    kind, count = methods()[recipe.method], len(recipe.models)
+    values = {name: check(kind.parameters[name], value, count) for name, value in recipe.parameters.items()}
+    density, epsilon = (
+        value if isinstance(value, list) else [value] * count
+        for value in (values.get("density"), values.get("epsilon"))
+    )
+    for share, spread in zip(density, epsilon, strict=True):
+        plain = isinstance(share, float) and isinstance(spread, float)
+        if plain and share < 1 and (share - spread <= 0 or share + spread >= 1):
+            raise UserError(f"density {share} +- epsilon {spread} leaves (0, 1); take a smaller epsilon")
+    if values.get("trim") == "global" and not all(isinstance(share, float) for share in density):
+        raise UserError("trim global seeks one cut for all tensors: density must be a number, not set by module")
+    return values
 
 
 def check_count(method: Method, recipe: Recipe) -> None:

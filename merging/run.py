@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import yaml
 
 from common.errors import UserError
 from common.files import atomic_folder
@@ -15,34 +17,56 @@ from merging.inputs import Inputs
 from merging.methods import methods
 from merging.recipe import RECIPE_FILE, Recipe
 from merging.statistics import Statistics
-from merging.tensors import TORCH_NAMES, Reader, Writer
+from merging.tensors import DTYPES, TORCH_NAMES, Reader, Writer
 
 
-def merge(recipe: Recipe, out: Path, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+def merge(
+    recipe: Recipe,
+    out: Path,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    notes: Sequence[str] = (),
+) -> Statistics:
     """Merges the recipe's models into the folder `out`, which is written whole or left as it was.
 
-    `progress(done, total)` is told of each merged stretch, in elements.
+    `progress(done, total)` is told of each merged stretch, in elements; `notes` are put into the model card.
 
     Raises:
         UserError: where the recipe, the models or the disk do not allow it; nothing is written then.
     """
-    inputs = open_inputs(recipe, Reader(), progress)
-    check_out(out, inputs)
-    checks.check_disk(inputs.base, recipe.dtype, out)
-    with inputs.reader, atomic_folder(out) as folder:
-        dtypes = {
-            name: entry.dtype if recipe.dtype == "auto" else recipe.dtype for name, entry in inputs.base.tensors.items()
-        }
-        write_side_files(folder, [inputs.base, *inputs.models], _torch_dtype(dtypes))
-        shapes = {name: entry.shape for name, entry in inputs.base.tensors.items()}
-        with Writer(folder / WEIGHTS, shapes, dtypes) as writer:
-            statistics = _engine(recipe.engine)(inputs, writer)
-        (folder / RECIPE_FILE).write_text(
-            f"# python merge.py {recipe.method} --config {RECIPE_FILE} --out FOLDER makes this model again\n"
-            + recipe.as_yaml(),
-            encoding="utf-8",
-        )
-        write_card(folder, out.name, recipe, inputs, statistics)
+    with Reader() as reader:
+        inputs = open_inputs(recipe, reader, progress)
+        check_out(out, inputs)
+        checks.check_disk(inputs.base, recipe.dtype, out)
+        with atomic_folder(out) as folder:
+            statistics = _write_weights(folder, recipe, inputs)
+            _check_fingerprints(recipe, statistics.fingerprints(inputs))
+            _write_recipe(folder / RECIPE_FILE, recipe, statistics.fingerprints(inputs))
+            write_card(folder, out.name, recipe, inputs, statistics, notes)
+    return statistics
+
+
+def _write_weights(folder: Path, recipe: Recipe, inputs: Inputs) -> Statistics:
+    tensors = inputs.base.tensors
+    dtypes = {name: entry.dtype if recipe.dtype == "auto" else DTYPES[recipe.dtype] for name, entry in tensors.items()}
+    codes = list(dtypes.values())
+    write_side_files(folder, [inputs.base, *inputs.models], TORCH_NAMES[max(set(codes), key=codes.count)])
+    with Writer(folder / WEIGHTS, {name: entry.shape for name, entry in tensors.items()}, dtypes) as writer:
+        return _engine(recipe.engine)(inputs, writer)
+
+
+def _write_recipe(file: Path, recipe: Recipe, fingerprints: dict[str, str]) -> None:
+    head = f"# python merge.py {recipe.method} --config {file.name} --out FOLDER makes this model again\n"
+    tail = yaml.safe_dump({"fingerprints": fingerprints}, sort_keys=False, allow_unicode=True)
+    file.write_text(head + recipe.as_yaml() + tail, encoding="utf-8")
+
+
+def _check_fingerprints(recipe: Recipe, found: dict[str, str]) -> None:
+    for name, expected in (recipe.fingerprints or {}).items():
+        if name in found and found[name] != expected:
+            raise UserError(
+                f"{name}: its weights are not those that the recipe was made with (fingerprint {found[name]}, recipe "
+                f"{expected}); remove `fingerprints` from the recipe to merge them all the same"
+            )
 
 
 def open_inputs(
@@ -81,10 +105,36 @@ def check_out(out: Path, inputs: Inputs) -> None:
         raise UserError(f"{out}: exists and is no merged model (it has no {RECIPE_FILE}); name another with --out")
 
 
+def summary(recipe: Recipe, statistics: Statistics) -> str:
+    """Says how far from the base the models and the merge are, as shares of the base's norm."""
+    *models, merged = [f"{share:.2%}" for share in statistics.total.shares]
+    return f"merged {len(recipe.models)} models at {', '.join(models)} from the base to one at {merged}"
+
+
+def doubt(recipe: Recipe, statistics: Statistics) -> str | None:
+    """Says why the base may not be what the models were fine-tuned from, or None."""
+    total = statistics.total
+    if recipe.base == "none":
+        return None
+    far = [name for name, share in zip(recipe.models, total.shares, strict=False) if share > 1]
+    if far:
+        return f"{far[0]} is further from {recipe.base} than that is from zero; is it what it was fine-tuned from?"
+    if total.mean_cosine > 0.95:
+        return (
+            f"the models are nearly as far from {recipe.base} as they are alike (mean cosine of the task vectors "
+            f"{total.mean_cosine:.3f}); is it what they were fine-tuned from?"
+        )
+    return None
+
+
 def is_finished(recipe: Recipe, out: Path) -> bool:
     """Whether `out` holds this very merge, made after its models were last written."""
-    file = out / RECIPE_FILE
-    if not file.is_file() or file.read_text(encoding="utf-8").partition("\n")[2] != recipe.as_yaml():
+    try:
+        found = yaml.safe_load((out / RECIPE_FILE).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    found.pop("fingerprints", None)
+    if found != yaml.safe_load(recipe.as_yaml()):
         return False
     names = [*recipe.models] + ([] if recipe.base == "none" else [recipe.base])
     weights = [path for name in names for path in find(name).path.glob("*.safetensors")]
@@ -99,9 +149,3 @@ def _engine(name: str) -> Callable[[Inputs, Writer], Statistics]:
     from merging import stream
 
     return stream.merge
-
-
-def _torch_dtype(dtypes: dict[str, str]) -> str:
-    """The dtype that config.json names: that of most tensors."""
-    codes = list(dtypes.values())
-    return TORCH_NAMES[max(set(codes), key=codes.count)]

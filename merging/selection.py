@@ -102,7 +102,7 @@ def cuts(parameters: Sequence[Rows], ranks: Sequence[Sequence[int]], run: Map = 
         For each model a cut for each of its ranks.
 
     Raises:
-        FloatingPointError: where an array holds NaN.
+        FloatingPointError: where too many entries are NaN to keep so many.
     """
     total = sum(rows.numel for rows in parameters)
     found: dict[tuple[int, int], Cut] = {}

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from merging.blocks import Block
-from merging.folders import ModelFolder
+from merging.inputs import Inputs
 from merging.parameters import EMBEDDINGS, NORMS
 from merging.tensors import Floats
 
@@ -71,8 +71,8 @@ class Moments:
         return [math.sqrt(value) for value in self.squares]
 
     @property
-    def distances(self) -> list[float]:
-        """The norms over the base's norm."""
+    def shares(self) -> list[float]:
+        """The norms as shares of the base's norm."""
         return [math.sqrt(value / self.base) if self.base > 0 else 0.0 for value in np.diag(self.gram)]
 
     def cosine(self, i: int, j: int) -> float:
@@ -117,13 +117,16 @@ class Statistics:
             whole.merge(part)
         return whole
 
-    def fingerprint(self, folder: ModelFolder, place: int) -> str:
-        """SHA-256 over a model's tensors by name: dtype, shape, and the sum of the 64-bit words (place 0: the base)."""
-        digest = hashlib.sha256()
-        for name in sorted(self.sums):
-            entry, total = folder.tensors[name], self.sums[name][place] % 2**64
-            digest.update(f"{name} {entry.dtype} {list(entry.shape)} {total:016x}\n".encode())
-        return digest.hexdigest()
+    def fingerprints(self, inputs: Inputs) -> dict[str, str]:
+        """For each model by name a SHA-256 over its tensors: name, dtype, shape, and the sum of their 64-bit words."""
+        found = {}
+        for place, folder in enumerate([inputs.base, *inputs.models]):
+            digest = hashlib.sha256()
+            for name in sorted(self.sums):
+                entry, total = folder.tensors[name], self.sums[name][place] % 2**64
+                digest.update(f"{name} {entry.dtype} {list(entry.shape)} {total:016x}\n".encode())
+            found[folder.name] = digest.hexdigest()[:32]
+        return found
 
 
 def module_of(name: str) -> str:

@@ -92,8 +92,8 @@ class Parameter:
             yield Block(base, models, self.offset + first + begin, depth, layer, layers)
 
 
-def merge(inputs: Inputs, writer: Writer) -> Statistics:
-    """Merges every parameter and writes it; returns what the merge did.
+def merge(inputs: Inputs, writer: Writer, *, only_step: bool = False) -> Statistics:
+    """Merges every parameter and writes it, or with `only_step` the merged step; returns what the merge did.
 
     Raises:
         UserError: where a weight is not finite, naming the model and the tensor.
@@ -101,9 +101,9 @@ def merge(inputs: Inputs, writer: Writer) -> Statistics:
     _keep_freed_memory()
     statistics = Statistics(len(inputs.models))
     names = sorted(writer.entries, key=lambda name: inputs.base.tensors[name].numel < _BIG)  # the long jobs first
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         common = _measure_together(inputs, pool.map)
-        jobs = [pool.submit(_merge_parameter, inputs, writer, name, common) for name in names]
+        jobs = [pool.submit(_merge_parameter, inputs, writer, name, common, only_step) for name in names]
         try:
             for job in as_completed(jobs):
                 name, moments, sums = job.result()
@@ -115,7 +115,9 @@ def merge(inputs: Inputs, writer: Writer) -> Statistics:
     return statistics
 
 
-def _merge_parameter(inputs: Inputs, writer: Writer, name: str, facts: Any) -> tuple[str, Moments, list[int]]:
+def _merge_parameter(
+    inputs: Inputs, writer: Writer, name: str, facts: Any, only_step: bool
+) -> tuple[str, Moments, list[int]]:
     rows, method, values = Parameter(inputs, name), inputs.method, inputs.values(name)
     step_length = np.float32(values.pop("lambda", 1.0))
     moments, sums = Moments(len(inputs.models)), [0] * len(rows.entries)
@@ -130,12 +132,13 @@ def _merge_parameter(inputs: Inputs, writer: Writer, name: str, facts: Any) -> t
                 place = block.start - rows.offset - first
                 out = merged[place : place + block.base.size].reshape(block.base.shape)
                 result = method.merge(block, facts, **values)
-                if method.returns_step:
-                    step = result if step_length == 1 else result * step_length
+                step = result * step_length if method.returns_step else result - block.base
+                if only_step:
+                    out[...] = step
+                elif method.returns_step:
                     np.add(block.base, step, out=out)
                 else:
                     out[...] = result
-                    step = result - block.base
                 moments.add(block, step, angles=number % ANGLES == 0)
             if not moments.finite:
                 _refuse(inputs, name)
@@ -180,5 +183,6 @@ def _keep_freed_memory() -> None:
     np.empty(31 * 2**20, np.uint8)
 
 
-def _cores() -> int:
+def cores() -> int:
+    """The processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -16,10 +15,6 @@ from transformers import (
     WhisperProcessor,
     WhisperTokenizerFast,
 )
-
-from merging.blocks import Block, Whole
-from merging.methods import methods
-from merging.parameters import check
 
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|ko|>", "<|transcribe|>", "<|notimestamps|>"]
 
@@ -76,21 +71,3 @@ def whispers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(("ko_en", "ja_en", "de_en"), start=1):
         fine_tune(base, root / name / "model", seed)
     return root
-
-
-def merge_arrays(name, base, models, *, draws=None, layer=None, layers=0, depth=0.0, **values):
-    """Merges one parameter given whole; `draws` are the random 32-bit numbers of each model, values the parameters."""
-    method, count = methods()[name], len(models)
-    settled = {}
-    for key, parameter in method.parameters.items():
-        value = check(parameter, values.pop(key, parameter.default), count)
-        settled[key] = value if not parameter.per_model or isinstance(value, list) else [value] * count
-    assert not values, f"{name} has no {values}"
-    block = Block(
-        np.asarray(base, np.float32), [np.asarray(model, np.float32) for model in models], 0, depth, layer, layers
-    )
-    rows = Whole(block, lambda model, count: np.asarray(draws[model], np.uint32)[:count])
-    facts = method.measure(rows, **settled) if method.measure else None
-    step_length = np.float32(settled.pop("lambda", 1.0))
-    merged = method.merge(block, facts, **settled)
-    return block.base + merged * step_length if method.returns_step else merged

@@ -157,7 +157,7 @@ def test_what_cannot_be_merged_is_refused_and_leaves_nothing(whispers: Path, tmp
         (["--lambda", "-1"], "lambda is -1"),
         (["--lambda", "encodr=1"], "no tensor belongs to the module 'encodr', did you mean 'encoder'"),
         (["--normalize", "maybe"], "normalize is 'maybe', expected true or false"),
-        (["--config", "dmo"], "neither in configs/merge/ nor a file, did you mean 'demo'"),
+        (["--config", "dmo"], r"--config dmo: no such file.*did you mean 'demo.yaml'"),
     ],
 )
 def test_a_wrong_option_is_answered_with_what_is_expected(

@@ -11,7 +11,7 @@ import yaml
 from merging.blocks import Block
 from merging.methods import methods
 from merging.recipe import CONFIGS
-from tests.merging_models import merge_arrays
+from tests.merging_arrays import merge_arrays
 
 ZERO = [0.0, 0.0, 0.0, 0.0]
 

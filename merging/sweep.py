@@ -1,0 +1,216 @@
+"""Step lengths and densities tried out: task vectors are trimmed once a density, points are scored in memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import atomic_file
+from merging import stream
+from merging.folders import WEIGHTS, write_side_files
+from merging.recipe import Recipe
+from merging.run import open_inputs
+from merging.tensors import Reader, Writer, read_header, to_float32
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Score = Callable[[Path, "Mapping[str, Tensor]", Sequence[Path]], Mapping[str, float]]
+"""Scores weights: a folder with config, tokenizer and processor, the weights by name (float32, the tied projection left
+out), and development manifests, to an error rate for each pair."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One density and step length, and the error rate of each pair there; `density` is None where there is none."""
+
+    density: float | None
+    step_length: float
+    scores: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the pairs."""
+        return sum(self.scores.values()) / len(self.scores)
+
+
+def values(text: str, name: str) -> list[float]:
+    """Reads `0.2:1.2:0.1` (first, last, step) or `0.2,0.5,1`.
+
+    Raises:
+        UserError: where it is neither.
+    """
+    try:
+        if ":" in text:
+            first, last, step = (float(part) for part in text.split(":"))
+            count = math.floor((last - first) / step + 1e-9) + 1
+            found = [round(first + place * step, 10) for place in range(count)]
+        else:
+            found = [float(part) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError):
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise UserError(f"--{name} {text!r}: expected FIRST:LAST:STEP, such as 0.2:1.2:0.1, or numbers as 0.2,0.5,1")
+    return found
+
+
+def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bool) -> list[str]:
+    """The pairs that the manifests hold.
+
+    Raises:
+        UserError: where a manifest is missing, holds test utterances, or (unless allowed) an unseen pair.
+    """
+    found: dict[str, None] = {}
+    for manifest in manifests:
+        try:
+            rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+            found |= dict.fromkeys(str(row["pair"]) for row in rows)
+            splits = {row.get("split") for row in rows}
+        except OSError:
+            raise UserError(f"{manifest}: no such manifest; --score takes development manifests") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{manifest}: not a manifest with a `pair` on each line ({error})") from None
+        if "test" in splits:
+            raise UserError(f"{manifest}: holds test utterances; a step length is chosen on development sets")
+    unseen = [pair for pair in found if "-" in pair and pair not in seen]
+    if unseen and not allow_unseen:
+        raise UserError(
+            f"the models were fine-tuned on {', '.join(seen)}, but --score holds {', '.join(unseen)}: choosing on "
+            "unseen pairs would make them seen; leave them out, or say --allow-unseen, which the model card will tell"
+        )
+    return list(found)
+
+
+def seen_pairs(labels: Sequence[str]) -> list[str]:
+    """The pairs that models named like `ko_en` were fine-tuned on.
+
+    Raises:
+        UserError: where a name does not tell.
+    """
+    for label in labels:
+        if not re.fullmatch(r"[a-z]{2,3}[_-][a-z]{2,3}", label):
+            raise UserError(f"{label}: which pair it was fine-tuned on cannot be told from its name; give --seen")
+    return [label.replace("_", "-") for label in labels]
+
+
+def sweep(
+    recipe: Recipe,
+    *,
+    step_lengths: Sequence[float],
+    densities: Sequence[float | None],
+    manifests: Sequence[Path],
+    score: Score,
+    scratch: Path,
+    told: Callable[[Point], None] = lambda point: None,
+) -> list[Point]:
+    """Scores every step length at every density; the merged step is made once a density, in a folder in `scratch`.
+
+    Raises:
+        UserError: where the models cannot be merged, or scoring does.
+    """
+    points = []
+    for density in densities:
+        settled = recipe if density is None else _with(recipe, density=density)
+        with merged_step(settled, scratch) as (folder, weights_at):
+            for step_length in step_lengths:
+                point = Point(density, step_length, dict(score(folder, weights_at(step_length), manifests)))
+                points.append(point)
+                told(point)
+    return points
+
+
+def chosen(recipe: Recipe, point: Point) -> Recipe:
+    """The recipe at a point."""
+    settled = _with(recipe, **{"lambda": point.step_length})
+    return settled if point.density is None else _with(settled, density=point.density)
+
+
+def _with(recipe: Recipe, **parameters: Any) -> Recipe:
+    return replace(recipe, parameters={**recipe.parameters, **parameters})
+
+
+@contextmanager
+def merged_step(recipe: Recipe, scratch: Path) -> Iterator[tuple[Path, Callable[[float], dict[str, Tensor]]]]:
+    """Merges the step once, and yields a folder with all but weights, and the weights at any step length.
+
+    The weights are float32 and written over at the next call.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=scratch, prefix=".sweep-") as name, Reader() as reader:
+        folder = Path(name)
+        inputs = open_inputs(_with(recipe, **{"lambda": 1.0}), reader)
+        write_side_files(folder, [inputs.base, *inputs.models], "float32")
+        shapes = {name: entry.shape for name, entry in inputs.base.tensors.items()}
+        with Writer(folder / WEIGHTS, shapes, dict.fromkeys(shapes, "F32")) as writer:
+            stream.merge(inputs, writer, only_step=True)
+        steps = read_header(folder / WEIGHTS)
+        room = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+
+        def weights_at(step_length: float) -> dict[str, Tensor]:
+            import torch
+
+            def fill(name: str) -> None:
+                out = room[name].reshape(-1)
+                for first in range(0, out.size, stream.CHUNK):
+                    last = min(out.size, first + stream.CHUNK)
+                    np.multiply(reader.read(steps[name], first, last), np.float32(step_length), out=out[first:last])
+                    out[first:last] += to_float32(reader.read(inputs.base.tensors[name], first, last))
+
+            with ThreadPoolExecutor(stream.cores()) as pool:
+                list(pool.map(fill, room))
+            return {name: torch.from_numpy(array) for name, array in room.items()}
+
+        yield folder, weights_at
+
+
+def write_curve(folder: Path, points: Sequence[Point]) -> None:
+    """Writes `sweep.csv` and `sweep.svg`: error rates over the step length, a panel a density."""
+    pairs = list(points[0].scores)
+    with atomic_file(folder / "sweep.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["density", "lambda", *pairs, "mean"])
+        for point in points:
+            density = "" if point.density is None else f"{point.density:g}"
+            figures = [f"{value:.6f}" for value in (*(point.scores[pair] for pair in pairs), point.mean)]
+            rows.writerow([density, f"{point.step_length:g}", *figures])
+    with atomic_file(folder / "sweep.svg") as partial:
+        _draw(partial, points, pairs)
+
+
+def _draw(file: Path, points: Sequence[Point], pairs: Sequence[str]) -> None:
+    from matplotlib.figure import Figure
+
+    densities = list(dict.fromkeys(point.density for point in points))
+    figure = Figure(figsize=(0.6 + 3.2 * len(densities), 3.2), layout="constrained")
+    panels = figure.subplots(1, len(densities), sharey=True, squeeze=False)[0]
+    best = min(points, key=lambda point: point.mean)
+    for panel, density in zip(panels, densities, strict=True):
+        line = sorted((point for point in points if point.density == density), key=lambda point: point.step_length)
+        lengths = [point.step_length for point in line]
+        for pair in pairs:
+            panel.plot(lengths, [100 * point.scores[pair] for point in line], lw=1, marker=".", ms=4, label=pair)
+        panel.plot(lengths, [100 * point.mean for point in line], "k-", lw=2, label="mean")
+        if best.density == density:
+            panel.plot([best.step_length], [100 * best.mean], "ko", ms=8, mfc="none", label="chosen")
+        panel.set_xlabel("λ")
+        panel.set_title("" if density is None else f"density {density:g}", fontsize="medium")
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("mixed error rate, %")
+    handles, labels = next(
+        p for p, d in zip(panels, densities, strict=True) if d == best.density
+    ).get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    figure.savefig(file, format="svg")
