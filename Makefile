@@ -37,6 +37,7 @@ backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half
 	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 1600
 	$(BIN)/python -m lightning_modules.miniature --out outputs/backbone_init data/backbone/*/*.jsonl
 	$(BIN)/python train.py --config backbone_short.yaml
+	$(BIN)/python train.py --config backbone_joint.yaml
 	$(BIN)/python train.py --config backbone.yaml
 
 test: $(STAMP) lint  ## linters and the tests that end in minutes
