@@ -1,0 +1,230 @@
+"""What merging costs beside mergekit and beside reading and writing the bytes: `python benchmarks/merging.py`.
+
+A base and three fine-tunes of random weights are made at the size asked for (whisper-medium: 12.2 GB, in --folder, and
+removed at the end). Then all take turns, round after round, each in a process of its own: the floor (the bytes of all
+four files read and of one written and fsynced, nothing else), `merge.py`, and `mergekit-pytorch`, mergekit's command
+that can read Whisper's files. Printed are medians of seconds from start to end of each command, of the seconds of
+processor time, and the peak of anonymous memory, which leaves out the files that the system keeps in memory.
+
+`--cold` drops the files from the system's memory before each run. `--mergekit 2` adds runs of mergekit with the options
+that made it fastest. Last, a sweep of ten step lengths is timed without scoring.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from merging.tensors import Writer  # noqa: E402
+
+# Layers on each side, width, attention heads.
+SHAPES = {"tiny": (4, 384, 6), "base": (6, 512, 8), "small": (12, 768, 12), "medium": (24, 1024, 16)}
+PARAMETERS = {
+    "task_arithmetic": {"weight": 1.0},
+    "ties": {"weight": 1.0, "density": 0.2},
+    "dare_linear": {"weight": 1.0, "density": 0.5},
+    "dare_ties": {"weight": 1.0, "density": 0.5},
+}
+MERGEKIT = {
+    "mergekit": [],
+    "mergekit, best flags": ["--clone-tensors", "--async-write", "--write-threads", "2", "--lazy-unpickle"],
+}
+SWEEP = """
+import sys, time
+from pathlib import Path
+from merging import recipe, sweep
+settings = recipe.compose("ties", [], {"base": sys.argv[1], "models": sys.argv[2:5]})
+start = time.perf_counter()
+with sweep.merged_step(recipe.recipe_of("ties", settings), Path(sys.argv[5])) as (folder, weights_at):
+    for place in range(10):
+        weights_at(0.2 + 0.1 * place)
+"""
+FLOOR = """
+import os, sys
+from concurrent.futures import ThreadPoolExecutor
+*inputs, out, threads = sys.argv[1:]
+size, step = os.path.getsize(inputs[0]), 1 << 21
+handles = [os.open(file, os.O_RDONLY) for file in inputs]
+target = os.open(out, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+os.truncate(target, size)
+def copy(part):
+    first, last = part
+    views = [memoryview(bytearray(step)) for _ in handles]
+    for place in range(first, last, step):
+        count = min(step, last - place)
+        for handle, view in zip(handles, views):
+            os.preadv(handle, [view[:count]], place)
+        os.pwrite(target, views[0][:count], place)
+share = -(-size // int(threads) // step) * step
+with ThreadPoolExecutor(int(threads)) as pool:
+    list(pool.map(copy, [(first, min(size, first + share)) for first in range(0, size, share)]))
+os.fsync(target)
+"""
+
+
+@dataclass
+class Figures:
+    """What runs of one command took: seconds from start to end, processor seconds, peak anonymous memory in GB."""
+
+    seconds: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)
+
+
+def make_models(folder: Path, size: str) -> list[Path]:
+    """Writes a base and three fine-tunes that share half of their change; returns their folders."""
+    import torch
+    from tokenizers import Tokenizer, models
+    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+    layers, width, heads = SHAPES[size]
+    config = WhisperConfig(
+        vocab_size=51865, d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads,
+        decoder_attention_heads=heads, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width,
+    )  # fmt: skip
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in WhisperForConditionalGeneration(config).named_parameters()}
+    folders = [folder / name for name in ("base", "one", "two", "three")]
+    generator = np.random.default_rng(0)
+    with ExitStack() as files:
+        writers = []
+        for each in folders:
+            config.save_pretrained(each)
+            WhisperFeatureExtractor().save_pretrained(each)
+            Tokenizer(models.BPE()).save(str(each / "tokenizer.json"))
+            writers.append(
+                files.enter_context(Writer(each / "model.safetensors", shapes, dict.fromkeys(shapes, "F32")))
+            )
+        for name, shape in shapes.items():
+            base = generator.standard_normal(shape, np.float32) * np.float32(0.02)
+            shared = generator.standard_normal(shape, np.float32)
+            writers[0].write(name, base)
+            for writer in writers[1:]:
+                noise = shared + generator.standard_normal(shape, np.float32)
+                writer.write(name, base + noise * np.float32(2e-4))
+    return folders
+
+
+def measure(command: list[str], figures: Figures) -> None:
+    """Runs a command and adds what it took."""
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    job = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    peak = 0.0
+    while job.poll() is None:
+        peak = max(peak, anonymous_gb(job.pid))
+        time.sleep(0.01)
+    assert job.stderr is not None
+    if job.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{job.stderr.read().decode()[-2000:]}")
+    figures.seconds.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    figures.processor.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    figures.memory.append(peak)
+
+
+def anonymous_gb(pid: int) -> float:
+    """A process's anonymous memory now."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1e6 for line in lines if line.startswith("RssAnon")), 0.0)
+
+
+def drop_from_memory(folders: list[Path]) -> None:
+    """Lets the system forget the models' files."""
+    for folder in folders:
+        handle = os.open(folder / "model.safetensors", os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def commands(folders: list[Path], work: Path, chosen: list[str], flags: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Each contestant's command by its name."""
+    files = [str(folder / "model.safetensors") for folder in folders]
+    base, *models = map(str, folders)
+    found = {
+        "floor, two threads": [sys.executable, "-c", FLOOR, *files, str(work / "floor"), "2"],
+        "floor, one thread": [sys.executable, "-c", FLOOR, *files, str(work / "floor"), "1"],
+    }
+    for name in chosen:
+        values = [part for key, value in PARAMETERS[name].items() for part in (f"--{key}", str(value))]
+        ours = [sys.executable, "merge.py", name, "--base", base, "--models", *models, "--out", str(work / "ours")]
+        found[f"{name}, merge.py"] = [*ours, *values]
+        config = work / f"{name}.yaml"
+        config.write_text(yaml.safe_dump({
+            "merge_method": name, "base_model": files[0], "dtype": "float32",
+            "models": [{"model": files[0]}, *({"model": file, "parameters": PARAMETERS[name]} for file in files[1:])],
+        }))  # fmt: skip
+        tool = [str(Path(sys.executable).parent / "mergekit-pytorch"), str(config), str(work / "theirs")]
+        found |= {f"{name}, {kind}": [*tool, *extra] for kind, extra in flags.items()}
+    found["ties, a sweep of ten step lengths"] = [sys.executable, "-c", SWEEP, base, *models, str(work / "sweep")]
+    return found
+
+
+def report(figures: dict[str, Figures]) -> str:
+    """A Markdown table of medians, with ratios to the floor and to mergekit."""
+    floor = statistics.median(figures["floor, two threads"].seconds)
+    lines = [
+        "| what | seconds | processor s | over the floor | times as fast as mergekit | GB |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, each in figures.items():
+        seconds = statistics.median(each.seconds)
+        theirs = [figures.get(name.replace("merge.py", kind)) for kind in MERGEKIT if name.endswith("merge.py")]
+        ratios = [statistics.median(other.seconds) / seconds for other in theirs if other is not None]
+        faster = " / ".join(f"{ratio:.1f}" for ratio in ratios)
+        processor = statistics.median(each.processor)
+        lines.append(
+            f"| {name} | {seconds:.1f} | {processor:.1f} | {seconds / floor:.2f} | {faster} | {max(each.memory):.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", choices=SHAPES, default="medium")
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where 5 models have room")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--methods", nargs="+", choices=PARAMETERS, default=["task_arithmetic", "ties", "dare_linear"])
+    parser.add_argument("--mergekit", type=int, choices=[0, 1, 2], default=1, help="not, as it is, with best flags too")
+    parser.add_argument("--cold", action="store_true", help="read from the disk, not from the system's memory")
+    options = parser.parse_args()
+    work = Path(tempfile.mkdtemp(dir=options.folder, prefix="merging-benchmark-"))
+    try:
+        folders = make_models(work, options.size)
+        contestants = commands(folders, work, options.methods, dict(list(MERGEKIT.items())[: options.mergekit]))
+        figures = {name: Figures() for name in contestants}
+        for place in range(options.rounds):
+            for name, command in contestants.items():
+                if options.cold:
+                    drop_from_memory(folders)
+                measure(command, figures[name])
+                seconds, memory = figures[name].seconds[-1], figures[name].memory[-1]
+                print(f"round {place + 1}: {name}: {seconds:.1f} s, {memory:.2f} GB", flush=True)
+                shutil.rmtree(work / "theirs", ignore_errors=True)
+        print(f"\n{report(figures)}")
+        print(json.dumps({name: vars(each) for name, each in figures.items()}))
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
