@@ -17,14 +17,14 @@ from matplotlib.figure import Figure
 from analysis.deltas import MODULES, SIDES, Place
 
 Values = Mapping[Place, float]
-# Both keep their order for colour-blind readers; cividis also in grey.
-SEQUENTIAL, DIVERGING = "cividis", "PuOr_r"
+# Both keep their order for colour-blind readers; viridis also in grey.
+SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
 _NOTE = "#9a3d00"
 
 _NARROWEST = 4.6  # room for title and caption
 _WIDEST = 10.5  # a figure's columns are as many as fit; wider ones shrink below legibility on a page
 _LABELS, _BAR, _GAP, _SIDE_GAP, _MARGIN = 0.85, 1.05, 0.35, 0.14, 0.15
-_HEAD, _FOOT, _LINE = 0.5, 0.5, 0.19  # above and below a panel; a line of small text
+_HEAD, _FOOT, _LINE = 0.5, 0.45, 0.19  # above and below a panel; a line of small text
 _GROUPS = {"self": range(0, 4), "cross": range(4, 8), "fc": range(8, 10)}  # rows that stand together
 _SPACE = 0.2  # between groups, in rows
 _ROWS = len(MODULES) + _SPACE * (len(_GROUPS) - 1)

@@ -114,8 +114,9 @@ def _sign_conflicts(names: Sequence[str], measures: Measures) -> Figure:
         "Entries whose signs differ, among those that two or more of the models changed: what TIES resolves. "
         f"With signs by chance {' and '.join(f'{chance_conflict(n):.3g} % for {n} models' for n in sizes)}."
     )
-    high = max(_largest(panels), chance_conflict(sizes[-1]))
-    return heat_maps("Sign conflict", caption, panels, Scale("entries in conflict (%)", 0, high))
+    found = [value for panel in panels.values() for value in panel.values() if not math.isnan(value)] or [0.0]
+    low, high = 10 * math.floor(min(found) / 10), 10 * math.floor(max(found) / 10 + 1)
+    return heat_maps("Sign conflict", caption, panels, Scale("entries in conflict (%)", low, high))
 
 
 def _by_model(names: Sequence[str], measures: Measures, value: Callable[[Measure, int], float]) -> dict[str, Values]:
