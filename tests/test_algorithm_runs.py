@@ -104,6 +104,17 @@ def test_fishr_with_checkpointing_equals_fishr_without(tiny_model: Path, manifes
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
+def test_fishr_under_bf16_autocast_moves_nearly_as_in_float32(tiny_model: Path, manifests: dict[str, str], tmp_path):
+    start = torch.cat([w.flatten() for w in weights(loaded(tiny_model)).values()])
+    moves = []
+    for precision in ("32-true", "bf16-mixed"):
+        module = fit(
+            tiny_model, manifests, tmp_path, make("Fishr"), kind=SGDModule, steps=2, trainer={"precision": precision}
+        )
+        moves.append(torch.cat([w.flatten() for w in weights(module).values()]) - start)
+    assert (moves[0] - moves[1]).norm() < 0.02 * moves[0].norm()
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_pair_too_few_is_refused(name: str):
     needed = make(name).needs(1).min_pairs

@@ -183,7 +183,7 @@ class StepContext:
         return self._mean_over_ranks(tokens_P.to(self.parameters[0].dtype)).clamp(min=1 / self.world_size)
 
     def _mean_over_ranks(self, tensor: Tensor) -> Tensor:
-        return self.all_reduce(tensor) / self.world_size
+        return self.all_reduce(tensor.clone()) / self.world_size
 
     @torch.no_grad()
     def _survey(self, batch: PairBatch, slices: list[slice], normaliser_P: Tensor) -> tuple[list[Forward], Tensor]:
