@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 
 import yaml
 
 from common.errors import UserError, nearest
+from datamodules.augment import SpecAugment
 from lightning_modules import algorithms
 
 
@@ -42,6 +44,11 @@ def readable(message: str, options: Iterable[str]) -> str:
     if found := re.search(r"unrecognized arguments: (.*)", message):
         unknown = next((word for word in found[1].split() if word.startswith("-")), found[1])
         return f"no option {unknown}{nearest(unknown.split('=')[0].lstrip('-'), options)} See python train.py --help"
+    if '"model.spec_augment":' in message:
+        if found := re.search(r"no option '(\w+)'", message):
+            names = [field.name for field in fields(SpecAugment)]
+            return f"model.spec_augment has no option {found[1]!r}{nearest(found[1], names)}"
+        return f"model.spec_augment: {found[1]}" if (found := re.search(r"Errors:\s+- (.*)", message)) else message
     if found := re.search(r"Option '([\w.]+)' is not accepted|NestedArg\(key='([\w.]+)'", message):
         option = found[1] or found[2]
         return f"the algorithm has no option {option!r}{nearest(option, _algorithm_options())}"
@@ -49,6 +56,10 @@ def readable(message: str, options: Iterable[str]) -> str:
         names = [name for name, _ in algorithms.named()]
         if '"model.algorithm"' in message:
             return f"no algorithm is called {found[1]!r}{nearest(found[1], names)} There are: {', '.join(names)}"
+    if found := re.search(r'Parser key "([\w.]+)":.*Subtypes: \[(.*)\]\s+Errors:.*Given value: (.*)', message, re.S):
+        key, kinds, value = found.groups()
+        kinds = re.sub(r"<class '([\w.]+)'>", r"\1", kinds).replace("NoneType", "null")
+        return f"{key} is {value}, expected one of: {kinds}"
     if found := re.search(
         r'Parser key "([\w.]+)":\s*Expected an? (?:<class \')?([\w.]+).*?Got value: (.*)', message, re.S
     ):

@@ -12,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from transformers import WhisperProcessor
 
 import prepare as script
 from common.errors import UserError
 from datamodules.check import check
 from datamodules.corpus import prepare
+from datamodules.dataset import LabelMaker
 from datamodules.ko_de import prepare_recorded, write_sheet
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from datamodules.readers import discover
@@ -275,6 +277,22 @@ def test_check_counts_label_tokens(tmp_path: Path, capsys: pytest.CaptureFixture
         found, printed = checked(tmp_path, capsys, heard, tokenizer="some/whisper")
         assert found == code
         assert ("449 tokens, the most is 448" in printed) == bool(code)
+
+
+def test_check_counts_tokens_as_training_does(tmp_path: Path, capsys: pytest.CaptureFixture, tiny_model: Path):
+    """A word more at a time, across the limit, with a real tokenizer."""
+    tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
+    word = len(tokenizer.encode(" 나", add_special_tokens=False))
+    heard = sound(tmp_path, noise(2, 16000, 1))
+    texts = ["나" + " 나" * n for n in range(444 // word - 3, 444 // word + 4)]
+    rows = [utterance(text, id=str(i), **heard) for i, text in enumerate(texts)]
+    sizes = {row.id: len(LabelMaker(tokenizer)(row)[0]) for row in rows}
+    assert min(sizes.values()) <= 448 < max(sizes.values())
+    code, printed = checked(tmp_path, capsys, *rows, tokenizer=str(tiny_model))
+    found = dict(re.findall(r"(\d): label length: (\d+) tokens, the most is 448", printed))
+    assert code == 1 and found == {name: str(size) for name, size in sizes.items() if size > 448}
+    with pytest.raises(UserError, match=r"--tokenizer .*: no Whisper tokenizer there"):
+        checked(tmp_path, capsys, *rows, tokenizer=str(tmp_path / "none"))
 
 
 def test_check_finds_what_stands_twice(tmp_path: Path, capsys: pytest.CaptureFixture):
