@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     for method in methods().values():
         command = _add(commands, method)
         _add_shared(command, "outputs/merges/METHOD-MODEL+MODEL; with --subsets all the folder of their folders")
-        command.add_argument("--subsets", choices=["all"], help="merge every subset of two models or more")
+        command.add_argument("--subsets", choices=["all"], help="merge every subset of the models")
         command.add_argument("--engine", choices=ENGINES, help=f"what merges (default: {ENGINES[0]})")
         command.add_argument("--skip-existing", action="store_true", help="leave merges alone that are up to date")
         _add_parameters(command, method)

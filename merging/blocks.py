@@ -52,8 +52,8 @@ class Rows(Protocol):
     def __iter__(self) -> Iterator[Block]:
         """Runs through the rows in order; a block's arrays hold until the next one is asked for."""
 
-    def sample(self) -> Iterator[Block]:
-        """Runs through a spread-out share of the rows."""
+    def sample(self, count: int) -> Iterator[Block]:
+        """Runs through some rows, evenly spread, of about so many elements."""
 
 
 @dataclass
@@ -72,6 +72,6 @@ class Whole:
         """Yields the one block."""
         yield self.block
 
-    def sample(self) -> Iterator[Block]:
+    def sample(self, count: int) -> Iterator[Block]:
         """Yields the one block."""
         yield self.block

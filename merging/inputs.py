@@ -20,8 +20,10 @@ from merging.tensors import Floats, Reader, to_float32
 
 @dataclass
 class Inputs:
-    """One merge as the engines see it; `parameters` are checked, `progress(done, total)` is told of each
-    merged stretch, in elements."""
+    """One merge as the engines see it.
+
+    `parameters` are checked; `progress(done, total)` is told of each merged stretch, in elements.
+    """
 
     base: ModelFolder
     models: list[ModelFolder]

@@ -115,13 +115,13 @@ def check_count(method: Method, recipe: Recipe) -> None:
     fewest, most = method.models
     if not fewest <= len(recipe.models) <= most:
         expected = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
-        raise UserError(f"{method.name} merges {expected} fine-tunes, found {len(recipe.models)}; see --models")
+        raise UserError(f"{method.name} merges {expected} fine-tunes, found {len(recipe.models)}; choose with --models")
 
 
 def subsets(recipe: Recipe, which: str | None, labels: list[str]) -> Iterator[tuple[str, Recipe]]:
-    """Yields (name, recipe) of the whole set, or with `all` of every subset of two models or more.
+    """Yields (name, recipe) of the whole set, or with `all` of every subset that the method merges.
 
-    Subsets that the method cannot merge (three models under SLERP) are left out.
+    A single model is a subset only to a method for single models.
     """
     kind = methods()[recipe.method]
     if which is None:
@@ -131,7 +131,7 @@ def subsets(recipe: Recipe, which: str | None, labels: list[str]) -> Iterator[tu
     if which != "all":
         raise UserError(f"subsets is {which!r}, expected all")
     fewest, most = kind.models
-    for size in range(2, len(recipe.models) + 1):
+    for size in range(int(min(most, 2)), len(recipe.models) + 1):
         if not fewest <= size <= most:
             continue
         for chosen in itertools.combinations(range(len(recipe.models)), size):

@@ -37,11 +37,14 @@ def merge(
         inputs = open_inputs(recipe, reader, progress)
         check_out(out, inputs)
         checks.check_disk(inputs.base, recipe.dtype, out)
-        with atomic_folder(out) as folder:
-            statistics = _write_weights(folder, recipe, inputs)
-            _check_fingerprints(recipe, statistics.fingerprints(inputs))
-            _write_recipe(folder / RECIPE_FILE, recipe, statistics.fingerprints(inputs))
-            write_card(folder, out.name, recipe, inputs, statistics, notes)
+        try:
+            with atomic_folder(out) as folder:
+                statistics = _write_weights(folder, recipe, inputs)
+                _check_fingerprints(recipe, statistics.fingerprints(inputs))
+                _write_recipe(folder / RECIPE_FILE, recipe, statistics.fingerprints(inputs))
+                write_card(folder, out.name, recipe, inputs, statistics, notes)
+        except OSError as error:
+            raise UserError(f"{error.filename or out}: {error.strerror}; nothing was written") from None
     return statistics
 
 

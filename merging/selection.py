@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from merging.blocks import Rows
 from merging.tensors import Floats
 
-_SAMPLE_SPREAD = 6.0  # neighbouring weights are alike: a sample is worth less than its size
+_SAMPLE = 2**16
+_SPREAD = 6.0  # neighbouring weights are alike: a sample is worth less than its size
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def cuts(parameters: Sequence[Rows], ranks: Sequence[Sequence[int]], run: Map = 
                 found[model, rank] = EVERYTHING if rank >= total else NOTHING
     open_ = [(model, rank) for model, wanted in enumerate(ranks) for rank in wanted if (model, rank) not in found]
     samples = _samples(parameters, {model for model, _ in open_})
-    spread = _SAMPLE_SPREAD
+    spread = _SPREAD
     while open_:
         brackets = [_bracket(samples[model], rank / total, spread) for model, rank in open_]
         tallies = _count(parameters, [model for model, _ in open_], brackets, run)
@@ -128,13 +129,17 @@ def cuts(parameters: Sequence[Rows], ranks: Sequence[Sequence[int]], run: Map = 
 
 
 def _samples(parameters: Sequence[Rows], models: set[int]) -> dict[int, Floats]:
-    """The magnitudes of each model's sample, largest first."""
+    """The magnitudes of each model's sample, largest first; large parameters have a larger part in it."""
     parts: dict[int, list[Floats]] = {model: [] for model in models}
+    total = sum(rows.numel for rows in parameters)
+    size = max(_SAMPLE, total // 2**10)
     for rows in parameters if models else ():
-        for block in rows.sample():
-            deltas = block.deltas
-            for model in models:
-                parts[model].append(np.abs(deltas[model]).ravel())
+        share = math.ceil(size * rows.numel / total)
+        blocks = list(rows.sample(share))
+        step = max(1, sum(block.base.size for block in blocks) // share)
+        for model in models:
+            whole = np.concatenate([block.deltas[model].ravel() for block in blocks])
+            parts[model].append(np.abs(whole[::step]))
     return {model: np.sort(np.concatenate(part))[::-1] for model, part in parts.items()}
 
 

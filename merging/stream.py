@@ -28,7 +28,7 @@ BLOCK = 2**16
 """Elements that are computed at once: few enough that the arrays stay in a core's cache."""
 ANGLES = 4
 """Of so many blocks in a chunk one is measured for angles and conflicts."""
-_SAMPLES, _SAMPLE = 64, 2**10
+_RUN = 2**10
 _BIG = 2**24
 
 
@@ -64,10 +64,10 @@ class Parameter:
         for first, last in self.chunks():
             yield from self.blocks(self.read(first, last), first)
 
-    def sample(self) -> Iterator[Block]:
-        """Yields some rows, evenly spread."""
-        rows = max(1, _SAMPLE // self.row)
-        step = max(1, self.shape[0] // (rows * _SAMPLES)) * rows
+    def sample(self, count: int) -> Iterator[Block]:
+        """Yields some rows, evenly spread, of about so many elements."""
+        rows = max(1, _RUN // self.row)
+        step = max(1, self.numel // max(count, _RUN)) * rows
         for row in range(0, self.shape[0], step):
             first, last = row * self.row, min(self.shape[0], row + rows) * self.row
             yield from self.blocks(self.read(first, last), first)
@@ -132,7 +132,10 @@ def _merge_parameter(
                 place = block.start - rows.offset - first
                 out = merged[place : place + block.base.size].reshape(block.base.shape)
                 result = method.merge(block, facts, **values)
-                step = result * step_length if method.returns_step else result - block.base
+                if method.returns_step:
+                    step = result if step_length == 1 else result * step_length
+                else:
+                    step = result - block.base
                 if only_step:
                     out[...] = step
                 elif method.returns_step:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import struct
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,7 @@ class Reader:
     def __init__(self) -> None:
         """Opens nothing yet; files are opened when first asked for."""
         self._handles: dict[Path, int] = {}
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Reader:
         """Returns itself."""
@@ -95,9 +97,10 @@ class Reader:
 
     def open(self, entry: Entry) -> int:
         """Returns the file descriptor of the entry's file."""
-        if entry.file not in self._handles:
-            self._handles[entry.file] = os.open(entry.file, os.O_RDONLY)
-        return self._handles[entry.file]
+        with self._lock:
+            if entry.file not in self._handles:
+                self._handles[entry.file] = os.open(entry.file, os.O_RDONLY)
+            return self._handles[entry.file]
 
     def read(self, entry: Entry, first: int = 0, last: int | None = None) -> NDArray[Any]:
         """Returns the elements [first, last) of a tensor, flat, as they lie in the file (bfloat16 as uint16)."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -168,6 +170,32 @@ def test_a_wrong_option_is_answered_with_what_is_expected(
 ):
     with pytest.raises(UserError, match=message):
         _merge(whispers, "ties", *options, "--out", tmp_path / "merged")
+    assert not list(tmp_path.iterdir())
+
+
+def test_subsets_are_those_that_the_method_merges(whispers: Path, tmp_path: Path):  # noqa: F811
+    _merge(whispers, "slerp", "--subsets", "all", "--out", tmp_path / "slerp")
+    assert [len(path.name.split("+")) for path in (tmp_path / "slerp").iterdir()] == [2, 2, 2]
+    _merge(whispers, "wise_ft", "--subsets", "all", "--out", tmp_path / "wise")
+    assert {path.name for path in (tmp_path / "wise").iterdir()} == {f"wise_ft-{pair}" for pair in PAIRS}
+    with pytest.raises(UserError, match="slerp merges exactly 2 fine-tunes, found 3"):
+        _merge(whispers, "slerp", "--out", tmp_path / "out")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(
+    whispers: Path,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="needs 0.0 GB, 0.0 GB are free"), monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+        _merge(whispers, "ties", "--out", tmp_path / "merged")
+    monkeypatch.setattr("merging.tensors.os.pwrite", full)
+    with pytest.raises(UserError, match="No space left on device; nothing was written"):
+        _merge(whispers, "ties", "--out", tmp_path / "merged")
     assert not list(tmp_path.iterdir())
 
 

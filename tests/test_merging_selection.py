@@ -30,7 +30,7 @@ class Blocks:
         self.passes += 1
         return self._blocks(self.values)
 
-    def sample(self):
+    def sample(self, count):
         return self._blocks(self.values[: self.first])
 
 
@@ -85,6 +85,15 @@ def test_a_fair_sample_finds_the_cut_in_one_pass():
     ((cut,),) = cuts([parameter], [[40_000]])
     assert parameter.passes == 1
     assert cut.magnitude == np.sort(np.abs(values))[-40_000]
+
+
+def test_small_parameters_do_not_spoil_the_sample():
+    large = np.random.default_rng(0).standard_normal(400_000).astype(F)
+    small = [Blocks(np.full(500, 100.0, F), 500, 500, 400_000 + 500 * place) for place in range(40)]
+    parameter = Blocks(large, 5000, 400_000)
+    ((cut,),) = cuts([parameter, *small], [[60_000]])
+    assert parameter.passes == 1
+    assert cut.magnitude == np.sort(np.abs(large))[-40_000]
 
 
 def test_several_ranks_of_several_models_are_found_together():

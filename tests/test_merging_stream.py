@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,6 +70,23 @@ def test_masks_follow_seed_and_model_but_not_the_order(whispers: Path, tmp_path:
     _assert_equal(_merge(whispers, method, tmp_path / "turned", pairs=PAIRS[::-1]), usual, 1e-6)
     other = _merge(whispers, method, tmp_path / "seed", "--seed", "1")
     assert not torch.equal(other["model.encoder.conv1.weight"], usual["model.encoder.conv1.weight"])
+
+
+def test_masks_differ_between_models_and_tensors(tmp_path: Path):
+    base = load_file(tiny_whisper(tmp_path / "base") / "model.safetensors")
+    zero = {name: torch.zeros_like(tensor) for name, tensor in base.items()}
+    save_file(zero, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    for pair, value in (("ko_en", 1.0), ("ja_en", 2.0)):
+        shutil.copytree(tmp_path / "base", tmp_path / pair / "model")
+        path = tmp_path / pair / "model" / "model.safetensors"
+        save_file({name: tensor + value for name, tensor in zero.items()}, path, metadata={"format": "pt"})
+    merged = _merge(tmp_path, "dare_linear", tmp_path / "out", "--rescale", "none", pairs=PAIRS[:2])
+    masks = {name: torch.stack([tensor % 2 == 1, tensor >= 2]).flatten(1).float() for name, tensor in merged.items()}
+    one, two = masks["model.decoder.embed_tokens.weight"]
+    assert abs(one.mean() - 0.5) < 0.03 and abs(two.mean() - 0.5) < 0.03
+    assert abs((one * two).mean() - 0.25) < 0.03, "the models' masks must be independent"
+    here, there = (masks[f"model.{side}.layers.0.fc1.weight"][0] for side in ("encoder", "decoder"))
+    assert abs((here * there).mean() - 0.25) < 0.1, "the tensors' masks must be independent"
 
 
 def test_a_global_trim_keeps_the_largest_of_the_whole_task_vector(whispers: Path, tmp_path: Path):  # noqa: F811
