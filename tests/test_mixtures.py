@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from datamodules.batch import SpeechBatch
 from datamodules.manifest import read_manifest, write_manifest
 from datamodules.pairs import PairDataModule
 from datamodules.sampler import PairBatchSampler
+from datamodules.skips import SkipBudget, Skipped
 from lightning_modules.cli import TrainCLI
 from tests.conftest import write_corpus
 
@@ -88,9 +90,9 @@ def test_fractions_of_a_corpus_are_spread_over_cycles():
     cycles = [order[:8], order[8:17]]
     assert [sum(index < 5 for index in cycle) for cycle in cycles] == [2, 3]
     assert Counter(order[:17]) == dict.fromkeys(range(5), 1) | dict.fromkeys(range(5, 11), 2)
-    late = draws({"p": [(10, 0.1), (1, 1.0)]}, 2, 1_000_020, start=1_000_000)  # two draws a cycle, exactly
-    assert [sum(draw.index < 10 for draw in batch) for batch in late] == [1] * 20
-    assert Counter(d.index for batch in late[:10] for d in batch) == dict.fromkeys(range(10), 1) | {10: 10}
+    late = draws({"p": [(10, 0.3), (1, 1.0)]}, 4, 1_000_020, start=1_000_000)  # four draws a cycle, exactly
+    assert [sum(draw.index < 10 for draw in batch) for batch in late] == [3] * 20
+    assert Counter(d.index for batch in late[:10] for d in batch) == dict.fromkeys(range(10), 3) | {10: 10}
 
 
 def test_corpora_of_equal_weight_are_pooled():
@@ -263,6 +265,31 @@ def test_too_much_broken_audio_ends_in_one_message(
     with pytest.raises(UserError, match=message + r"[\s\S]*python prepare\.py check") as error:
         fit(data(corpora, workers=workers, max_broken=allowed), tiny_model, tmp_path, steps=12)
     assert "Traceback" not in str(error.value)
+
+
+def _gather(rank: int, found: list[Skipped], folder: Path) -> None:
+    torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
+    budget = SkipBudget(2, {"p": 9})
+    budget.add(found)
+    (folder / f"{rank}.json").write_text(json.dumps(budget.gathered(2).state_dict()))
+    torch.distributed.destroy_process_group()
+
+
+def test_ranks_join_their_accounts(tmp_path: Path):
+    first, second, both = (Skipped("p", index, f"u{index}", "cut short") for index in range(3))
+    ranks = [
+        multiprocessing.get_context("fork").Process(target=_gather, args=(rank, found, tmp_path))
+        for rank, found in enumerate([[first, both], [both, second]])
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    for rank in (0, 1):
+        joined = SkipBudget(2)
+        joined.load_state_dict(json.loads((tmp_path / f"{rank}.json").read_text()))
+        assert list(joined.skipped) == [first, both, second]
+        assert joined.summary().startswith("3 training utterances could not be read and others took their place: p u0")
 
 
 # Leaks
