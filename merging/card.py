@@ -27,7 +27,7 @@ def write_card(
         "base_model": [source.name for source in sources],
         "base_model_relation": "merge",
     }
-    if len(known := {each for each in licences.values() if each}) == 1:
+    if len(known := set(licences.values())) == 1 and None not in known:
         front["license"] = known.pop()
     fingerprints = statistics.fingerprints(inputs)
     lineage = [

@@ -60,7 +60,7 @@ def _merge(recipe: Recipe, out: Path, notes: Sequence[str] = ()) -> None:
     ) as bar:
         task = bar.add_task(out.name, total=None)
         statistics = run.merge(recipe, out, lambda done, total: bar.update(task, advance=done, total=total), notes)
-    print(f"{out}: {run.summary(recipe, statistics)}, in {time.perf_counter() - start:.1f} s")
+    print(f"{out}: {run.summary(statistics)}, in {time.perf_counter() - start:.1f} s")
     if doubt := run.doubt(recipe, statistics):
         print(f"warning: {doubt}", file=sys.stderr)
 

@@ -108,10 +108,10 @@ def check_out(out: Path, inputs: Inputs) -> None:
         raise UserError(f"{out}: exists and is no merged model (it has no {RECIPE_FILE}); name another with --out")
 
 
-def summary(recipe: Recipe, statistics: Statistics) -> str:
-    """Says how far from the base the models and the merge are, as shares of the base's norm."""
+def summary(statistics: Statistics) -> str:
+    """Says how far from the base the merge and its models are, as shares of the base's norm."""
     *models, merged = [f"{share:.2%}" for share in statistics.total.shares]
-    return f"merged {len(recipe.models)} models at {', '.join(models)} from the base to one at {merged}"
+    return f"merged, {merged} from the base (what was merged: {', '.join(models)})"
 
 
 def doubt(recipe: Recipe, statistics: Statistics) -> str | None:

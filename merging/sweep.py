@@ -193,7 +193,7 @@ def _draw(file: Path, points: Sequence[Point], pairs: Sequence[str]) -> None:
     from matplotlib.figure import Figure
 
     densities = list(dict.fromkeys(point.density for point in points))
-    figure = Figure(figsize=(0.6 + 3.2 * len(densities), 3.2), layout="constrained")
+    figure = Figure(figsize=(1.8 + 2.9 * len(densities), 3.2), layout="constrained")
     panels = figure.subplots(1, len(densities), sharey=True, squeeze=False)[0]
     best = min(points, key=lambda point: point.mean)
     for panel, density in zip(panels, densities, strict=True):

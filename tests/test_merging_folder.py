@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,6 +161,7 @@ def test_what_cannot_be_merged_is_refused_and_leaves_nothing(whispers: Path, tmp
         (["--lambda", "-1"], "lambda is -1"),
         (["--lambda", "encodr=1"], "no tensor belongs to the module 'encodr', did you mean 'encoder'"),
         (["--normalize", "maybe"], "normalize is 'maybe', expected true or false"),
+        (["--trim", "global", "--density", "encoder=0.2"], "density must be a number, not set by module"),
         (["--config", "dmo"], r"--config dmo: no such file.*did you mean 'demo.yaml'"),
     ],
 )
@@ -197,6 +200,16 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     with pytest.raises(UserError, match="No space left on device; nothing was written"):
         _merge(whispers, "ties", "--out", tmp_path / "merged")
     assert not list(tmp_path.iterdir())
+
+
+def test_della_needs_keep_probabilities_within_0_and_1(whispers: Path, tmp_path: Path):  # noqa: F811
+    with pytest.raises(UserError, match=r"density 0.1 \+- epsilon 0.15 leaves \(0, 1\)"):
+        _merge(whispers, "della", "--density", "0.5", "0.5", "0.1", "--out", tmp_path / "merged")
+
+
+def test_the_command_line_waits_for_nothing_heavy():
+    code = "import sys, merge; print({'torch', 'transformers', 'mergekit', 'matplotlib'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
 def test_a_folder_that_is_no_merge_is_never_replaced(whispers: Path, tmp_path: Path):  # noqa: F811
