@@ -3,6 +3,7 @@
 python evaluate.py outputs/erm/model --config paper.yaml
 python evaluate.py --config demo.yaml
 python evaluate.py base=openai/whisper-medium mine=outputs/erm/model --config paper.yaml --language two_tag
+python evaluate.py --compare outputs/evaluation/base outputs/evaluation/mine
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ OPTIONS = (
     "profile",
     "language",
     "beams",
+    "backend",
     "batch_size",
     "device",
+    "devices",
     "out",
 )
 
@@ -35,19 +38,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--config", action="append", default=[], help="a file or a name in configs/evaluate/; repeatable"
     )
-    parser.add_argument("--out", type=Path, help="folder for hypotheses and table (default outputs/evaluation)")
+    parser.add_argument("--out", type=Path, help="folder for scores and report (default outputs/evaluation)")
     parser.add_argument("--profile", help="how transcripts are cut: cjk (default), hike, wer, cer")
     parser.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
     parser.add_argument("--beams", type=int, help="hypotheses kept side by side; 1 is greedy (default)")
+    parser.add_argument("--backend", help="transformers (default), or faster-whisper: the model's conversion")
     parser.add_argument("--baseline", metavar="NAME", help="model whose differences from the others are tested")
     parser.add_argument("--batch-size", type=int, help="utterances decoded side by side (default 32)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    parser.add_argument("--devices", type=int, metavar="N", help="divide the utterances over so many GPUs (default 1)")
     parser.add_argument(
         "--compare",
         nargs=2,
-        type=Path,
         metavar=("RUN_A", "RUN_B"),
-        help="two models' folders of hypotheses: paired differences, and the utterances that changed most",
+        help="two evaluations' folders, or a model of one as FOLDER/NAME: paired differences, and what changed most",
     )
     return parser.parse_args()
 
@@ -56,11 +60,13 @@ def main() -> None:
     """Reads the configuration, evaluates."""
     arguments = parse()
     if arguments.compare:
-        from scoring.compare import compare_folders
+        from scoring.compare import compare_runs
 
-        return compare_folders(*arguments.compare, profile=arguments.profile or "cjk")
+        return compare_runs(*arguments.compare, profile=arguments.profile)
     options = {"out": "outputs/evaluation"} | read_configs(arguments.config, CONFIGS / "evaluate", OPTIONS)
     given = {name: value for name, value in vars(arguments).items() if name != "config" and value not in (None, [])}
+    if "models" in given:
+        options.pop("baseline", None)  # it names one of the configuration's models
     options |= given
     if not options.get("models"):
         raise UserError("no model named: give model folders, or a --config that lists models")
@@ -70,10 +76,9 @@ def main() -> None:
     if missing:
         raise UserError("these test manifests are missing: " + ", ".join(missing) + "; see python prepare.py --help")
 
-    from lightning_modules.evaluation import Evaluation, candidates, default_device, evaluate
+    from lightning_modules.evaluation import evaluate, evaluation
 
-    options |= {"models": candidates(options["models"]), "out": Path(options["out"])}
-    evaluate(Evaluation(**({"device": default_device()} | options)))
+    evaluate(evaluation(options))
 
 
 if __name__ == "__main__":

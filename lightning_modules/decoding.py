@@ -1,35 +1,113 @@
-"""Greedy transcription in batches, with the language tags that each utterance asks for.
+"""Transcription in batches, with the language tags that each utterance asks for.
 
-Shape suffixes: B utterances, U tokens, V vocabulary, T frames, D width.
+Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
 from transformers.modeling_outputs import BaseModelOutput
 
 from common.errors import UserError
 from datamodules.audio import load_waveform
 from datamodules.dataset import check_lengths
 from datamodules.manifest import Utterance
-from datamodules.prompts import prompt_ids, prompt_languages, special_id
+from datamodules.prompts import language_id, prompt_ids, prompt_languages, special_id
 from lightning_modules.features import LogMel
 
 
+class Engine(Protocol):
+    """What runs a model: PyTorch, or another program that reads a conversion of it.
+
+    `encode` returns whatever the engine's own `detect` and `generate` take.
+    """
+
+    tokenizer: WhisperTokenizer
+    window_s: float
+
+    def encode(self, waveforms_BS: Tensor) -> Any:
+        """Encodes zero-padded waveforms."""
+
+    def detect(self, encoded: Any) -> list[str]:
+        """The model's own language code for each utterance: its most probable first tag."""
+
+    def generate(self, encoded: Any, prompt_BU: list[list[int]]) -> list[list[int]]:
+        """The tokens after the prompt, which is equally long for all, up to the end token."""
+
+
 class Transcriber:
-    """Transcribes utterances with one model, greedily: the result depends neither on batch size nor on order.
+    """Transcribes utterances with one model: the result depends neither on batch size nor on order.
 
     Args:
-        model, processor: as `read_model_folder` returns them.
+        engine: the model.
         language: policy of the language tags; see `datamodules.prompts`, and `auto` for the model's own choice.
-        beams: hypotheses kept side by side; 1 is greedy.
         batch_size: utterances decoded side by side.
+    """
+
+    def __init__(self, engine: Engine, *, language: str = "matrix", batch_size: int = 32) -> None:
+        self.engine = engine
+        self.language = language
+        self.batch_size = batch_size
+
+    def transcribe(self, utterances: Sequence[Utterance]) -> list[str]:
+        """Transcripts in the order of the utterances.
+
+        Raises:
+            UserError: for an utterance that is over the window or whose audio cannot be read, or an unknown language.
+        """
+        texts = [""] * len(utterances)
+        for rows in self.batches(utterances):
+            transcripts = self.transcribe_batch([utterances[row] for row in rows])
+            for row, text in zip(rows, transcripts, strict=True):
+                texts[row] = text
+        return texts
+
+    def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
+        """Rows of like prompt length, then of like duration, so that a batch wastes little; `name` is for messages.
+
+        Raises:
+            UserError: for an utterance that is over the window, or a language that the tokenizer lacks.
+        """
+        check_lengths(utterances, self.engine.window_s, name)
+        tags = [self._tags(utterance) for utterance in utterances]
+        for code in {code for codes in tags for code in codes} - {"auto"}:
+            language_id(self.engine.tokenizer, code)
+        rows = sorted(range(len(utterances)), key=lambda row: (len(tags[row]), -utterances[row].duration))
+        return [
+            members[start : start + self.batch_size]
+            for members in (list(group) for _, group in groupby(rows, key=lambda row: len(tags[row])))
+            for start in range(0, len(members), self.batch_size)
+        ]
+
+    def transcribe_batch(self, utterances: Sequence[Utterance]) -> list[str]:
+        """Transcripts of utterances whose prompts are equally long."""
+        waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in utterances]
+        encoded = self.engine.encode(pad_sequence(waveforms, batch_first=True))
+        if self.language == "auto":
+            tags = [(code,) for code in self.engine.detect(encoded)]
+        else:
+            tags = [self._tags(utterance) for utterance in utterances]
+        prompt_BU = [prompt_ids(self.engine.tokenizer, codes) for codes in tags]
+        tokens = self.engine.generate(encoded, prompt_BU)
+        return [text.strip() for text in self.engine.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _tags(self, utterance: Utterance) -> tuple[str, ...]:
+        return prompt_languages(self.language, utterance.matrix_language, utterance.languages)
+
+
+class TorchWhisper:
+    """Whisper in PyTorch, as `read_model_folder` returns it.
+
+    Args:
+        model, processor: the model.
+        beams: hypotheses kept side by side; 1 is greedy.
         device: where to decode.
     """
 
@@ -38,18 +116,15 @@ class Transcriber:
         model: WhisperForConditionalGeneration,
         processor: WhisperProcessor,
         *,
-        language: str = "matrix",
         beams: int = 1,
-        batch_size: int = 32,
         device: torch.device | str = "cpu",
     ) -> None:
         self.model = model.to(device).eval()
         self.tokenizer = processor.tokenizer
-        self.language = language
         self.beams = beams
-        self.batch_size = batch_size
         self.device = torch.device(device)
         self.log_mel = LogMel(processor.feature_extractor, 2 * model.config.max_source_positions).to(device)
+        self.window_s = self.log_mel.window_s
         self.end = special_id(self.tokenizer, "endoftext")
         self.never_V, self.never_first_V = self._suppressed()
 
@@ -62,48 +137,29 @@ class Transcriber:
         never_first_V[list(config.begin_suppress_tokens or [])] = -torch.inf
         return never_V, never_first_V
 
-    def transcribe(self, utterances: Sequence[Utterance], done: Callable[[int], None] | None = None) -> list[str]:
-        """Transcripts in the order of the utterances; `done` is told after each batch how many it held.
-
-        Raises:
-            UserError: for an utterance that is over the window or whose audio cannot be read, or an unknown language.
-        """
-        check_lengths(utterances, self.log_mel.window_s, "evaluation")
-        texts = [""] * len(utterances)
-        for rows in self._batches(utterances):
-            transcripts = self._transcribe_batch([utterances[row] for row in rows])
-            for row, text in zip(rows, transcripts, strict=True):
-                texts[row] = text
-            if done:
-                done(len(rows))
-        return texts
-
-    def _batches(self, utterances: Sequence[Utterance]) -> Iterator[list[int]]:
-        """Rows of like prompt length, then of like duration, so that a batch wastes little."""
-
-        def prompt_length(row: int) -> int:
-            return len(prompt_languages(self.language, utterances[row].matrix_language, utterances[row].languages))
-
-        rows = sorted(range(len(utterances)), key=lambda row: (prompt_length(row), -utterances[row].duration))
-        for _, group in groupby(rows, key=prompt_length):
-            members = list(group)
-            yield from (members[i : i + self.batch_size] for i in range(0, len(members), self.batch_size))
+    @torch.inference_mode()
+    def encode(self, waveforms_BS: Tensor) -> Tensor:
+        """Encoder states, (B, T, D)."""
+        mel_BFT = self.log_mel(waveforms_BS.to(self.device))
+        return self.model.model.encoder(mel_BFT.to(self.model.dtype)).last_hidden_state
 
     @torch.inference_mode()
-    def _transcribe_batch(self, utterances: Sequence[Utterance]) -> list[str]:
-        waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in utterances]
-        mel_BFT = self.log_mel(pad_sequence(waveforms, batch_first=True).to(self.device))
-        encoded_BTD = self.model.model.encoder(mel_BFT.to(self.model.dtype)).last_hidden_state
-        if self.language == "auto":
-            prompts = [prompt_ids(self.tokenizer, (code,)) for code in self._detect(encoded_BTD)]
-        else:
-            prompts = [
-                prompt_ids(self.tokenizer, prompt_languages(self.language, u.matrix_language, u.languages))
-                for u in utterances
-            ]
+    def detect(self, encoded_BTD: Tensor) -> list[str]:
+        """The model's own language code for each utterance: its most probable first tag."""
+        known = getattr(self.model.generation_config, "lang_to_id", None)
+        if not known:
+            raise UserError("language auto: the model's generation_config.json lists no languages (lang_to_id)")
+        start = torch.full((len(encoded_BTD), 1), special_id(self.tokenizer, "startoftranscript"), device=self.device)
+        encoder_outputs = BaseModelOutput(last_hidden_state=encoded_BTD)
+        logits_BV = self.model(encoder_outputs=encoder_outputs, decoder_input_ids=start).logits[:, -1]
+        tags, ids = list(known), torch.tensor(list(known.values()), device=self.device)
+        return [tags[best].strip("<|>") for best in logits_BV[:, ids].argmax(-1).tolist()]
+
+    @torch.inference_mode()
+    def generate(self, encoded_BTD: Tensor, prompt_BU: list[list[int]]) -> list[list[int]]:
+        """The tokens after the prompt, greedily or by beam search."""
         search = self._greedy if self.beams == 1 else self._beam
-        tokens_BU = search(encoded_BTD, torch.tensor(prompts, device=self.device))
-        return [text.strip() for text in self.tokenizer.batch_decode(tokens_BU.tolist(), skip_special_tokens=True)]
+        return search(encoded_BTD, torch.tensor(prompt_BU, device=self.device)).tolist()
 
     def _greedy(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
         """The most probable token after each other, until every utterance has ended; (B, U) without the prompt."""
@@ -140,14 +196,3 @@ class Transcriber:
             begin_suppress_tokens=config.begin_suppress_tokens,
         )
         return tokens_BU[:, prompt_BU.shape[1] :]
-
-    def _detect(self, encoded_BTD: Tensor) -> list[str]:
-        """The model's own language for each utterance: its most probable first tag."""
-        known = getattr(self.model.generation_config, "lang_to_id", None)
-        if not known:
-            raise UserError("language auto: the model's generation_config.json lists no languages (lang_to_id)")
-        start = torch.full((len(encoded_BTD), 1), special_id(self.tokenizer, "startoftranscript"), device=self.device)
-        encoder_outputs = BaseModelOutput(last_hidden_state=encoded_BTD)
-        logits_BV = self.model(encoder_outputs=encoder_outputs, decoder_input_ids=start).logits[:, -1]
-        tags, ids = list(known), torch.tensor(list(known.values()), device=self.device)
-        return [tags[best].strip("<|>") for best in logits_BV[:, ids].argmax(-1).tolist()]

@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from common.errors import UserError
+from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
 from datamodules.audio import load_clip
-from datamodules.manifest import Utterance, read_manifest
-from lightning_modules.decoding import Transcriber
-from lightning_modules.export import read_model_folder
-from scoring.breakdown import Transcript
-from scoring.files import to_row, usable_spans
+from lightning_modules.candidates import Candidate, candidates
+from lightning_modules.devices import default_device
+from lightning_modules.evaluation_sets import EvaluationSet, read_sets
+from lightning_modules.hypotheses import FASTER_WHISPER, Decoding, Kept, Task, transcribe_missing
+from scoring.breakdown import check_references
+from scoring.files import to_row
 from scoring.report import write_report
-from scoring.results import Results, SetScore, results_table, score_set, to_dict
-from scoring.table import Table, to_terminal, write_table
+from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
+from scoring.summary import failure_lines
+from scoring.table import SEEN, UNSEEN, Table, write_table
+from scoring.terminal import to_terminal
+from scoring.tokens import get_profile
 
-_PACKAGES = ("torch", "transformers", "jiwer")
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model to be scored: its name and group in the table, and its folder or Hub id."""
-
-    name: str
-    path: str
-    group: str = "models"
-
-    @cached_property
-    def identity(self) -> str:
-        """A hash of the weights, or the Hub id."""
-        digest = hashlib.sha256()
-        weights = sorted(Path(self.path).glob("*.safetensors"))
-        for file in weights:
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 24):
-                    digest.update(block)
-        return f"sha256:{digest.hexdigest()}" if weights else self.path
+_PACKAGES = ("crosspair", "torch", "transformers", "rapidfuzz", "jiwer", "regex", "numpy")
 
 
 @dataclass(frozen=True)
@@ -58,187 +39,195 @@ class Evaluation:
     """
 
     models: Sequence[Candidate]
-    test: dict[str, str]
+    test: Mapping[str, str]
     out: Path
-    seen: Sequence[str] = field(default_factory=list)
-    unseen: Sequence[str] = field(default_factory=list)
+    seen: Sequence[str] = ()
+    unseen: Sequence[str] = ()
     baseline: str | None = None
     profile: str = "cjk"
-    language: str = "matrix"
-    beams: int = 1
-    batch_size: int = 32
-    device: str = "cpu"
+    decoding: Decoding = field(default_factory=Decoding)
 
 
-def evaluate(evaluation: Evaluation) -> Table:
+def evaluation(options: Mapping[str, Any]) -> Evaluation:
+    """An evaluation from the options of the command line and of configurations.
+
+    Raises:
+        UserError: where an option's value is not of its kind.
+    """
+    names = [item.name for item in fields(Decoding)]
+    how = {"device": default_device()} | {name: options[name] for name in names if name in options}
+    for name in ("beams", "batch_size", "devices"):
+        if name in how and (not isinstance(how[name], int) or how[name] < 1):
+            raise UserError(f"{name} is {how[name]!r}, expected a whole number of 1 or more")
+    rest = {name: value for name, value in options.items() if name not in names}
+    return Evaluation(
+        **rest | {"models": candidates(options["models"]), "out": Path(options["out"])}, decoding=Decoding(**how)
+    )
+
+
+def evaluate(job: Evaluation) -> Table:
     """Transcribes what has not been transcribed yet, scores everything, prints the table and writes all files.
 
     Raises:
         UserError: where a manifest, an audio file or a model cannot be read; everything decoded until then is kept.
     """
-    _check_baseline(evaluation)
-    sets = {pair: read_manifest(path) for pair, path in evaluation.test.items()}
-    results: dict[str, dict[str, SetScore]] = {}
-    with _progress() as progress:
-        for model in evaluation.models:
-            task = progress.add_task(model.name, total=sum(map(len, sets.values())))
-            hypotheses = _hypotheses(evaluation, model, sets, lambda count, task=task: progress.advance(task, count))
-            results[model.name] = {
-                pair: score_set(_transcripts(utterances, hypotheses[pair]), evaluation.profile)
-                for pair, utterances in sets.items()
-            }
-            for pair, result in results[model.name].items():
-                _write_rows(_file(evaluation, model, pair), result)
-    groups = {model.name: model.group for model in evaluation.models}
-    table = results_table(results, groups, seen=evaluation.seen, unseen=evaluation.unseen, baseline=evaluation.baseline)
-    _write_all(evaluation, sets, results, table)
-    Console().print(to_terminal(table))
+    _check_names(job)
+    profile = get_profile(job.profile)
+    sets = read_sets(job.test)
+    for one in sets:
+        check_references(one.transcripts({}), profile)
+    kept = {(model.name, one.name): _kept(job, model, one) for model in job.models for one in sets}
+    _transcribe(job, sets, kept)
+    results: Results = {
+        model.name: {
+            one.name: score_set(one.transcripts(kept[model.name, one.name].read()), job.profile) for one in sets
+        }
+        for model in job.models
+    }
+    groups = {model.name: model.group for model in job.models}
+    table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
+    _write_hypotheses(job, results)
+    write_text(job.out / "scores.json", json.dumps(_scores(job, sets, kept, results), ensure_ascii=False, indent=1))
+    write_table(table, job.out)
+    _write_report(job, sets, results, table)
+    console = Console()
+    console.print(to_terminal(table), *failure_lines(results), sep="\n")
+    console.print(f"report: {job.out / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
     return table
 
 
-def _hypotheses(
-    evaluation: Evaluation, model: Candidate, sets: dict[str, list[Utterance]], done: Any
-) -> dict[str, list[str]]:
-    """Hypotheses by test set, those of an earlier run where model, manifest and decoding are the same."""
-    transcriber: Transcriber | None = None
-    found: dict[str, list[str]] = {}
-    for pair, utterances in sets.items():
-        file, key = _file(evaluation, model, pair), _made_from(evaluation, model, pair)
-        kept = _read_rows(file, key)
-        if kept is None:
-            if transcriber is None:
-                transcriber = Transcriber(
-                    *read_model_folder(model.path),
-                    language=evaluation.language,
-                    beams=evaluation.beams,
-                    batch_size=evaluation.batch_size,
-                    device=evaluation.device,
-                )
-            kept = transcriber.transcribe(utterances, done)
-            _write_rows(file, score_set(_transcripts(utterances, kept), evaluation.profile))
-            write_text(_key_file(file), json.dumps(key))  # last: rows without their key are decoded again
-        else:
-            done(len(utterances))
-        found[pair] = kept
-    return found
-
-
-def _made_from(evaluation: Evaluation, model: Candidate, pair: str) -> dict[str, Any]:
-    manifest = hashlib.sha256(Path(evaluation.test[pair]).read_bytes()).hexdigest()
-    return {
+def _kept(job: Evaluation, model: Candidate, one: EvaluationSet) -> Kept:
+    how = job.decoding
+    made_from = {
         "model": model.identity,
-        "manifest": f"sha256:{manifest}",
-        "language": evaluation.language,
-        "beams": evaluation.beams,
+        "manifest": one.identity,
+        "language": how.language,
+        "beams": how.beams,
+        "backend": how.backend,
     }
+    return Kept(job.out / "decoded", one.name, made_from)
 
 
-def _file(evaluation: Evaluation, model: Candidate, pair: str) -> Path:
-    return evaluation.out / "hypotheses" / model.name.replace("/", "_") / f"{pair}.jsonl"
+def _transcribe(job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tuple[str, str], Kept]) -> None:
+    tasks, here, total = [], 0, 0
+    for model in job.models:
+        for one in sets:
+            files = kept[model.name, one.name]
+            known = files.read()
+            missing = [utterance for utterance in one.utterances if utterance.id not in known]
+            here, total = here + len(one.utterances) - len(missing), total + len(one.utterances)
+            if missing:
+                tasks.append(Task(model, missing, files))
+    if here:
+        Console(stderr=True).print(f"{here:,} of {total:,} transcripts are kept from before", highlight=False)
+    transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
 
 
-def _key_file(file: Path) -> Path:
-    return file.with_suffix(".made_from.json")
+def _write_hypotheses(job: Evaluation, results: Results) -> None:
+    """`hypotheses.jsonl`: a line an utterance of each model, with its alignment and counts."""
+    with atomic_file(job.out / "hypotheses.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
+        for model, by_set in results.items():
+            for name, result in by_set.items():
+                head = {"model": model, "set": name, "profile": result.profile}
+                for utterance in result.utterances:
+                    stream.write(json.dumps(head | to_row(utterance), ensure_ascii=False) + "\n")
 
 
-def _read_rows(file: Path, key: dict[str, Any]) -> list[str] | None:
-    if not file.is_file() or not _key_file(file).is_file() or json.loads(_key_file(file).read_text()) != key:
-        return None
-    return [json.loads(line)["hypothesis"] for line in file.open(encoding="utf-8")]
-
-
-def _write_rows(file: Path, result: SetScore) -> None:
-    with atomic_file(file) as partial:
-        rows = (json.dumps(to_row(utterance), ensure_ascii=False) for utterance in result.utterances)
-        partial.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
-
-
-def _transcripts(utterances: Sequence[Utterance], hypotheses: Sequence[str]) -> list[Transcript]:
-    return [
-        Transcript(
-            utterance.id,
-            utterance.text,
-            hypothesis,
-            utterance.languages,
-            utterance.matrix_language,
-            usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
-            utterance.speaker,
-        )
-        for utterance, hypothesis in zip(utterances, hypotheses, strict=True)
-    ]
-
-
-def _write_all(evaluation: Evaluation, sets: dict[str, list[Utterance]], results: Results, table: Table) -> None:
-    """`scores.json`, `table.*` and `report.html`."""
-    made = {
-        model.name: {
+def _scores(
+    job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tuple[str, str], Kept], results: Results
+) -> dict[str, Any]:
+    """`scores.json`: every figure with its interval, and what it was made from."""
+    models = {}
+    for model in job.models:
+        by_set = results[model.name]
+        rates = error_rates(by_set, job.seen, job.unseen)
+        models[model.name] = {
             "path": model.path,
             "group": model.group,
+            "identity": model.identity,
             "sets": {
-                pair: {"made_from": _made_from(evaluation, model, pair)} | to_dict(result)
-                for pair, result in results[model.name].items()
+                name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
+                for (owner, name), files in kept.items()
+                if owner == model.name
             },
+            "averages": {name: one for name, one in _estimates(rates).items() if name in (SEEN, UNSEEN)},
         }
-        for model in evaluation.models
+        if job.baseline not in (None, model.name):
+            against = differences(by_set, results[job.baseline], job.seen, job.unseen)
+            models[model.name]["minus_baseline"] = {
+                name: one | {"significant": against[name].significant} for name, one in _estimates(against).items()
+            }
+    how = asdict(job.decoding)
+    return {
+        "profile": job.profile,
+        "decoding": {name: how[name] for name in ("language", "beams", "backend")},
+        "baseline": job.baseline,
+        "seen": list(job.seen),
+        "unseen": list(job.unseen),
+        "test": {
+            one.name: {
+                "manifest": one.manifest,
+                "identity": one.identity,
+                "utterances": len(one.utterances),
+                "labelled": bool(one.labels),
+            }
+            for one in sets
+        },
+        "versions": _versions(),
+        "models": models,
     }
-    versions = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    scores = {"profile": evaluation.profile, "versions": versions, "test": evaluation.test, "models": made}
-    write_text(evaluation.out / "scores.json", json.dumps(scores, ensure_ascii=False, indent=1) + "\n")
-    write_table(table, evaluation.out)
-    by_id = {(pair, utterance.id): utterance for pair, utterances in sets.items() for utterance in utterances}
+
+
+def _estimates(named: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Values and intervals; averages and differences have no numerator and denominator of their own."""
+    return {
+        name: {key: number for key, number in estimate_to_dict(one).items() if key in ("value", "low", "high")}
+        for name, one in named.items()
+    }
+
+
+def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Results, table: Table) -> None:
+    how = job.decoding
+    by_id = {(one.name, utterance.id): utterance for one in sets for utterance in one.utterances}
+    notes = {
+        "Language tag": how.language,
+        "Decoding": "greedy" if how.beams == 1 else f"{how.beams} beams",
+        "Backend": how.backend,
+        "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),
+    }
+    if get_profile(job.profile).takes_labels:
+        labelled = [one.name for one in sets if one.labels]
+        notes["Corpus labels"] = (
+            f"normalised references and loanwords of {', '.join(labelled)}" if labelled else "none beside the manifests"
+        )
     write_report(
-        evaluation.out / "report.html",
+        job.out / "report.html",
         results,
         table,
-        audio=lambda pair, name: load_clip(by_id[pair, name]),
-        notes={
-            "language tag": evaluation.language,
-            "decoding": "greedy" if evaluation.beams == 1 else f"{evaluation.beams} beams",
-            "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        },
+        audio=lambda name, identity: load_clip(by_id[name, identity]),
+        notes=notes,
     )
 
 
-def _check_baseline(evaluation: Evaluation) -> None:
-    names = [model.name for model in evaluation.models]
-    if evaluation.baseline is not None and evaluation.baseline not in names:
-        raise UserError(f"the baseline {evaluation.baseline!r} is none of the models: {', '.join(names)}")
+def _check_names(job: Evaluation) -> None:
+    names = [model.name for model in job.models]
+    if job.baseline is not None and job.baseline not in names:
+        raise UserError(f"the baseline {job.baseline!r} is none of the models: {', '.join(names)}")
+    for option, pairs in (("seen", job.seen), ("unseen", job.unseen)):
+        for pair in pairs:
+            if pair not in job.test:
+                raise UserError(
+                    f"{option} names {pair!r}, which is no test set{nearest(pair, job.test)}; "
+                    f"there are: {', '.join(job.test)}"
+                )
 
 
-def candidates(rows: Sequence[Any]) -> list[Candidate]:
-    """Models from a configuration's list: paths, or mappings with `path` and optionally `name` and `group`.
-
-    Raises:
-        UserError: where an entry is neither, or two models share a name.
-    """
-    models = [_candidate(row) for row in rows]
-    names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two models are called {name!r}; write NAME=PATH to name them apart")
-    return models
-
-
-def _candidate(row: Any) -> Candidate:
-    if isinstance(row, str):
-        name, separator, path = row.partition("=")
-        return Candidate(name, path) if separator else Candidate(_name_of(row), row)
-    if isinstance(row, dict) and "path" in row and set(row) <= {"name", "path", "group"}:
-        return Candidate(row.get("name", _name_of(row["path"])), row["path"], row.get("group", "models"))
-    raise UserError(f"a model must be a path, NAME=PATH, or {{name, path, group}}; found {row!r}")
-
-
-def _name_of(path: str) -> str:
-    """`outputs/demo/ko_en/model` is called `ko_en`."""
-    parts = [part for part in Path(path).parts if part != "model"]
-    return parts[-1] if parts else path
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
-
-
-def default_device() -> str:
-    """`cuda` where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _versions(backend: str = "") -> dict[str, str]:
+    packages = (*_PACKAGES, *(("faster-whisper", "ctranslate2") if backend == FASTER_WHISPER else ()))
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # the project itself may run from a checkout
+            continue
+    return found

@@ -7,7 +7,7 @@ pooling, intervals and differences are the same for all. What an utterance has n
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scoring.alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
@@ -28,7 +28,8 @@ class Transcript:
     """An utterance to score.
 
     `languages` are the pair's, by ISO 639-1 code; `matrix_language` is by default the first of them. `spans` are
-    (language, text) in the order spoken, None where not known.
+    (language, text) in the order spoken, None where not known. `normalized` is the corpus's own normal form of the
+    reference and `loanwords` its (native, borrowed) spellings; only a profile that takes such labels looks at them.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Transcript:
     spans: Sequence[tuple[str, str]] | None = None
     speaker: str | None = None
     loanwords: Sequence[tuple[str, str]] = ()
+    normalized: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,34 @@ def score_transcript(transcript: Transcript, profile: Profile) -> ScoredUtteranc
     Raises:
         UserError: where the reference holds no token.
     """
-    said, heard = (replace_loanwords(t, transcript.loanwords) for t in (transcript.reference, transcript.hypothesis))
-    reference, hypothesis = profile.reference(said), profile.hypothesis(heard)
-    if not reference:
-        raise empty_reference(transcript.id, transcript.reference, profile.name)
+    reference = _reference_tokens(transcript, profile)
+    heard = transcript.hypothesis
+    if profile.takes_labels:
+        heard = replace_loanwords(heard, transcript.loanwords)
+    hypothesis = profile.hypothesis(heard)
     languages, source = _token_languages(transcript, reference, profile)
     failures = find_failures(reference, hypothesis, heard, transcript.languages)
     return ScoredUtterance(transcript, align(reference, hypothesis), languages, source, failures)
+
+
+def check_references(transcripts: Iterable[Transcript], profile: Profile) -> None:
+    """Refuses a test set before anything is transcribed for it.
+
+    Raises:
+        UserError: where a reference holds no token.
+    """
+    for transcript in transcripts:
+        _reference_tokens(transcript, profile)
+
+
+def _reference_tokens(transcript: Transcript, profile: Profile) -> list[str]:
+    said = transcript.reference
+    if profile.takes_labels:
+        said = replace_loanwords(transcript.normalized or said, transcript.loanwords)
+    tokens = profile.reference(said)
+    if not tokens:
+        raise empty_reference(transcript.id, said, profile.name)
+    return tokens
 
 
 def _token_languages(

@@ -1,33 +1,127 @@
-"""Two models' hypotheses, test set by test set: paired differences, and what changed most."""
+"""Two evaluations, or two models of one, test set by test set: paired differences, and what changed most."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
-from common.errors import UserError
-from scoring.files import read_json_lines
-from scoring.results import compare, score_set
-from scoring.summary import comparison_summary
+from common.errors import UserError, nearest
+from scoring.escape import visible
+from scoring.files import Run, read_run
+from scoring.results import SetScore, compare, differences, error_rates, score_set
+from scoring.summary import comparison_summary, overview
+
+HYPOTHESES = "hypotheses.jsonl"
 
 
-def compare_folders(first: Path, second: Path, profile: str = "cjk") -> None:
-    """Prints the comparison of every test set that both folders hold as `<set>.jsonl`.
+@dataclass(frozen=True)
+class Side:
+    """What one side of a comparison names: an evaluation, and the model of it where one is named."""
+
+    folder: Path
+    model: str | None
+    run: Run
+
+    def models(self) -> list[str]:
+        """The models to compare."""
+        return list(self.run.models) if self.model is None else [self.model]
+
+    def label(self, model: str, other: Side) -> str:
+        """The model's name, with its folder where both sides' models are called the same."""
+        return model if self.folder == other.folder else f"{self.folder.name}/{model}"
+
+
+def compare_runs(first: str, second: str, profile: str | None = None) -> None:
+    """Prints the comparison of two sides, each an evaluation's folder or `FOLDER/MODEL`.
+
+    Where a side names no model and has several, the models that both sides have are compared, each with its namesake.
 
     Raises:
-        UserError: where a folder is missing, they share no test set, or their utterances differ.
+        UserError: where a side is no evaluation, they share no model or test set, or their utterances differ.
     """
-    for folder in (first, second):
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder}: no such folder; expected a model's hypotheses, such as outputs/demo/hypotheses/base"
-            )
-    names = sorted({path.stem for path in first.glob("*.jsonl")} & {path.stem for path in second.glob("*.jsonl")})
-    if not names:
-        raise UserError(f"{first} and {second} share no test set (<set>.jsonl)")
+    ours, theirs = find_side(first), find_side(second)
+    if profile is None and ours.run.profile != theirs.run.profile:
+        raise UserError(
+            f"{ours.folder} was scored with the profile {ours.run.profile}, {theirs.folder} with {theirs.run.profile}; "
+            "name one with --profile"
+        )
     console = Console()
-    for name in names:
-        ours, theirs = (score_set(read_json_lines(folder / f"{name}.jsonl"), profile) for folder in (first, second))
-        console.rule(name)
-        console.print(comparison_summary(compare(ours, theirs), first.name, second.name))
+    for one, other in _matched(ours, theirs):
+        names = ours.label(one, theirs), theirs.label(other, ours)
+        console.rule(Text(f"{visible(names[0])} minus {visible(names[1])}"), style="dim")
+        split = profile or ours.run.profile
+        here, there = _scores(ours, theirs, one, other, split)
+        pairs = _averaged(ours.folder)
+        rates = error_rates(here, **pairs), error_rates(there, **pairs)
+        console.print(overview(*rates, differences(here, there, **pairs), *names, split))
+        for name in here:
+            console.rule(Text(visible(name)), style="dim")
+            console.print(comparison_summary(compare(here[name], there[name]), *names))
+
+
+def find_side(name: str) -> Side:
+    """The evaluation, and the model of it, that a path means.
+
+    Raises:
+        UserError: where neither the path nor a folder above it holds `hypotheses.jsonl`, or there is no such model.
+    """
+    path = Path(name)
+    for folder in (path, *path.parents):
+        if not (folder / HYPOTHESES).is_file():
+            continue
+        run, model = read_run(folder / HYPOTHESES), path.relative_to(folder).as_posix()
+        if folder == path:
+            return Side(folder, None, run)
+        if model not in run.models:
+            raise UserError(
+                f"{folder} holds no model {model!r}{nearest(model, run.models)}; there are: {', '.join(run.models)}"
+            )
+        return Side(folder, model, run)
+    raise UserError(
+        f"{name}: no evaluation; expected a folder that evaluate.py wrote (with {HYPOTHESES}), or FOLDER/MODEL for one "
+        "of its models"
+    )
+
+
+def _matched(ours: Side, theirs: Side) -> list[tuple[str, str]]:
+    """The models to compare: the one of each side, else those that both have."""
+    if ours.folder.resolve() == theirs.folder.resolve() and ours.model == theirs.model:
+        raise UserError(
+            f"both sides are {ours.folder}: name two of its models, {ours.folder}/MODEL; "
+            f"there are: {', '.join(ours.run.models)}"
+        )
+    here, there = ours.models(), theirs.models()
+    if len(here) == len(there) == 1:
+        return [(here[0], there[0])]
+    shared = [(model, model) for model in here if model in there]
+    if not shared:
+        raise UserError(
+            f"{ours.folder} and {theirs.folder} share no model; name one of each as FOLDER/MODEL. The first has "
+            f"{', '.join(here)}, the second {', '.join(there)}"
+        )
+    return shared
+
+
+def _scores(
+    ours: Side, theirs: Side, one: str, other: str, profile: str
+) -> tuple[Mapping[str, SetScore], Mapping[str, SetScore]]:
+    here, there = ours.run.models[one], theirs.run.models[other]
+    names = [name for name in here if name in there]
+    if not names:
+        raise UserError(f"{one} and {other} share no test set: {', '.join(here)} and {', '.join(there)}")
+    return tuple({name: score_set(by_set[name], profile) for name in names} for by_set in (here, there))
+
+
+def _averaged(folder: Path) -> dict[str, Any]:
+    """The seen and unseen pairs of an evaluation."""
+    try:
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {name: scores.get(name, []) for name in ("seen", "unseen")}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,42 @@ def read_texts(
 
 def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) -> list[Transcript]:
     """Reads objects with `reference` and `hypothesis`, and where given `id`, `pair`, `matrix_language`, `spans`
-    ([{language, text}]), `speaker` and `loanwords` ([[native, borrowed]]).
+    ([{language, text}]), `speaker`, `loanwords` ([[native, borrowed]]) and `normalized`.
 
     Raises:
         UserError: naming file, line and field.
     """
-    transcripts = []
+    return [_transcript(row, where, languages) for where, row in _rows(path)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """An evaluation's transcripts by model and test set, and the profile it was scored with."""
+
+    profile: str
+    models: Mapping[str, Mapping[str, Sequence[Transcript]]]
+
+
+def read_run(path: Path | str) -> Run:
+    """Reads an evaluation's `hypotheses.jsonl`.
+
+    Raises:
+        UserError: naming file, line and field; also where it holds no line.
+    """
+    profile, models = "", {}
+    for where, row in _rows(path):
+        for name in ("model", "set", "profile"):
+            if not isinstance(row.get(name), str):
+                raise UserError(f"{where}: the field {name!r} is missing; expected a file that evaluate.py wrote")
+        profile = row["profile"]
+        models.setdefault(row["model"], {}).setdefault(row["set"], []).append(_transcript(row, where, None))
+    if not models:
+        raise UserError(f"{path}: the file holds no hypotheses")
+    return Run(profile, models)
+
+
+def _rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The file's objects, each with where it stands."""
     for number, line in enumerate(_lines(path), start=1):
         where = f"{path}:{number}"
         if not line.strip():
@@ -47,14 +78,14 @@ def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) 
             row = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-        transcripts.append(_transcript(row, where, languages))
-    return transcripts
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        yield where, row
 
 
-def _transcript(row: Any, where: str, languages: tuple[str, ...] | None) -> Transcript:
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    for name, needed in (("reference", True), ("hypothesis", True), ("pair", False), ("speaker", False)):
+def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | None) -> Transcript:
+    wanted = {"reference": True, "hypothesis": True, "pair": False, "speaker": False, "normalized": False}
+    for name, needed in wanted.items():
         value = row.get(name)
         if not isinstance(value, str) and (needed or value is not None):
             found = "is missing" if name not in row else f"is {value!r}"
@@ -75,6 +106,7 @@ def _transcript(row: Any, where: str, languages: tuple[str, ...] | None) -> Tran
         spans=usable_spans(spans),
         speaker=row.get("speaker"),
         loanwords=loanwords,
+        normalized=row.get("normalized"),
     )
 
 
@@ -97,6 +129,7 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
         "speaker": item.speaker,
         "spans": None if item.spans is None else [{"language": code, "text": text} for code, text in item.spans],
         **({"loanwords": [list(pair) for pair in item.loanwords]} if item.loanwords else {}),
+        **({"normalized": item.normalized} if item.normalized else {}),
         "reference_tokens": list(alignment.reference),
         "hypothesis_tokens": list(alignment.hypothesis),
         "operations": alignment.operations,

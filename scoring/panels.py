@@ -9,12 +9,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from scoring.bootstrap import Estimate, mean
+from scoring.bootstrap import Estimate
 from scoring.breakdown import EDITS
 from scoring.failures import FAILURES
 from scoring.languages import MAX_DISTANCE
 from scoring.plots import Scale, interval_strip, stacked_strip
-from scoring.results import Results, having
+from scoring.results import Results, error_rates, having
 from scoring.summary import per_cent
 from scoring.table import DASH, SEEN, UNSEEN, Table
 
@@ -34,11 +34,9 @@ class Panel:
 
 def rate_panels(results: Results, table: Table, sets: Sequence[str]) -> tuple[Scale, list[Panel]]:
     """Returns MER with its interval by test set and average; a cell is (plot, per cent, interval, whether best)."""
-    columns = {name: {model: figures["mer"] for model, figures in _figures(results, name).items()} for name in sets}
-    for average, pairs in ((SEEN, table.seen), (UNSEEN, table.unseen)):
-        complete = [model for model in results if pairs and all(model in columns.get(pair, {}) for pair in pairs)]
-        columns[average] = {model: mean([columns[pair][model] for pair in pairs]) for model in complete}
-    columns = {name: columns[name] for name in table.columns if columns.get(name)}
+    found = {model: error_rates(by_set, table.seen, table.unseen) for model, by_set in results.items()}
+    columns = {name: {model: rates[name] for model, rates in found.items() if name in rates} for name in table.columns}
+    columns = {name: column for name, column in columns.items() if column}
     oracles = {row.model for row in table.rows if row.is_oracle}
     scale = Scale.over(estimate.high or estimate.value for column in columns.values() for estimate in column.values())
     panels = []

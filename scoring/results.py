@@ -139,13 +139,32 @@ def results_table(
 def _significant(
     ours: Mapping[str, SetScore], theirs: Mapping[str, SetScore], seen: Sequence[str], unseen: Sequence[str]
 ) -> frozenset[str]:
-    differences = {
+    return frozenset(name for name, one in differences(ours, theirs, seen, unseen).items() if one.significant)
+
+
+def error_rates(
+    by_set: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = ()
+) -> dict[str, Estimate]:
+    """Returns a model's error rate by test set, and its means over the seen and unseen pairs where it has them all."""
+    return _with_averages({name: result.estimates["mer"] for name, result in by_set.items()}, seen, unseen)
+
+
+def differences(
+    ours: Mapping[str, SetScore], theirs: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = ()
+) -> dict[str, Estimate]:
+    """Returns ours minus theirs in error rate, by the test sets that both have and by average."""
+    by_set = {
         name: difference(ours[name].estimates["mer"], theirs[name].estimates["mer"]) for name in ours if name in theirs
     }
-    for average, pairs in ((SEEN, seen), (UNSEEN, unseen)):
-        if pairs and all(pair in differences for pair in pairs):
-            differences[average] = mean([differences[pair] for pair in pairs])
-    return frozenset(name for name, estimate in differences.items() if estimate.significant)
+    return _with_averages(by_set, seen, unseen)
+
+
+def _with_averages(by_set: dict[str, Estimate], seen: Sequence[str], unseen: Sequence[str]) -> dict[str, Estimate]:
+    return by_set | {
+        average: mean([by_set[pair] for pair in pairs])
+        for average, pairs in ((SEEN, seen), (UNSEEN, unseen))
+        if pairs and all(pair in by_set for pair in pairs)
+    }
 
 
 @dataclass(frozen=True, slots=True)

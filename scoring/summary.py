@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.console import Group
@@ -14,8 +15,8 @@ from scoring.breakdown import EDITS, SOURCES, ScoredUtterance
 from scoring.escape import visible
 from scoring.failures import FAILURES
 from scoring.languages import MAX_DISTANCE
-from scoring.results import Comparison, SetScore
-from scoring.table import DASH
+from scoring.results import Comparison, Results, SetScore
+from scoring.table import DASH, SEEN, UNSEEN
 
 SOURCE_TEXTS = {
     "spans": "the manifest's spans",
@@ -44,7 +45,45 @@ def summary(result: SetScore) -> Group:
     return Group(head, table, _plain(figures))
 
 
-def comparison_summary(comparison: Comparison, first: str, second: str, changed: int = 10) -> Group:
+def overview(
+    ours: Mapping[str, Estimate],
+    theirs: Mapping[str, Estimate],
+    differences: Mapping[str, Estimate],
+    first: str,
+    second: str,
+    profile: str,
+) -> Table:
+    """Returns two models' error rates and their differences by test set and average, for a rich console."""
+    title = f"Mixed error rate (%), micro, profile {profile}; * the difference's 95 % interval leaves 0 out"
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left", title_style="bold")
+    table.add_column("")
+    for name in (first, second, "difference", "95 % interval"):
+        table.add_column(Text(visible(name)), justify="right", overflow="fold")
+    for name, estimate in differences.items():
+        label = f"{name} average" if name in (SEEN, UNSEEN) else name
+        rates = (per_cent(side[name].value) for side in (ours, theirs))
+        table.add_row(Text(visible(label)), *rates, *_difference_cells(estimate))
+    return table
+
+
+def _difference_cells(estimate: Estimate) -> tuple[str, str]:
+    shown = f"{_signed(estimate.low)} – {_signed(estimate.high)}" if estimate.low is not None else DASH
+    return _signed(estimate.value) + ("*" if estimate.significant else " "), shown
+
+
+def failure_lines(results: Results) -> list[Text]:
+    """Returns a line for each model with failed hypotheses, of how many they are over all test sets."""
+    lines = []
+    for model, by_set in results.items():
+        utterances = [utterance for result in by_set.values() for utterance in result.utterances]
+        counts = Counter(failure for utterance in utterances for failure in utterance.failures)
+        if counts:
+            found = ", ".join(f"{counts[name]:,} {name.replace('_', ' ')}" for name in FAILURES if counts[name])
+            lines.append(Text(f"failed of {len(utterances):,} hypotheses by {visible(model)}: {found}"))
+    return lines
+
+
+def comparison_summary(comparison: Comparison, first: str, second: str, changed: int = 5) -> Group:
     """Returns two models' differences on one test set, and the utterances that changed most, for a rich console."""
     head = f"{visible(first)} minus {visible(second)}, in points (* the 95 % interval leaves 0 out)"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -55,10 +94,7 @@ def comparison_summary(comparison: Comparison, first: str, second: str, changed:
         table.add_section()
         table.add_row(Text(title, style="bold"))
         for label, name in rows:
-            estimate = comparison.differences[name]
-            star = "*" if estimate.significant else " "
-            shown = f"{_signed(estimate.low)} – {_signed(estimate.high)}" if estimate.low is not None else DASH
-            table.add_row(Text(f"  {visible(label)}"), _signed(estimate.value) + star, shown)
+            table.add_row(Text(f"  {visible(label)}"), *_difference_cells(comparison.differences[name]))
     return Group(
         Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in comparison.changed[:changed])
     )

@@ -11,12 +11,6 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-from rich import box
-from rich.console import Group
-from rich.padding import Padding
-from rich.table import Table as RichTable
-from rich.text import Text
-
 from common.files import write_text
 from scoring import escape
 
@@ -151,7 +145,7 @@ def to_markdown(table: Table) -> str:
 
 
 def _markdown(table: Table, averaging: str, macro: bool) -> str:
-    heads = [_head(column, escape.markdown) for column in table.columns]
+    heads = [column_head(column, escape.markdown) for column in table.columns]
     lines = [
         escape.markdown(table.caption(averaging)),
         "",
@@ -177,7 +171,7 @@ def to_latex(table: Table) -> str:
 
 
 def _latex(table: Table, averaging: str, macro: bool) -> str:
-    heads = [_head(column, escape.latex) for column in table.columns]
+    heads = [column_head(column, escape.latex) for column in table.columns]
     lines = [
         f"% {table.caption(averaging)}",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}  % \usepackage{{booktabs}}",
@@ -193,32 +187,8 @@ def _latex(table: Table, averaging: str, macro: bool) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def to_terminal(table: Table) -> Group:
-    """Returns the table for a rich console."""
-    return Group(*(_terminal(table, name, macro) for name, macro in table.averagings))
-
-
-def _terminal(table: Table, averaging: str, macro: bool) -> RichTable:
-    caption = Text(table.caption(averaging))
-    shown = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=caption, title_justify="left")
-    shown.add_column("Model", overflow="fold")  # the one column that gives way on a narrow screen
-    for column in table.columns:
-        head = Text(_head(column, str).replace(" ", "\n"), justify="right")
-        shown.add_column(head, justify="right", no_wrap=True, style="cyan" if column in (SEEN, UNSEEN) else "")
-    stars = not macro and any(row.significant for row in table.rows)
-    for group, rows in table.groups:
-        shown.add_row(Text(escape.visible(group), style="italic dim"))
-        for row in rows:
-            cells = [table.cell(row, column, macro=macro) for column in table.columns]
-            texts = [
-                Text(text.ljust(len(text.rstrip("*")) + stars), style="bold green" if best else "")
-                for text, best in cells
-            ]
-            shown.add_row(Padding(Text(escape.visible(row.model)), (0, 0, 0, 2)), *texts)
-    return shown
-
-
-def _head(column: str, escaped: Callable[[str], str]) -> str:
+def column_head(column: str, escaped: Callable[[str], str]) -> str:
+    """Returns a column's title, escaped for where it is shown."""
     if column in (SEEN, UNSEEN):
         return f"{column.capitalize()} avg"
     return escaped(escape.visible(column.upper()))

@@ -29,12 +29,16 @@ _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}--\u200b]", regex.
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A convention of splitting: `reference` and `hypothesis` each turn a transcript into tokens."""
+    """A convention of splitting: `reference` and `hypothesis` each turn a transcript into tokens.
+
+    `takes_labels` tells whether a corpus's own normalised references and loanwords are used where there are any.
+    """
 
     name: str
     description: str
     reference: Callable[[str], list[str]]
     hypothesis: Callable[[str], list[str]]
+    takes_labels: bool = False
 
 
 def get_profile(name: str) -> Profile:
@@ -105,7 +109,13 @@ PROFILES = {
         _same_for_both(
             "cjk", "Hangul, kanji and kana by character, all else by word, punctuation dropped", partial(_split, _MIXED)
         ),
-        Profile("hike", "HiKE's: Hangul by syllable, hypothesis normalised alone", _hike_split, _hike_hypothesis),
+        Profile(
+            "hike",
+            "HiKE's: Hangul by syllable, hypothesis normalised alone, the corpus's loanwords replaced in both",
+            _hike_split,
+            _hike_hypothesis,
+            takes_labels=True,
+        ),
         _same_for_both("wer", "words, punctuation dropped", partial(_split, _WORDS)),
         _same_for_both("cer", "characters, spaces and punctuation dropped", partial(_split, _CHARACTERS)),
     )

@@ -1,7 +1,8 @@
-"""Greedy decoding equals transformers' `generate`, token for token, whatever the batch."""
+"""Decoding equals transformers' `generate`, token for token, whatever the batch; a conversion hears the same."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import torch
 from common.errors import UserError
 from datamodules.audio import load_waveform
 from datamodules.manifest import Utterance, read_manifest
-from lightning_modules.decoding import Transcriber
-from lightning_modules.export import read_model_folder
+from lightning_modules.conversion import FasterWhisper, convert
+from lightning_modules.decoding import TorchWhisper, Transcriber
+from lightning_modules.export import read_model_folder, write_model_folder
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def model_that_speaks(tiny_model: Path):
 def test_equals_generate(model_that_speaks, utterances: list[Utterance], beams: int):
     model, processor = model_that_speaks
     utterances = utterances[:: 2 * beams]
-    ours = Transcriber(model, processor, batch_size=5, beams=beams).transcribe(utterances)
+    ours = Transcriber(TorchWhisper(model, processor, beams=beams), batch_size=5).transcribe(utterances)
     for utterance, text in zip(utterances, ours, strict=True):
         wave = load_waveform(utterance.audio).numpy()
         features = processor.feature_extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
@@ -48,28 +50,81 @@ def test_equals_generate(model_that_speaks, utterances: list[Utterance], beams: 
     assert len(set(ours)) > 1 and len({len(text) for text in ours}) > 1
 
 
-@pytest.mark.parametrize("batch_size", [1, 32])
-@pytest.mark.parametrize("language", ["two_tag", "auto"])
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+@pytest.mark.parametrize("language", ["matrix", "two_tag", "auto"])
 def test_batch_size_and_order_do_not_matter(model_that_speaks, utterances, batch_size: int, language: str):
-    transcriber = Transcriber(*model_that_speaks, batch_size=batch_size, language=language)
+    engine = TorchWhisper(*model_that_speaks)
+    transcriber = Transcriber(engine, batch_size=batch_size, language=language)
+    assert max(map(len, transcriber.batches(utterances))) == min(batch_size, 12 if language == "two_tag" else 18)
     forwards = transcriber.transcribe(utterances)
     assert transcriber.transcribe(utterances[::-1])[::-1] == forwards
-    assert Transcriber(*model_that_speaks, batch_size=3, language=language).transcribe(utterances) == forwards
+    assert Transcriber(engine, batch_size=3, language=language).transcribe(utterances) == forwards
+
+
+def test_batches_hold_every_utterance_once_and_one_length_of_prompt(model_that_speaks, utterances):
+    transcriber = Transcriber(TorchWhisper(*model_that_speaks), batch_size=4, language="two_tag")
+    batches = transcriber.batches(utterances)
+    assert sorted(row for rows in batches for row in rows) == list(range(len(utterances)))
+    for rows in batches:
+        assert len({len(utterances[row].languages) for row in rows}) == 1
+        assert [utterances[row].duration for row in rows] == sorted(
+            (utterances[r].duration for r in rows), reverse=True
+        )
 
 
 def test_auto_takes_the_models_own_most_probable_language(model_that_speaks, utterances):
     model, processor = model_that_speaks
-    transcriber = Transcriber(model, processor, language="auto")
     wave = load_waveform(utterances[0].audio)
     features = processor.feature_extractor(wave.numpy(), sampling_rate=16_000, return_tensors="pt").input_features
     expected = model.detect_language(features)
     encoded = model.model.encoder(features).last_hidden_state
-    assert transcriber._detect(encoded) == [processor.tokenizer.decode(expected).strip("<|>")]
+    assert TorchWhisper(model, processor).detect(encoded) == [processor.tokenizer.decode(expected).strip("<|>")]
 
 
 def test_over_the_window_and_unknown_language(tiny_model: Path, utterances: list[Utterance]):
+    engine = TorchWhisper(*read_model_folder(tiny_model))
     long = Utterance("long", utterances[0].audio, 2.5, "x", "ko-en", "ko")
     with pytest.raises(UserError, match=r"longer than the model's window of 2 s: long \(2\.50 s\)"):
-        Transcriber(*read_model_folder(tiny_model)).transcribe([long])
+        Transcriber(engine).transcribe([long])
     with pytest.raises(UserError, match="language 'xx' has no tag"):
-        Transcriber(*read_model_folder(tiny_model), language="xx").transcribe(utterances[:1])
+        Transcriber(engine, language="xx").transcribe(utterances[:1])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("faster_whisper") is None, reason="faster-whisper is not installed")
+class TestFasterWhisper:
+    @pytest.fixture(scope="class")
+    def folders(self, model_that_speaks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+        source = tmp_path_factory.mktemp("speaks") / "model"
+        write_model_folder(source, *model_that_speaks)
+        return source, convert(str(source), "identity", tmp_path_factory.mktemp("cache"))
+
+    @pytest.mark.parametrize("language", ["matrix", "two_tag", "de"])
+    def test_a_conversion_hears_the_same(self, model_that_speaks, utterances, folders, language: str):
+        """Also to the last token: some utterances fill the decoder without an end."""
+        source, folder = folders
+        converted = Transcriber(FasterWhisper(folder, str(source)), language=language, batch_size=7)
+        original = Transcriber(TorchWhisper(*model_that_speaks), language=language)
+        assert converted.transcribe(utterances) == original.transcribe(utterances)
+
+    def test_it_is_made_once_and_whole(self, folders):
+        source, folder = folders
+        names = {path.name for path in folder.iterdir()}
+        assert {"model.bin", "tokenizer.json", "preprocessor_config.json"} <= names
+        before = (folder / "model.bin").stat().st_mtime_ns
+        assert convert(str(source), "identity", folder.parent) == folder
+        assert (folder / "model.bin").stat().st_mtime_ns == before
+        assert convert(str(source), "other weights", folder.parent) != folder
+        with pytest.raises(UserError, match="nowhere: CTranslate2 cannot convert the model"):
+            convert("nowhere", "nothing", folder.parent)
+        assert not list(folder.parent.glob(".*"))
+
+    def test_auto_needs_a_vocabulary_like_whispers(self, folders, utterances):
+        source, folder = folders
+        with pytest.raises(UserError, match="language auto: CTranslate2 detects languages only with a vocabulary"):
+            Transcriber(FasterWhisper(folder, str(source)), language="auto").transcribe(utterances[:1])
+
+
+def test_without_faster_whisper_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(__import__("sys").modules, "faster_whisper", None)
+    with pytest.raises(UserError, match=r"faster-whisper is not installed .*pip install 'crosspair\[faster-whisper\]'"):
+        convert("any", "any", tmp_path)

@@ -1,55 +1,78 @@
-"""Scoring models from the command line: the table's form, work kept and work done again, mistakes answered."""
+"""Scoring models from the command line: what is left, work kept and never done twice, mistakes answered."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import jiwer
 import pytest
 import yaml
 
-import lightning_modules.evaluation as evaluation
+import lightning_modules.hypotheses as hypotheses
 from common.errors import UserError
-from datamodules.manifest import read_manifest
+from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from lightning_modules.decoding import Transcriber
-from lightning_modules.evaluation import Candidate, Evaluation, candidates, evaluate
-from scoring.compare import compare_folders
+from lightning_modules.devices import on_devices
+from lightning_modules.evaluation import Candidate, Decoding, Evaluation, candidates, evaluate, evaluation
+from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
 
 
 class Parrot(Transcriber):
-    """Says what was said, but for every other utterance says nothing: the rates can be told beforehand."""
+    """Says what was said, but of every other utterance (0, 2, ...) nothing: the rates can be told beforehand."""
 
-    calls = 0
+    heard: Counter[str] = Counter()
 
-    def transcribe(self, utterances, done=None):
-        Parrot.calls += 1
-        return [utterance.text if index % 2 else "" for index, utterance in enumerate(utterances)]
+    def transcribe_batch(self, utterances):
+        Parrot.heard.update(utterance.id for utterance in utterances)
+        return [utterance.text if int(utterance.id[-1]) % 2 else "" for utterance in utterances]
 
 
 @pytest.fixture
 def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
-    monkeypatch.setattr(evaluation, "Transcriber", Parrot)
-    Parrot.calls = 0
+    monkeypatch.setattr(hypotheses, "Transcriber", Parrot)
+    monkeypatch.setattr(hypotheses, "_engine", lambda *_: Engine)
+    Parrot.heard = Counter()
     return Parrot
+
+
+class Engine:
+    window_s = 30.0
+
+    class tokenizer:
+        """Knows every language."""
+
+        convert_tokens_to_ids = staticmethod(str)
+        convert_ids_to_tokens = staticmethod(str)
 
 
 @pytest.fixture
 def job(tiny_model: Path, manifests: dict[str, str], tmp_path: Path) -> Evaluation:
     sets = {pair: manifests[pair] for pair in ("ko-en", "de-en", "ja-en", "ko")}
-    models = [Candidate("base", str(tiny_model), "Base"), Candidate("same", str(tiny_model), "Fine-tuned")]
+    # Another group and folder, but other weights: a configuration that differs makes another model.
+    other = shutil.copytree(tiny_model, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"note": "another"}))
+    models = [Candidate("base", str(tiny_model), "Base"), Candidate("other", str(other), "Fine-tuned")]
     return Evaluation(models, sets, tmp_path / "out", seen=["ko-en", "de-en"], unseen=["ja-en"])
+
+
+def rows(job: Evaluation) -> list[dict]:
+    return [json.loads(line) for line in (job.out / "hypotheses.jsonl").read_text().split("\n") if line]
 
 
 def test_table_json_has_the_promised_form(job: Evaluation, parrot: type[Parrot]):
     evaluate(job)
     table = json.loads((job.out / "table.json").read_text())
-    assert table["profile"] == "cjk" and [row["model"] for row in table["rows"]] == ["base", "same"]
+    assert table["profile"] == "cjk" and [row["model"] for row in table["rows"]] == ["base", "other"]
     row = table["rows"][0]
     assert set(row) == {"model", "group", "scores", "seen", "unseen"} and set(row["scores"]) == set(job.test)
     # de-en by hand: "Ich habe den report geschickt." 5, "Das meeting war schön." 4, "Für die Übergröße, please." 4
@@ -57,56 +80,222 @@ def test_table_json_has_the_promised_form(job: Evaluation, parrot: type[Parrot])
     assert row["scores"]["de-en"] == pytest.approx(13 / 26)
     assert row["seen"] == pytest.approx((row["scores"]["ko-en"] + row["scores"]["de-en"]) / 2)
     assert row["unseen"] == row["scores"]["ja-en"]
-    assert {path.name for path in job.out.glob("table.*")} == {"table.md", "table.csv", "table.json", "table.tex"}
+    left = {path.name for path in job.out.iterdir()}
+    assert left == {"decoded", "hypotheses.jsonl", "scores.json", "report.html"} | {
+        f"table.{ending}" for ending in ("md", "csv", "json", "tex")
+    }
+
+
+def test_every_figure_is_left_with_what_it_was_made_from(job: Evaluation, parrot: type[Parrot]):
+    evaluate(replace(job, baseline="base"))
+    scores = json.loads((job.out / "scores.json").read_text())
+    assert scores["decoding"] == {"language": "matrix", "beams": 1, "backend": "transformers"}
+    assert {"python", "torch", "transformers", "rapidfuzz"} <= scores["versions"].keys()
+    assert scores["test"]["ko"]["utterances"] == 6
+    other = scores["models"]["other"]
+    figures = other["sets"]["de-en"]
+    assert figures["micro"] == pytest.approx(13 / 26) and figures["utterances"] == 6
+    assert figures["figures"]["mer"]["low"] < 0.5 < figures["figures"]["mer"]["high"]
+    assert figures["figures"]["failure.empty"]["value"] == 0.5
+    assert figures["figures"]["languages_by.unknown"]["value"] == 1  # German and English without spans: it is said
+    assert scores["models"]["base"]["sets"]["ko-en"]["figures"]["languages_by.script"]["value"] == 1
+    assert all(figures["made_from"][name].startswith("sha256:") for name in ("model", "manifest"))
+    assert figures["made_with"]["torch"] == scores["versions"]["torch"]
+    assert set(other["averages"]) == {"seen", "unseen"} and other["averages"]["seen"]["low"] is not None
+    assert other["minus_baseline"]["seen"] == {"value": 0, "low": 0, "high": 0, "significant": False}
+    first = rows(job)[0]
+    utterance = read_manifest(job.test["ko-en"])[0]
+    assert (first["model"], first["set"], first["profile"]) == ("base", "ko-en", "cjk")
+    assert (first["id"], first["reference"], first["hypothesis"]) == (utterance.id, utterance.text, "")
+    assert first["deletions"] == len(first["reference_tokens"]) == len(first["operations"])
+    page = (job.out / "report.html").read_text()
+    assert "data:audio/wav;base64," in page and "Übergröße" in page and "http-equiv" in page
 
 
 def test_finished_work_is_kept_until_what_it_was_made_from_changes(job: Evaluation, parrot: type[Parrot]):
+    everything = Counter({f"{pair}-{index}": 2 for pair in job.test for index in range(6)})
     evaluate(job)
-    assert parrot.calls == 8
+    assert parrot.heard == everything
     evaluate(job)
-    assert parrot.calls == 8
+    evaluate(replace(job, profile="cer", models=[replace(job.models[0], name="renamed"), job.models[1]]))
+    assert parrot.heard == everything
+    assert {row["profile"] for row in rows(job)} == {"cer"}
+    evaluate(replace(job, decoding=Decoding(language="two_tag")))
+    evaluate(job)  # the first transcripts are still there
+    assert parrot.heard == everything + everything
     manifest = Path(job.test["ko"])
     text = manifest.read_text()
     try:
-        manifest.write_text(text.replace("ko-5", "ko-six"))
+        manifest.write_text(text.replace("ko-5", "ko-7"))
         evaluate(job)
-        assert parrot.calls == 10
+        assert parrot.heard == everything + everything + Counter(
+            {f"ko-{index}": 2 for index in range(8) if index not in (5, 6)}
+        )
     finally:
         manifest.write_text(text)
 
 
-def test_a_fault_keeps_what_was_decoded(job: Evaluation, parrot: type[Parrot], tmp_path: Path):
-    job.models[1] = Candidate("broken", str(tmp_path))
-    with pytest.raises(UserError, match="not a model folder"):
+def test_an_interrupted_evaluation_goes_on_with_the_next_batch(job: Evaluation, parrot: type[Parrot], monkeypatch):
+    job = replace(job, models=job.models[:1], decoding=Decoding(batch_size=4))
+
+    def interrupted(self, utterances, whole=Parrot.transcribe_batch):
+        if sum(Parrot.heard.values()) >= 12:
+            raise KeyboardInterrupt
+        return whole(self, utterances)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Parrot, "transcribe_batch", interrupted)
         evaluate(job)
-    kept = sorted(path.name for path in (job.out / "hypotheses" / "base").glob("*.jsonl"))
-    assert kept == ["de-en.jsonl", "ja-en.jsonl", "ko-en.jsonl", "ko.jsonl"]
-    first = json.loads((job.out / "hypotheses" / "base" / "ko.jsonl").read_text().splitlines()[0])
-    utterance = read_manifest(job.test["ko"])[0]
-    assert (first["id"], first["reference"], first["hypothesis"]) == (utterance.id, utterance.text, "")
-    assert first["deletions"] == len(first["reference_tokens"])
-    assert not (job.out / "table.json").exists()
-
-
-def test_what_is_left_beside_the_table(job: Evaluation, parrot: type[Parrot]):
-    evaluate(replace(job, baseline="base"))
-    scores = json.loads((job.out / "scores.json").read_text())
-    figures = scores["models"]["same"]["sets"]["de-en"]
-    assert figures["micro"] == pytest.approx(13 / 26) and figures["utterances"] == 6
-    assert figures["figures"]["mer"]["low"] < 0.5 < figures["figures"]["mer"]["high"]
-    assert figures["made_from"]["model"].startswith("sha256:")
-    page = (job.out / "report.html").read_text()
-    assert "data:audio/wav;base64," in page and "Übergröße" in page and "http-equiv" in page
-    with pytest.raises(UserError, match="the baseline 'bse' is none of the models: base, same"):
-        evaluate(replace(job, baseline="bse"))
-
-
-def test_two_runs_are_compared(job: Evaluation, parrot: type[Parrot], capsys: pytest.CaptureFixture[str]):
+    assert sum(parrot.heard.values()) == 12 and not (job.out / "scores.json").exists()
+    # The last line is torn in the middle of a character, as by a power cut.
+    last = max((job.out / "decoded").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+    lost = json.loads(last.read_text().split("\n")[-1])["id"]
+    last.write_bytes(last.read_bytes().rsplit(b"\n", 1)[0] + '\n{"id": "가'.encode()[:-1])
+    # And another process had begun the same set.
+    shutil.copy(last, last.with_name(last.name.replace(".0.jsonl", ".1.jsonl")))
     evaluate(job)
-    compare_folders(job.out / "hypotheses" / "base", job.out / "hypotheses" / "same")
-    assert "base minus same" in capsys.readouterr().out
-    with pytest.raises(UserError, match="no such folder"):
-        compare_folders(job.out / "hypotheses" / "base", job.out / "none")
+    assert parrot.heard == Counter({f"{pair}-{index}": 1 for pair in job.test for index in range(6)}) + Counter([lost])
+    assert [row["id"] for row in rows(job)] == [u.id for path in job.test.values() for u in read_manifest(path)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_divide_the_utterances(
+    job: Evaluation, parrot: type[Parrot], monkeypatch, world: int, batch_size: int
+):
+    def one_after_another(work, device, devices, *arguments):
+        for rank in range(devices):
+            before = Counter(parrot.heard)
+            work(device, rank, devices, *arguments)
+            assert sum((parrot.heard - before).values()) < 48 or devices == 1
+
+    monkeypatch.setattr(hypotheses, "on_devices", one_after_another)
+    evaluate(replace(job, decoding=Decoding(devices=world, batch_size=batch_size)))
+    assert parrot.heard == Counter({f"{pair}-{index}": 2 for pair in job.test for index in range(6)})
+    assert [row["id"] for row in rows(job)] == [u.id for path in job.test.values() for u in read_manifest(path)] * 2
+
+
+def test_a_fault_keeps_what_was_decoded(job: Evaluation, parrot: type[Parrot], monkeypatch: pytest.MonkeyPatch):
+    def engine(model, *_):
+        if model.name == "other":
+            raise UserError("other: broken")
+        return Engine
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="other: broken"):
+        patch.setattr(hypotheses, "_engine", engine)
+        evaluate(job)
+    assert not (job.out / "table.json").exists()
+    evaluate(job)
+    assert set(parrot.heard.values()) == {2}  # once by each model
+
+
+def test_a_device_without_memory_is_told(job: Evaluation, parrot: type[Parrot], monkeypatch: pytest.MonkeyPatch):
+    def full(self, utterances):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(Parrot, "transcribe_batch", full)
+    with pytest.raises(UserError, match="model base: .* not enough memory for 6 utterances .* smaller --batch-size"):
+        evaluate(job)
+
+
+def test_the_hike_profile_scores_as_hike_does(tmp_path: Path, tiny_model: Path, parrot: type[Parrot], monkeypatch):
+    """With the corpus's normalised references and loanwords; the oracle is HiKE's own chain, written with jiwer."""
+    said = ["이번 버그는 e-mail로 보냈어.", "John's meeting — 3.5% 올랐어.", "이 모델은 데이터가 좋아."]
+    labels = {
+        f"h{n}": {"text_normalized": text, "loanwords": words, "cs_level": "word"}
+        for n, (text, words) in enumerate(
+            [
+                ("이번 버그는 email로 보냈어", [["버그", "bug"], ["이메일", "email"]]),
+                ("john is meeting 35 올랐어", []),
+                ("이 모델은 데이터가 좋아", [["모델", "model"], ["데이터", "data"]]),
+            ]
+        )
+    }
+    heard = ["이번 bug는 이메일로, 보냈어?", "john's meeting 35 올라써", "이 모델은 data가 [noise] 좋아요!"]
+    audio = tmp_path / "a.wav"
+    shutil.copy(Path(__file__), audio)  # never read: the parrot hears for it
+    utterances = [Utterance(f"h{n}", audio, 1.0, text, "ko-en", "ko") for n, text in enumerate(said)]
+    write_manifest(tmp_path / "test.jsonl", utterances)
+    monkeypatch.setattr(Parrot, "transcribe_batch", lambda _, us: [heard[int(u.id[1])] for u in us])
+    monkeypatch.setattr("lightning_modules.evaluation.load_clip", lambda _: b"")
+    job = Evaluation(
+        [Candidate("m", str(tiny_model))], {"ko-en": str(tmp_path / "test.jsonl")}, tmp_path / "out", profile="hike"
+    )
+
+    def spaced(text: str) -> str:
+        return " ".join("".join(f" {c} " if "\uac00" <= c <= "\ud7a3" else c for c in text).split())
+
+    normalise = jiwer.Compose(
+        [
+            jiwer.ToLowerCase(),
+            jiwer.ExpandCommonEnglishContractions(),
+            jiwer.RemoveKaldiNonWords(),
+            jiwer.SubstituteWords({"—": " "}),
+            jiwer.RemovePunctuation(),
+            jiwer.RemoveWhiteSpace(replace_by_space=True),
+            jiwer.RemoveMultipleSpaces(),
+            jiwer.Strip(),
+        ]
+    )
+    rates = []
+    for label, text in zip(labels.values(), heard, strict=True):
+        reference = label["text_normalized"]
+        for native, borrowed in label["loanwords"]:
+            reference, text = reference.replace(native, borrowed), text.replace(native, borrowed)
+        rates.append(jiwer.process_words(spaced(reference), spaced(normalise(text))).wer)
+
+    def macro() -> float:
+        evaluate(job)
+        return json.loads((job.out / "scores.json").read_text())["models"]["m"]["sets"]["ko-en"]["macro"]
+
+    without = macro()
+    (tmp_path / "test.labels.json").write_text(json.dumps(labels))
+    assert macro() == pytest.approx(sum(rates) / 3)
+    assert without != macro()
+    page = (job.out / "report.html").read_text()
+    assert "normalised references and loanwords of ko-en" in page
+    # The other profiles take the manifest's text and no loanwords, labels or not; the rows of the one serve the other.
+    assert rows(job)[0]["reference"] == said[0] and rows(job)[0]["loanwords"] == [["버그", "bug"], ["이메일", "email"]]
+    plain = evaluate(replace(job, profile="cjk")).rows[0].scores
+    (tmp_path / "test.labels.json").unlink()
+    assert evaluate(replace(job, profile="cjk")).rows[0].scores == plain
+    (tmp_path / "test.labels.json").write_text("[")
+    with pytest.raises(UserError, match=r"test\.labels\.json: not JSON"):
+        evaluate(job)
+
+
+def test_spans_tell_the_languages_where_the_script_cannot(tmp_path: Path, tiny_model: Path, parrot, monkeypatch):
+    audio = tmp_path / "a.wav"
+    shutil.copy(Path(__file__), audio)
+    monkeypatch.setattr("lightning_modules.evaluation.load_clip", lambda _: b"")
+    spans = (Span("de", text="Das"), Span("en", text="meeting"), Span("de", text="war schön."))
+    write_manifest(tmp_path / "t.jsonl", [Utterance("u0", audio, 1, "Das meeting war schön.", "de-en", "de", 0, spans)])
+    evaluate(Evaluation([Candidate("m", str(tiny_model))], {"de-en": str(tmp_path / "t.jsonl")}, tmp_path / "out"))
+    figures = json.loads((tmp_path / "out/scores.json").read_text())["models"]["m"]["sets"]["de-en"]["figures"]
+    assert figures["languages_by.spans"]["value"] == 1
+    assert (figures["pier"]["numerator"], figures["pier"]["denominator"]) == (1, 1)
+
+
+def test_two_runs_are_compared(
+    job: Evaluation, parrot: type[Parrot], capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    evaluate(job)
+    again = replace(job, out=tmp_path / "again", models=job.models[:1], profile="wer")
+    evaluate(again)
+    capsys.readouterr()
+    compare_runs(f"{job.out}/base", f"{job.out}/other")
+    out = capsys.readouterr().out
+    assert "base minus other" in out and "unseen average" in out and "profile cjk" in out
+    compare_runs(str(job.out), str(again.out), profile="cer")  # base is what both have
+    assert "out/base minus again/base" in capsys.readouterr().out
+    for sides, message in (
+        ((f"{job.out}/base", f"{tmp_path}/none"), "none: no evaluation; expected a folder that evaluate.py wrote"),
+        ((f"{job.out}/bse", str(again.out)), "holds no model 'bse', did you mean 'base'"),
+        ((str(job.out), str(job.out)), "both sides are .*: name two of its models"),
+        ((str(job.out), str(again.out)), "was scored with the profile cjk, .* with wer; name one with --profile"),
+    ):
+        with pytest.raises(UserError, match=message):
+            compare_runs(*sides)
 
 
 def test_names_of_models():
@@ -122,6 +311,47 @@ def test_names_of_models():
         candidates([3])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baseline": "bse"}, "the baseline 'bse' is none of the models: base, other"),
+        ({"seen": ["ko-de"]}, "seen names 'ko-de', which is no test set, did you mean 'ko-en'"),
+        ({"profile": "cjl"}, "no scoring profile is called 'cjl', did you mean 'cjk'"),
+        ({"decoding": Decoding(language="xx")}, "model base: language 'xx' has no tag"),
+        ({"decoding": Decoding(backend="whisper")}, "no backend is called 'whisper'"),
+        ({"decoding": Decoding(device="gpu")}, "no device is called 'gpu'"),
+        ({"decoding": Decoding(device="cuda:99")}, r"--device cuda:99 --devices 1: PyTorch finds \d+ GPUs"),
+        ({"decoding": Decoding(device="cuda:0", devices=2)}, "expected one named GPU, or so many"),
+    ],
+)
+def test_mistakes_of_the_job_are_answered(job: Evaluation, changes: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        evaluate(replace(job, **changes))
+    assert not (job.out / "decoded").exists()
+
+
+def test_mistakes_in_the_test_sets_and_models_are_answered_before_any_decoding(job: Evaluation, tmp_path: Path):
+    audio = tmp_path / "a.wav"
+    audio.touch()
+    (tmp_path / "empty.jsonl").touch()
+    write_manifest(tmp_path / "dots.jsonl", [Utterance("u", audio, 1, "...", "ko-en", "ko")])
+    for name, message in (
+        ("empty", "empty.jsonl: the manifest holds no utterance"),
+        ("dots", "u: the reference '...' holds no token"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(replace(job, test=job.test | {"ko-en": str(tmp_path / f"{name}.jsonl")}))
+    bare = Path(job.models[1].path)
+    (bare / "generation_config.json").unlink()
+    with pytest.raises(UserError, match=r"other: the model folder has no generation_config\.json, .* copy it from"):
+        evaluate(job)
+    with pytest.raises(UserError, match="not a model folder"):
+        evaluate(replace(job, models=[Candidate("nothing", str(tmp_path))]))
+    with pytest.raises(UserError, match="batch_size is 0, expected a whole number"):
+        evaluation({"models": ["m"], "test": job.test, "out": "o", "batch_size": 0})
+    assert not (job.out / "decoded").exists()
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "evaluate.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -134,6 +364,34 @@ def test_the_script_from_end_to_end(tiny_model: Path, manifests: dict[str, str],
     assert found.returncode == 0, found.stderr
     assert "profile cer" in found.stdout.replace("\n", " ") and "tiny" in found.stdout
     assert json.loads((tmp_path / "out" / "table.json").read_text())["rows"][0]["scores"]["ko"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [2, 3])
+def test_hypotheses_do_not_depend_on_the_number_of_processes(job: Evaluation, devices: int, tmp_path: Path):
+    """Real processes, a real model that says something else for each utterance."""
+    evaluate(replace(job, decoding=Decoding(batch_size=2)))
+    alone = [(row["id"], row["hypothesis"]) for row in rows(job)]
+    several = replace(job, out=tmp_path / "several", decoding=Decoding(batch_size=2, devices=devices))
+    evaluate(several)
+    assert [(row["id"], row["hypothesis"]) for row in rows(several)] == alone
+    assert len({text for _, text in alone}) > 1
+    files = list((several.out / "decoded").iterdir())
+    heard = [json.loads(line).get("id") for file in files for line in file.read_text().split("\n")[1:]]
+    assert Counter(heard) == Counter(name for name, _ in alone)  # by nobody twice
+    assert {file.suffixes[-2] for file in files} == {f".{rank}" for rank in range(devices)}
+
+
+def fails_on_rank_1(device: str, rank: int, world: int) -> None:
+    assert world == 2 and device == "cpu"
+    if rank == 1:
+        raise UserError("what went wrong")
+
+
+@pytest.mark.slow
+def test_a_mistake_in_one_process_is_told_as_one():
+    with pytest.raises(UserError, match="^what went wrong$"):
+        on_devices(fails_on_rank_1, "cpu", 2)
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,11 @@ import io
 import json
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from scoring.table import Row, Table, to_csv, to_json, to_latex, to_markdown, to_terminal, write_table
+from scoring.table import Row, Table, to_csv, to_json, to_latex, to_markdown, write_table
+from scoring.terminal import to_terminal
 
 SEEN, UNSEEN = ["ko-en", "ja-en"], ["ko-de", "ko-ja"]
 BASE = {"ko-en": 0.5, "ja-en": 0.25, "ko-de": 0.75, "ko-ja": 0.25, "ko": 0.01}
@@ -73,13 +75,25 @@ def test_latex_sets_groups_dashes_and_bold():
     assert r"ko-de only & -- & -- & -- & 6.2 & -- & -- & -- \\" in text
 
 
-def test_terminal_fits_eighty_columns_with_every_figure_whole():
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(to_terminal(TABLE))
-    text = console.export_text()
-    assert "12.5*" in text
-    assert "18.8" in text
-    assert max(map(len, text.splitlines())) <= 80
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_terminal_shows_every_figure_whole_at_any_width(width):
+    sets = ["ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "ko", "ja", "de", "en"]
+    rates = {name: 1.001 + number / 100 for number, name in enumerate(sets)}
+    rows = [Row("ties ko-en + ja-en + de-en 한국어", "Merged of what was fine-tuned on a pair", rates, rates)]
+    rows += [Row("base", "Base", rates, significant=frozenset(sets))]
+    table = Table("cjk", sets[:3], sets[3:5], rows, "base")
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(to_terminal(table))
+    lines = console.export_text().splitlines()
+    assert max(map(cell_len, lines)) <= width
+    micro, macro = "\n".join(lines).split("macro")
+    for row, marked, part in ((rows[0], "", micro), (rows[1], "*", micro), (rows[0], "", macro)):
+        cells = [table.cell(row, column)[0].rstrip("*") + marked * (column in sets) for column in table.columns]
+        figures = {line.split()[-1 - place] for line in part.splitlines() for place in range(len(line.split()))}
+        assert set(cells) <= figures
+    blocks = {40: 5, 80: 2, 120: 1}[width]
+    assert micro.count("Base\n") == micro.count("───\n") == blocks  # a line of its own for each group, in each block
+    assert ("+ de-en 한국어" in micro) == (width == 120)
 
 
 @pytest.mark.parametrize("place", ["model", "group"])

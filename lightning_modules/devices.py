@@ -1,0 +1,72 @@
+"""The same work in one process a device, by Lightning's strategies."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.plugins.environments import LightningEnvironment
+from lightning.fabric.strategies import DDPStrategy
+
+from common.errors import UserError
+
+
+def default_device() -> str:
+    """`cuda` where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def on_devices(work: Callable[..., None], device: str, devices: int, *arguments: Any) -> None:
+    """Calls `work(device, rank, world, *arguments)` on each of so many devices, and waits for all.
+
+    One device is used from this process; on the CPU each further one is a process of its own.
+
+    Raises:
+        UserError: where there are not so many devices, and the first that any process raised.
+    """
+    _check(device, devices)
+    if devices == 1:
+        return work(device, 0, 1, *arguments)
+    failures = multiprocessing.get_context("spawn").SimpleQueue()
+    strategy = DDPStrategy(
+        start_method="spawn",
+        cluster_environment=LightningEnvironment(),  # also inside a SLURM job: the processes are ours
+        process_group_backend="gloo",
+        timeout=timedelta(days=7),
+    )
+    _quiet()
+    fabric = Fabric(accelerator=torch.device(device).type, devices=devices, strategy=strategy)
+    # One function, no arguments: Lightning looks for modules inside those, and fails at frozen dataclasses.
+    fabric.launch(partial(_rank, work=work, failures=failures, arguments=arguments))
+    if not failures.empty():
+        raise UserError(failures.get())
+
+
+def _rank(fabric: Fabric, *, work: Callable[..., None], failures: Any, arguments: tuple[Any, ...]) -> None:
+    _quiet()
+    try:
+        work(str(fabric.device), fabric.global_rank, fabric.world_size, *arguments)
+    except UserError as error:
+        failures.put(str(error))
+    torch.distributed.destroy_process_group()
+
+
+def _check(device: str, devices: int) -> None:
+    kind, colon, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not index.isdecimal()):
+        raise UserError(f"no device is called {device!r}; expected cpu, cuda, or one GPU such as cuda:1")
+    if devices < 1 or (devices > 1 and colon):
+        raise UserError(f"--device {device} --devices {devices}: expected one named GPU, or so many of cpu or cuda")
+    here = torch.cuda.device_count()
+    if kind == "cuda" and here < (int(index) + 1 if colon else devices):
+        raise UserError(f"--device {device} --devices {devices}: PyTorch finds {here} GPUs on this machine")
+
+
+def _quiet() -> None:
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)

@@ -1,0 +1,105 @@
+"""The results table on a terminal: as many columns side by side as fit, the rest below, no figure ever cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group
+from rich.text import Text
+
+from scoring.escape import visible
+from scoring.table import SEEN, UNSEEN, Row, Table, column_head
+
+_GAPS = (2, 1)  # spaces between columns; the narrow one where it saves a block
+_INDENT = 2
+
+
+def to_terminal(table: Table) -> Group:
+    """Returns the table for a rich console, micro first."""
+    return Group(*(_Averaging(table, name, macro) for name, macro in table.averagings))
+
+
+@dataclass(frozen=True)
+class _Averaging:
+    """The figures of one averaging, laid out when the width is known."""
+
+    table: Table
+    name: str
+    macro: bool
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        names = max((cell_len(visible(row.model)) for row in self.table.rows), default=0) + _INDENT
+        names = min(names, max(18, options.max_width // 3))
+        yield Text(self.table.caption(self.name), style="bold")
+        room = options.max_width - names
+        gap = min(_GAPS, key=lambda gap: len(self._blocks(room, gap)))
+        for columns in self._blocks(room, gap):
+            widths = {column: gap + self._cells_width(column) for column in columns}
+            yield from self._heads(widths, names)
+            for group, rows in self.table.groups:
+                yield Text(visible(group), style="italic dim")
+                for row in rows:
+                    yield from self._lines(row, widths, names, console)
+            yield Text()
+
+    def _blocks(self, room: int, gap: int) -> list[list[str]]:
+        """The columns in blocks that fit; pairs stay beside their average where they can."""
+
+        def width(columns: Sequence[str]) -> int:
+            return sum(gap + self._cells_width(column) for column in columns)
+
+        families = [[*self.table.seen, SEEN], [*self.table.unseen, UNSEEN]]
+        columns = self.table.columns
+        grouped = [[column for column in family if column in columns] for family in families]
+        grouped.append([column for column in columns if not any(column in family for family in families)])
+        blocks: list[list[str]] = [[]]
+        for family in grouped:
+            if blocks[-1] and width([*blocks[-1], *family]) > room:
+                blocks.append([])
+            for column in family:
+                if blocks[-1] and width([*blocks[-1], column]) > room:
+                    blocks.append([])
+                blocks[-1].append(column)
+        return [block for block in blocks if block]
+
+    def _cells_width(self, column: str) -> int:
+        heads = (cell_len(word) for word in _head_words(column))
+        return max([*heads, *(len(self._cell(row, column)[0]) for row in self.table.rows)])
+
+    def _cell(self, row: Row, column: str) -> tuple[str, bool]:
+        text, best = self.table.cell(row, column, macro=self.macro)
+        stars = not self.macro and any(other.significant for other in self.table.rows)
+        return text + " " * (stars and not text.endswith("*")), best
+
+    def _heads(self, widths: Mapping[str, int], names: int) -> Iterator[Text]:
+        depth = max(len(_head_words(column)) for column in widths)
+        for level in range(depth):
+            line = Text(" " * names)
+            for column, width in widths.items():
+                words = _head_words(column)
+                word = words[level - depth + len(words)] if level >= depth - len(words) else ""
+                line.append(" " * (width - cell_len(word)))
+                line.append(word, style=_style(column))
+            yield line
+        yield Text("─" * (names + sum(widths.values())), style="dim")
+
+    def _lines(self, row: Row, widths: Mapping[str, int], names: int, console: Console) -> Iterator[Text]:
+        wrapped = Text(visible(row.model)).wrap(console, names - _INDENT, overflow="fold")
+        line = Text(" " * _INDENT) + wrapped[0]
+        line.append(" " * (names - line.cell_len))
+        for column, width in widths.items():
+            text, best = self._cell(row, column)
+            line.append(text.rjust(width), style="bold green" if best else _style(column))
+        yield line
+        yield from (Text(" " * 2 * _INDENT) + more for more in wrapped[1:])
+
+
+def _head_words(column: str) -> list[str]:
+    """An average's title takes two lines, a name stays whole."""
+    return column_head(column, str).split(" ") if column in (SEEN, UNSEEN) else [column_head(column, str)]
+
+
+def _style(column: str) -> str:
+    return "cyan" if column in (SEEN, UNSEEN) else ""
