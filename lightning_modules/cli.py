@@ -169,7 +169,9 @@ def _loggers(folder: Path, name: str) -> list[Logger]:
             os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
             print(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/latest-run")
         settings = wandb.Settings(silent=mode == "offline", console="off", disable_git=True)
-        loggers.append(WandbLogger(name=name, project="crosspair", save_dir=folder, mode=mode, settings=settings))
+        logger = WandbLogger(name=name, project="crosspair", save_dir=folder, mode=mode, settings=settings)
+        logger._wandb_init.pop("anonymous", None)  # Lightning always sets it, and wandb warns that it has no effect
+        loggers.append(logger)
     return loggers
 
 
