@@ -34,7 +34,7 @@ outputs/demo/%/model/config.json: | demo-corpora
 	$(BIN)/python train.py --config $*.yaml --config demo.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
-	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 1600
+	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 6000
 	$(BIN)/python -m lightning_modules.miniature --out outputs/backbone_init data/backbone/*/*.jsonl
 	$(BIN)/python train.py --config backbone_short.yaml
 	$(BIN)/python train.py --config backbone_joint.yaml

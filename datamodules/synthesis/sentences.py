@@ -31,6 +31,7 @@ _LEVEL_WEIGHTS = (5, 3, 2)
 # Seconds at the slowest rate, a little over what the voices need: a letter of Latin text, a syllable, a kana.
 _SECONDS_PER_CHARACTER = {"en": 0.066, "de": 0.066, "ko": 0.16, "ja": 0.105}
 LONGEST_S = 4.3
+LONGEST_SALAD_S = 2.8  # each full stop in it is a pause besides
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ class Source:
             UserError: where the frames and words give no more.
         """
         matrix, _, embedded = self.pair.partition("-")
-        longest_s = LONGEST_S - 1 if salad else LONGEST_S  # a salad may hold several full stops
+        longest_s = LONGEST_SALAD_S if salad else LONGEST_S
         taken: list[Sentence] = []
         for _ in range(100 * count):
             if len(taken) == count:
