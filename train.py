@@ -2,6 +2,8 @@
 
 python train.py --config fishr.yaml
 python train.py --config erm.yaml --config demo.yaml --trainer.max_steps 50
+python train.py --config fishr.yaml --resume
+python -m torch.distributed.run --nproc-per-node 2 train.py --config fishr.yaml
 """
 
 from common.errors import run_script
@@ -10,8 +12,10 @@ from common.errors import run_script
 def main() -> None:
     """Parses the recipe and trains."""
     from lightning_modules.cli import TrainCLI
+    from lightning_modules.ranks import one_error
 
-    TrainCLI().fit()
+    with one_error():
+        TrainCLI().fit()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import time
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -11,12 +13,20 @@ from datamodules.batch import SpeechBatch
 
 
 class Throughput(L.Callback):
-    """Logs `utterances_per_s` (all ranks, a moving mean over about ten steps) and `data_wait` (share of the step)."""
+    """Logs `utterances_per_s` (all ranks, a moving mean over about ten steps) and `data_wait` (share of the step).
+
+    Both also stand in `<run>/throughput.csv`, apart from the figures that are the same in every run.
+    """
 
     def __init__(self) -> None:
         self._ended: float | None = None
         self._began = 0.0
         self._rate: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leaves out what an earlier run in the same folder wrote."""
+        if trainer.is_global_zero and trainer.ckpt_path is None:
+            _path(trainer).unlink(missing_ok=True)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
@@ -33,6 +43,20 @@ class Throughput(L.Callback):
             duration = now - self._ended
             rate = len(batch) * trainer.world_size / duration
             self._rate = rate if self._rate is None else 0.9 * self._rate + 0.1 * rate
+            wait = (self._began - self._ended) / duration
             pl_module.log("utterances_per_s", self._rate, prog_bar=True, batch_size=len(batch))
-            pl_module.log("data_wait", (self._began - self._ended) / duration, batch_size=len(batch))
+            pl_module.log("data_wait", wait, batch_size=len(batch))
+            if trainer.is_global_zero:
+                self._write(trainer, f"{self._rate:.4g}", f"{wait:.4g}")
         self._ended = now
+
+    def _write(self, trainer: L.Trainer, rate: str, wait: str) -> None:
+        with _path(trainer).open("a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            if not file.tell():
+                writer.writerow(["step", "utterances_per_s", "data_wait"])
+            writer.writerow([trainer.global_step - 1, rate, wait])
+
+
+def _path(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "throughput.csv"

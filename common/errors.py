@@ -19,9 +19,9 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Runs a script's `main` and exits: 0, its own code, 2 after a `UserError`, 130 after Ctrl-C.
+    """Runs a script's `main` and exits: 0, its own code, 2 after a `UserError` or a full disk, 130 after Ctrl-C.
 
-    `CROSSPAIR_DEBUG=1` lets the traceback of a `UserError` through.
+    `CROSSPAIR_DEBUG=1` lets the traceback through.
     """
     try:
         code = main() or 0
@@ -33,6 +33,14 @@ def run_script(main: Callable[[], int | None]) -> None:
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
+    except OSError as error:
+        if error.strerror is None or os.environ.get("CROSSPAIR_DEBUG") == "1":
+            raise
+        print(
+            f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error.strerror}",
+            file=sys.stderr,
+        )
+        code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130

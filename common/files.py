@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
+import fcntl
+import glob
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from common.errors import UserError
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
 @contextlib.contextmanager
@@ -19,10 +28,11 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
     partial = Path(name)
     try:
+        _hold(handle)
         yield partial
         partial.chmod(0o666 & ~_umask())
         _fsync(partial)
@@ -30,6 +40,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         _fsync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+        os.close(handle)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -43,23 +54,95 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yields an empty folder beside `path` to fill; on success it replaces `path`, else it is removed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
-    replaced = partial.with_suffix(".replaced")
+    handle = os.open(partial, os.O_RDONLY)
     try:
+        _hold(handle)
         yield partial
         partial.chmod(0o777 & ~_umask())
         for file in partial.rglob("*"):
             _fsync(file)
         _fsync(partial)
-        if path.exists():  # a folder cannot be renamed onto a full one: two renames, both on one file system
-            path.rename(replaced)
-        partial.rename(path)
+        _replace_folder(partial, path)
         _fsync(path.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        if replaced.exists() and not path.exists():
-            replaced.rename(path)
-        shutil.rmtree(replaced, ignore_errors=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def sole_writer(path: Path | str) -> Iterator[None]:
+    """Refuses to go on where another process of any machine on this file system is in here for the same `path`.
+
+    The lock is the kernel's: a process that is killed leaves none behind.
+
+    Raises:
+        UserError: naming the other process.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.absolute().with_name(f".{path.absolute().name}.lock")
+    with contextlib.ExitStack() as stack:
+        while True:
+            file = stack.enter_context(lock.open("a+", encoding="utf-8"))
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, forked workers do not hold it too
+            except OSError as error:
+                if error.errno not in (errno.EACCES, errno.EAGAIN):
+                    break  # a file system without locks
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise UserError(f"{path}: {holder} is writing to it; wait, or choose another folder") from None
+            if lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat()):
+                break  # else its last holder removed it in between
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _hold(handle: int) -> None:
+    """Marks what is being written as alive; where the file system has no such lock, nothing is ever swept."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
+
+
+def _sweep(path: Path) -> None:
+    """Removes what writers of the same target left that were killed: nobody holds its lock."""
+    for debris in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
+        with contextlib.suppress(OSError):
+            handle = os.open(debris, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(debris) if debris.is_dir() else debris.unlink()
+            finally:
+                os.close(handle)
+
+
+def _replace_folder(new: Path, path: Path) -> None:
+    """Renames `new` to `path`; where a folder is there, the two change places in one stroke, and `new` is the old one.
+
+    Where the system cannot do that, there are two renames, and `path` is absent for a moment between them.
+    """
+    if not path.exists():
+        new.rename(path)
+        return
+    libc = ctypes.CDLL(None)
+    exchange = getattr(libc, "renameat2", None)
+    if exchange and exchange(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path), _RENAME_EXCHANGE) == 0:
+        return
+    old = new.with_suffix(".replaced")
+    path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _fsync(path: Path) -> None:

@@ -5,25 +5,30 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
 import wandb
 from jsonargparse import ActionConfigFile
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 
+from callbacks.checkpoint_files import CheckpointFiles, starting_point
+from callbacks.checkpoints import Checkpoints
+from callbacks.metrics_file import MetricsFile
 from callbacks.model_folder import ModelFolder
 from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Throughput
 from common.configs import CONFIGS, find_config
 from common.errors import UserError
+from common.files import sole_writer, write_text
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
 from lightning_modules.cli_errors import check_keys, readable
+from lightning_modules.ranks import launched_ranks, limit_silence
 from lightning_modules.whisper import WhisperModule
 
 
@@ -58,7 +63,14 @@ class TrainCLI(LightningCLI):
         """The run's own arguments."""
         parser.add_argument("--name", default="run", help="the run's name; recipes set it")
         parser.add_argument("--output_root", default="outputs", help="a run's folder is OUTPUT_ROOT/NAME")
-        parser.add_argument("--ckpt_path", default=None, help="checkpoint to resume from")
+        parser.add_argument(
+            "--resume",
+            action="store_true",
+            help="go on from the run's newest whole checkpoint; begin where there is none",
+        )
+        parser.add_argument("--ckpt_path", type=str | None, default=None, help="go on from this checkpoint")
+        parser.add_argument("--rank_timeout_s", type=int, default=600, help="how long a rank waits for a silent one")
+        parser.add_lightning_class_args(Checkpoints, "checkpoint")
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
 
@@ -73,6 +85,11 @@ class TrainCLI(LightningCLI):
             raise UserError(f"trainer.max_steps is {trainer.max_steps}, expected the number of steps, 1 or more")
         if trainer.default_root_dir is None:
             trainer.default_root_dir = str(Path(self.config.output_root) / self.config.name)
+        if ranks := launched_ranks():
+            trainer.devices, trainer.num_nodes = ranks
+        # How a run was started is no part of what it is: the saved configuration starts it from its beginning.
+        self._resume, self.config.resume = self.config.resume, False
+        self._ckpt_path, self.config.ckpt_path = self.config.ckpt_path, None
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer with our loggers and callbacks beside those of the configuration."""
@@ -80,26 +97,25 @@ class TrainCLI(LightningCLI):
         folder = Path(self.config.trainer.default_root_dir)
         if self.config.trainer.get("logger") in (None, True):
             kwargs["logger"] = _loggers(folder, self.config.name)
-        own = [
-            ModelCheckpoint(
-                folder / "checkpoints",
-                filename="step-{step}",
-                every_n_train_steps=200,
-                save_last=True,
-                auto_insert_metric_name=False,
-            ),
-            ModelFolder(),
-            RunRecord(self.config.name, self.config.seed_everything),
-            Throughput(),
-        ]
+        own = [ModelFolder(), RunRecord(self.config.name, self.config.seed_everything), Throughput(), MetricsFile()]
         if self.config.trainer.enable_progress_bar is not False:
             own.append(TrainingProgress(self.config.name))
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]
-        return super().instantiate_trainer(**kwargs)
+        kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), CheckpointFiles()]
+        trainer = super().instantiate_trainer(**kwargs)
+        limit_silence(trainer, self.config.rank_timeout_s)
+        return trainer
 
     def fit(self) -> None:
-        """Trains."""
-        self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=self.config.ckpt_path)
+        """Trains, from the beginning or from a checkpoint.
+
+        Raises:
+            UserError: where that would lose an unfinished run, or another process writes to the same folder.
+        """
+        folder = Path(self.trainer.default_root_dir)
+        with sole_writer(folder) if self.trainer.is_global_zero else nullcontext():
+            start = starting_point(folder, self._resume, self._ckpt_path)
+            self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
 
 
 class RecipeFile(ActionConfigFile):
@@ -154,13 +170,12 @@ class SaveConfig(SaveConfigCallback):
         """Writes it before the first step."""
         if trainer.is_global_zero and stage == "fit":
             folder = Path(trainer.default_root_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            self.parser.save(self.config, folder / "config.yaml", skip_none=False, overwrite=True, multifile=False)
+            write_text(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
 
 
 def _loggers(folder: Path, name: str) -> list[Logger]:
-    """CSV always; wandb unless `WANDB_MODE=disabled`, offline where nobody is logged in, so that it never asks."""
-    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    """Wandb unless `WANDB_MODE=disabled`, offline where nobody is logged in, so that it never asks."""
+    loggers: list[Logger] = []
     mode = os.environ.get("WANDB_MODE", "online").lower()
     if mode != "disabled":
         if mode == "online" and not wandb.login(prompt=False):
@@ -177,7 +192,8 @@ def _loggers(folder: Path, name: str) -> list[Logger]:
 
 def _quiet_libraries() -> None:
     """Silences what tells a user nothing: advertisements and notes on accelerators."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
     warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`")

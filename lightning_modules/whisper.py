@@ -20,7 +20,7 @@ from common.errors import UserError
 from datamodules.augment import SpecAugment
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from datamodules.pairs import PairDataModule
-from lightning_modules.algorithms.base import Algorithm
+from lightning_modules.algorithms.base import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.algorithms.forward import Forward
@@ -121,8 +121,8 @@ class WhisperModule(L.LightningModule):
             self.spec_augment(batch)
         return batch
 
-    def training_step(self, batch: SpeechBatch, batch_idx: int) -> None:
-        """Hands the batch to the algorithm, then steps the schedule and logs."""
+    def training_step(self, batch: SpeechBatch, batch_idx: int) -> Figures:
+        """Hands the batch to the algorithm, then steps the schedule; returns the step's figures."""
         wrapped = self.optimizers()
         context = StepContext(
             self._trainable(),
@@ -138,13 +138,15 @@ class WhisperModule(L.LightningModule):
             seed=self.seed,
             step=self.global_step,
         )
-        figures = self.algorithm.step(context, batch)
+        # A function of the step alone, so that dropout, too, goes on after resuming as if nothing had happened.
+        torch.manual_seed(context.generator().initial_seed() + 1 + self.global_rank)
+        figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
         self.lr_schedulers().step()
+        figures["learning_rate"] = wrapped.param_groups[0]["lr"]
         losses = {name: value for name, value in figures.items() if name.startswith("loss/")}
         self.log_dict(losses, prog_bar=True, batch_size=len(batch))
         self.log_dict({k: v for k, v in figures.items() if k not in losses}, batch_size=len(batch))
-        self.log("gradient_norm", context.grad_norm, batch_size=len(batch))
-        self.log("learning_rate", wrapped.param_groups[0]["lr"], batch_size=len(batch))
+        return figures
 
     def _backward(self, loss: Tensor, last: bool) -> None:
         """Back-propagates; ranks exchange gradients only after a batch's last micro-batch."""

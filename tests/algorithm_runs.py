@@ -45,6 +45,7 @@ def fit(
     kind: type[WhisperModule] = WhisperModule,
     steps: int = 4,
     utterances: int = 2,
+    workers: int = 0,
     save_at: int | None = None,
     resume: Path | None = None,
     trainer: dict[str, Any] | None = None,
@@ -53,7 +54,7 @@ def fit(
     """Trains and returns the module; a checkpoint of step `save_at` is left as `<folder>/saved.ckpt`."""
     seed_everything(0, verbose=False)
     module = kind(str(model), algorithm, **({"learning_rate": 1e-3} | options))
-    data = PairDataModule({pair: manifests[pair] for pair in PAIRS}, utterances_per_pair=utterances, workers=0)
+    data = PairDataModule({pair: manifests[pair] for pair in PAIRS}, utterances_per_pair=utterances, workers=workers)
     saver = ModelCheckpoint(folder, filename="saved", every_n_train_steps=save_at or steps + 1, save_top_k=-1)
     settings = {
         "max_steps": steps,

@@ -106,6 +106,7 @@ def test_a_run_leaves_all_it_promises_and_its_config_runs_again(overlay: list[st
         "metrics.csv",
         "model",
         "run.json",
+        "throughput.csv",
     ]
     metrics = pandas.read_csv(folder / "metrics.csv")
     assert metrics.step.tolist() == [0, 1]

@@ -1,0 +1,132 @@
+"""Checkpoint files: written whole or not at all, found again, checked before they are trusted, read as data alone.
+
+A `.ckpt` is a zip archive in which torch keeps a CRC-32 of every part.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
+
+from common.errors import UserError
+from common.files import atomic_file
+
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+class CheckpointFiles(TorchCheckpointIO):
+    """How Lightning writes and reads checkpoints."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
+        """Writes beside `path`, fsyncs, renames.
+
+        Raises:
+            UserError: where the disk does not take it; an older file of that name stands.
+        """
+        try:
+            with atomic_file(path) as partial, partial.open("wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:  # torch's writer wraps what the file said
+            cause = error if isinstance(error, OSError) else error.__context__
+            reason = cause.strerror if isinstance(cause, OSError) else str(error).splitlines()[0]
+            raise UserError(
+                f"{path}: the checkpoint cannot be written ({reason}); the earlier ones stand. Make room, then go on "
+                "with --resume"
+            ) from None
+
+    def load_checkpoint(self, path: Path | str, map_location: Any = "cpu", weights_only: Any = True) -> dict[str, Any]:
+        """Reads tensors and plain values, whatever else is asked for.
+
+        Raises:
+            UserError: where the file is missing, damaged, or holds anything else.
+        """
+        path = Path(path)
+        if damage := damage_of(path):
+            raise UserError(f"{path}: {damage}; name another checkpoint, or let --resume look for one")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
+            raise UserError(
+                f"{path}: refused, it is no checkpoint of tensors and plain values ({str(error).splitlines()[0]})"
+            ) from None
+
+
+def checkpoint_path(run: Path | str, step: int) -> Path:
+    """Where a run's checkpoint of a step lies."""
+    return Path(run) / "checkpoints" / f"step-{step}.ckpt"
+
+
+def checkpoints(run: Path | str) -> list[tuple[int, Path]]:
+    """A run's checkpoints with their steps, newest first."""
+    found = [
+        (int(name[1]), path) for path in (Path(run) / "checkpoints").glob("*") if (name := _NAME.fullmatch(path.name))
+    ]
+    return sorted(found, reverse=True)
+
+
+def damage_of(path: Path) -> str | None:
+    """What is wrong with a checkpoint file, by the checksum of each of its parts; None where it is whole."""
+    if not path.is_file():
+        return "no such checkpoint"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        return f"the checkpoint is damaged ({error})"
+    return f"the checkpoint is damaged (wrong checksum of {bad})" if bad else None
+
+
+def starting_point(run: Path, resume: bool, named: str | None) -> Path | None:
+    """The checkpoint that a run goes on from, None for its beginning; the same on every rank.
+
+    Args:
+        run: the run's folder.
+        resume: look for the newest whole checkpoint in it.
+        named: a checkpoint that the user chose.
+
+    Raises:
+        UserError: where the start would lose what an unfinished run has, or the chosen checkpoint is damaged.
+    """
+    if resume and named:
+        raise UserError("--resume looks for a checkpoint and --ckpt_path names one; give one of them")
+    if resume:
+        return newest_good(run)
+    if named and (damage := damage_of(Path(named))):
+        raise UserError(f"--ckpt_path {named}: {damage}")
+    if (found := checkpoints(run)) and not _is_finished(run, found[0][1]):
+        step, newest = found[0]
+        if not named or Path(named).resolve() != newest.resolve():
+            raise UserError(
+                f"{run}: holds a run that stopped at step {step}; go on with --resume, choose another --name, or "
+                "remove the folder"
+            )
+    return Path(named) if named else None
+
+
+def newest_good(run: Path) -> Path | None:
+    """A run's newest whole checkpoint; each newer one is named in a warning."""
+    for _, path in checkpoints(run):
+        damage = damage_of(path)
+        if damage is None:
+            return path
+        _warn(f"{path}: {damage}; going back to the one before")
+    return None
+
+
+def _is_finished(run: Path, newest: Path) -> bool:
+    """Whether the model was written after the newest checkpoint, which then is the last step's."""
+    model = run / "model" / "config.json"
+    return model.is_file() and model.stat().st_mtime >= newest.stat().st_mtime
+
+
+@rank_zero_only
+def _warn(message: str) -> None:
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,58 @@
+"""Checkpoints every few steps and when the machine is taken away; the newest are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+from callbacks.checkpoint_files import checkpoint_path, checkpoints
+from callbacks.preemption import Preemption
+from common.errors import UserError
+
+
+class Checkpoints(Checkpoint):
+    """Writes `<run>/checkpoints/step-N.ckpt`; an old one is removed once a new one is on the disk.
+
+    Args:
+        every_n_steps: steps between two checkpoints; there is one after the last step, too.
+        keep: how many to keep.
+    """
+
+    def __init__(self, every_n_steps: int = 200, keep: int = 2) -> None:
+        for name, value in (("every_n_steps", every_n_steps), ("keep", keep)):
+            if value < 1:
+                raise UserError(f"checkpoint.{name} is {value}, expected 1 or more")
+        self.every_n_steps, self.keep = every_n_steps, keep
+        self._preemption: Preemption | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Listens to signals from now on; removes checkpoints of an earlier run, and damaged ones passed over."""
+        self._preemption = Preemption(trainer)
+        if trainer.is_global_zero:
+            for step, path in checkpoints(trainer.default_root_dir):
+                if step > trainer.global_step or trainer.ckpt_path is None:
+                    path.unlink()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Saves where it is time, or where the process is to end."""
+        is_last = trainer.global_step >= trainer.max_steps
+        leaves = not is_last and self._preemption.asked()
+        path = checkpoint_path(trainer.default_root_dir, trainer.global_step)
+        if leaves:
+            self._preemption.leave(path)
+        if is_last or trainer.global_step % self.every_n_steps == 0:
+            trainer.save_checkpoint(path)
+            self._prune(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Saves where the process is to end."""
+        if self._preemption and not trainer.sanity_checking and self._preemption.asked():
+            self._preemption.leave(checkpoint_path(trainer.default_root_dir, trainer.global_step))
+
+    def _prune(self, trainer: L.Trainer) -> None:
+        if trainer.is_global_zero:
+            for _, path in checkpoints(Path(trainer.default_root_dir))[self.keep :]:
+                path.unlink()

@@ -1,0 +1,63 @@
+"""The figures of every step in `<run>/metrics.csv`, the same whether or not the run was interrupted."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from common.files import write_text
+
+
+class MetricsFile(L.Callback):
+    """A row a step, counted from 0, of what `training_step` returns.
+
+    The rows are in each checkpoint, so that a resumed run's file has no row twice and none is missing.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._columns: list[str] = []
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes the rows of the steps before, if any, over what is there."""
+        if trainer.is_global_zero:
+            self._write(trainer)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: dict[str, Any], batch: Any, batch_idx: int
+    ) -> None:
+        """Adds the step's row."""
+        figures = {name: float(value) for name, value in outputs.items()}
+        self.rows.append({"step": trainer.global_step - 1, **figures})
+        if not trainer.is_global_zero:
+            return
+        if figures.keys() <= set(self._columns):
+            with _path(trainer).open("a", encoding="utf-8", newline="") as file:
+                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self.rows[-1])
+        else:
+            self._write(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up an interrupted run's rows."""
+        self.rows = state_dict["rows"]
+
+    def _write(self, trainer: L.Trainer) -> None:
+        names = {name for row in self.rows for name in row} - {"step"}
+        self._columns = ["step", *sorted(names)]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(_path(trainer), text.getvalue())
+
+
+def _path(trainer: L.Trainer) -> Path:
+    return Path(trainer.default_root_dir) / "metrics.csv"
