@@ -12,7 +12,11 @@ from datamodules.readers.base import Reader, options
 
 def parser() -> argparse.ArgumentParser:
     """The command line: a command for every reader found in `datamodules.readers`, and the four that are none."""
-    top = argparse.ArgumentParser(prog="prepare.py", description=__doc__)
+    top = argparse.ArgumentParser(
+        prog="prepare.py",
+        description=__doc__,
+        epilog="docs/corpora.md tells where each corpus is to be had, under which licence, and what comes out.",
+    )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
     demo = commands.add_parser("demo", help="small corpora spoken by espeak-ng; needs the extra: pip install '.[demo]'")
@@ -26,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "ko_de_script", help="a Korean-German test set of your own: HiKE's sentences to translate, then to record"
     )
     script.add_argument(
-        "--source", help="HiKE: a snapshot's folder or hub id; writes the sheet to --out", metavar="HIKE"
+        "--source", help="HiKE: a snapshot's folder or hub id (default: the hub's); writes the sheet", metavar="HIKE"
     )
     script.add_argument("--sheet", type=Path, help="the filled sheet; reads it and --audio into a test set")
     script.add_argument("--audio", type=Path, help="the folder of the recordings, one <id>.wav or .flac a row")
@@ -43,7 +47,13 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:
     command.description = reader.__doc__
-    command.add_argument("--source", help=f"{reader.needs}", required=reader.hub_id is None, default=reader.hub_id)
+    command.add_argument(
+        "--source",
+        help=reader.needs,
+        required=reader.hub_id is None,
+        default=reader.hub_id,
+        metavar="PATH_OR_HUB_ID" if reader.hub_id else "PATH",
+    )
     command.add_argument("--out", type=Path, help=f"output folder (default: data/{reader.name})")
     command.add_argument("--train-utterances", type=int, metavar="N", help="draw N training utterances a pair")
     command.add_argument("--seed", type=int, default=0, help="of the draw (default: %(default)s)")
@@ -53,7 +63,7 @@ def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:
         nargs="+",
         metavar="MANIFEST",
         help="test manifests whose sentences training must not hold"
-        + (f" (default: data/{reader.held_out})" if reader.held_out else ""),
+        + (f" (besides data/{reader.held_out})" if reader.held_out else ""),
     )
     for flag, arguments in options(reader):
         command.add_argument(flag, **arguments)
@@ -92,12 +102,14 @@ def run_ko_de_script(args: argparse.Namespace) -> int:
     """Writes the sheet to translate and record, or reads it back with the recordings."""
     from datamodules.ko_de import prepare_recorded, write_sheet
 
-    if (args.source is None) == (args.sheet is None) or (args.sheet is None) != (args.audio is None):
-        raise UserError("ko_de_script: give --source to write the sheet, or --sheet and --audio to read it back")
+    if (args.sheet is None) != (args.audio is None) or (args.sheet and args.source):
+        raise UserError(
+            "ko_de_script: give --source or nothing to write the sheet, --sheet and --audio to read it back"
+        )
     lines = (
-        write_sheet(args.source, args.out / "script.csv")
-        if args.source
-        else prepare_recorded(args.sheet, args.audio, args.out, args.speaker).lines()
+        prepare_recorded(args.sheet, args.audio, args.out, args.speaker).lines()
+        if args.sheet
+        else write_sheet(args.source, args.out / "script.csv")
     )
     print("\n".join(lines))
     return 0

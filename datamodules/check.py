@@ -16,7 +16,7 @@ from common.errors import UserError
 from datamodules.leaks import transcript_key
 from datamodules.manifest import Utterance, iter_manifest
 from datamodules.scripts import surprises, tokens
-from datamodules.statistics import character_name
+from datamodules.statistics import character_name, counted, lasting
 
 WINDOW_S = 30.0
 MAX_TOKENS = 448
@@ -60,11 +60,14 @@ def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
                 tqdm.write(str(finding))
         if not files:
             raise UserError(f"{manifest}: the manifest holds no utterance")
-    print(f"{checked.utterances} utterances, {checked.seconds / 3600:.2f} h in {len(manifests)} manifests")
+    if counts:
+        print()
+    utterances, length = counted(checked.utterances, "utterance"), lasting(checked.seconds)
+    print(
+        f"{utterances}, {length} in {counted(len(manifests), 'manifest')}: {'' if counts else 'nothing found'}".strip()
+    )
     for (level, kind), count in sorted(counts.items()):
-        print(f"  {level:<7} {kind}: {count}")
-    if not counts:
-        print("  nothing found")
+        print(f"  {level:<7} {count:>6,} {kind}")
     return int(any(level == ERROR for level, _ in counts))
 
 
@@ -82,7 +85,7 @@ class _Checked:
     count_tokens: Callable[[str], int] | None
     utterances: int = 0
     seconds: float = 0.0
-    seen: dict[tuple[str, bytes], tuple[str, str]] = field(default_factory=dict)
+    seen: dict[bytes, str] = field(default_factory=dict)
 
     def findings(self, utterance: Utterance, manifest: Path, shared: bool) -> Iterator[Finding]:
         """Yields what is wrong with one utterance, by itself and beside those before it."""
@@ -91,28 +94,33 @@ class _Checked:
         self.seconds += utterance.duration
         yield from (Finding(level, kind, place, text) for level, kind, text in self._of_text(utterance))
         samples, found = _open(utterance, shared)
-        yield from (Finding(level, kind, place, text) for level, kind, text in found)
-        keys = {"id": f"{manifest} {utterance.id}".encode(), "transcript": transcript_key(utterance.text)}
+        for level, kind, text in found:  # what must be repaired says where it lies
+            yield Finding(level, kind, place, f"{text} ({utterance.audio})" if level == ERROR else text)
+        if self._seen("id", f"{manifest} {utterance.id}".encode(), "", place):
+            yield Finding(ERROR, "id twice", place, "ids must be unique within a manifest")
+        keys = {"transcript": transcript_key(utterance.text)}
         if utterance.source_sentence_id:
             keys["sentence"] = utterance.source_sentence_id.encode()
         if samples is not None:
-            keys["audio"] = samples.tobytes()
-        for kind, key in keys.items():
-            yield from self._again(kind, key, utterance.split or manifest.stem, place)
+            keys["audio"] = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+        for what, key in keys.items():
+            yield from self._again(what, key, "test" if (utterance.split or manifest.stem) == "test" else "", place)
 
-    def _again(self, kind: str, key: bytes, split: str, place: str) -> Iterator[Finding]:
-        entry = (kind, hashlib.blake2b(key, digest_size=8).digest())
-        if entry not in self.seen:
-            self.seen[entry] = (place, split)
-            return
-        first, first_split = self.seen[entry]
-        if kind == "id":
-            yield Finding(ERROR, "id twice", place, "ids must be unique within a manifest")
-        elif split != first_split and "test" in (split, first_split):
-            level = WARNING if kind == "transcript" else ERROR
-            yield Finding(level, f"{kind} in training and test", place, f"also in {first}")
-        elif kind != "sentence":
-            yield Finding(WARNING, f"{kind} twice", place, f"also in {first}")
+    def _again(self, what: str, key: bytes, split: str, place: str) -> Iterator[Finding]:
+        """What stands in a test set and outside of one, or twice in either."""
+        twin = self._seen(what, key, split, place)
+        leak = self.seen.get(_digest(what, key, "" if split else "test"))
+        if leak:
+            yield Finding(
+                WARNING if what == "transcript" else ERROR, f"{what} in training and test", place, f"also in {leak}"
+            )
+        elif twin and what != "sentence":
+            yield Finding(WARNING, f"{what} twice", place, f"also in {twin}")
+
+    def _seen(self, what: str, key: bytes, split: str, place: str) -> str | None:
+        """Where the same was met first, None where this is the first."""
+        first = self.seen.setdefault(_digest(what, key, split), place)
+        return None if first is place else first
 
     def _of_text(self, utterance: Utterance) -> Iterator[tuple[str, str, str]]:
         if not tokens(utterance.text):
@@ -128,6 +136,10 @@ class _Checked:
             yield ERROR, "label length", f"{size} tokens, the most is {MAX_TOKENS}"
 
 
+def _digest(what: str, key: bytes, split: str) -> bytes:
+    return hashlib.blake2b(f"{what} {split} ".encode() + key, digest_size=8).digest()
+
+
 def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[tuple[str, str, str]]]:
     """Decodes an utterance's part of its file: float32 samples (S,), and level, kind and message of each finding."""
     found: list[tuple[str, str, str]] = []
@@ -139,7 +151,7 @@ def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[t
             samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
     except (soundfile.LibsndfileError, OSError) as error:
         reason = "no such file" if not utterance.audio.exists() else str(error).rsplit(": ", 1)[-1]
-        return None, [(ERROR, "unreadable audio", f"{utterance.audio}: {reason}")]
+        return None, [(ERROR, "unreadable audio", reason)]
     if rate_hz < SAMPLE_RATE_HZ:
         found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper hears {SAMPLE_RATE_HZ} Hz"))
     if channels > 1:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from common.errors import UserError
 from common.files import atomic_file, write_text
 from datamodules.leaks import HeldOut
-from datamodules.manifest import Utterance, _to_row
+from datamodules.manifest import Utterance, to_row
 from datamodules.readers.base import Reader, Record
 from datamodules.readers.clips import ClipStore, Header
 from datamodules.readers.source import Source
@@ -39,10 +39,12 @@ def prepare(
     depends on neither the order of files nor on what else is in the corpus.
 
     Raises:
-        UserError: where the corpus is not laid out as its reader expects, or no utterance is left.
+        UserError: where the corpus is not laid out as its reader expects, no utterance is left, or another corpus lies
+            in `folder`.
     """
     held_out = sorted(held_out)
-    prepared = Prepared(folder)
+    earlier = _earlier_manifests(folder, reader)
+    prepared = Prepared(folder, f"{corpus_name(reader)} from {source.root}, licence: {reader.licence}")
     with contextlib.ExitStack() as stack:
         manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
         draws: dict[tuple[str, str], _Draw] = {}
@@ -59,9 +61,12 @@ def prepare(
                 manifests.write(record, header)
                 prepared.drawn.setdefault(name, []).append(record.id)
         _refuse_nothing(prepared, train_utterances, draws, source)
+    about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
+    for name in sorted(set(earlier) - set(about["manifests"])):
+        if (folder / name).is_file():
+            prepared.notice("manifest of an earlier preparation", f"{folder / name}: no longer told of in corpus.json")
     for name, labels in prepared.labels.items():
         _write_json(folder / f"{name}.labels.json", labels)
-    about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
     _write_json(folder / "corpus.json", about)
     return prepared
 
@@ -73,21 +78,38 @@ def configured(reader: type[Reader], values: dict[str, Any]) -> Reader:
 
 
 def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -> list[Path]:
-    """The test manifests training must not overlap with: the named ones, else those the corpus is known to overlap.
+    """The test manifests training must not overlap with: those the corpus is known to overlap, and the named ones.
 
     Raises:
         UserError: where there are none and the corpus is known to overlap with some.
     """
-    if named or not reader.held_out:
-        return named or []
-    found = sorted(folder.parent.glob(reader.held_out))
-    if not found:
+    found = sorted(folder.parent.glob(reader.held_out)) if reader.held_out else []
+    if reader.held_out and not found and not named:
         other = reader.held_out.split("/")[0]
         raise UserError(
             f"{reader.name} shares sentences with {other}, and no {folder.parent / reader.held_out} is there to guard "
             f"against; run `python prepare.py {other}` first, or name test manifests by --held-out"
         )
-    return found
+    return [*found, *(path for path in named or [] if path.resolve() not in {other.resolve() for other in found})]
+
+
+def _earlier_manifests(folder: Path, reader: Reader) -> list[str]:
+    """The manifests that an earlier preparation of this corpus left in the folder.
+
+    Raises:
+        UserError: where another corpus lies there, whose audio and record would be overwritten.
+    """
+    path = folder / "corpus.json"
+    if not path.is_file():
+        return []
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        held, manifests = (about["corpus"], about["reader"]), list(about["manifests"])
+    except (ValueError, TypeError, KeyError):
+        held, manifests = ("of another kind", "other means"), []
+    if held != (corpus_name(reader), reader.name):
+        raise UserError(f"{folder}: the corpus {held[0]}, prepared by {held[1]}, lies there; choose another --out")
+    return manifests
 
 
 def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:
@@ -131,7 +153,7 @@ class _Manifests:
             partial = self._stack.enter_context(atomic_file(path))
             self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
         utterance = _utterance(record, header, self._reader, self._store)
-        self._files[name].write(json.dumps(_to_row(utterance, path.parent), ensure_ascii=False) + "\n")
+        self._files[name].write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
         self._prepared.statistics.setdefault(name, Statistics()).add(utterance)
         if record.labels:
             self._prepared.labels.setdefault(name, {})[record.id] = record.labels
@@ -161,7 +183,7 @@ class _Draw:
 def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: Source) -> None:
     if not prepared.statistics:
         first = f"; the first: {prepared.skipped[0].reason}" if prepared.skipped else ""
-        raise UserError(f"{source.root}: no utterance left, {len(prepared.skipped)} skipped{first}")
+        raise UserError(f"{source.root}: no utterance left, {len(prepared.skipped)} left out{first}")
     if wanted is not None and not draws:
         found = ", ".join(sorted(prepared.statistics))
         raise UserError(f"--train-utterances {wanted}: the corpus has no training split, only {found}")

@@ -19,7 +19,8 @@ from common.files import atomic_file
 from datamodules.corpus import Prepared, prepare
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, joined_spans
 from datamodules.readers.hike import Hike
-from datamodules.readers.source import Source, open_source, read_csv, text_field
+from datamodules.readers.source import Source, open_source
+from datamodules.readers.tables import read_csv, text_field
 
 SEPARATOR = " | "
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
@@ -27,8 +28,8 @@ _WORD = r"\p{Latin}[\p{Latin}\p{N}'’&+-]*"
 _ENGLISH = regex.compile(rf"{_WORD}(?:[^\p{{L}}|]+{_WORD})*")
 
 
-def write_sheet(hike: str, path: Path) -> list[str]:
-    """Writes the recording script from HiKE (a snapshot's folder or hub id); returns lines to print.
+def write_sheet(hike: str | None, path: Path) -> list[str]:
+    """Writes the recording script from HiKE (a snapshot's folder or hub id; None: the hub's); returns lines to print.
 
     Raises:
         UserError: where HiKE cannot be read, or a sheet is already there (it may hold translations).

@@ -7,7 +7,6 @@ NeMo reads ours. Audio paths are relative to the manifest's folder.
 from __future__ import annotations
 
 import json
-import math
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_file
+
+_ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
     count = 0
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for utterance in utterances:
-            file.write(json.dumps(_to_row(utterance, path.parent), ensure_ascii=False) + "\n")
+            file.write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
             count += 1
     return count
 
@@ -110,49 +111,76 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
                 yield _from_line(line, path, number, check_audio)
 
 
+def parse_json(text: str, where: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        UserError: beginning with `where`, where it is not JSON, nested beyond reason, or holds half a character.
+    """
+    try:
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # a character beyond U+FFFF is two escapes; either alone cannot be written again
+            json.dumps(content, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in text.rstrip() else ""
+        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        reason = "half a character, a \\u escape without its other" if isinstance(error, UnicodeError) else error
+        raise UserError(f"{where}: JSON that cannot be used ({reason})") from None
+    return content
+
+
 def _from_line(line: str, path: Path, number: int, check_audio: bool) -> Utterance:
     where = f"{path}:{number}"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno}); one JSON object a line") from None
+    row = parse_json(line, where)
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
 
-    audio_name = _field(row, "audio_filepath", str, where, alias="audio")
+    audio_name = _text(row, "audio_filepath", where, alias="audio")
     audio = Path(audio_name) if Path(audio_name).is_absolute() else path.parent / audio_name
-    duration = _field(row, "duration", (int, float), where)
-    text = unicodedata.normalize("NFC", _field(row, "text", str, where)).strip()
+    duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
+    text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
     if not text:
         raise UserError(f"{where}: the text is empty; every utterance needs a transcript (or drop the line)")
-    if not (math.isfinite(duration) and duration > 0):
-        raise UserError(f"{where}: duration is {duration}, expected seconds above 0")
+    if not duration:
+        raise UserError(f"{where}: the field 'duration' is 0, expected seconds above 0")
     if check_audio and not audio.is_file():
         raise UserError(f"{where}: the audio file {audio} does not exist")
-    language = _field(row, "matrix_language", str, where, alias="lang")
-    offset = 0.0 if row.get("offset") is None else float(_field(row, "offset", (int, float), where))
+    language = _text(row, "matrix_language", where, alias="lang")
     spans = row.get("spans")
     return Utterance(
         id=str(row.get("id") or (f"{audio.stem}@{offset:g}" if offset else audio.stem)),
         audio=audio,
-        duration=float(duration),
+        duration=duration,
         text=text,
-        pair=str(row.get("pair") or language),
+        pair=_text(row, "pair", where) if row.get("pair") else language,
         matrix_language=language,
         offset=offset,
         spans=None if spans is None else tuple(_span(span, where) for span in _as_list(spans, where)),
-        **{name: row.get(name) for name in ("speaker", "source", "source_sentence_id", "split", "licence")},
+        **{name: None if row.get(name) is None else str(row[name]) for name in _ABOUT},
     )
 
 
-def _field(row: dict[str, Any], name: str, kind: type | tuple[type, ...], where: str, alias: str | None = None) -> Any:
+def _text(row: dict[str, Any], name: str, where: str, alias: str | None = None) -> str:
     value = row.get(name, row.get(alias) if alias else None)
     if value is None:
         raise UserError(f"{where}: the field {name!r} is missing" + (f" (or {alias!r})" if alias else ""))
-    if not isinstance(value, kind) or isinstance(value, bool):
-        expected = "a number" if kind == (int, float) else "text"
-        raise UserError(f"{where}: the field {name!r} is {value!r}, expected {expected}")
+    if not isinstance(value, str):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected text")
     return value
+
+
+def _seconds(row: dict[str, Any], name: str, where: str, missing: float | None = None) -> float:
+    value = missing if row.get(name) is None else row[name]
+    if value is None:
+        raise UserError(f"{where}: the field {name!r} is missing")
+    if not _is_time(value):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number of seconds")
+    return float(value)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
 def _as_list(spans: Any, where: str) -> list[Any]:
@@ -168,12 +196,13 @@ def _span(span: Any, where: str) -> Span:
     if unknown:
         raise UserError(f"{where}: a span has unknown fields {sorted(unknown)}")
     for name in ("start", "end"):
-        if span.get(name) is not None and (isinstance(span[name], bool) or not isinstance(span[name], int | float)):
+        if span.get(name) is not None and not _is_time(span[name]):
             raise UserError(f"{where}: a span's {name!r} is {span[name]!r}, expected seconds")
     return Span(**span)
 
 
-def _to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    """The fields of an utterance's line in a manifest that lies in `folder`."""
     audio = utterance.audio
     if audio.is_absolute() and audio.is_relative_to(folder.absolute()):
         audio = audio.relative_to(folder.absolute())

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from datamodules.leaks import HeldOut, transcript_key
 from datamodules.readers.base import Notice, Reader, Record, Skipped
 from datamodules.readers.clips import BrokenAudio, Header, measure
@@ -19,6 +21,7 @@ from datamodules.statistics import Statistics, counted
 
 LOWEST_RATE_HZ = 16000  # Whisper's: what a lower rate lacks, no resampling brings back
 DURATION_TOLERANCE_S = 0.1
+WINDOW_S = 30.0
 EXAMPLES_A_KIND = 5
 
 
@@ -27,6 +30,7 @@ class Prepared:
     """What a preparation made, and what it left out or noticed on the way."""
 
     folder: Path
+    title: str = ""
     statistics: dict[str, Statistics] = field(default_factory=dict)
     drawn: dict[str, list[str]] = field(default_factory=dict)
     skipped: list[Skipped] = field(default_factory=list)
@@ -42,22 +46,27 @@ class Prepared:
 
     def lines(self) -> list[str]:
         """The preparation as lines for the terminal."""
-        lines: list[str] = []
+        lines = [self.title]
         for name, statistics in sorted(self.statistics.items()):
-            lines += [f"{self.folder / name}.jsonl", *statistics.lines()]
+            lines += ["", f"{self.folder / name}.jsonl", *statistics.lines()]
         if self.skipped:
-            lines.append(f"{counted(len(self.skipped), 'utterance')} skipped (all in {self.folder / 'corpus.json'}):")
+            lines += ["", f"{counted(len(self.skipped), 'utterance')} left out"]
             lines += [f"  {item.id}: {item.reason}" for item in self.skipped[:EXAMPLES_A_KIND]]
-        for kind, count in self.notices.most_common():
-            lines.append(f"{count} x {kind}, e.g. {self.examples[kind][0]}")
+            if len(self.skipped) > EXAMPLES_A_KIND:
+                lines.append(f"  ... all in {self.folder / 'corpus.json'}")
+        if self.notices:
+            lines += ["", "noticed"]
+            for kind, count in self.notices.most_common():
+                times = f", {count:,} times, the first" if count > 1 else ""
+                lines.append(f"  {kind}{times}: {self.examples[kind][0]}")
         return lines
 
 
 def usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared) -> Iterator[tuple[Record, Header]]:
     """The records that can be used, with their audio's headers; the others go to `prepared.skipped`."""
     ids: set[tuple[str, str]] = set()
-    splits: dict[bytes, str] = {}
-    for item in reader.read(source):
+    heard: set[tuple[str, bytes, str]] = set()
+    for item in tqdm(reader.read(source), reader.name, unit=" utterances", disable=None, leave=False):
         if isinstance(item, Notice):
             prepared.notice(item.kind, item.message)
             continue
@@ -76,7 +85,7 @@ def usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared
             else:
                 ids.add(place)
                 _notice_oddities(item, header, reader, prepared)
-                _notice_twins(item, held_out, splits, prepared)
+                _notice_twins(item, held_out, heard, prepared)
                 yield item, header
         if isinstance(item, Skipped):
             prepared.skipped.append(item)
@@ -103,6 +112,8 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
         prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {LOWEST_RATE_HZ} Hz")
     elif reader.sample_rate_hz not in (None, rate_hz):
         prepared.notice("other sample rate", f"{file} has {rate_hz} Hz, {reader.name} has {reader.sample_rate_hz} Hz")
+    if header.duration_s > WINDOW_S:
+        prepared.notice("too long", f"{file} lasts {header.duration_s:.1f} s, Whisper's window holds {WINDOW_S:g} s")
     if header.channels != 1:
         prepared.notice("several channels", f"{file} has {header.channels} channels, to be averaged")
     stated_s = record.stated_duration_s
@@ -113,12 +124,17 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
         )
 
 
-def _notice_twins(record: Record, held_out: HeldOut, splits: dict[bytes, str], prepared: Prepared) -> None:
-    """The same transcript in training and test, of this corpus or of a held-out manifest."""
-    key = transcript_key(record.text)
-    split = splits.setdefault(key, record.split)
-    place = held_out.transcript(record.text) if record.split != "test" else None
-    if split != record.split and "test" in (split, record.split):
-        place = f"this corpus's {split} split"
-    if place:
-        prepared.notice("transcript in training and test", f"{record.where}: {record.text!r} also stands in {place}")
+def _notice_twins(record: Record, held_out: HeldOut, heard: set[tuple[str, bytes, str]], prepared: Prepared) -> None:
+    """What also stands in a test set, or in training where it is a test set's: of this corpus or held out."""
+    keys = {"transcript": transcript_key(record.text)}
+    if record.source_sentence_id:
+        keys["sentence"] = record.source_sentence_id.encode()
+    for what, key in keys.items():
+        others = ("train", "dev") if record.split == "test" else ("test",)
+        places = [f"this corpus's {split} split" for split in others if (what, key, split) in heard]
+        if what == "transcript" and record.split != "test":
+            places += filter(None, [held_out.transcript(record.text)])
+        for place in places:
+            told = record.text if what == "transcript" else record.source_sentence_id
+            prepared.notice(f"{what} in training and test", f"{record.where}: {told!r} also stands in {place}")
+        heard.add((what, key, record.split))

@@ -13,6 +13,7 @@ from typing import Any
 from datamodules.manifest import Utterance, iter_manifest
 from datamodules.scripts import OTHER, UNKNOWN, surprises, tagged_tokens
 
+SURPRISES_SHOWN = 5
 DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
 
 
@@ -115,26 +116,32 @@ class Statistics:
         if not self.utterances:
             return ["  no utterance"]
         speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers not named"
-        lines = [
-            f"  {counted(self.utterances, 'utterance')}, {self.seconds / 3600:.2f} h, {speakers}, "
-            f"{self.shortest_s:.1f} to {self.longest_s:.1f} s",
-        ]
-        most = max(self.durations.values())
-        for index in range(min(self.durations), max(self.durations) + 1):
-            count = self.durations[index]
-            lines.append(f"    {_bins()[index]:>8} s {'█' * math.ceil(32 * count / most):<32} {count}")
-        lines.append("  tokens     " + ", ".join(f"{name} {count}" for name, count in self.tokens.most_common()))
+        each = f"{self.shortest_s:.1f} to {self.longest_s:.1f} s each"
+        lines = _labelled("utterances", f"{self.utterances:,}, {lasting(self.seconds)} in all, {each}, {speakers}")
+        lines += _labelled("durations", *self._histogram())
+        lines += _labelled("tokens", ", ".join(f"{name} {count:,}" for name, count in self.tokens.most_common()))
         if self.tagged:
-            per_utterance = f"{self.switches / self.tagged:.2f} an utterance"
-            lines.append(f"  switches   {self.switches} ({per_utterance}), CMI {self.cmi_sum / self.tagged:.1f}")
+            lines += _labelled("switches", f"{self.switches:,}, {self.switches / self.tagged:.2f} an utterance")
+            lines += _labelled("CMI", f"{self.cmi_sum / self.tagged:.1f}")
         if self.tagged < self.utterances:
             untold = counted(self.utterances - self.tagged, "utterance")
-            lines.append(f"  languages  unknown in {untold}: the pair shares a script and the corpus gives no spans")
-        if self.surprises:
-            worst = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
-            shown = ", ".join(f"{_shown(char)} in {count} ({example})" for char, (count, example) in worst[:6])
-            lines.append(f"  surprises  {shown}" + (f", and {len(worst) - 6} more" if len(worst) > 6 else ""))
-        return lines
+            lines += _labelled("languages", f"unknown in {untold}: one script for both, and the corpus gives no spans")
+        return lines + _labelled("surprises", *self._surprises())
+
+    def _histogram(self) -> list[str]:
+        most = max(self.durations.values())
+        counts = [(name, self.durations[index]) for index, name in enumerate(_bins())]
+        shown = counts[min(self.durations) : max(self.durations) + 1]
+        return [f"{name:>5} s {'█' * math.ceil(32 * count / most):<32} {count:,}" for name, count in shown]
+
+    def _surprises(self) -> list[str]:
+        worst = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+        lines = [
+            f"{_shown(char)} in {counted(count, 'utterance')}, first in {example}"
+            for char, (count, example) in worst[:SURPRISES_SHOWN]
+        ]
+        more = len(worst) - SURPRISES_SHOWN
+        return lines + ([f"and {counted(more, 'character')} more, all in corpus.json"] if more > 0 else [])
 
 
 def describe(folder: Path) -> list[str]:
@@ -149,8 +156,15 @@ def describe(folder: Path) -> list[str]:
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 utterance`, `2 utterances`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """`1 utterance`, `2,000 utterances`."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def lasting(seconds: float) -> str:
+    """`4.5 s`, `12.3 min`, `27.8 h`."""
+    scales = ((3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next((scale for scale in scales if seconds >= scale[0]), (1, "s"))
+    return f"{seconds / size:,.1f} {unit}"
 
 
 def character_name(char: str) -> str:
@@ -158,8 +172,13 @@ def character_name(char: str) -> str:
     return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
 
 
+def _labelled(label: str, *values: str) -> list[str]:
+    return [f"  {'' if index else label:<11} {value}" for index, value in enumerate(values)]
+
+
 def _shown(char: str) -> str:
-    return repr(char) if char.isprintable() and not unicodedata.combining(char) else character_name(char)
+    named = character_name(char)
+    return f"{char!r} {named}" if char.isprintable() and not unicodedata.combining(char) else named
 
 
 def _bins() -> list[str]:

@@ -226,7 +226,7 @@ def _nemo(root: Path, spoil: Spoil) -> None:
         {"audio_filepath": "wavs/a.wav", "duration": 2.0, "text": "이 Haus는 alt", "lang": "ko"},
         {"audio_filepath": "wavs/long.wav", "duration": 2.5, "offset": 0, "text": "집 und Haus"},
         {
-            "audio_filepath": str(root / "wavs/long.wav"),
+            "audio_filepath": "wavs/long.wav",
             "duration": 1.5,
             "offset": 2.5,
             "text": "das 집 ist 좋다",
@@ -354,9 +354,9 @@ TREES = {
     "nemo": Tree(
         _nemo,
         [
-            Expected("dev", "a", "이 Haus는 alt", "ko-de", "ko", 2.0),
-            Expected("dev", "long", "집 und Haus", "ko-de", "ko", 2.5),
-            Expected("dev", "long@2.5", "das 집 ist 좋다", "ko-de", "de", 1.5, speaker="kim", offset_s=2.5),
+            Expected("dev", "wavs/a", "이 Haus는 alt", "ko-de", "ko", 2.0),
+            Expected("dev", "wavs/long", "집 und Haus", "ko-de", "ko", 2.5),
+            Expected("dev", "wavs/long@2.5", "das 집 ist 좋다", "ko-de", "de", 1.5, speaker="kim", offset_s=2.5),
         ],
         licence="not stated",
         options={"pair": "ko-de"},

@@ -64,10 +64,23 @@ def test_text_becomes_nfc_and_a_bom_is_no_matter(folder: Path):
         ({k: v for k, v in GOOD.items() if k != "text"}, r"m\.jsonl:2: the field 'text' is missing"),
         (GOOD | {"text": " \n"}, r"m\.jsonl:2: the text is empty"),
         (GOOD | {"text": 3}, r"m\.jsonl:2: the field 'text' is 3, expected text"),
-        (GOOD | {"duration": 0}, r"m\.jsonl:2: duration is 0"),
+        (GOOD | {"duration": 0}, r"m\.jsonl:2: the field 'duration' is 0, expected seconds above 0"),
+        (GOOD | {"duration": -1}, r"m\.jsonl:2: the field 'duration' is -1, expected a number of seconds"),
+        (GOOD | {"duration": float("nan")}, r"m\.jsonl:2: the field 'duration' is nan, expected a number"),
+        (GOOD | {"duration": 10**400}, r"m\.jsonl:2: the field 'duration' is 1000+, expected a number"),
+        (GOOD | {"duration": True}, r"m\.jsonl:2: the field 'duration' is True, expected a number"),
+        (GOOD | {"offset": -0.5}, r"m\.jsonl:2: the field 'offset' is -0\.5, expected a number"),
+        (GOOD | {"pair": ["ko", "en"]}, r"m\.jsonl:2: the field 'pair' is \['ko', 'en'\], expected text"),
+        (json.dumps(GOOD).replace("world", r"\ud83d"), r"m\.jsonl:2: JSON that cannot be used \(half a character"),
+        ("[" * 9999, r"m\.jsonl:2: JSON that cannot be used \(maximum recursion depth"),
         (GOOD | {"duration": "1"}, r"m\.jsonl:2: the field 'duration' is '1', expected a number"),
         (GOOD | {"audio_filepath": "no.wav"}, r"m\.jsonl:2: the audio file .*no\.wav does not exist"),
         (GOOD | {"spans": [{"start": 0}]}, r"m\.jsonl:2: a span must be an object with a 'language'"),
+        (GOOD | {"spans": {"ko": 0}}, r"m\.jsonl:2: the field 'spans' is dict, expected a list or null"),
+        (
+            GOOD | {"spans": [{"language": "ko", "end": float("inf")}]},
+            r"m\.jsonl:2: a span's 'end' is inf, expected sec",
+        ),
         (GOOD | {"spans": [{"language": "ko", "begin": 0}]}, r"m\.jsonl:2: a span has unknown fields \['begin'\]"),
         (GOOD, r"the id 'a' stands twice"),
     ],
@@ -75,6 +88,16 @@ def test_text_becomes_nfc_and_a_bom_is_no_matter(folder: Path):
 def test_broken_line_is_named(folder: Path, row: object, message: str):
     with pytest.raises(UserError, match=message):
         read_manifest(write_lines(folder, GOOD, row))
+
+
+def test_whole_characters_beyond_the_basic_plane_are_read(folder: Path):
+    (utterance,) = read_manifest(write_lines(folder, json.dumps(GOOD | {"text": "이 bug 🐛"}), "", "  "))
+    assert utterance.text == "이 bug 🐛"
+
+
+def test_names_given_as_numbers_are_text(folder: Path):
+    (utterance,) = read_manifest(write_lines(folder, GOOD | {"speaker": 7, "source_sentence_id": 12}))
+    assert (utterance.speaker, utterance.source_sentence_id) == ("7", "12")
 
 
 def test_missing_empty_and_binary_manifests(folder: Path):

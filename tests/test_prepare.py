@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from datamodules.readers import discover
 from datamodules.readers.folder import Folder
 from datamodules.readers.source import Source
 from datamodules.scripts import surprises, tagged_tokens, tokens
-from datamodules.statistics import Statistics, code_mixing_index, switches
+from datamodules.statistics import Statistics, code_mixing_index, counted, lasting, switches
 from tests.corpus_trees import TREES, hike_row, noise, put, wav
 from tests.test_readers_broken import parquet
 
@@ -87,7 +88,31 @@ def test_statistics_of_three_utterances():
         "U+0028 LEFT PARENTHESIS",
         "U+0029 RIGHT PARENTHESIS",
     ]
-    assert any(re.search(r"1-2 s █+ +2$", line) for line in statistics.lines())
+    assert statistics.lines() == [
+        "  utterances  3, 34.0 s in all, 1.5 to 31.0 s each, 1 speaker",
+        "  durations     1-2 s ████████████████████████████████ 2",
+        "                2-5 s                                  0",
+        "               5-10 s                                  0",
+        "              10-20 s                                  0",
+        "              20-30 s                                  0",
+        "              >= 30 s ████████████████                 1",
+        "  tokens      ko 5, en 2, unknown 2",
+        "  switches    3, 1.50 an utterance",
+        "  CMI         29.2",
+        "  languages   unknown in 1 utterance: one script for both, and the corpus gives no spans",
+        "  surprises   '(' U+0028 LEFT PARENTHESIS in 1 utterance, first in u",
+        "              ')' U+0029 RIGHT PARENTHESIS in 1 utterance, first in u",
+    ]
+
+
+def test_numbers_as_people_read_them():
+    assert [lasting(seconds) for seconds in (0.04, 59.9, 60, 3599, 3600, 8_640_000)] == [
+        "0.0 s", "59.9 s", "1.0 min", "60.0 min", "1.0 h", "2,400.0 h"
+    ]  # fmt: skip
+    assert (counted(1, "utterance"), counted(20_000, "utterance")) == ("1 utterance", "20,000 utterances")
+    many = Statistics()
+    many.add(utterance("".join(map(chr, range(0x430, 0x438))) + " 이"))
+    assert many.lines()[-1] == "              and 3 characters more, all in corpus.json"
 
 
 def test_alphabet_surprises():
@@ -191,12 +216,33 @@ def test_transcripts_in_training_and_test_are_told(tmp_path: Path):
     (told,) = found.examples["transcript in training and test"]
     assert "metadata.csv:2" in told
     assert "read.jsonl (deu_x)" in told
-    put(tmp_path / "own/train/metadata.csv", "file_name,text\na.wav,이 bug는\n".encode())
-    put(tmp_path / "own/test/metadata.csv", "file_name,text\na.wav,이 Bug는.\n".encode())
-    for split in ("train", "test"):
-        put(tmp_path / "own" / split / "a.wav", wav(0.5, 16000, len(split)))
+    for seed, (split, text) in enumerate({"dev": "이 bug는!", "test": "이 Bug는.", "train": "이 bug는"}.items()):
+        put(tmp_path / f"own/{split}/metadata.csv", f"file_name,text\na.wav,{text}\n".encode())
+        put(tmp_path / f"own/{split}/a.wav", wav(0.5, 16000, seed))
     found = prepare(Folder(pair="ko-en"), Source(tmp_path / "own"), tmp_path / "out2")
-    assert "also stands in this corpus's test split" in found.examples["transcript in training and test"][0]
+    assert [line.split("metadata.csv:2: ")[1] for line in found.examples["transcript in training and test"]] == [
+        "'이 Bug는.' also stands in this corpus's dev split",
+        "'이 bug는' also stands in this corpus's test split",
+    ]
+
+
+def test_a_sentence_in_training_and_test_of_one_corpus_is_told(tmp_path: Path):
+    TREES["unicom"].write(tmp_path / "in", lambda data: data)
+    shutil.copytree(tmp_path / "in/intra/train/eng_deu", tmp_path / "in/intra/test/eng_deu")
+    found = prepare(discover()["unicom"](), Source(tmp_path / "in"), tmp_path / "out")
+    assert "'fleurs:7' also stands in this corpus's test split" in found.examples["sentence in training and test"][0]
+    assert found.notices["sentence in training and test"] == 2 == found.notices["transcript in training and test"]
+
+
+def test_held_out_manifests_come_besides_the_known_ones(tmp_path: Path):
+    TREES["unicom"].write(tmp_path / "in", lambda data: data)
+    read, other = tmp_path / "data/cs_fleurs/de-en/test.jsonl", tmp_path / "other/test.jsonl"
+    write_read_set(read, 7, "etwas")
+    write_read_set(other, 9, "anderes")
+    arguments = ("unicom", "--source", tmp_path / "in", "--out", tmp_path / "data/unicom", "--held-out", other, read)
+    run(*arguments)
+    assert [item.source_sentence_id for item in read_manifest(tmp_path / "data/unicom/train.jsonl")] == ["fleurs:8"]
+    assert json.loads((tmp_path / "data/unicom/corpus.json").read_text())["held_out"] == [str(read), str(other)]
 
 
 def test_ids_that_stand_twice_are_skipped(tmp_path: Path):
@@ -212,10 +258,77 @@ def test_ids_that_stand_twice_are_skipped(tmp_path: Path):
 def test_a_corpus_of_nothing_usable_writes_nothing(tmp_path: Path):
     put(tmp_path / "in/train/metadata.csv", "file_name,text\na.wav,이 bug는\nb.wav,...\n".encode())
     with pytest.raises(
-        UserError, match=r"no utterance left, 2 skipped; the first: .*a\.wav: the audio file does not exist"
+        UserError, match=r"no utterance left, 2 left out; the first: .*a\.wav: the audio file does not exist"
     ):
         run("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_of_another_corpus_is_left_alone(tmp_path: Path):
+    write_folder(tmp_path / "in", 2)
+    arguments = ("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--out", tmp_path / "out")
+    run(*arguments, "--corpus", "mine")
+    before = (tmp_path / "out/corpus.json").read_bytes()
+    with pytest.raises(UserError, match=r"out: the corpus mine, prepared by folder, lies there; choose another --out"):
+        run(*arguments, "--corpus", "yours")
+    assert (tmp_path / "out/corpus.json").read_bytes() == before
+    put(tmp_path / "demo/corpus.json", b'{"seed": 1}')
+    with pytest.raises(UserError, match=r"demo: the corpus of another kind"):
+        run(*arguments[:-1], tmp_path / "demo")
+    assert [path.name for path in (tmp_path / "demo").iterdir()] == ["corpus.json"]
+
+
+def test_manifests_of_an_earlier_preparation_are_told(tmp_path: Path):
+    TREES["cs_fleurs"].write(tmp_path / "in", lambda data: data)
+    reader = discover()["cs_fleurs"]
+    prepare(reader(), Source(tmp_path / "in"), tmp_path / "out")
+    found = prepare(reader(pairs=("ko-en", "ja-en")), Source(tmp_path / "in"), tmp_path / "out")
+    assert found.examples == {
+        "manifest of an earlier preparation": [f"{tmp_path}/out/de-en/test.jsonl: no longer told of in corpus.json"]
+    }
+
+
+def test_a_preparation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Names, licence, statistics, what was left out and what was noticed; all of it also in corpus.json."""
+    rows = [f"{name}.wav,이 bug는 {number}" for number, name in enumerate("abcdefgh")]
+    put(tmp_path / "in/test/metadata.csv", "\n".join(["file_name,text", *rows]).encode())
+    put(tmp_path / "in/test/a.wav", wav(30.5, 16000, 1))
+    put(tmp_path / "in/test/b.wav", wav(1.0, 8000, 2))
+    put(tmp_path / "in/test/c.wav", wav(1.0, 8000, 3))
+    out = tmp_path / "out"
+    run("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--out", out, "--corpus", "mine", "--licence", "CC0")
+    table = f"{tmp_path}/in/test/metadata.csv"
+    assert capsys.readouterr().out.splitlines() == [
+        f"mine from {tmp_path}/in, licence: CC0",
+        "",
+        f"{out}/test.jsonl",
+        "  utterances  3, 32.5 s in all, 1.0 to 30.5 s each, speakers not named",
+        "  durations     1-2 s ████████████████████████████████ 2",
+        "                2-5 s                                  0",
+        "               5-10 s                                  0",
+        "              10-20 s                                  0",
+        "              20-30 s                                  0",
+        "              >= 30 s ████████████████                 1",
+        "  tokens      ko 6, en 3, other 3",
+        "  switches    6, 2.00 an utterance",
+        "  CMI         33.3",
+        "",
+        "5 utterances left out",
+        *(
+            f"  {name}: {table}:{line}: {tmp_path}/in/test/{name}.wav: the audio file does not exist"
+            for line, name in enumerate("defgh", start=5)
+        ),
+        "",
+        "noticed",
+        f"  low sample rate, 2 times, the first: {table}:3: test/b.wav has 8000 Hz, Whisper hears 16000 Hz",
+        f"  too long: {table}:2: test/a.wav lasts 30.5 s, Whisper's window holds 30 s",
+    ]
+    about = json.loads((out / "corpus.json").read_text())
+    assert [item["id"] for item in about["skipped"]] == list("defgh")
+    assert {item["kind"]: item["count"] for item in about["notices"]} == {"low sample rate": 2, "too long": 1}
+    assert (about["corpus"], about["licence"], about["source"]) == ("mine", "CC0", f"{tmp_path}/in")
+    counts = about["manifests"]["test.jsonl"]
+    assert (counts["utterances"], counts["hours"], counts["speakers"]) == (3, round(32.5 / 3600, 4), None)
 
 
 # The check
@@ -242,7 +355,8 @@ def test_check_passes_what_is_right(tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("samples", "rate_hz", "fields", "code", "message"),
     [
-        (noise(2, 16000, 1), 16000, {"audio": Path("none.wav")}, 1, "unreadable audio: .*no such file"),
+        (noise(2, 16000, 1), 16000, {"audio": Path("none.wav")}, 1, r"unreadable audio: no such file \(.*/none\.wav\)"),
+        (np.full(16000, np.nan), 16000, {}, 1, r"samples: 16000 of 16000 samples are not finite numbers \(.*/u\.wav\)"),
         (noise(2, 16000, 1), 16000, {"duration": 2.4}, 1, r"duration: 2\.40 s by the manifest, 2\.00 s in the audio"),
         (noise(2, 16000, 1), 16000, {"duration": 1.5}, 0, r"warning .* duration: 1\.50 s by the manifest, 2\.00 s"),
         (noise(30.5, 16000, 1), 16000, {}, 1, r"too long: 30\.50 s, Whisper's window holds 30 s"),
@@ -318,9 +432,19 @@ def test_check_finds_what_stands_twice(tmp_path: Path, capsys: pytest.CaptureFix
         ("warning", "train", "b", "transcript in training and test"),
         ("warning", "train", "c", "transcript twice"),
     ]
+    assert "\n5 utterances, 5.0 s in 2 manifests:\n  error        1 audio in training and test\n" in printed
     write_manifest(tmp_path / "twice.jsonl", [train[0], replace(train[1], id="a")])
     assert check([tmp_path / "twice.jsonl"]) == 1
     assert "twice.jsonl a: id twice" in capsys.readouterr().out
+
+
+def test_check_finds_a_leak_whatever_stands_before_it(tmp_path: Path, capsys: pytest.CaptureFixture):
+    heard = sound(tmp_path, noise(1, 16000, 1))
+    for split in ("dev", "test", "train"):
+        write_manifest(tmp_path / f"m/{split}.jsonl", [utterance("이 bug는", id=split, split=split, **heard)])
+    check([tmp_path / "m"])
+    found = re.findall(r"^error +\S+ (\w+): (audio in training and test)", capsys.readouterr().out, re.M)
+    assert [place for place, _ in found] == ["test", "train"]
 
 
 def test_check_of_nothing(tmp_path: Path):
@@ -428,9 +552,20 @@ def test_sheets_that_do_not_fit(old: str, new: str, message: str, tmp_path: Path
 
 
 def test_the_sheet_needs_one_way(tmp_path: Path):
-    for arguments in ([], ["--source", "x", "--sheet", "y", "--audio", "z"], ["--sheet", "y"], ["--audio", "z"]):
-        with pytest.raises(UserError, match="give --source to write the sheet, or --sheet and --audio"):
+    for arguments in (["--source", "x", "--sheet", "y", "--audio", "z"], ["--sheet", "y"], ["--audio", "z"]):
+        with pytest.raises(UserError, match="give --source or nothing to write the sheet, --sheet and --audio to read"):
             run("ko_de_script", *arguments)
+
+
+def test_the_sheet_is_written_from_the_hub_where_no_source_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    import huggingface_hub
+
+    asked = []
+    folder = hike(tmp_path)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda name, **_: asked.append(name) or str(folder))
+    run("ko_de_script", "--out", tmp_path / "ko_de")
+    assert asked == ["thetaone-ai/HiKE"]
+    assert len((tmp_path / "ko_de/script.csv").read_text(encoding="utf-8").splitlines()) == 4
 
 
 # The commands

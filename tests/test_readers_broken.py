@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import stat
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -19,9 +21,10 @@ import soundfile
 from common.errors import UserError
 from datamodules.check import check
 from datamodules.corpus import prepare
+from datamodules.manifest import read_manifest
 from datamodules.readers.source import Source, open_source
 from tests.corpus_trees import TREES, hike_row, put, wav
-from tests.test_readers_layouts import READERS, prepared, reader
+from tests.test_readers_layouts import READERS, assert_as_expected, prepared, reader
 
 
 def decoded(data: bytes) -> tuple[np.ndarray, int]:
@@ -100,8 +103,27 @@ EDITS = [
     ("aihub", "KE0001.json", "{", "", r"KE0001\.json: not JSON \(.* at line 2 column"),
     ("aihub", "KE0001.json", '"text": "b/', '"txt": "b/', r"KE0001\.json: dialogs\[0\]: the field 'text' is missing"),
     ("aihub", "KE0002.json", '"endTime"', '"end"', r"KE0002\.json: dialogs\[0\].*'endTime'.*--end-field"),
+    (
+        "aihub",
+        "KE0001.json",
+        '"text": "b/',
+        '"text": null, "b": "',
+        r"dialogs\[0\]: the field 'text' is null, expected",
+    ),
+    ("aihub", "KE0001.json", "SPK017", r"\ud800", r"KE0001\.json: JSON that cannot be used \(half a character"),
     ("aihub", "KE0002.json", '"startTime": 0', '"startTime": "x"', r"dialogs\[0\]: the field 'startTime' is 'x'"),
+    (
+        "aihub",
+        "KE0002.json",
+        '"startTime": 0',
+        '"startTime": NaN',
+        r"dialogs\[0\]: the field 'startTime' is nan, expected",
+    ),
     ("jecs", "transcripts_cs.txt", "JECS0002_CS: ", "", r"transcripts_cs\.txt:2: expected 'JECS0001_CS: sentence'"),
+    ("jecs", "transcripts_cs.txt", "JECS0002_CS", "../../JECS0002_CS", r"transcripts_cs\.txt:2: expected 'JECS0001_CS"),
+    ("jecs", "transcripts_cs.txt", "JECS0002_CS", "/etc/JECS0002_CS", r"transcripts_cs\.txt:2: expected 'JECS0001_CS"),
+    ("unicom", "eng_deu/metadata.csv", "source roman 2", "anchor", r"metadata\.csv:1: the header holds 'anchor' twice"),
+    ("unicom", "eng_deu/metadata.csv", ",drüben is", ',"drüben is', r"metadata\.csv:3: from here on not CSV"),
     (
         "unicom",
         "eng_deu/metadata.csv",
@@ -193,9 +215,42 @@ EDITS = [
         "transkript",
         r"metadata\.csv:2: neither the field 'transcription'",
     ),
+    ("folder", "test/metadata.csv", "이 Haus", '"이" Haus', r"metadata\.csv:2: from here on not CSV"),
+    ("folder", "test/metadata.csv", "file_name", "speaker", r"metadata\.csv:1: the header holds 'speaker' twice"),
     ("folder", "test/metadata.csv", ",kim", "", r"metadata\.csv:2: the row does not have the header's 3 cells"),
     ("folder", "train/metadata.jsonl", '{"file', '["file', r"metadata\.jsonl:1: not JSON"),
     ("folder", "train/metadata.jsonl", '"b.flac"', "7.5e3.1", r"metadata\.jsonl:1: not JSON"),
+    (
+        "folder",
+        "train/metadata.jsonl",
+        '"b.flac"',
+        '"b.flac", "id": ["b"]',
+        r"metadata\.jsonl:1: the field 'id' is \['b'\]",
+    ),
+    ("folder", "train/metadata.jsonl", '"b.flac"', "[" * 9999, r"metadata\.jsonl:1: JSON that cannot be used"),
+    ("folder", "train/metadata.jsonl", '"b.flac"', "9" * 4999, r"metadata\.jsonl:1: JSON that cannot be used"),
+    (
+        "folder",
+        "train/metadata.jsonl",
+        "오늘",
+        r"\udcec",
+        r"metadata\.jsonl:1: JSON that cannot be used \(half a character",
+    ),
+    (
+        "nemo",
+        "dev_manifest.json",
+        '"duration": 2.5',
+        '"duration": NaN',
+        r"json:2: the field 'duration' is nan, expected",
+    ),
+    ("nemo", "dev_manifest.json", '"duration": 2.0', '"duration": true', r"json:1: the field 'duration' is True"),
+    (
+        "nemo",
+        "dev_manifest.json",
+        '"lang": "ko"',
+        '"speaker": {"id": 1}',
+        r"json:1: the field 'speaker' is \{'id': 1\}",
+    ),
     ("nemo", "dev_manifest.json", '"duration": 2.0', '"duration": [2]', r"json:1: the field 'duration' is \[2\]"),
     ("nemo", "dev_manifest.json", '"lang": "ko"', '"lang": "fr"', r"json:1: the field 'lang' is 'fr', expected one of"),
     ("nemo", "dev_manifest.json", '"audio_filepath"', '"audio"', r"json:1: the field 'audio_filepath' is missing"),
@@ -236,15 +291,78 @@ def test_a_source_of_something_else_is_refused(name: str, tmp_path: Path):
         ("cs_fleurs", "read/test/metadata.jsonl", '{"accent": "Seoul", '),
         ("folder", "train/metadata.jsonl", '{"accent": "Seoul", '),
         ("nemo", "dev_manifest.json", '{"accent": "Seoul", '),
+        ("aihub", "1.Training/라벨링데이터/TL1/KE0002.json", '{"accent": "Seoul", '),
     ],
 )
 def test_an_unknown_field_is_told_once(name: str, table: str, field: str, tmp_path: Path):
+    """Of AI-Hub's labels, whose other fields are published nowhere, none is told."""
     TREES[name].write(tmp_path / "in", lambda data: data)
     path = tmp_path / "in" / table
     path.write_text(path.read_text(encoding="utf-8").replace("{", field), encoding="utf-8")
     found = prepared(name, tmp_path / "in", tmp_path / "out")
-    assert found.notices["unknown field"] == 1
-    assert f"{path}:1: the field 'accent'" in found.examples["unknown field"][0]
+    assert_as_expected(name, tmp_path / "out")
+    told = [f"{path}:1: the field 'accent' is not one this reader knows; ignored"]
+    assert found.examples.get("unknown field", []) == ([] if name == "aihub" else told)
+
+
+def test_an_unknown_column_is_told_once(tmp_path: Path):
+    TREES["unicom"].write(tmp_path / "csv", lambda data: data)
+    path = tmp_path / "csv/intra/train/eng_deu/metadata.csv"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([lines[0] + ",accent", *(f"{line},x" for line in lines[1:])]), encoding="utf-8")
+    found = prepared("unicom", tmp_path / "csv", tmp_path / "out")
+    assert found.examples == {"unknown field": [f"{path}:2: the field 'accent' is not one this reader knows; ignored"]}
+    for name in ("hike", "ko_ja"):
+        TREES[name].write(tmp_path / name, lambda data: data)
+        for path in (tmp_path / name).rglob("*.parquet"):
+            table = pyarrow.parquet.read_table(path)
+            pyarrow.parquet.write_table(table.append_column("accent", [["x"] * len(table)]), path)
+        found = prepared(name, tmp_path / name, tmp_path / f"out-{name}")
+        assert found.notices == {"unknown field": 1}
+        assert "parquet, row 0: the field 'accent'" in found.examples["unknown field"][0]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"KE0002\.pcm: 0 bytes; raw 16-bit audio has an even number of bytes above 0"),
+        (bytes(3), r"KE0002\.pcm: 3 bytes; raw 16-bit"),
+        (bytes(32000), r"KE0002\.pcm: 2 to 3 s was asked of 1 s of audio"),
+        (None, r"KE0002\.json: no KE0002\.pcm or KE0002\.wav in the source"),
+    ],
+    ids=["empty", "odd", "truncated", "missing"],
+)
+def test_broken_raw_audio_is_skipped_and_named(data: bytes | None, message: str, tmp_path: Path):
+    TREES["aihub"].write(tmp_path / "in", lambda data: data)
+    (path,) = (tmp_path / "in").rglob("KE0002.pcm")
+    path.unlink()
+    put(path, data)
+    reasons = [item.reason for item in prepared("aihub", tmp_path / "in", tmp_path / "out").skipped]
+    assert re.search(message, reasons[-1])
+
+
+@pytest.mark.parametrize("name", ["hike", "ko_ja"])
+@pytest.mark.parametrize("path", ["/etc/passwd.wav", "../../secret.wav", "C:\\a.wav"])
+def test_parquet_paths_that_climb_are_refused(name: str, path: str, tmp_path: Path):
+    row = hike_row("a", "이 bug는", None) | {"audio": {"bytes": None, "path": path}}
+    parquet(tmp_path / "in/data/test-00000-of-00001.parquet", [row])
+    with pytest.raises(UserError, match=r"parquet, row 0: the field 'audio' is .*; expected a path relative"):
+        prepared(name, tmp_path / "in", tmp_path / "out")
+
+
+def test_a_nemo_manifest_may_point_anywhere(tmp_path: Path):
+    """Its own author wrote it: absolute paths, `..`, names spelt decomposed on disk; ids stay apart."""
+    files = {"in/가/a.wav": 1, "elsewhere/a.wav": 2, "가나.wav": 3}
+    for name, seed in files.items():
+        put(tmp_path / unicodedata.normalize("NFD", name), wav(1.0, 16000, seed))
+    paths = ["가/a.wav", f"{tmp_path}/elsewhere/a.wav", "../가나.wav", "gone.wav"]
+    rows = [json.dumps({"audio_filepath": path, "duration": 1.0, "text": "이 Haus"}) for path in paths]
+    put(tmp_path / "in/train.jsonl", "\n".join(rows).encode())
+    for source in ("in", "in/train.jsonl"):  # a folder, or the manifest alone
+        found = prepare(reader("nemo"), Source(tmp_path / source), tmp_path / "out")
+        ids = [utterance.id for utterance in read_manifest(tmp_path / "out/train.jsonl")]
+        assert ids == ["가/a", f"{tmp_path}/elsewhere/a".lstrip("/"), f"{tmp_path}/가나".lstrip("/")]
+        assert [item.id for item in found.skipped] == ["gone"]
 
 
 def test_korean_labels_without_their_english_are_left_out(tmp_path: Path):
@@ -301,6 +419,18 @@ def archive_with(path: Path, info: zipfile.ZipInfo, data: bytes = b"x") -> Path:
         archive.writestr("jecs_ver1/readme.txt", "hello")
         archive.writestr(info, data, zipfile.ZIP_DEFLATED)
     return path
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_delivery_with_a_member_that_climbs_is_refused(name: str, tmp_path: Path):
+    TREES[name].write(tmp_path / "in", lambda data: data)
+    with zipfile.ZipFile(tmp_path / "delivered.zip", "w") as archive:
+        for path in (tmp_path / "in").rglob("*"):
+            archive.write(path, path.relative_to(tmp_path / "in"))
+        archive.writestr("../evil.wav", b"x")
+    with pytest.raises(UserError, match=r"delivered\.zip: the member '\.\./evil\.wav' is a path with '\.\.'"):
+        prepared(name, tmp_path / "delivered.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not (tmp_path.parent / "evil.wav").exists()
 
 
 @pytest.mark.parametrize(
@@ -364,13 +494,20 @@ def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         raise OSError("401 Client Error\nmore")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(UserError, match=r"byan/cs-fleurs: .* \(401 Client Error\); download it"):
+    with pytest.raises(
+        UserError, match=r"byan/cs-fleurs: .* \(401 Client Error\); where .*cs-fleurs --local-dir FOLDER`"
+    ):
         open_source(None, "byan/cs-fleurs", None)
 
 
 def test_a_hub_snapshot_is_read_at_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     snapshot = tmp_path / "hub/snapshots/0cdbf166"
-    TREES["cs_fleurs"].write(snapshot, lambda data: data)
+    TREES["cs_fleurs"].write(tmp_path / "tree", lambda data: data)
+    for number, path in enumerate(sorted(path for path in (tmp_path / "tree").rglob("*") if path.is_file())):
+        put(tmp_path / f"hub/blobs/{number}", path.read_bytes())  # as the hub's cache keeps files: links to blobs
+        link = snapshot / path.relative_to(tmp_path / "tree")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(tmp_path / f"hub/blobs/{number}")
     import huggingface_hub
 
     asked = {}
@@ -385,4 +522,6 @@ def test_a_hub_snapshot_is_read_at_its_revision(tmp_path: Path, monkeypatch: pyt
     assert asked["repository"] == "byan/cs-fleurs"
     assert asked["repo_type"] == "dataset"
     wanted = {f"read/test/audio/{language}/*" for language in ("kor", "jpn", "deu")}
+    prepare(reader("cs_fleurs"), source, tmp_path / "out")
+    assert_as_expected("cs_fleurs", tmp_path / "out")
     assert set(asked["allow_patterns"]) == {"read/test/metadata.jsonl"} | wanted

@@ -6,7 +6,6 @@ model would learn to transliterate English, so the mixed sentence is rebuilt and
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +13,10 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
+from datamodules.manifest import parse_json
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, option, split_named
-from datamodules.readers.source import Source, number_field, read_text, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import number_field, read_text, text_field
 
 RAW_RATE_HZ = 16000
 _DUAL = re.compile(r"\(([^()]*)\)\s*/\s*\(([^()]*)\)")
@@ -105,10 +106,7 @@ class AiHub(Reader):
 
     def _dialogs(self, source: Source, label: str) -> list[dict[str, Any]]:
         where = source.where(label)
-        try:
-            content = json.loads(read_text(source, label))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not JSON ({error.msg} at line {error.lineno} column {error.colno})") from None
+        content = parse_json(read_text(source, label), where)
         dialogs = content.get("dialogs") if isinstance(content, dict) else None
         if not isinstance(dialogs, list) or not dialogs or not all(isinstance(dialog, dict) for dialog in dialogs):
             held = sorted(content) if isinstance(content, dict) else type(content).__name__

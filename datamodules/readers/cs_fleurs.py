@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from common.errors import UserError
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option
-from datamodules.readers.source import Source, number_field, read_jsonl, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"id", "file_name", "text", "duration", "fluency", "language", "speaker"}
 
@@ -36,9 +37,7 @@ class CsFleurs(Reader):
         unknown: set[str] = set()
         seen: set[str] = set()
         for where, row in read_jsonl(source, table):
-            for field in sorted(set(row) - FIELDS - unknown):
-                unknown.add(field)
-                yield Notice("unknown field", f"{where}: the field {field!r} is not one this reader knows; ignored")
+            yield from unknown_fields(row, FIELDS, where, unknown)
             language = text_field(row, "language", where)
             seen.add(language)
             if language in wanted:
@@ -67,7 +66,6 @@ class CsFleurs(Reader):
         if not sentence:
             raise UserError(f"{where}: the field 'id' is {identity!r}, expected a FLEURS id in it, like deu_1234")
         file = source.beside(table, text_field(row, "file_name", where), where, "file_name")
-        speaker = row.get("speaker")
         return Record(
             id=identity,
             where=where,
@@ -76,7 +74,7 @@ class CsFleurs(Reader):
             pair=pair,
             matrix_language=languages_of(pair)[0],
             split="train" if self.subset.endswith("train") else "test",
-            speaker=None if speaker in (None, "") else str(speaker),
+            speaker=optional_text(row, "speaker", where),
             source_sentence_id=f"fleurs:{int(sentence.group())}",
             stated_duration_s=number_field(row, "duration", where),
         )

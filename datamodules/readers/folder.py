@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 from common.errors import UserError
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, languages_of, option, split_named
-from datamodules.readers.source import Source, number_field, read_csv, read_jsonl, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import number_field, optional_text, read_csv, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"file_name", "transcription", "text", "id", "speaker", "duration"}
 
@@ -36,9 +37,7 @@ class Folder(Reader):
             split = split_named(PurePosixPath(table).parent.name) or self.split
             unknown: set[str] = set()
             for where, row in (read_csv if table.endswith(".csv") else read_jsonl)(source, table):
-                for field in sorted(set(row) - FIELDS - unknown):
-                    unknown.add(field)
-                    yield Notice("unknown field", f"{where}: the field {field!r} is not one this reader knows; ignored")
+                yield from unknown_fields(row, FIELDS, where, unknown)
                 yield self._record(row, where, source, table, split)
 
     def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str) -> Record:
@@ -46,15 +45,14 @@ class Folder(Reader):
         if "transcription" not in row and "text" not in row:
             raise UserError(f"{where}: neither the field 'transcription' nor 'text' is there; it has {sorted(row)}")
         file = source.beside(table, name, where, "file_name")
-        speaker = row.get("speaker")
         return Record(
-            id=str(row.get("id") or PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix()),
+            id=optional_text(row, "id", where) or PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix(),
             where=where,
             clip=Clip(file),
             text=text_field(row, "transcription" if "transcription" in row else "text", where),
             pair=self.pair,
             matrix_language=languages_of(self.pair)[0],
             split=split,
-            speaker=None if speaker in (None, "") else str(speaker),
+            speaker=optional_text(row, "speaker", where),
             stated_duration_s=number_field(row, "duration", where),
         )

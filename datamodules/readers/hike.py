@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
+from datamodules.manifest import parse_json
 from datamodules.readers.base import Notice, Reader, Record, Skipped
 from datamodules.readers.parquet import clip_of, file_name, read_parquet
-from datamodules.readers.source import Source, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import text_field, unknown_fields
 
 LABELS = ("text_normalized", "text_pier_labeled", "cs_level", "cs_levels_all", "category", "loanwords")
+COLUMNS = ("audio", "text", "sample_id", *LABELS)
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,9 @@ class Hike(Reader):
 
     def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
         """Yields the rows in the file's order."""
-        for where, number, row in read_parquet(source, ["audio", "text", "sample_id", *LABELS], "test"):
-            if number == 0:
-                for column in sorted(set(row) - {"audio", "text", "sample_id", *LABELS}):
-                    yield Notice(
-                        "unknown field", f"{where}: the column {column!r} is not one this reader knows; ignored"
-                    )
+        unknown: set[str] = set()
+        for where, _, row in read_parquet(source, list(COLUMNS), "test"):
+            yield from unknown_fields(row, COLUMNS, where, unknown)
             identity = file_name(text_field(row, "sample_id", where))
             yield Record(
                 id=identity,
@@ -48,10 +47,10 @@ class Hike(Reader):
 
 def _loanwords(cell: Any, where: str) -> list[tuple[str, str]]:
     try:
-        loanwords = [(word["Korean"], word["English"]) for word in json.loads(cell)]
+        loanwords = [(word["Korean"], word["English"]) for word in parse_json(cell, where)]
         if not all(isinstance(spelling, str) for word in loanwords for spelling in word):
             raise ValueError(cell)
-    except (ValueError, TypeError, KeyError):
+    except (UserError, ValueError, TypeError, KeyError):
         raise UserError(
             f"{where}: the column 'loanwords' is {str(cell)[:60]!r}, expected a JSON list of objects with 'Korean' and "
             "'English'"

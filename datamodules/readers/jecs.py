@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from common.errors import UserError
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, joined_spans, option
-from datamodules.readers.source import Source, read_text
+from datamodules.readers.source import Source
+from datamodules.readers.tables import read_text
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from datamodules.readers.base import Notice, Reader, Record, Skipped, option
 from datamodules.readers.parquet import clip_of, file_name, read_parquet
-from datamodules.readers.source import Source, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import optional_text, text_field, unknown_fields
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class KoJa(Reader):
 
     def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
         """Yields the rows in the files' order, all as the test split."""
+        known, unknown = {self.audio_column, self.text_column, self.speaker_column, "id"}, set()
         for where, number, row in read_parquet(source, [self.audio_column, self.text_column]):
+            yield from unknown_fields(row, known, where, unknown)
             if number == 0 and self.speaker_column not in row:
                 yield Notice("no speaker", f"{where}: no column {self.speaker_column!r}; speakers stay unnamed")
-            identity = file_name(str(row.get("id") or f"ko_ja_{number:04d}"))
-            speaker = row.get(self.speaker_column)
+            identity = file_name(optional_text(row, "id", where) or f"ko_ja_{number:04d}")
             yield Record(
                 id=identity,
                 where=where,
@@ -40,5 +42,5 @@ class KoJa(Reader):
                 pair="ko-ja",
                 matrix_language="ko",
                 split="test",
-                speaker=None if speaker in (None, "") else str(speaker),
+                speaker=optional_text(row, self.speaker_column, where),
             )

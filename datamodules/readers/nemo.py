@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, languages_of, option, split_named
-from datamodules.readers.source import Source, number_field, read_jsonl, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
 
@@ -39,15 +41,15 @@ class Nemo(Reader):
             stem = PurePosixPath(table).stem
             split = split_named(stem) or split_named(stem.replace("-", "_").split("_")[0]) or self.split
             unknown: set[str] = set()
-            for number, (where, row) in enumerate(read_jsonl(source, table)):
-                for field in sorted(set(row) - FIELDS - unknown):
-                    unknown.add(field)
-                    yield Notice("unknown field", f"{where}: the field {field!r} is not one this reader knows; ignored")
-                yield self._record(row, where, source, table, split, number)
+            for where, row in read_jsonl(source, table):
+                yield from unknown_fields(row, FIELDS, where, unknown)
+                yield self._record(row, where, source, table, split)
 
-    def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str, number: int) -> Record:
-        file = Path(text_field(row, "audio_filepath", where))
-        file = file if file.is_absolute() else (source.root / table).parent.absolute() / file
+    def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str) -> Record:
+        root, folder = posixpath.abspath(source.root), posixpath.dirname(table)
+        path = posixpath.abspath(posixpath.join(root, folder, text_field(row, "audio_filepath", where)))
+        file = path.removeprefix(f"{root}/")
+        name = posixpath.splitext(file)[0].removeprefix(f"{folder}/").lstrip("/")
         languages = languages_of(self.pair)
         language = row.get("lang") or languages[0]
         if language not in languages:
@@ -55,15 +57,16 @@ class Nemo(Reader):
         offset_s = number_field(row, "offset", where)
         duration_s = number_field(row, "duration", where)
         whole = offset_s is None  # with an offset, even of 0, the duration says where the part ends
-        speaker = row.get("speaker")
         return Record(
-            id=str(row.get("id") or (f"{file.stem}@{offset_s:g}" if offset_s else file.stem)),
+            id=optional_text(row, "id", where) or (f"{name}@{offset_s:g}" if offset_s else name),
             where=where,
-            clip=Clip(file.as_posix(), start_s=offset_s or 0.0, duration_s=None if whole else duration_s),
+            clip=Clip(
+                file if file in source else path, start_s=offset_s or 0.0, duration_s=None if whole else duration_s
+            ),
             text=text_field(row, "text", where),
             pair=self.pair,
             matrix_language=language,
             split=split,
-            speaker=None if speaker in (None, "") else str(speaker),
+            speaker=optional_text(row, "speaker", where),
             stated_duration_s=duration_s if whole else None,
         )

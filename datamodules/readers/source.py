@@ -6,19 +6,15 @@ An archive that could harm (absolute or climbing names, links, encrypted members
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import json
 import os
 import re
 import stat
 import unicodedata
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from common.errors import UserError, nearest
+from common.errors import UserError
 
 MAX_MEMBER_BYTES = 2**30  # an hour of 16 kHz speech is a tenth of this
 MAX_RATIO = 100  # speech deflates by 1.1 to 2, JSON by 10 to 30; a bomb by 1000
@@ -65,8 +61,9 @@ class Source:
 
     def path(self, name: str) -> Path | None:
         """The file itself, or None where it lies in an archive; an absolute name is a file outside of the source."""
-        if name.startswith("/"):
-            return Path(name) if Path(name).is_file() else None
+        if name.startswith("/"):  # some disks spell an accent as a character of its own
+            paths = (Path(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+            return next((path for path in paths if path.is_file()), None)
         return self._on_disk.get(name)
 
     def size(self, name: str) -> int:
@@ -95,6 +92,7 @@ class Source:
         Raises:
             UserError: where the path is absolute or climbs out of the source.
         """
+        relative = unicodedata.normalize("NFC", relative)
         steps = [step for step in re.split(r"[/\\]", relative) if step not in ("", ".")]
         if relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative) or ".." in steps or not steps:
             raise UserError(
@@ -172,93 +170,14 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
     try:
         folder = huggingface_hub.snapshot_download(source, repo_type="dataset", allow_patterns=patterns)
     except (OSError, ValueError) as error:
+        include = "".join(f" --include '{pattern}'" for pattern in patterns or ())
+        command = f"hf download --repo-type dataset {source}{include} --local-dir FOLDER"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); download it where "
-            "there is a network (`hf download --repo-type dataset …`, after `hf auth login` if gated), give its folder"
+            f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); where there is a "
+            f"network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
         ) from None
     return Source(folder, revision=Path(folder).name)
-
-
-def read_text(source: Source, name: str) -> str:
-    """A UTF-8 text file in NFC, without a byte-order mark, line ends as `\\n`.
-
-    Raises:
-        UserError: where it is not UTF-8.
-    """
-    try:
-        text = source.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{source.where(name)}: not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
-        ) from None
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
-
-
-def read_jsonl(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields ("file:line", row) for each line of a JSON-lines file.
-
-    Raises:
-        UserError: where a line is not a JSON object.
-    """
-    for number, line in enumerate(read_text(source, name).split("\n"), start=1):
-        where = f"{source.where(name)}:{number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-        yield where, row
-
-
-def read_csv(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields ("file:line", row) for each row of a file with a header, separated by commas or, without one, semicolons.
-
-    Raises:
-        UserError: where a row has more or fewer cells than the header.
-    """
-    lines = read_text(source, name).split("\n")
-    delimiter = ";" if ";" in lines[0] and "," not in lines[0] else ","  # as German spreadsheets save a CSV
-    rows = csv.DictReader((line + "\n" for line in lines), restkey="", restval=None, delimiter=delimiter)
-    for row in rows:
-        where = f"{source.where(name)}:{rows.line_num}"
-        if "" in row or None in row.values():
-            raise UserError(f"{where}: the row does not have the header's {len(rows.fieldnames or ())} cells")
-        yield where, row
-
-
-def text_field(row: dict[str, Any], name: str, where: str) -> str:
-    """A field that must be there and be text (or a number, given as text).
-
-    Raises:
-        UserError: naming file, line and field.
-    """
-    value = row.get(name)
-    if value is None:
-        raise UserError(
-            f"{where}: the field {name!r} is missing{nearest(name, row)} (the fields are {', '.join(map(repr, row))})"
-        )
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UserError(f"{where}: the field {name!r} is {value!r}, expected text")
-    return str(value)
-
-
-def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
-    """A field that may be missing and otherwise is a number (or one written as text).
-
-    Raises:
-        UserError: naming file, line and field.
-    """
-    value = row.get(name)
-    if value is None or value == "":
-        return None
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number") from None
 
 
 def _kind(path: Path) -> str:

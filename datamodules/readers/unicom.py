@@ -16,8 +16,12 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from datamodules.manifest import Span
 from datamodules.readers.base import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option, split_named
-from datamodules.readers.source import Source, read_csv, text_field
+from datamodules.readers.source import Source
+from datamodules.readers.tables import read_csv, text_field, unknown_fields
 
+COLUMNS = {"file path", "major language", "word pair", "anchor", "transcription"} | {
+    f"source {name} {index}" for name in ("path", "id", "language", "transcription", "roman") for index in (1, 2)
+}
 ANCHOR_RATE_HZ = 16000
 _LANGUAGES = {"German": "de", "English": "en", "Korean": "ko", "Japanese": "ja"}
 _INTEGER = r"(?:np\.int\d+\()?(\d+)\)?"
@@ -48,7 +52,9 @@ class UniCoM(Reader):
         for table in tables:
             folder = PurePosixPath(table).parent
             split = split_named(folder.parent.name) or folder.parent.name or "train"
+            unknown: set[str] = set()
             for where, row in read_csv(source, table):
+                yield from unknown_fields(row, COLUMNS, where, unknown)
                 yield self._record(row, where, folder, split)
 
     def _record(self, row: dict[str, Any], where: str, folder: PurePosixPath, split: str) -> Record:
@@ -82,15 +88,17 @@ def spans_of(
     """The alternating spans of a spliced sentence.
 
     The words swapped in are found in the text one after the other; the generator leaves out an empty first or last
-    segment, and so do we. Times are given where as many segments as anchors remain, None where a word is not found.
+    segment, and so do we. Times are given where as many segments as anchors remain. None where a word is not found, or
+    found twice: the generator swaps one in the audio and all in the text, and which one was heard is not told.
     """
     embedded_index = 1 - languages.index(matrix)
     parts: list[tuple[str, str]] = []
     rest = text
     for pair in pairs:
-        found = re.search(rf"(?<!\w){re.escape(pair[embedded_index])}(?!\w)", rest)
-        if not found:
+        places = list(re.finditer(rf"(?<!\w){re.escape(pair[embedded_index])}(?!\w)", rest))
+        if len(places) != 1:
             return None
+        (found,) = places
         parts += [(matrix, rest[: found.start()]), (languages[embedded_index], found.group())]
         rest = rest[found.end() :]
     parts.append((matrix, rest))
