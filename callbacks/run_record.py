@@ -48,6 +48,7 @@ class RunRecord(L.Callback):
                 "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
                 "commit": _commit(),
                 "corpora": _corpora(trainer.datamodule),
+                "spliced": trainer.datamodule.splicer and trainer.datamodule.splicer.summary(),
                 "transcripts_also_held_out": trainer.datamodule.leaks,
                 "skipped": [{"pair": skip.pair, "id": skip.id, "reason": skip.reason} for skip in skips.skipped],
             }

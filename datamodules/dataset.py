@@ -18,6 +18,7 @@ from datamodules.manifest import Utterance
 from datamodules.prompts import Tokenizer, prompt_ids, prompt_languages, special_id
 from datamodules.sampler import Draw
 from datamodules.skips import Skipped
+from datamodules.splicing.splicer import CrossPairSplicer
 
 
 class LabelMaker:
@@ -68,11 +69,13 @@ class PairDataset(Dataset):
         make_labels: LabelMaker,
         perturb: SpeedPerturbation | None = None,
         max_broken: int = 0,
+        splice: CrossPairSplicer | None = None,
     ) -> None:
         self.utterances = utterances
         self.make_labels = make_labels
         self.perturb = perturb
         self.max_broken = max_broken
+        self.splice = splice
 
     def __getitem__(self, key: Draw | tuple[str, int]) -> Example:
         draw = Draw(*key)
@@ -86,15 +89,23 @@ class PairDataset(Dataset):
         skipped: list[Skipped] = []
         for tried in range(min(len(utterances), self.max_broken + 1)):
             index = (draw.index + tried) % len(utterances)
-            utterance = utterances[index]
             try:
-                waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+                utterance, waveform_S, broken = self._hearing(draw, utterances[index])
             except UserError as error:
-                skipped.append(Skipped(draw.pair, index, utterance.id, str(error)))
+                skipped.append(Skipped(draw.pair, index, utterances[index].id, str(error)))
             else:
-                return utterance, waveform_S, tuple(skipped)
+                return utterance, waveform_S, (*skipped, *broken)
         # Over the budget. An exception would leave a worker as a traceback; the main process refuses this batch.
-        return utterance, torch.zeros(1), tuple(skipped)
+        return utterances[index], torch.zeros(1), tuple(skipped)
+
+    def _hearing(self, draw: Draw, utterance: Utterance) -> tuple[Utterance, Tensor, tuple[Skipped, ...]]:
+        """What is heard of an utterance: itself, or a splice; with the utterances that no span could be read from."""
+        broken: tuple[Skipped, ...] = ()
+        if self.splice:
+            spliced, broken = self.splice(draw.pair, utterance, draw.seed, self.max_broken + 1)
+            if spliced:
+                return *spliced, broken
+        return utterance, load_waveform(utterance.audio, utterance.offset, utterance.duration), broken
 
 
 def collate(examples: Sequence[Example]) -> SpeechBatch:

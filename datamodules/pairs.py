@@ -21,6 +21,8 @@ from datamodules.mixture import check_manifests, mixture, utterances_of
 from datamodules.prompts import Tokenizer
 from datamodules.sampler import PairBatchSampler
 from datamodules.skips import SkipBudget
+from datamodules.splicing.options import Splicing
+from datamodules.splicing.splicer import CrossPairSplicer
 
 
 class PairDataModule(L.LightningDataModule):
@@ -37,6 +39,7 @@ class PairDataModule(L.LightningDataModule):
         speed: factors of speed perturbation, e.g. [0.9, 1.0, 1.1], one drawn for each hearing of an utterance.
         max_broken: utterances that a run passes over, on each device, because their audio cannot be read.
         held_out: manifests of test sets, to refuse training speech that they hold.
+        splice: turns a share of the utterances into utterances of other pairs; `{}` takes the defaults.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class PairDataModule(L.LightningDataModule):
         speed: list[float] | None = None,
         max_broken: int = 0,
         held_out: list[str] | None = None,
+        splice: Splicing | None = None,
     ) -> None:
         super().__init__()
         if max_broken < 0:
@@ -62,12 +66,14 @@ class PairDataModule(L.LightningDataModule):
         self.speed = speed
         self.max_broken = max_broken
         self.held_out = held_out or []
+        self.splice = splice
         self.utterances: dict[str, list[Utterance]] = {}
         self.skips = SkipBudget(max_broken)
         self.leaks: list[str] = []
         self._sizes: dict[str, list[tuple[int, float]]] = {}
         self._labels: LabelMaker | None = None
         self._perturb: SpeedPerturbation | None = None
+        self.splicer: CrossPairSplicer | None = None
 
     def check_manifests(self) -> None:
         """Refuses to start without data.
@@ -95,10 +101,23 @@ class PairDataModule(L.LightningDataModule):
                 self.leaks += check_leaks(utterances, held_out, entry.manifest)
             self.utterances[pair] = list(chain(*corpora))
             self._sizes[pair] = [(len(u), entry.weight) for u, entry in zip(corpora, entries, strict=True)]
+        if self.splice:
+            sources = self._sources(self.splice.sources or [], held_out)
+            self.splicer = CrossPairSplicer(self.splice, self.utterances, sources, tokenizer, window_s, max_tokens)
         if self.leaks:
             named = "; ".join(self.leaks[:3]) + (" ..." if len(self.leaks) > 3 else "")
             _warn(f"{len(self.leaks)} training transcripts also stand in held-out manifests (all in run.json): {named}")
         self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
+
+    def _sources(self, manifests: list[str], held_out: HeldOut) -> dict[str, list[Utterance]]:
+        """The utterances of the manifests that spans are to come from, by pair."""
+        sources: dict[str, list[Utterance]] = {}
+        for manifest in manifests:
+            utterances = read_manifest(manifest)
+            self.leaks += check_leaks(utterances, held_out, manifest)
+            for utterance in utterances:
+                sources.setdefault(utterance.pair, []).append(utterance)
+        return sources
 
     def train_dataloader(self) -> DataLoader[SpeechBatch]:
         """Batches from the trainer's present step to its last."""
@@ -117,7 +136,7 @@ class PairDataModule(L.LightningDataModule):
             start=trainer.global_step,
         )
         return DataLoader(
-            PairDataset(self.utterances, self._labels, self._perturb, self.max_broken),
+            PairDataset(self.utterances, self._labels, self._perturb, self.max_broken, self.splicer),
             batch_sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,

@@ -12,6 +12,7 @@ import yaml
 
 from common.errors import UserError, nearest
 from datamodules.augment import SpecAugment
+from datamodules.splicing.options import Splicing
 from lightning_modules import algorithms
 
 
@@ -44,11 +45,12 @@ def readable(message: str, options: Iterable[str]) -> str:
     if found := re.search(r"unrecognized arguments: (.*)", message):
         unknown = next((word for word in found[1].split() if word.startswith("-")), found[1])
         return f"no option {unknown}{nearest(unknown.split('=')[0].lstrip('-'), options)} See python train.py --help"
-    if '"model.spec_augment":' in message:
-        if found := re.search(r"no option '(\w+)'", message):
-            names = [field.name for field in fields(SpecAugment)]
-            return f"model.spec_augment has no option {found[1]!r}{nearest(found[1], names)}"
-        return f"model.spec_augment: {found[1]}" if (found := re.search(r"Errors:\s+- (.*)", message)) else message
+    for group, kind in {"model.spec_augment": SpecAugment, "data.splice": Splicing}.items():
+        if f'"{group}":' in message:
+            if found := re.search(r"no option '(\w+)'", message):
+                names = [field.name for field in fields(kind)]
+                return f"{group} has no option {found[1]!r}{nearest(found[1], names)}"
+            return f"{group}: {found[1]}" if (found := re.search(r"Errors:\s+- (.*)", message)) else message
     if found := re.search(r"Option '([\w.]+)' is not accepted|NestedArg\(key='([\w.]+)'", message):
         option = found[1] or found[2]
         return f"the algorithm has no option {option!r}{nearest(option, _algorithm_options())}"

@@ -1,0 +1,192 @@
+"""Cutting and joining, each worked out by hand: where a transcript parts, what joins it again, samples at a joint."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from common.errors import UserError
+from datamodules.audio import load_cut, load_waveform
+from datamodules.manifest import Span, Utterance
+from datamodules.splicing.fillers import FillerPool, Room
+from datamodules.splicing.joining import bare, closing, overlap_add, space
+from datamodules.splicing.spans import NotCuttable, Part, cut_parts
+
+
+def utterance(text: str, matrix: str, *spans: tuple[str, float | None, float | None, str | None], **more) -> Utterance:
+    defaults = {"duration": 3.0, "pair": f"{matrix}-en", "spans": tuple(Span(*span) for span in spans)}
+    return Utterance(id="u", audio=Path("u.wav"), text=text, matrix_language=matrix, **(defaults | more))
+
+
+# Where an utterance parts
+
+
+def test_parts_know_particles_and_punctuation():
+    """The Korean particle is glued to what stood before it, the English word to nothing."""
+    parts = cut_parts(
+        utterance(
+            "새 report를, 봤어요!",
+            "ko",
+            ("ko", 0.1, 0.3, "새 "),
+            ("en", 0.3, 0.8, "report"),
+            ("ko", 0.8, 2, "를, 봤어요"),
+        )
+    )
+    assert parts == (
+        Part("ko", 0.1, 0.3, "새"),
+        Part("en", 0.3, 0.8, "report"),
+        Part("ko", 0.8, 2, "를, 봤어요!", glued_before=True),
+    )
+
+
+def test_neighbours_of_one_language_are_one_part():
+    parts = cut_parts(
+        utterance(
+            "我 – das neue Ding",
+            "de",
+            ("zh", 0, 0.5, "我"),
+            ("de", 0.5, 1, "das"),
+            ("de", 1, 1.5, "neue"),
+            ("de", 1.6, 2, "Ding"),
+        )
+    )
+    assert parts == (Part("zh", 0, 0.5, "我 –"), Part("de", 0.5, 2, "das neue Ding"))
+
+
+def test_a_language_without_spaces_glues_nothing():
+    """That Japanese writes no spaces says nothing about its words beside German."""
+    parts = cut_parts(
+        utterance("私はmeetingに", "ja", ("ja", 0, 1, "私は"), ("en", 1, 2, "meeting"), ("ja", 2, 3, "に"))
+    )
+    assert not any(part.glued_before or part.glued_after for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("spans", "reason"),
+    [
+        ((), "without spans"),
+        ((("ko", 0, 1, None), ("en", 1, 2, "ja")), "without the spans' texts"),
+        ((("ko", 0, 1, "네"), ("en", None, 2, "yes")), "without the spans' times"),
+        ((("ko", 0, 1, "네"), ("en", 1, 2, "no")), "with span texts that do not make up the transcript"),
+        ((("ko", 0, 1, "네"),), "with span texts that do not make up the transcript"),
+        ((("en", 1, 2, "yes"),), "with span texts that do not make up the transcript"),
+        ((("ko", 0, 1.2, "네"), ("en", 1, 2, "yes")), "with span times out of order"),
+        ((("ko", 0, 1, "네"), ("en", 1, 1, "yes")), "with span times out of order"),
+        ((("ko", 0, 1, "네"), ("en", 1, 3.2, "yes")), "with span times beyond the audio"),
+        ((("ko", -0.2, 1, "네"), ("en", 1, 3, "yes")), "with span times beyond the audio"),
+        ((("ko", 0, 0.099, "네"), ("en", 1, 3, "yes")), "with a span under 0.1 s"),
+    ],
+)
+def test_what_cannot_be_cut_says_why(spans: tuple, reason: str):
+    with pytest.raises(NotCuttable) as error:
+        cut_parts(utterance("네 yes", "ko", *spans), shortest_s=0.1)
+    assert str(error.value) == reason
+
+
+# What is written at a joint
+
+
+@pytest.mark.parametrize(
+    ("matrix", "before", "after", "expected"),
+    [
+        ("ko", ("ko", False), ("en", False), " "),  # 새 report
+        ("ko", ("de", False), ("ko", True), ""),  # Bericht를
+        ("ko", ("ja", False), ("ko", True), ""),  # 会議를
+        ("ko", ("ko", False), ("ja", False), " "),  # 새 会議
+        ("ko", ("ja", False), ("ja", False), ""),  # 昨日|会議
+        ("de", ("de", False), ("ko", False), " "),
+        ("de", ("de", False), ("ja", False), " "),
+        ("ja", ("ja", False), ("de", False), ""),  # 新しいBericht
+        ("ja", ("ko", False), ("ja", False), ""),
+    ],
+)
+def test_spaces_by_orthography(matrix: str, before: tuple[str, bool], after: tuple[str, bool], expected: str):
+    assert space(matrix, before, after) == expected
+
+
+def test_punctuation_moves_with_the_place():
+    assert bare("좋아요?! ") == "좋아요" and bare("です。") == "です" and bare("e.g. this") == "e.g. this"
+    assert closing("I know.", "ja") == "。" and closing("そう？", "ko") == "?" and closing("well,", "ja") == "、"
+    assert closing("none", "de") == "" and closing("です。", "ja") == "。"
+
+
+# What sounds at a joint
+
+
+def test_without_a_fade_waveforms_stand_one_after_the_other():
+    pieces = [torch.tensor([1.0, 2.0]), torch.tensor([3.0]), torch.tensor([4.0, 5.0])]
+    assert overlap_add(pieces, 0).tolist() == [1, 2, 3, 4, 5]
+    assert overlap_add(pieces, 0, gap=2).tolist() == [1, 2, 0, 0, 3, 0, 0, 4, 5]
+
+
+def test_a_fade_weighs_what_goes_on_beyond_each_end():
+    """With one sample more on each side: the falling weights are 3/4 and 1/4, the rising 1/4 and 3/4."""
+    pieces = [torch.tensor([9.0, 1, 2, 3, 4]), torch.tensor([10.0, 20, 30, 40, 99])]
+    expected = [1, 2, 3 * 0.75 + 10 * 0.25, 4 * 0.25 + 20 * 0.75, 30, 40]
+    assert overlap_add(pieces, 1).tolist() == pytest.approx(expected, abs=1e-6)
+    apart = [1, 2, 3 * 0.75, 4 * 0.25, 0, 10 * 0.25, 20 * 0.75, 30, 40]
+    assert overlap_add(pieces, 1, gap=3).tolist() == pytest.approx(apart, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 22_050, 24_000, 44_100, 48_000])
+@pytest.mark.parametrize("offset_s", [0.0, 0.3137])
+def test_a_cut_is_that_part_of_the_whole(tmp_path: Path, rate_hz: int, offset_s: float):
+    samples = 0.1 * np.random.default_rng(0).standard_normal((2 * rate_hz, 2))
+    soundfile.write(tmp_path / "a.wav", samples, rate_hz, subtype="FLOAT")
+    u = Utterance("u", tmp_path / "a.wav", 1.5, "x", "ko", "ko", offset=offset_s)
+    whole = load_waveform(u.audio, u.offset, u.duration)
+    draw = random.Random(rate_hz)
+    for _ in range(20):
+        begin = draw.randrange(0, 20_000)
+        end = draw.randrange(begin + 1, 24_000)
+        tolerance = 0 if rate_hz == 16_000 else 1e-6
+        torch.testing.assert_close(load_cut(u, begin, end), whole[begin:end], atol=tolerance, rtol=0)
+    beyond = load_cut(u, -80, 24_100)
+    assert len(beyond) == 24_180 and not beyond[:80].any() and not beyond[80 + len(whole) :].any()
+    torch.testing.assert_close(beyond[80 : 80 + len(whole)], whole, atol=1e-6, rtol=0)
+
+
+def test_a_cut_of_broken_audio_is_refused(tmp_path: Path):
+    soundfile.write(tmp_path / "a.wav", np.ones(8_000), 16_000)
+    rounded = Utterance("u", tmp_path / "a.wav", 0.55, "x", "ko", "ko")
+    assert len(load_cut(rounded, 7_900, 8_800)) == len(load_cut(rounded, 8_100, 9_000)) == 900
+    with pytest.raises(UserError, match=r"a\.wav: 0\.50 s of audio, 1\.00 s by the manifest; the file is cut short"):
+        load_cut(Utterance("u", tmp_path / "a.wav", 1.0, "x", "ko", "ko"), 4_000, 16_000)
+    with pytest.raises(UserError, match=r"none\.wav: .*no such file"):
+        load_cut(Utterance("u", tmp_path / "none.wav", 1.0, "x", "ko", "ko"), 0, 100)
+
+
+# What is inserted
+
+
+def pool(*durations_s: float, texts: list[str] | None = None) -> FillerPool:
+    """One Japanese part of each duration; a token a letter."""
+    texts = texts or ["あ"] * len(durations_s)
+    sources = [
+        utterance(text, "ja", ("ja", 0.5, 0.5 + duration, text), speaker=f"s{i % 2}")
+        for i, (duration, text) in enumerate(zip(durations_s, texts, strict=True))
+    ]
+    return FillerPool({"ja-en": sources}, 0.1, len, Room(16_000, 10))
+
+
+def test_only_what_fits_is_drawn_and_all_of_it():
+    fillers = pool(0.5, 0.05, 0.3, 0.9, 0.2)
+    assert fillers.counts() == {"ja": 4}  # 50 ms are not cut
+    assert fillers.least("ja") == Room(3_200, 1)
+    drawn = {fillers.draw("ja", Room(8_000, 5), random.Random(seed)).index for seed in range(50)}
+    assert drawn == {0, 2, 4}
+    own = {fillers.draw("ja", Room(8_000, 5), random.Random(seed), "s1").index for seed in range(50)}
+    assert own == {0, 2, 4}  # s1 has the 0.9 s alone, which does not fit
+    assert {fillers.draw("ja", Room(16_000, 5), random.Random(seed), "s1").index for seed in range(50)} == {3}
+
+
+def test_tokens_count_too():
+    fillers = pool(0.5, 0.5, 0.5, texts=["あ" * 6, "あ" * 9, "あ" * 2])
+    assert fillers.least("ja") == Room(8_000, 2)
+    assert {fillers.draw("ja", Room(8_000, 6), random.Random(seed)).index for seed in range(50)} == {0, 2}
+    assert {fillers.draw("ja", Room(8_000, 3), random.Random(seed)).index for seed in range(50)} == {2}
