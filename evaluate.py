@@ -9,26 +9,8 @@ python evaluate.py --compare outputs/evaluation/base outputs/evaluation/mine
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from common.configs import CONFIGS, read_configs
 from common.errors import UserError, run_script
-
-OPTIONS = (
-    "models",
-    "test",
-    "seen",
-    "unseen",
-    "baseline",
-    "profile",
-    "language",
-    "beams",
-    "backend",
-    "batch_size",
-    "device",
-    "devices",
-    "out",
-)
 
 
 def parse() -> argparse.Namespace:
@@ -38,7 +20,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--config", action="append", default=[], help="a file or a name in configs/evaluate/; repeatable"
     )
-    parser.add_argument("--out", type=Path, help="folder for scores and report (default outputs/evaluation)")
+    parser.add_argument("--out", help="folder for scores and report (default outputs/evaluation)")
     parser.add_argument("--profile", help="how transcripts are cut: cjk (default), hike, wer, cer")
     parser.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
     parser.add_argument("--beams", type=int, help="hypotheses kept side by side; 1 is greedy (default)")
@@ -58,23 +40,16 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     """Reads the configuration, evaluates."""
-    arguments = parse()
-    if arguments.compare:
+    given = {name: value for name, value in vars(parse()).items() if value not in (None, [])}
+    if runs := given.pop("compare", None):
         from scoring.compare import compare_runs
 
-        return compare_runs(*arguments.compare, profile=arguments.profile)
-    options = {"out": "outputs/evaluation"} | read_configs(arguments.config, CONFIGS / "evaluate", OPTIONS)
-    given = {name: value for name, value in vars(arguments).items() if name != "config" and value not in (None, [])}
-    if "models" in given:
-        options.pop("baseline", None)  # it names one of the configuration's models
-    options |= given
-    if not options.get("models"):
-        raise UserError("no model named: give model folders, or a --config that lists models")
-    if not options.get("test"):
-        raise UserError("no test set named: give a --config with test manifests, e.g. --config demo.yaml")
-    missing = [path for path in options["test"].values() if not Path(path).is_file()]
-    if missing:
-        raise UserError("these test manifests are missing: " + ", ".join(missing) + "; see python prepare.py --help")
+        if others := given.keys() - {"profile"}:
+            raise UserError(f"--compare transcribes nothing and takes --profile alone, not {', '.join(sorted(others))}")
+        return compare_runs(*runs, **given)
+    from lightning_modules.evaluation_options import read_options
+
+    options = read_options(given.pop("config", []), given)
 
     from lightning_modules.evaluation import evaluate, evaluation
 

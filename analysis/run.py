@@ -15,11 +15,12 @@ from rich.table import Table
 
 from analysis import tables
 from analysis.deltas import Measure, measure
-from analysis.models import Model, check_alike, named, open_model
+from analysis.models import Model, check_alike, open_model
 from analysis.pictures import brief, draw, saturation
 from analysis.tables import Measures
 from common.errors import UserError
 from common.files import atomic_folder
+from common.models import named_models
 
 RECORD = "analysis.json"
 AUTO = "auto"
@@ -40,7 +41,7 @@ def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Mea
     """
     fixed = _fixed_threshold(threshold)
     _check_out(out)
-    sources = named(entries)
+    sources = {model["name"]: model["path"] for model in named_models(entries)}
     opened = open_model("base", base)
     models = [open_model(name, source) for name, source in sources.items()]
     for model in models:

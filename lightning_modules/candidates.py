@@ -1,4 +1,4 @@
-"""The models that an evaluation compares: their names, groups and identities."""
+"""The models that an evaluation compares: their names, groups, folders and identities."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.models import check_generation_config, find_model, named_models, weight_files
 
 _DECIDES_OUTPUT = ("*.safetensors", "*.json")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be scored: its name and group in the table, and its folder or Hub id."""
+    """A model to be scored: its name and group in the table, and its folder or Hub id as given."""
 
     name: str
     path: str
     group: str = "models"
 
     @cached_property
+    def folder(self) -> Path:
+        """Where the model lies.
+
+        Raises:
+            UserError: where there is no such model, or its folder lacks something that decoding needs.
+        """
+        folder = find_model(self.path)
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"{folder}: not a model folder (no config.json); expected what train.py leaves as <run>/model"
+            )
+        check_generation_config(folder)
+        weight_files(folder)
+        return folder
+
+    @cached_property
     def identity(self) -> str:
-        """A hash of the folder's weights, configurations and tokenizer; the Hub id of a model that is not here."""
-        files = sorted(file for pattern in _DECIDES_OUTPUT for file in Path(self.path).glob(pattern))
-        if not files:
-            return self.path
+        """A hash of the folder's weights, configurations and tokenizer."""
         digest = hashlib.sha256()
-        for file in files:
+        for file in sorted(file for pattern in _DECIDES_OUTPUT for file in self.folder.glob(pattern)):
             digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
             with file.open("rb") as stream:
                 while block := stream.read(1 << 24):
                     digest.update(block)
         return f"sha256:{digest.hexdigest()}"
-
-    def check_folder(self) -> None:
-        """Refuses a folder without what decoding needs beside the weights.
-
-        Raises:
-            UserError: where `generation_config.json` is missing.
-        """
-        folder = Path(self.path)
-        if (folder / "config.json").is_file() and not (folder / "generation_config.json").is_file():
-            raise UserError(
-                f"{folder}: the model folder has no generation_config.json, which holds the tokens that may not be "
-                "emitted and the languages' ids; copy it from the model that this one was fine-tuned from"
-            )
 
 
 def candidates(rows: Sequence[Any]) -> list[Candidate]:
@@ -56,24 +57,4 @@ def candidates(rows: Sequence[Any]) -> list[Candidate]:
     Raises:
         UserError: where an entry is neither, or two models share a name.
     """
-    models = [_candidate(row) for row in rows]
-    names = [model.name for model in models]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"two models are called {name!r}; write NAME=PATH to name them apart")
-    return models
-
-
-def _candidate(row: Any) -> Candidate:
-    if isinstance(row, str):
-        name, separator, path = row.partition("=")
-        return Candidate(name, path) if separator else Candidate(_name_of(row), row)
-    if isinstance(row, dict) and "path" in row and set(row) <= {"name", "path", "group"}:
-        return Candidate(row.get("name", _name_of(row["path"])), row["path"], row.get("group", "models"))
-    raise UserError(f"a model must be a path, NAME=PATH, or {{name, path, group}}; found {row!r}")
-
-
-def _name_of(path: str) -> str:
-    """`outputs/demo/ko_en/model` is called `ko_en`."""
-    parts = [part for part in Path(path).parts if part != "model"]
-    return parts[-1] if parts else path
+    return [Candidate(**row) for row in named_models(rows, ("name", "path", "group"))]

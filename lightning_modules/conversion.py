@@ -21,8 +21,8 @@ from common.files import atomic_folder
 from lightning_modules.features import LogMel
 
 
-def convert(source: str, identity: str, cache: Path) -> Path:
-    """Converts a model folder or Hub model, once for each identity and version of CTranslate2; returns the folder.
+def convert(source: Path, identity: str, cache: Path) -> Path:
+    """Converts a model folder, once for each identity and version of CTranslate2; returns the folder.
 
     Raises:
         UserError: where faster-whisper is not installed or CTranslate2 cannot convert the model.
@@ -40,7 +40,7 @@ def convert(source: str, identity: str, cache: Path) -> Path:
         return folder
     with atomic_folder(folder) as partial:
         try:
-            TransformersConverter(source).convert(str(partial), force=True)
+            TransformersConverter(str(source)).convert(str(partial), force=True)
             processor = WhisperProcessor.from_pretrained(source)
         except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
             raise UserError(f"{source}: CTranslate2 cannot convert the model: {str(error).splitlines()[0]}") from None
@@ -55,12 +55,12 @@ class FasterWhisper:
 
     Args:
         folder: what `convert` returned.
-        source: the original's folder or Hub id.
+        source: the original's folder.
         beams: hypotheses kept side by side; 1 is greedy.
         device: where to decode.
     """
 
-    def __init__(self, folder: Path, source: str, *, beams: int = 1, device: torch.device | str = "cpu") -> None:
+    def __init__(self, folder: Path, source: Path, *, beams: int = 1, device: torch.device | str = "cpu") -> None:
         from faster_whisper import WhisperModel
 
         self.device = torch.device(device)

@@ -5,22 +5,34 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T fra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import groupby
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from common.errors import UserError
+from common.models import TIED, check_generation_config
 from datamodules.audio import load_waveform
 from datamodules.dataset import check_lengths
-from datamodules.manifest import Utterance
+from datamodules.manifest import Utterance, read_manifest
 from datamodules.prompts import language_id, prompt_ids, prompt_languages, special_id
+from lightning_modules.devices import default_device
 from lightning_modules.features import LogMel
+from scoring.metrics import score
 
 
 class Engine(Protocol):
@@ -131,11 +143,12 @@ class TorchWhisper:
     def _suppressed(self) -> tuple[Tensor, Tensor]:
         """Additive masks over the vocabulary: tokens never emitted, and never emitted first."""
         config = self.model.generation_config
-        never_V = torch.zeros(self.model.config.vocab_size, device=self.device)
-        never_V[list(config.suppress_tokens or [])] = -torch.inf
-        never_first_V = never_V.clone()
-        never_first_V[list(config.begin_suppress_tokens or [])] = -torch.inf
-        return never_V, never_first_V
+        vocabulary = torch.arange(self.model.config.vocab_size, device=self.device)
+        never_V, first_V = (
+            torch.where(torch.isin(vocabulary, torch.tensor(list(ids or []), device=self.device)), -torch.inf, 0.0)
+            for ids in (config.suppress_tokens, config.begin_suppress_tokens)
+        )
+        return never_V, never_V + first_V
 
     @torch.inference_mode()
     def encode(self, waveforms_BS: Tensor) -> Tensor:
@@ -196,3 +209,40 @@ class TorchWhisper:
             begin_suppress_tokens=config.begin_suppress_tokens,
         )
         return tokens_BU[:, prompt_BU.shape[1] :]
+
+
+def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Sequence[Path]) -> dict[str, float]:
+    """The mixed error rate of each pair (micro, profile `cjk`), transcribed greedily with the matrix language's tag.
+
+    Args:
+        folder: the model's configurations, tokenizer and processor, read once; its weights are not.
+        weights: float32 tensors by name, the tied projection left out; they are copied.
+        manifests: the utterances to transcribe; a pair may be in several.
+
+    Raises:
+        UserError: where the weights are not the model's, or an utterance cannot be transcribed or scored.
+    """
+    engine = _unfilled(folder)
+    if engine.model.config.tie_word_embeddings:
+        weights = {TIED: weights["model.decoder.embed_tokens.weight"], **weights}
+    if odd := sorted(engine.model.state_dict().keys() ^ weights.keys()):
+        raise UserError(f"{folder}: the weights are not those of its config.json: {len(odd)} differ, such as {odd[0]}")
+    engine.model.load_state_dict(weights)
+    utterances = [utterance for manifest in manifests for utterance in read_manifest(manifest)]
+    texts = Transcriber(engine).transcribe(utterances)
+    by_pair: dict[str, list[tuple[Utterance, str]]] = {}
+    for utterance, text in zip(utterances, texts, strict=True):
+        by_pair.setdefault(utterance.pair, []).append((utterance, text))
+    return {
+        pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
+        for pair, rows in by_pair.items()
+    }
+
+
+@lru_cache(maxsize=1)
+def _unfilled(folder: Path) -> TorchWhisper:
+    """A model of a folder's configuration, its weights still to be filled in."""
+    check_generation_config(folder)
+    model = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    return TorchWhisper(model, WhisperProcessor.from_pretrained(folder), device=default_device())

@@ -52,7 +52,7 @@ def _rank(fabric: Fabric, *, work: Callable[..., None], failures: Any, arguments
     _quiet()
     try:
         work(str(fabric.device), fabric.global_rank, fabric.world_size, *arguments)
-    except UserError as error:
+    except (UserError, OSError) as error:
         failures.put(str(error))
     torch.distributed.destroy_process_group()
 

@@ -49,16 +49,13 @@ class Evaluation:
 
 
 def evaluation(options: Mapping[str, Any]) -> Evaluation:
-    """An evaluation from the options of the command line and of configurations.
+    """An evaluation from options as `read_options` returns them.
 
     Raises:
-        UserError: where an option's value is not of its kind.
+        UserError: where an entry of `models` is no model.
     """
     names = [item.name for item in fields(Decoding)]
     how = {"device": default_device()} | {name: options[name] for name in names if name in options}
-    for name in ("beams", "batch_size", "devices"):
-        if name in how and (not isinstance(how[name], int) or how[name] < 1):
-            raise UserError(f"{name} is {how[name]!r}, expected a whole number of 1 or more")
     rest = {name: value for name, value in options.items() if name not in names}
     return Evaluation(
         **rest | {"models": candidates(options["models"]), "out": Path(options["out"])}, decoding=Decoding(**how)
@@ -71,16 +68,17 @@ def evaluate(job: Evaluation) -> Table:
     Raises:
         UserError: where a manifest, an audio file or a model cannot be read; everything decoded until then is kept.
     """
-    _check_names(job)
+    _check(job)
     profile = get_profile(job.profile)
     sets = read_sets(job.test)
     for one in sets:
         check_references(one.transcripts({}), profile)
+    job.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is told before hours of decoding
     kept = {(model.name, one.name): _kept(job, model, one) for model in job.models for one in sets}
     _transcribe(job, sets, kept)
     results: Results = {
         model.name: {
-            one.name: score_set(one.transcripts(kept[model.name, one.name].read()), job.profile) for one in sets
+            one.name: score_set(one.transcripts(_whole(kept[model.name, one.name], one)), job.profile) for one in sets
         }
         for model in job.models
     }
@@ -121,6 +119,18 @@ def _transcribe(job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tu
     if here:
         Console(stderr=True).print(f"{here:,} of {total:,} transcripts are kept from before", highlight=False)
     transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
+
+
+def _whole(kept: Kept, one: EvaluationSet) -> dict[str, str]:
+    """The transcripts of a whole test set; one that is not there must not count as an empty one."""
+    heard = kept.read()
+    lost = [utterance.id for utterance in one.utterances if utterance.id not in heard]
+    if lost:
+        raise UserError(
+            f"{kept.folder}: {len(lost)} transcripts of {one.name} are gone since they were written, the first of "
+            f"{lost[0]}; does another evaluation use the folder? Run again, only they are transcribed"
+        )
+    return heard
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:
@@ -209,7 +219,8 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
     )
 
 
-def _check_names(job: Evaluation) -> None:
+def _check(job: Evaluation) -> None:
+    """Answers mistakes that would otherwise show after hours."""
     names = [model.name for model in job.models]
     if job.baseline is not None and job.baseline not in names:
         raise UserError(f"the baseline {job.baseline!r} is none of the models: {', '.join(names)}")
@@ -220,6 +231,8 @@ def _check_names(job: Evaluation) -> None:
                     f"{option} names {pair!r}, which is no test set{nearest(pair, job.test)}; "
                     f"there are: {', '.join(job.test)}"
                 )
+    for model in job.models:
+        model.folder  # noqa: B018  (found, or the mistake is told)
 
 
 def _versions(backend: str = "") -> dict[str, str]:

@@ -113,10 +113,9 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
             f"no backend is called {how.backend!r}{nearest(how.backend, BACKENDS)}; there are: {', '.join(BACKENDS)}"
         )
     conversions = {}
-    for model in dict.fromkeys(task.model for task in tasks):
-        model.check_folder()
-        if how.backend == FASTER_WHISPER:
-            conversions[model] = convert(model.path, model.identity, cache)
+    if how.backend == FASTER_WHISPER:
+        for model in dict.fromkeys(task.model for task in tasks):
+            conversions[model] = convert(model.folder, model.identity, cache)
     if tasks:
         on_devices(transcribe_share, how.device, how.devices, Work(tasks, how, made_with, conversions))
 
@@ -140,8 +139,8 @@ def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
 
 def _engine(model: Candidate, work: Work, device: str) -> Engine:
     if model in work.conversions:
-        return FasterWhisper(work.conversions[model], model.path, beams=work.how.beams, device=device)
-    return TorchWhisper(*read_model_folder(model.path), beams=work.how.beams, device=device)
+        return FasterWhisper(work.conversions[model], model.folder, beams=work.how.beams, device=device)
+    return TorchWhisper(*read_model_folder(model.folder), beams=work.how.beams, device=device)
 
 
 def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task, list[Utterance]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.models import TIED, find_model, short_name, weight_files
 from merging.tensors import Entry, read_header
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SIDE_FILES = (
     "generation_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "normalizer.json",
     "added_tokens.json", "special_tokens_map.json", "processor_config.json", "preprocessor_config.json",
 )  # fmt: skip
-_HUB_FILES = (*SIDE_FILES, "config.json", "README.md", WEIGHTS, INDEX, "model-*-of-*.safetensors")
-_TIED = "proj_out.weight"
 
 
 @dataclass(frozen=True)
@@ -39,20 +36,11 @@ class ModelFolder:
     @cached_property
     def tensors(self) -> dict[str, Entry]:
         """Where each tensor lies; the output projection is left out where it is tied to the embedding."""
-        index = self.path / INDEX
-        if (self.path / WEIGHTS).is_file():
-            files: Iterable[str] = [WEIGHTS]
-        elif index.is_file():
-            files = dict.fromkeys(self.json(INDEX).get("weight_map", {}).values())
-        else:
-            raise UserError(f"{self.path}: holds neither {WEIGHTS} nor {INDEX}; is it a model folder?")
         found: dict[str, Entry] = {}
-        for file in files:
-            if not (self.path / file).is_file():
-                raise UserError(f"{index}: names {file}, which does not exist; copy or download the folder again")
-            found |= read_header(self.path / file)
+        for file in weight_files(self.path):
+            found |= read_header(file)
         if self.config.get("tie_word_embeddings", True):
-            found.pop(_TIED, None)
+            found.pop(TIED, None)
         return found
 
     def json(self, file: str) -> dict[str, Any]:
@@ -76,19 +64,7 @@ def find(name: str) -> ModelFolder:
     Raises:
         UserError: where there is neither.
     """
-    path = Path(name)
-    if path.is_dir():
-        return ModelFolder(path, name, _label(path.absolute()))
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) or path.parent.is_dir():
-        raise UserError(f"{name}: no such model folder; fine-tune it first (train.py), or name another with --models")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return ModelFolder(Path(snapshot_download(name, allow_patterns=list(_HUB_FILES))), name, name.split("/")[1])
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise UserError(f"{name}: no folder here, and not to be had from the Hugging Face Hub ({reason})") from None
+    return ModelFolder(find_model(name), name, short_name(name))
 
 
 def find_all(names: Iterable[str]) -> list[ModelFolder]:
@@ -111,10 +87,6 @@ def find_all(names: Iterable[str]) -> list[ModelFolder]:
         ModelFolder(one.path, one.name, f"{one.label}-{place}") if labels.count(one.label) > 1 else one
         for place, one in enumerate(found, start=1)
     ]
-
-
-def _label(path: Path) -> str:
-    return path.parent.name if path.name == "model" and path.parent.name else path.name
 
 
 def write_side_files(folder: Path, donors: list[ModelFolder], dtype: str) -> None:

@@ -9,10 +9,11 @@ import yaml
 
 from common.errors import UserError
 from common.files import atomic_folder
+from common.models import WEIGHTS
 from merging import checks
 from merging import recipe as recipes
 from merging.card import write_card
-from merging.folders import WEIGHTS, find, find_all, write_side_files
+from merging.folders import find, find_all, write_side_files
 from merging.inputs import Inputs
 from merging.methods import methods
 from merging.recipe import RECIPE_FILE, Recipe

@@ -18,8 +18,9 @@ import numpy as np
 
 from common.errors import UserError
 from common.files import atomic_file
+from common.models import WEIGHTS
 from merging import stream
-from merging.folders import WEIGHTS, write_side_files
+from merging.folders import write_side_files
 from merging.recipe import Recipe
 from merging.run import open_inputs
 from merging.tensors import Reader, Writer, read_header, to_float32

@@ -96,13 +96,13 @@ class TestFasterWhisper:
     def folders(self, model_that_speaks, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         source = tmp_path_factory.mktemp("speaks") / "model"
         write_model_folder(source, *model_that_speaks)
-        return source, convert(str(source), "identity", tmp_path_factory.mktemp("cache"))
+        return source, convert(source, "identity", tmp_path_factory.mktemp("cache"))
 
     @pytest.mark.parametrize("language", ["matrix", "two_tag", "de"])
     def test_a_conversion_hears_the_same(self, model_that_speaks, utterances, folders, language: str):
         """Also to the last token: some utterances fill the decoder without an end."""
         source, folder = folders
-        converted = Transcriber(FasterWhisper(folder, str(source)), language=language, batch_size=7)
+        converted = Transcriber(FasterWhisper(folder, source), language=language, batch_size=7)
         original = Transcriber(TorchWhisper(*model_that_speaks), language=language)
         assert converted.transcribe(utterances) == original.transcribe(utterances)
 
@@ -111,20 +111,20 @@ class TestFasterWhisper:
         names = {path.name for path in folder.iterdir()}
         assert {"model.bin", "tokenizer.json", "preprocessor_config.json"} <= names
         before = (folder / "model.bin").stat().st_mtime_ns
-        assert convert(str(source), "identity", folder.parent) == folder
+        assert convert(source, "identity", folder.parent) == folder
         assert (folder / "model.bin").stat().st_mtime_ns == before
-        assert convert(str(source), "other weights", folder.parent) != folder
+        assert convert(source, "other weights", folder.parent) != folder
         with pytest.raises(UserError, match="nowhere: CTranslate2 cannot convert the model"):
-            convert("nowhere", "nothing", folder.parent)
+            convert(Path("nowhere"), "nothing", folder.parent)
         assert not list(folder.parent.glob(".*"))
 
     def test_auto_needs_a_vocabulary_like_whispers(self, folders, utterances):
         source, folder = folders
         with pytest.raises(UserError, match="language auto: CTranslate2 detects languages only with a vocabulary"):
-            Transcriber(FasterWhisper(folder, str(source)), language="auto").transcribe(utterances[:1])
+            Transcriber(FasterWhisper(folder, source), language="auto").transcribe(utterances[:1])
 
 
 def test_without_faster_whisper_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(__import__("sys").modules, "faster_whisper", None)
     with pytest.raises(UserError, match=r"faster-whisper is not installed .*pip install 'crosspair\[faster-whisper\]'"):
-        convert("any", "any", tmp_path)
+        convert(Path("any"), "any", tmp_path)

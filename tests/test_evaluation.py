@@ -20,7 +20,8 @@ from common.errors import UserError
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from lightning_modules.decoding import Transcriber
 from lightning_modules.devices import on_devices
-from lightning_modules.evaluation import Candidate, Decoding, Evaluation, candidates, evaluate, evaluation
+from lightning_modules.evaluation import Candidate, Decoding, Evaluation, candidates, evaluate
+from lightning_modules.evaluation_options import read_options
 from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +75,8 @@ def test_table_json_has_the_promised_form(job: Evaluation, parrot: type[Parrot])
     table = json.loads((job.out / "table.json").read_text())
     assert table["profile"] == "cjk" and [row["model"] for row in table["rows"]] == ["base", "other"]
     row = table["rows"][0]
-    assert set(row) == {"model", "group", "scores", "seen", "unseen"} and set(row["scores"]) == set(job.test)
+    assert set(row) == {"model", "group", "scores", "seen", "unseen", "significant"}
+    assert set(row["scores"]) == set(job.test)
     # de-en by hand: "Ich habe den report geschickt." 5, "Das meeting war schön." 4, "Für die Übergröße, please." 4
     # tokens, twice each in this order; the parrot is silent on the first, third and fifth: 5 + 4 + 4 of 26 are lost.
     assert row["scores"]["de-en"] == pytest.approx(13 / 26)
@@ -344,12 +346,36 @@ def test_mistakes_in_the_test_sets_and_models_are_answered_before_any_decoding(j
     bare = Path(job.models[1].path)
     (bare / "generation_config.json").unlink()
     with pytest.raises(UserError, match=r"other: the model folder has no generation_config\.json, .* copy it from"):
+        evaluate(replace(job, models=[job.models[0], Candidate("other", str(bare))]))
+    for path, message in (
+        (tmp_path, r"not a model folder \(no config\.json\)"),
+        ("nowhere", "nowhere: no such model folder; expected what train.py leaves as <run>/model, or a Hub id"),
+        ("no/where", "no/where: no folder here, and not to be had from the Hugging Face Hub"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(replace(job, models=[job.models[0], Candidate("nothing", str(path))]))
+    assert not job.out.exists()
+
+
+def test_a_transcript_that_is_lost_is_not_an_empty_one(job: Evaluation, parrot: type[Parrot], monkeypatch):
+    """As where two evaluations write into one folder, or somebody tidies it up meanwhile."""
+    append = hypotheses.Kept.append
+    monkeypatch.setattr(hypotheses.Kept, "append", lambda *args: append(*args[:2], list(args[2])[:-1], args[3]))
+    with pytest.raises(UserError, match=r"decoded: 1 transcripts of ko-en are gone .* Run again"):
         evaluate(job)
-    with pytest.raises(UserError, match="not a model folder"):
-        evaluate(replace(job, models=[Candidate("nothing", str(tmp_path))]))
-    with pytest.raises(UserError, match="batch_size is 0, expected a whole number"):
-        evaluation({"models": ["m"], "test": job.test, "out": "o", "batch_size": 0})
-    assert not (job.out / "decoded").exists()
+    assert not (job.out / "scores.json").exists()
+
+
+def test_a_model_of_the_hub_is_known_by_its_files(
+    job: Evaluation, parrot: type[Parrot], monkeypatch: pytest.MonkeyPatch
+):
+    evaluate(replace(job, models=job.models[:1]))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: job.models[0].path)
+    heard = Counter(parrot.heard)
+    evaluate(replace(job, models=[Candidate("hub", "openai/whisper-tiny")]))
+    assert parrot.heard == heard  # the same files: nothing is transcribed again
+    left = json.loads((job.out / "scores.json").read_text())["models"]["hub"]
+    assert left["path"] == "openai/whisper-tiny" and left["identity"].startswith("sha256:")
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -364,6 +390,37 @@ def test_the_script_from_end_to_end(tiny_model: Path, manifests: dict[str, str],
     assert found.returncode == 0, found.stderr
     assert "profile cer" in found.stdout.replace("\n", " ") and "tiny" in found.stdout
     assert json.loads((tmp_path / "out" / "table.json").read_text())["rows"][0]["scores"]["ko"] > 0.5
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("test", ["a.jsonl"], r"\['a.jsonl'\], expected a mapping of names to manifests"),
+        ("test", {"ko": None}, r"\{'ko': None\}, expected a mapping"),
+        ("seen", "ko-en", "'ko-en', expected a list"),
+        ("models", "outputs/erm/model", "'outputs/erm/model', expected a list of models"),
+        ("language", False, "False, expected text"),  # `no`, Norwegian, as YAML reads it
+        ("beams", True, "True, expected a whole number"),
+        ("batch_size", 0, "0, expected a whole number of 1 or more"),
+        ("out", 3, "3, expected text"),
+    ],
+)
+def test_options_are_of_their_kind(option: str, value: object, expected: str, tmp_path: Path):
+    (tmp_path / "a.jsonl").touch()
+    whole = {"models": ["m"], "test": {"ko": str(tmp_path / "a.jsonl")}}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(whole | {option: value}))
+    with pytest.raises(UserError, match=f"^{option} is {expected}"):
+        read_options([str(tmp_path / "e.yaml")], {})
+
+
+def test_the_command_line_overrules_the_configuration(tmp_path: Path):
+    (tmp_path / "a.jsonl").touch()
+    whole = {"models": ["m"], "baseline": "m", "test": {"ko": str(tmp_path / "a.jsonl")}, "beams": 3}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(whole))
+    assert read_options([str(tmp_path / "e.yaml")], {"beams": 5}) == whole | {"beams": 5, "out": "outputs/evaluation"}
+    found = read_options([str(tmp_path / "e.yaml")], {"models": ["n"], "out": "o"})
+    assert (found["models"], found["out"], found.get("baseline")) == (["n"], "o", None)
+    assert read_options([str(tmp_path / "e.yaml")], {"models": ["n", "m=o"]})["baseline"] == "m"
 
 
 @pytest.mark.slow
@@ -399,6 +456,7 @@ def test_a_mistake_in_one_process_is_told_as_one():
     [
         ([], "no model named"),
         (["m"], "no test set named"),
+        (["--compare", "a", "b", "--out", "o"], "takes --profile alone, not out"),
         (["m", "--config", "dmeo"], "did you mean 'demo.yaml'?"),
         (["m", "--config", "{tmp}/bad.yaml"], "unknown option 'tset', did you mean 'test'?"),
         (["m", "--config", "{tmp}/gone.yaml"], "these test manifests are missing: nowhere.jsonl"),

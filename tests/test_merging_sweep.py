@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,11 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from common.errors import UserError
+from datamodules.manifest import read_manifest, write_manifest
+from lightning_modules.decoding import score_state_dict
+from lightning_modules.evaluation import Candidate, Evaluation, evaluate
+from lightning_modules.export import read_model_folder, write_model_folder
+from merge import score as scored_in_memory
 from merging import stream
 from merging.command import main
 from merging.sweep import values
@@ -129,3 +135,64 @@ def test_ranges_and_lists_are_read():
     for wrong in ("0.2:1.2", "a", "1:2:0", "", "1:0:0.5", "inf"):
         with pytest.raises(UserError, match="--lambda .*: expected FIRST:LAST:STEP"):
             values(wrong, "lambda")
+
+
+@pytest.fixture(scope="module")
+def talkers(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and two fine-tunes whose random weights write letters and words, other ones for each utterance."""
+    root = tmp_path_factory.mktemp("talkers")
+    for seed, (name, scale) in enumerate([("base", 0.4), ("ko_en/model", 0.1), ("de_en/model", 0.1)]):
+        model, processor = read_model_folder(tiny_model if name == "base" else root / "base")
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad and parameter.ndim == 2:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=scale)
+        end = model.generation_config.eos_token_id
+        model.generation_config.suppress_tokens = [i for i in range(300, model.config.vocab_size) if i != end]
+        write_model_folder(root / name, model, processor)
+    return root
+
+
+def test_points_score_as_the_merges_would_in_an_evaluation(
+    talkers: Path, manifests: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The figures of a sweep in memory against those of merged folders, read and scored from disk."""
+    pairs = ("ko-en", "de-en", "ko")
+    together = [utterance for pair in pairs[1:] for utterance in read_manifest(manifests[pair])]
+    write_manifest(tmp_path / "dev.jsonl", together)  # one manifest of two pairs, one of one
+    models = ["--base", str(talkers / "base"), "--models", *(str(talkers / pair / "model") for pair in PAIRS[::2])]
+    scored = ["--score", manifests["ko-en"], str(tmp_path / "dev.jsonl")]
+    main(["sweep", "ties", *models, "--lambda", "0.4,1", "--out", str(tmp_path / "sweep"), *scored], scored_in_memory)
+    rows = list(csv.DictReader((tmp_path / "sweep" / "sweep.csv").open()))
+
+    for row in rows:
+        merged = tmp_path / f"merged-{row['lambda']}"
+        main(["ties", *models, "--lambda", row["lambda"], "--out", str(merged)])
+        sets = {pair: manifests[pair] for pair in pairs}
+        table = evaluate(Evaluation([Candidate("merged", str(merged))], sets, tmp_path / "out"))
+        assert {pair: f"{rate:.6f}" for pair, rate in table.rows[0].scores.items()} == {p: row[p] for p in pairs}
+    figures = [row[pair] for row in rows for pair in pairs]
+    assert len(set(figures)) > 3 and "1.000000" not in figures  # texts, and others at the other step length
+
+
+def test_weights_are_copied_and_the_projection_stays_tied(talkers: Path, manifests: dict[str, str], tmp_path: Path):
+    folder = tmp_path / "folder"  # without weights, as a sweep leaves it
+    shutil.copytree(talkers / "base", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    manifest = [Path(manifests["ko-en"])]
+    weights = [load_file(talkers / name / "model.safetensors") for name in ("base", "ko_en/model")]
+    first, second = (score_state_dict(folder, one, manifest)["ko-en"] for one in weights)
+    written_over = {name: tensor.clone() for name, tensor in weights[1].items()}
+    score_state_dict(folder, written_over, manifest)
+    for tensor in written_over.values():
+        tensor.zero_()
+    assert [score_state_dict(folder, one, manifest)["ko-en"] for one in weights] == [first, second]
+    assert first != second
+    embedding = "model.decoder.embed_tokens.weight"
+    with pytest.raises(UserError, match=r"not those of its config\.json: \d+ differ, such as model\.decoder"):
+        score_state_dict(folder, {embedding: weights[0][embedding]}, manifest)
+    (folder / "generation_config.json").unlink()
+    score_state_dict(folder, weights[0], manifest)  # the folder was read once
+    shutil.copytree(folder, tmp_path / "other")
+    with pytest.raises(UserError, match=r"no generation_config\.json"):
+        score_state_dict(tmp_path / "other", weights[0], manifest)

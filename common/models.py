@@ -1,0 +1,100 @@
+"""Models as users name them (a folder, a Hub id, NAME=PATH), and the files that hold their weights."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+TIED = "proj_out.weight"  # Whisper's output projection is its token embedding; some files hold it twice
+_HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors")
+
+
+def short_name(source: Path | str) -> str:
+    """`outputs/demo/ko_en/model` is called `ko_en`."""
+    return next((part for part in reversed(Path(source).absolute().parts) if part != "model"), str(source))
+
+
+def named_models(entries: Sequence[Any] | str, keys: Sequence[str] = ("name", "path")) -> list[dict[str, str]]:
+    """Names and paths from one path or a list of paths, NAME=PATH, or mappings with `path` and others of `keys`.
+
+    Raises:
+        UserError: where an entry is none of these, or two models share a name.
+    """
+    found: list[dict[str, str]] = []
+    for entry in [entries] if isinstance(entries, str) else entries:
+        if isinstance(entry, dict) and "path" in entry and set(entry) <= set(keys):
+            row = {key: str(value) for key, value in entry.items()}
+        elif isinstance(entry, str):
+            name, separator, path = entry.partition("=")
+            row = {"name": name, "path": path} if separator else {"path": entry}
+        else:
+            raise UserError(f"a model must be a path, NAME=PATH, or {{{', '.join(keys)}}}; found {entry!r}")
+        row.setdefault("name", short_name(row["path"]))
+        if any(row["name"] == other["name"] for other in found):
+            raise UserError(f"two models are called {row['name']!r}; write NAME=PATH to name them apart")
+        found.append(row)
+    return found
+
+
+def find_model(source: Path | str) -> Path:
+    """The folder that a path or a Hub id means; what is not in the Hub's cache is downloaded, safetensors alone.
+
+    Raises:
+        UserError: where there is no such folder and no such model on the Hub.
+    """
+    path, name = Path(source), str(source)
+    if path.is_dir():
+        return path
+    if path.exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) or path.parent.is_dir():
+        raise UserError(f"{name}: no such model folder; expected what train.py leaves as <run>/model, or a Hub id")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        raise UserError(f"{name}: no folder here, and not to be had from the Hugging Face Hub ({reason})") from None
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The folder's safetensors: one file, or the shards that its index names.
+
+    Raises:
+        UserError: where there is neither, or a shard is missing.
+    """
+    if (folder / WEIGHTS).is_file():
+        return [folder / WEIGHTS]
+    index = folder / INDEX
+    if not index.is_file():
+        inner = folder / "model"
+        hint = f", did you mean {inner}?" if (inner / WEIGHTS).is_file() or (inner / INDEX).is_file() else ""
+        raise UserError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}{hint or '; is it a model folder?'}")
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = [folder / name for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{index}: no index of safetensors files; copy or download the folder again") from None
+    for shard in shards:
+        if not shard.is_file():
+            raise UserError(f"{index}: names {shard.name}, which does not exist; copy or download the folder again")
+    return shards
+
+
+def check_generation_config(folder: Path) -> None:
+    """Refuses a model folder without what decoding needs beside the weights.
+
+    Raises:
+        UserError: where `generation_config.json` is missing.
+    """
+    if not (folder / "generation_config.json").is_file():
+        raise UserError(
+            f"{folder}: the model folder has no generation_config.json, which holds the tokens that may not be "
+            "emitted and the languages' ids; copy it from the model that this one was fine-tuned from"
+        )
