@@ -90,6 +90,12 @@ class Table:
         is_best = best is not None and shown == f"{100 * best:.1f}" and not row.is_oracle
         return shown + ("*" if not macro and column in row.significant else ""), is_best
 
+    def marked(self, row: Row) -> list[str] | None:
+        """The columns where a row differs significantly from the baseline; None without one, and for itself."""
+        if self.baseline in (None, row.model):
+            return None
+        return [column for column in self.columns if column in row.significant]
+
     @property
     def averagings(self) -> list[tuple[str, bool]]:
         """The averagings there are figures for, as (name, whether macro)."""
@@ -111,7 +117,10 @@ def write_table(table: Table, folder: Path | str) -> None:
 
 
 def to_json(table: Table) -> str:
-    """Returns the table as JSON: micro rates as fractions, null where an average lacks a pair."""
+    """Returns the table as JSON: micro rates as fractions, null where an average lacks a pair.
+
+    `significant` has the columns whose difference from the baseline is, null where there is none to differ from.
+    """
     rows = [
         {
             "model": row.model,
@@ -119,23 +128,28 @@ def to_json(table: Table) -> str:
             "scores": dict(row.scores),
             SEEN: table.value(row, SEEN),
             UNSEEN: table.value(row, UNSEEN),
+            "significant": table.marked(row),
         }
         for row in table.rows
     ]
-    document = {"profile": table.profile, "rows": rows}
+    document = {"profile": table.profile, "baseline": table.baseline, "rows": rows}
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
 def to_csv(table: Table) -> str:
-    """Returns the table as CSV: a line a model and averaging, rates as fractions, empty where there is none."""
+    """Returns the table as CSV: a line a model and averaging, rates as fractions, empty where there is none.
+
+    The last column names those whose difference from the baseline is significant, separated by blanks.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "group", "averaging", *map(escape.csv, table.columns)])
+    writer.writerow(["model", "group", "averaging", *map(escape.csv, table.columns), "significant"])
     for name, macro in table.averagings:
         for row in table.rows:
             values = (table.value(row, column, macro=macro) for column in table.columns)
             cells = ["" if value is None else repr(value) for value in values]
-            writer.writerow([escape.csv(row.model), escape.csv(row.group), name, *cells])
+            marked = "" if macro else escape.csv(" ".join(table.marked(row) or ()))
+            writer.writerow([escape.csv(row.model), escape.csv(row.group), name, *cells, marked])
     return buffer.getvalue()
 
 

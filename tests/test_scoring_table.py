@@ -25,23 +25,26 @@ TABLE = Table(
     ],
     baseline="base",
 )
+UNDEFINED = {"seen": None, "unseen": None, "significant": []}
 HOSTILE = '<script>alert("x")</script> =1+1 | $x_1^2$ \\a{} % & # ~ `c` *b* [l](u) \u202e \x1b[31m\n[red]'
 
 
 def test_json_is_exactly_the_published_layout():
     assert json.loads(to_json(TABLE)) == {
         "profile": "cjk",
+        "baseline": "base",
         "rows": [
-            {"model": "base", "group": "Base", "scores": BASE, "seen": 0.375, "unseen": 0.5},
+            {"model": "base", "group": "Base", "scores": BASE, "seen": 0.375, "unseen": 0.5, "significant": None},
             {
                 "model": "joint",
                 "group": "Fine-tuned",
                 "scores": {"ko-en": 0.125, "ja-en": 0.25, "ko-de": 0.5},
                 "seen": 0.1875,
                 "unseen": None,
+                "significant": ["ko-en"],
             },
-            {"model": "ko-de only", "group": "Oracle", "scores": {"ko-de": 0.0625}, "seen": None, "unseen": None},
-            {"model": "second", "group": "Base", "scores": {"ko-en": 0.12501}, "seen": None, "unseen": None},
+            {"model": "ko-de only", "group": "Oracle", "scores": {"ko-de": 0.0625}, **UNDEFINED},
+            {"model": "second", "group": "Base", "scores": {"ko-en": 0.12501}, **UNDEFINED},
         ],
     }
 
@@ -66,6 +69,7 @@ def test_csv_keeps_full_precision_and_both_averagings():
     assert rows[3]["ko-en"] == "0.12501"
     assert rows[1]["unseen"] == ""
     assert rows[4]["ko-en"] == "0.6"
+    assert [row["significant"] for row in rows] == ["", "ko-en", *[""] * 6]
 
 
 def test_latex_sets_groups_dashes_and_bold():
