@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo demo-corpora backbone test test-all lint format
+.PHONY: help demo study-demo results backbone test test-all lint format
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,21 +17,22 @@ $(STAMP): setup.cfg pyproject.toml
 	  echo "error: $(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 2; }
 	@echo "installing into $(VENV) (torch alone is 5 GB; once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,study,test]'
 	@touch $@
 
-DEMO_RUNS := ko_en ja_en de_en erm ko_ja ko_de
-DEMO_MODELS := $(DEMO_RUNS:%=outputs/demo/%/model/config.json)
+# Snakemake reads workflow/profiles/default; killed and called again, it goes on where it was.
+STUDY := $(BIN)/snakemake --cores all --configfile configs/study/demo.yaml
 
-demo: $(STAMP) $(DEMO_MODELS)  ## the whole study in miniature: corpora, fine-tunes, merges, one table
-	$(BIN)/python merge.py ties --config demo.yaml --subsets all --skip-existing
-	$(BIN)/python evaluate.py --config demo.yaml
+demo: $(STAMP)  ## the whole study in miniature: corpora, fine-tunes, merges, one table
+	@$(STUDY)
+	@$(BIN)/python -m study show outputs/demo/study/study.yaml
 
-demo-corpora: $(STAMP)
-	$(BIN)/python prepare.py demo
+study-demo: $(STAMP)  ## the same with five seeds: mean and spread
+	@$(STUDY) --config seeds=[0,1,2,3,4]
+	@$(BIN)/python -m study show outputs/demo/study-5-seeds/study.yaml
 
-outputs/demo/%/model/config.json: | demo-corpora
-	$(BIN)/python train.py --config $*.yaml --config demo.yaml
+results: study-demo  ## RESULTS.md, out of the five seeds
+	$(BIN)/python -m study results outputs/demo/study-5-seeds/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
 	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 6000

@@ -1,0 +1,265 @@
+"""A study as it is planned: which runs, merges and scores there are, out of which files, by which options.
+
+`workflow/Snakefile` asks here for everything but the commands themselves. A study is a file of `configs/study/`;
+`docs/study.md` tells what stands in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.configs import CONFIGS, find_config
+from common.errors import UserError, nearest
+from scoring.table import SEEN, UNSEEN
+from study.settings import check_keys, flag, manifests, merged, read_yaml, record_of
+
+_KEYS = {
+    "study": "root seeds backbone corpora train runs merge evaluate analyze resources printed",
+    "corpora": "command parts after",
+    "runs": "name group train",
+    "merge": "engine of rows",
+    "merge: rows": "name group folder method options seeded",
+    "analyze": "of threshold",
+}
+BEST = "best"  # stands for the best row of a column
+_NEEDED = "root seeds backbone corpora runs merge evaluate analyze"
+
+
+def is_oracle(group: str) -> bool:
+    """Whether a group's models were trained on what they are tested on."""
+    return group.lower().startswith("oracle")
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A merged model of each seed: `folder` lies within the seed's, `runs` are what is merged."""
+
+    name: str
+    group: str
+    folder: str
+    method: str
+    runs: tuple[str, ...]
+    options: Mapping[str, Any]
+    seeded: bool
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study's file, checked: `settings` is its content as it was read."""
+
+    settings: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuses what is no study.
+
+        Raises:
+            UserError: naming the place and what was expected.
+        """
+        if not self.settings:
+            raise UserError("no study is named: add --configfile configs/study/demo.yaml, or another file")
+        check_keys("the study", self.settings, _KEYS["study"].split(), _NEEDED.split())
+        seeds = self.settings["seeds"]
+        if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+            raise UserError(f"seeds is {seeds!r}, expected a list of whole numbers such as [0, 1, 2]")
+        for folder, corpus in self.settings["corpora"].items():
+            check_keys(f"corpora: {folder}", corpus, _KEYS["corpora"].split(), ["command"])
+        for name, run in self.runs.items():
+            check_keys(f"runs: {name}", run, _KEYS["runs"].split(), ["name", "group"])
+        for part in ("merge", "analyze"):
+            check_keys(part, self.settings[part], _KEYS[part].split(), ["of"])
+            for run in self.settings[part]["of"]:
+                if run not in self.runs:
+                    raise UserError(f"{part}: of: no run is called {run!r}{nearest(run, self.runs)}")
+        for row in self.settings["merge"].get("rows", []):
+            check_keys("merge: rows", row, _KEYS["merge: rows"].split(), ["name", "group", "method"])
+
+    # Folders
+
+    @property
+    def root(self) -> str:
+        """Where everything is written."""
+        return str(self.settings["root"])
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of training, and of DARE's masks."""
+        return list(dict.fromkeys(self.settings["seeds"]))
+
+    def folder(self, seed: int) -> str:
+        """A seed's folder: the root itself for seed 0, so that one seed and the first of several lie in one place."""
+        return f"{self.root}/seed-{seed}" if seed else self.root
+
+    @property
+    def folders(self) -> dict[str, int]:
+        """The seeds by their folders."""
+        return {self.folder(seed): seed for seed in self.seeds}
+
+    @property
+    def summary(self) -> str:
+        """The folder of what all seeds show together."""
+        return f"{self.root}/study" + (f"-{len(self.seeds)}-seeds" if len(self.seeds) > 1 else "")
+
+    # Corpora
+
+    @cached_property
+    def corpora(self) -> dict[str, list[str]]:
+        """By output folder, the records that `prepare.py` leaves when it is through with a corpus."""
+        parts = {folder: corpus.get("parts", ["."]) for folder, corpus in self.settings["corpora"].items()}
+        return {folder: [str(Path(folder, part, "corpus.json")) for part in parts[folder]] for folder in parts}
+
+    def corpus_command(self, folder: str) -> str:
+        """The command of `prepare.py` with its options."""
+        return f"{self.settings['corpora'][folder]['command']} --out {shlex.quote(folder)}"
+
+    def before_corpus(self, folder: str) -> list[str]:
+        """What must be there first: the corpora it is guarded against, and for spoken ones our own words and code."""
+        corpus = self.settings["corpora"][folder]
+        needed = [record for other in corpus.get("after", []) for record in self.corpora[other]]
+        if corpus["command"] == "demo":
+            words = (file for end in ("py", "tsv", "txt") for file in Path("datamodules/synthesis").rglob(f"*.{end}"))
+            needed += sorted(map(str, words))
+        return needed
+
+    def records(self, of_manifests: Iterable[str]) -> list[str]:
+        """The records of the manifests' corpora."""
+        known = [record for records in self.corpora.values() for record in records]
+        return sorted({record_of(manifest, known) for manifest in of_manifests})
+
+    # Training
+
+    @property
+    def backbone(self) -> str:
+        """Folder or Hub id of the model that all runs start from."""
+        return str(self.settings["backbone"])
+
+    @property
+    def backbone_files(self) -> list[str]:
+        """The backbone's weights, where they are files of ours."""
+        return sorted(map(str, Path(self.backbone).glob("*.safetensors")))
+
+    @property
+    def runs(self) -> Mapping[str, Mapping[str, Any]]:
+        """The runs by the name of their recipe."""
+        return self.settings["runs"]
+
+    def recipe_files(self, run: str) -> list[Path]:
+        """The files that a run's configuration is composed of, in order."""
+        return [find_config(name) for name in ("base.yaml", f"{run}.yaml", *self._overlays)]
+
+    def train_flags(self, run: str) -> list[str]:
+        """The options of a run, without its seed and folder."""
+        configs = [flag("config", name) for name in (f"{run}.yaml", *self._overlays)]
+        return configs + [
+            flag(f"{group}.{name}", value) for group, of in self._training(run).items() for name, value in of.items()
+        ]
+
+    def train_manifests(self, run: str) -> list[str]:
+        """The manifests that a run reads: those it trains on, and those it is guarded against."""
+        data = merged(*map(read_yaml, self.recipe_files(run)), self._training(run))["data"]
+        pairs = data.get("pairs") or data["train"]
+        trained_on = [path for pair in pairs for path in manifests(data["train"].get(pair, []))]
+        return trained_on + (data.get("held_out") or [])
+
+    @property
+    def _overlays(self) -> list[str]:
+        return list(self.settings.get("train", {}).get("config", []))
+
+    def _training(self, run: str) -> dict[str, Any]:
+        shared = {key: value for key, value in self.settings.get("train", {}).items() if key != "config"}
+        return merged(shared, self.runs[run].get("train", {}), {"model": {"backbone": self.backbone}})
+
+    # Merging
+
+    @cached_property
+    def merges(self) -> dict[str, Merge]:
+        """Every method over every subset of two runs or more, by folder within a seed's."""
+        of, found = self.settings["merge"]["of"], {}
+        subsets = [chosen for size in range(2, len(of) + 1) for chosen in itertools.combinations(of, size)]
+        for row, runs in itertools.product(self.settings["merge"].get("rows", []), subsets):
+            folder = f"{row.get('folder', 'merges')}/{row['method']}-{'+'.join(runs)}"
+            name = f"{row['name']} {' + '.join(self.runs[run]['name'] for run in runs)}"
+            options, seeded = row.get("options", {}), row.get("seeded", False)
+            if folder in found:
+                raise UserError(f"merge: {found[folder].name} and {name} are both written to {folder}; name a 'folder'")
+            found[folder] = Merge(name, row["group"], folder, row["method"], runs, options, seeded)
+        return found
+
+    def merge_flags(self, merge: Merge, seed: int) -> list[str]:
+        """The options of a merge, without models and folder."""
+        engine = {"engine": self.settings["merge"].get("engine", "stream")}
+        options = engine | dict(merge.options) | ({"seed": seed} if merge.seeded else {})
+        return [flag(name, value) for name, value in options.items()]
+
+    # Evaluation and analysis
+
+    @cached_property
+    def evaluation(self) -> dict[str, Any]:
+        """The options of `evaluate.py` that do not depend on the seed."""
+        given = dict(self.settings["evaluate"])
+        configs = [read_yaml(find_config(name, CONFIGS / "evaluate")) for name in given.pop("config", [])]
+        options = merged(*configs, given)
+        return {key: value for key, value in options.items() if key not in ("models", "out")}
+
+    def rows(self, seed: int) -> list[dict[str, str]]:
+        """The table's rows in order, as `evaluate.py` takes models: base, runs, merges, oracles."""
+        here = self.folder(seed)
+        runs = [
+            {"name": run["name"], "group": run["group"], "path": f"{here}/{recipe}/model"}
+            for recipe, run in self.runs.items()
+        ]
+        merges = [{"name": of.name, "group": of.group, "path": f"{here}/{of.folder}"} for of in self.merges.values()]
+        oracles = [row for row in runs if is_oracle(row["group"])]
+        trained = [row for row in runs if row not in oracles]
+        return [{"name": "base", "group": "Base", "path": self.backbone}, *trained, *merges, *oracles]
+
+    def evaluation_yaml(self, seed: int) -> str:
+        """A seed's configuration of `evaluate.py`."""
+        options = {"out": self.folder(seed)} | self.evaluation | {"models": self.rows(seed)}
+        return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
+
+    def analysed(self, seed: int) -> list[str]:
+        """The fine-tunes whose changes are shown, as NAME=PATH."""
+        of = self.settings["analyze"]["of"]
+        return [f"{self.runs[run]['name']}={self.folder(seed)}/{run}/model" for run in of]
+
+    @property
+    def threshold(self) -> str:
+        """The mean absolute change above which a row counts as changed."""
+        return str(self.settings["analyze"].get("threshold", 5e-5))
+
+    # The rest
+
+    def threads(self, rule: str) -> int:
+        """How many cores a job of a rule uses."""
+        return int(self.settings.get("resources", {}).get(rule, {}).get("threads", 1))
+
+    def resources(self, rule: str) -> dict[str, Any]:
+        """What else a job of a rule asks of the machine or the cluster."""
+        asked = self.settings.get("resources", {}).get(rule, {})
+        return {name: amount for name, amount in asked.items() if name != "threads"}
+
+    @property
+    def printed(self) -> dict[str, dict[str, float]]:
+        """The paper's own figures, as fractions, by row (or `best`) and column."""
+        rows = self.settings.get("printed", {}).get("rows", {})
+        check_keys("printed: rows", rows, [BEST, *(row["name"] for row in self.rows(self.seeds[0]))])
+        for name, figures in rows.items():
+            check_keys(f"printed: rows: {name}", figures, [*self.evaluation["test"], SEEN, UNSEEN])
+        return rows
+
+    @property
+    def printed_source(self) -> str:
+        """Where the paper's figures are from."""
+        return self.settings.get("printed", {}).get("source", "")
+
+    def as_yaml(self) -> str:
+        """The study as a file that runs again."""
+        return yaml.safe_dump(dict(self.settings), sort_keys=False, allow_unicode=True)

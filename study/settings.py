@@ -1,0 +1,73 @@
+"""Small helpers around a study's file: mappings laid over each other, names checked, values on a command line."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.errors import UserError, nearest
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping.
+
+    Raises:
+        UserError: where it is none.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
+    return content
+
+
+def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings laid over each other: later ones win, also within mappings inside them."""
+    result: dict[str, Any] = {}
+    for mapping in mappings:
+        for key, value in mapping.items():
+            both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
+            result[key] = merged(result[key], value) if both else value
+    return result
+
+
+def check_keys(where: str, mapping: Any, known: Iterable[str], needed: Iterable[str] = ()) -> None:
+    """Refuses what is no mapping, has a key outside `known`, or lacks one of `needed`.
+
+    Raises:
+        UserError: naming the place, the key and the nearest right one.
+    """
+    known = list(known)
+    if not isinstance(mapping, Mapping):
+        raise UserError(f"{where}: expected a mapping, found {mapping!r}")
+    for key in mapping:
+        if key not in known:
+            raise UserError(f"{where}: no {key!r}{nearest(str(key), known)} Known: {', '.join(known)}")
+    for key in needed:
+        if key not in mapping:
+            raise UserError(f"{where}: {key!r} is missing")
+
+
+def flag(name: str, value: Any) -> str:
+    """An option as on a shell's command line: text as it is, anything else as JSON."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"--{name} {shlex.quote(text)}"
+
+
+def manifests(entry: Any) -> Iterator[str]:
+    """The paths in a pair's training data: `path`, `{manifest: path, weight: 2}`, or a list of both."""
+    for item in entry if isinstance(entry, list) else [entry]:
+        yield item["manifest"] if isinstance(item, Mapping) else item
+
+
+def record_of(manifest: str, records: Iterable[str]) -> str:
+    """The record among `records` that tells that a manifest's corpus is whole; the manifest itself where none does."""
+    around = [record for record in records if Path(record).parent in Path(manifest).parents]
+    return max(around, key=len, default=manifest)

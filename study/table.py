@@ -1,0 +1,143 @@
+"""The study's table: means and spread over the seeds, and the paper's figures beside ours."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.files import write_text
+from scoring import escape
+from scoring.table import DASH, Row, Table, column_head, to_latex, to_markdown
+from study.collect import AVERAGINGS, MACRO, MICRO, Collected
+
+
+@dataclass(frozen=True)
+class StudyTable(Table):
+    """A results table whose cells are means over seeds, with their standard deviation behind them.
+
+    `deviations` has them as fractions, by averaging, model and column.
+    """
+
+    deviations: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
+    seeds: int = 1
+
+    def cell(self, row: Row, column: str, *, macro: bool = False) -> tuple[str, bool]:
+        """The mean in per cent with its deviation, and whether it is the column's best."""
+        shown, best = super().cell(row, column, macro=macro)
+        deviation = self.deviations[MACRO if macro else MICRO][row.model].get(column)
+        return (shown if deviation is None else f"{shown} ± {100 * deviation:.1f}"), best
+
+    def caption(self, averaging: str) -> str:
+        """What the figures are, in a line."""
+        over = f"; mean ± standard deviation over {self.seeds} seeds" if self.seeds > 1 else "; one seed"
+        return super().caption(averaging) + over
+
+
+def study_table(collected: Collected) -> StudyTable:
+    """The table of a study, in the layout of the paper's Table 1."""
+    figures = collected.figures
+    seen, unseen = collected.pairs
+    rows = [
+        Row(
+            model, group, *({name: figures[kind][model][name].mean for name in _sets(collected)} for kind in AVERAGINGS)
+        )
+        for model, group in collected.groups.items()
+    ]
+    deviations = {
+        kind: {model: {column: figure.deviation for column, figure in of.items()} for model, of in by_model.items()}
+        for kind, by_model in figures.items()
+    }
+    seeds = len(collected.study.seeds)
+    return StudyTable(collected.profile, seen, unseen, rows, None, deviations, seeds)
+
+
+def write_study_table(collected: Collected, folder: Path) -> None:
+    """Writes `table.md`, `table.tex`, `table.csv` and `table.json`, each atomically."""
+    table = study_table(collected)
+    write_text(folder / "table.md", "\n".join(filter(None, [to_markdown(table), beside_the_paper(collected)])))
+    write_text(folder / "table.tex", to_latex(table))
+    write_text(folder / "table.csv", to_csv(collected))
+    write_text(folder / "table.json", to_json(collected))
+
+
+Lines = list[tuple[str, list[tuple[str, list[str]]]]]
+
+
+def beside(collected: Collected) -> tuple[list[str], Lines]:
+    """The paper's figures, ours and the difference, in per cent: the columns, and three lines for each model."""
+    printed = collected.study.printed
+    columns = [column for column in collected.columns if any(column in figures for figures in printed.values())]
+    lines = []
+    for model, paper in printed.items():
+        ours = {column: collected.figure(model, column).mean for column in paper}
+        less = {column: ours[column] - paper[column] for column in paper}
+        of_model = (("paper", paper, ""), ("ours", ours, ""), ("difference", less, "+"))
+        lines.append((model, [(name, _shown(figures, columns, sign)) for name, figures, sign in of_model]))
+    return columns, lines
+
+
+def beside_the_paper(collected: Collected) -> str:
+    """Returns `beside` as a Markdown table; nothing where none of the paper's figures are known."""
+    columns, lines = beside(collected)
+    if not lines:
+        return ""
+    rows = [
+        f"Beside the paper (%, micro). {escape.markdown(collected.study.printed_source)}",
+        "",
+        f"| Model | | {' | '.join(column_head(column, escape.markdown) for column in columns)} |",
+        f"|---|---|{'---:|' * len(columns)}",
+    ]
+    for model, of_model in lines:
+        for position, (name, cells) in enumerate(of_model):
+            rows.append(f"| {'' if position else escape.markdown(model)} | {name} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _shown(figures: Mapping[str, float], columns: list[str], sign: str) -> list[str]:
+    return [f"{100 * figures[column]:{sign}.1f}" if column in figures else DASH for column in columns]
+
+
+def to_csv(collected: Collected) -> str:
+    """Returns all figures as CSV, a line a model, column and averaging; rates are fractions."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["model", "group", "column", "averaging", "mean", "deviation", "seeds", "paper", "difference"])
+    for model, group in collected.groups.items():
+        printed = collected.study.printed.get(model, {})
+        for averaging in AVERAGINGS:
+            for column in collected.columns:
+                figure = collected.figure(model, column, averaging)
+                paper = printed.get(column) if averaging == MICRO else None
+                numbers = (figure.mean, figure.deviation, len(figure.by_seed), paper, paper and figure.mean - paper)
+                cells = ["" if number is None else repr(number) for number in numbers]
+                writer.writerow([escape.csv(model), escape.csv(group), escape.csv(column), averaging, *cells])
+    return buffer.getvalue()
+
+
+def to_json(collected: Collected) -> str:
+    """Returns all figures as JSON: rates are fractions, by seed."""
+    rows = [
+        {
+            "model": model,
+            "group": group,
+            "figures": {
+                averaging: {
+                    column: {"mean": figure.mean, "deviation": figure.deviation, "by_seed": list(figure.by_seed)}
+                    for column, figure in collected.figures[averaging][model].items()
+                }
+                for averaging in AVERAGINGS
+            },
+            "paper": collected.study.printed.get(model, {}),
+        }
+        for model, group in collected.groups.items()
+    ]
+    document = {"profile": collected.profile, "seeds": collected.study.seeds, "rows": rows}
+    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _sets(collected: Collected) -> list[str]:
+    return list(collected.study.evaluation["test"])
