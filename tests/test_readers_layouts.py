@@ -7,15 +7,19 @@ import unicodedata
 import zipfile
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import soundfile
 
 from datamodules.corpus import Prepared, configured, prepare
 from datamodules.manifest import Span, read_manifest
 from datamodules.readers import discover
+from datamodules.readers.aihub import resolve_notation
 from datamodules.readers.base import Reader
 from datamodules.readers.source import Source
-from tests.corpus_trees import TREES
+from datamodules.readers.unicom import spans_of
+from tests.corpus_trees import TREES, put, wav
 
 READERS = discover()
 
@@ -102,6 +106,83 @@ def test_a_training_split_of_raw_audio_becomes_wav(tmp_path: Path):
     samples, rate_hz = soundfile.read(utterance.audio, dtype="int16")
     assert rate_hz == 16000
     assert samples.tobytes() == (tmp_path / "in/2.Validation/원천데이터/KE0003.pcm").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [
+        ("(50%)/(오십 프로) 할인", "50% 할인"),
+        ("(Zoom) / (줌)으로 (AI)/(에이아이)를", "Zoom으로 AI를"),
+        ("b/ 아/ 그러니까 n/ 음/, 네 l/ o/ u/", "아 그러니까 음, 네"),
+        ("모+ 모르* 겠어", "모 모르 겠어"),
+        ("C++ 언어와 24/7 지원, I/O, job/직업 (웃음)", "C++ 언어와 24/7 지원, I/O, job/직업 (웃음)"),
+    ],
+)
+def test_the_transcribers_notation(written: str, plain: str):
+    assert resolve_notation(written) == plain
+
+
+@pytest.mark.parametrize(
+    ("heard", "words", "sentence"),
+    [  # words as (heard, originalForm); the last three sentences cannot be rebuilt
+        (
+            "이번 프로젝트는 좋아.",
+            [("이번", ""), ("프로젝트", "project"), ("는", None), ("좋아", "")],
+            "이번 project는 좋아.",
+        ),
+        ("가나 가 나", [("가", ""), ("나", "B"), ("가", "C"), ("나", "")], "가B C 나"),
+        ("미팅 후 미팅", [("미팅", "meeting"), ("후", ""), ("미팅", "meeting")], "meeting 후 meeting"),
+        ("내비게이션 비 버그는", [("비", "B"), ("버그", "bug")], "내비게이션 B bug는"),
+        ("이번 미팅은 (줌)/(zoom)", [("미팅", "meeting")], "이번 meeting은 줌"),
+        ("이번 미팅은", [("회의", "meeting")], None),
+        ("이번 미팅은", [("", "meeting")], None),
+        ("내비게이션은", [("비", "B")], None),
+    ],
+)
+def test_a_sentence_rebuilt_from_its_words(heard: str, words: list[tuple[str, str]], sentence: str | None):
+    dialog = {"text": heard, "tokens": [{"word": word, "originalForm": form} for word, form in words]}
+    assert READERS["aihub"]()._rebuild(dialog) == sentence
+
+
+@pytest.mark.parametrize(
+    ("heard", "whole", "sentence"),
+    [
+        ("이번 프로젝트는", "이번 project는", "이번 project는"),
+        ("오케이 굿", "OK good", "OK good"),
+        ("이번 프로젝트는 좋아", "project", None),  # one word of it, and not told where
+        ("그냥 한국어", "", None),
+    ],
+)
+def test_a_sentence_rebuilt_as_a_whole(heard: str, whole: str, sentence: str | None):
+    assert READERS["aihub"]()._rebuild({"text": heard, "originalForm": whole}) == sentence
+
+
+def test_words_that_stand_twice_give_no_spans():
+    """The generator swaps one in the audio and all in the text."""
+    pairs = [("house", "haus")]
+    spans = spans_of("das house ist alt", "de", ["en", "de"], pairs, [8000, 16000, 24000])
+    assert [(span.language, span.start, span.end) for span in spans] == [
+        ("de", 0.0, 0.5), ("en", 0.5, 1.0), ("de", 1.0, 1.5)
+    ]  # fmt: skip
+    assert spans_of("das house im house ist alt", "de", ["en", "de"], pairs, [8000, 16000, 24000]) is None
+    assert spans_of("das haus ist alt", "de", ["en", "de"], pairs, [8000, 16000, 24000]) is None
+    untimed = spans_of("house ist alt", "de", ["en", "de"], pairs, [8000, 16000, 24000])
+    assert untimed == (Span("en", text="house"), Span("de", text=" ist alt"))
+
+
+@pytest.mark.parametrize(("table", "disk"), [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize("name", ["folder", "nemo", "ko_ja"])
+def test_file_names_however_their_accents_are_spelt(name: str, table: str, disk: str, tmp_path: Path):
+    file = unicodedata.normalize(table, "clips/가.wav")
+    put(tmp_path / "in/data" / unicodedata.normalize(disk, "clips/가.wav"), wav(1.0, 16000, 1))
+    if name == "ko_ja":
+        rows = pyarrow.Table.from_pylist([{"audio": {"bytes": None, "path": file}, "text": "물 ください"}])
+        pyarrow.parquet.write_table(rows, tmp_path / "in/data/test-0.parquet")
+    else:
+        row = {"file_name": file} if name == "folder" else {"audio_filepath": file, "duration": 1}
+        path = tmp_path / "in/data" / ("metadata.jsonl" if name == "folder" else "test.jsonl")
+        put(path, json.dumps(row | {"text": "이 Haus"}).encode())
+    assert sum(item.utterances for item in prepared(name, tmp_path / "in", tmp_path / "out").statistics.values()) == 1
 
 
 def test_hike_keeps_its_labels_beside_the_manifest(tmp_path: Path):

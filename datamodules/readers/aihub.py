@@ -130,15 +130,24 @@ class AiHub(Reader):
 
 
 def _respell(heard: str, words: list[dict[str, Any]], english_field: str) -> str | None:
-    """Puts each word's Latin spelling in the place of what was heard; None where a word is not found."""
+    """Puts each word's Latin spelling in the place of what was heard; None where a word is not found.
+
+    Where the words are not the whole sentence, one is looked for where a word begins, not within others.
+    """
+    spoken = [resolve_notation(next((str(word[f]) for f in _SPOKEN_FIELDS if word.get(f)), "")) for word in words]
+    begin = "" if _letters("".join(spoken)) == _letters(heard) else r"(?<!\w)"
     pieces, rest = [], heard
-    for word in words:
-        spoken = resolve_notation(next((str(word[field]) for field in _SPOKEN_FIELDS if word.get(field)), ""))
-        before, found, rest = rest.partition(spoken) if spoken else (rest, "", "")
+    for word, part in zip(words, spoken, strict=True):
+        found = re.search(begin + re.escape(part), rest) if part else None
         if not found:
             return None
-        pieces += [before, resolve_notation(str(word.get(english_field) or "")) or spoken]
+        pieces += [rest[: found.start()], resolve_notation(str(word.get(english_field) or "")) or part]
+        rest = rest[found.end() :]
     return "".join([*pieces, rest])
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"\W", "", text)
 
 
 def resolve_notation(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def measure(source: Source, clip: Clip) -> Header:
             raise BrokenAudio(f"{where}: {size} bytes; raw 16-bit audio has an even number of bytes above 0")
         whole = Header(size / 2 / clip.raw_rate_hz, clip.raw_rate_hz, 1, ".wav")
     else:
-        whole = _header(_file(source, clip), where)
+        whole = _header_of(source, clip.name) if clip.data is None else _header(io.BytesIO(clip.data), where)
     if clip.duration_s is None and not clip.start_s:
         return whole
     duration_s = whole.duration_s - clip.start_s if clip.duration_s is None else clip.duration_s
@@ -78,9 +79,10 @@ class ClipStore:
         return target
 
 
-def _file(source: Source, clip: Clip) -> Path | io.BytesIO:
-    path = source.path(clip.name) if clip.data is None else None
-    return path or io.BytesIO(source.read(clip.name) if clip.data is None else clip.data)
+@functools.lru_cache(maxsize=1)
+def _header_of(source: Source, name: str) -> Header:
+    """Of a file of the source; a dialogue's utterances ask for the same one after the other."""
+    return _header(source.path(name) or io.BytesIO(source.read(name)), source.where(name))
 
 
 def _header(file: Path | io.BytesIO, where: str) -> Header:
