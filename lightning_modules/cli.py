@@ -63,6 +63,7 @@ class TrainCLI(LightningCLI):
         """The run's own arguments."""
         parser.add_argument("--name", default="run", help="the run's name; recipes set it")
         parser.add_argument("--output_root", default="outputs", help="a run's folder is OUTPUT_ROOT/NAME")
+        parser.add_argument("--budget", type=float, default=1.0, help="trainer.max_steps is multiplied by this")
         parser.add_argument(
             "--resume",
             action="store_true",
@@ -83,6 +84,9 @@ class TrainCLI(LightningCLI):
             raise UserError("trainer.accumulate_grad_batches does not see the algorithms' own steps; leave it at 1")
         if trainer.max_steps is None or trainer.max_steps < 1:
             raise UserError(f"trainer.max_steps is {trainer.max_steps}, expected the number of steps, 1 or more")
+        if not self.config.budget * trainer.max_steps >= 1:
+            raise UserError(f"budget is {self.config.budget}, expected a factor that leaves 1 step or more")
+        trainer.max_steps, self.config.budget = round(self.config.budget * trainer.max_steps), 1.0
         if trainer.default_root_dir is None:
             trainer.default_root_dir = str(Path(self.config.output_root) / self.config.name)
         if ranks := launched_ranks():

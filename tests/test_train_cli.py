@@ -48,6 +48,11 @@ def test_base_is_the_papers_setting(overlay: list[str]):
     assert (pair.trainer.max_steps, pair.data.utterances_per_pair, pair.data.pairs) == (73, 8, ["ko-en"])
 
 
+def test_a_budget_multiplies_the_steps_once(overlay: list[str]):
+    config = TrainCLI(["--config", "ko_en", *overlay, "--budget", "1.5"]).config
+    assert (config.trainer.max_steps, config.budget) == (110, 1.0)  # as it is saved, to run again
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_parses_and_names_its_folder(recipe: str, overlay: list[str], tmp_path: Path):
     cli = TrainCLI(["--config", recipe, *overlay])
@@ -71,6 +76,7 @@ def test_configs_compose_from_left_to_right_and_the_command_line_wins(overlay: l
         (["--model.algorithm", "ERN"], r"no algorithm is called 'ERN', did you mean 'ERM'"),
         (["--model.algorithm.gama", "1"], r"the algorithm has no option 'gama'"),
         (["--model.learning_rate", "fast"], r"model\.learning_rate is 'fast', expected float"),
+        (["--budget", "0"], "budget is 0.0, expected a factor"),
         (["--trainer.max_steps", "-1"], r"trainer\.max_steps is -1, expected the number of steps"),
         (["--trainer.gradient_clip_val", "1"], r"use model\.clip_norm"),
         (["--trainer.accumulate_grad_batches", "2"], r"leave it at 1"),
