@@ -67,7 +67,7 @@ class Study:
             raise UserError("no study is named: add --configfile configs/study/demo.yaml, or another file")
         check_keys("the study", self.settings, _KEYS["study"].split(), _NEEDED.split())
         seeds = self.settings["seeds"]
-        if not isinstance(seeds, list) or not seeds or not all(isinstance(seed, int) for seed in seeds):
+        if not isinstance(seeds, list) or not seeds or not all(str(seed).isdecimal() for seed in seeds):
             raise UserError(f"seeds is {seeds!r}, expected a list of whole numbers such as [0, 1, 2]")
         for folder, corpus in self.settings["corpora"].items():
             check_keys(f"corpora: {folder}", corpus, _KEYS["corpora"].split(), ["command"])
@@ -90,8 +90,8 @@ class Study:
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of training, and of DARE's masks."""
-        return list(dict.fromkeys(self.settings["seeds"]))
+        """The seeds of training, and of DARE's masks; Snakemake's `--config seeds=[0,1]` gives them as text."""
+        return list(dict.fromkeys(map(int, self.settings["seeds"])))
 
     def folder(self, seed: int) -> str:
         """A seed's folder: the root itself for seed 0, so that one seed and the first of several lie in one place."""
@@ -262,4 +262,4 @@ class Study:
 
     def as_yaml(self) -> str:
         """The study as a file that runs again."""
-        return yaml.safe_dump(dict(self.settings), sort_keys=False, allow_unicode=True)
+        return yaml.safe_dump(dict(self.settings) | {"seeds": self.seeds}, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,134 @@
+"""What a study consists of, and that what it says of the paper's setting agrees with the recipes that say it, too."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import UserError
+from study.plan import Study
+from study.settings import flag, merged, read_yaml, record_of
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def study(name: str, **changes: Any) -> Study:
+    return Study(merged(read_yaml(CONFIGS / f"study/{name}.yaml"), changes))
+
+
+def test_the_demos_rows_stand_in_the_order_of_the_table():
+    rows = study("demo").rows(0)
+    names = [row["name"] for row in rows]
+    assert names[:9] == [
+        "base",
+        "ko-en",
+        "ja-en",
+        "de-en",
+        "erm",
+        "fish",
+        "fishr",
+        "gga-l",
+        "task arithmetic ko-en + ja-en",
+    ]
+    assert names[11:13] == ["task arithmetic ko-en + ja-en + de-en", "ties ko-en + ja-en"]
+    assert names[-2:] == ["ko-ja", "ko-de"]
+    assert len(names) == len(set(names)) == 1 + 3 + 4 + 3 * 4 + 2 * 4 + 2
+    paths = {row["name"]: row["path"] for row in rows}
+    assert paths["base"] == "models/demo-backbone"
+    assert paths["gga-l"] == "outputs/demo/gga_l/model"
+    assert paths["ties ko-en + de-en"] == "outputs/demo/merges/ties-ko_en+de_en"
+    assert paths["dare 1/n ja-en + de-en"] == "outputs/demo/merges_mean/dare_linear-ja_en+de_en"
+
+
+def test_a_further_seed_has_a_folder_of_its_own():
+    several = study("demo", seeds=[0, 2])
+    assert several.folders == {"outputs/demo": 0, "outputs/demo/seed-2": 2}
+    assert several.summary == "outputs/demo/study-2-seeds"
+    assert several.rows(2)[1]["path"] == "outputs/demo/seed-2/ko_en/model"
+    assert "--seed 2" in several.merge_flags(several.merges["merges/dare_linear-ko_en+ja_en"], 2)
+    assert study("demo", seeds=["0", "1"]).seeds == [0, 1]  # as Snakemake's command line gives them
+    assert study("demo").summary == "outputs/demo/study"
+
+
+def test_a_run_waits_for_the_corpora_that_it_reads():
+    paper = study("paper")
+    assert paper.records(paper.train_manifests("ja_en")) == ["data/cs_fleurs/corpus.json", "data/jecs/corpus.json"]
+    assert paper.before_corpus("data/unicom") == ["data/cs_fleurs/corpus.json"]
+    demo = study("demo")
+    assert demo.records(demo.train_manifests("ko_ja")) == ["data/demo/ko-ja/corpus.json"]
+    assert record_of("data/demo/ko-en/test.jsonl", ["data/demo/ko/corpus.json"]) == "data/demo/ko-en/test.jsonl"
+
+
+@pytest.mark.parametrize("run", ["ko_en", "ja_en", "de_en", "erm", "fish", "fishr", "gga_l"])
+def test_the_papers_setting_is_stated_alike_in_the_study_and_in_the_recipes(run: str):
+    ours_alone = {"precision", "devices", "held_out"}
+    recipe = merged(read_yaml(CONFIGS / "base.yaml"), read_yaml(CONFIGS / f"{run}.yaml"))
+    flags = study("paper").train_flags(run)
+    assert flags[0] == f"--config {run}.yaml"
+    for group in ("model", "data", "trainer"):
+        for name, value in recipe[group].items():
+            stated = [text for text in flags if text.startswith(f"--{group}.{name} ")]
+            assert not stated or name in ours_alone or stated == [flag(f"{group}.{name}", value)]
+    named = {re.match(r"--\w+\.(\w+) ", text)[1] for text in flags[1:]}
+    assert named - ours_alone <= {name for group in ("model", "data", "trainer") for name in recipe[group]}
+    assert {"learning_rate", "betas", "warmup_fraction", "max_steps", "utterances_per_pair"} <= named
+
+
+def test_the_papers_merges_and_test_sets_are_stated_alike_in_study_and_configs():
+    paper = study("paper")
+    for merge in paper.merges.values():
+        config = read_yaml(CONFIGS / f"merge/{merge.method}.yaml")
+        at_one = {name: value for name, value in merge.options.items() if value != "1/n"}
+        assert at_one.items() <= config.items()
+        assert {name for name, value in merge.options.items() if value == "1/n"} <= {"weight"}
+    for name, value in read_yaml(CONFIGS / "evaluate/paper.yaml").items():
+        assert name == "out" or paper.evaluation[name] == value
+    assert float(paper.threshold) == read_yaml(CONFIGS / "analyze/paper.yaml")["threshold"]
+
+
+def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
+    demo, paper = study("demo"), study("paper")
+    methods = [(merge.folder, merge.method) for merge in demo.merges.values()]
+    assert methods == [(merge.folder, merge.method) for merge in paper.merges.values()]
+    assert [run for run in demo.runs if not run.startswith("ko_") or run == "ko_en"] == list(paper.runs)
+    assert [paper.runs[run]["group"] for run in paper.runs] == [demo.runs[run]["group"] for run in paper.runs]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sedes": [1]}, r"the study: no 'sedes', did you mean 'seeds'\?"),
+        ({"seeds": 3}, r"seeds is 3, expected a list of whole numbers such as \[0, 1, 2\]"),
+        ({"merge": {"of": ["ko_en", "jaen"]}}, r"merge: of: no run is called 'jaen', did you mean 'ja_en'\?"),
+        ({"runs": {"erm": {"gruop": "x"}}}, r"runs: erm: no 'gruop', did you mean 'group'\?"),
+        ({"merge": {"rows": [{"name": "x", "method": "ties"}]}}, r"merge: rows: 'group' is missing"),
+        ({"corpora": {"data/x": {"parts": []}}}, r"corpora: data/x: 'command' is missing"),
+    ],
+)
+def test_a_mistake_is_answered_where_it_is(changes: dict[str, Any], message: str):
+    with pytest.raises(UserError, match=message):
+        study("demo", **changes)
+
+
+def test_mistakes_between_parts_are_answered_too():
+    row = {"name": "ties", "group": "g", "method": "ties"}
+    with pytest.raises(UserError, match="are both written to merges/ties-ko_en"):
+        _ = study("demo", merge={"rows": [row, row]}).merges
+    with pytest.raises(
+        UserError, match=r"printed: rows: no 'tise ko-en \+ ja-en', did you mean 'ties ko-en \+ ja-en'\?"
+    ):
+        _ = study("demo", printed={"rows": {"tise ko-en + ja-en": {}}}).printed
+    with pytest.raises(UserError, match=r"printed: rows: base: no 'ko-jp', did you mean 'ko-ja'\?"):
+        _ = study("demo", printed={"rows": {"base": {"ko-jp": 0.4}}}).printed
+    with pytest.raises(UserError, match="no study is named: add --configfile configs/study/demo.yaml"):
+        Study({})
+
+
+def test_values_reach_the_command_line_as_they_are():
+    assert flag("weight", "1/n") == "--weight 1/n"
+    assert flag("model.betas", [0.9, 0.999]) == "--model.betas '[0.9, 0.999]'"
+    assert flag("data.train", {"ko-en": "a b"}) == """--data.train '{"ko-en": "a b"}'"""
+    assert flag("config", "it's") == "--config 'it'\"'\"'s'"

@@ -1,0 +1,219 @@
+"""Figures over several seeds, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import UserError
+from study.claims import claims
+from study.collect import Collected, Figure, collect
+from study.plan import Study
+from study.results import write_results
+from study.summary import write_summary
+from study.table import beside, study_table
+from study.times import Job, busy_s
+
+# By model, by seed: ko-en (seen), ja-en (seen), ko-ja (unseen).
+RATES = {
+    "base": [(0.60, 0.80, 0.50), (0.60, 0.80, 0.50)],
+    "ko-en": [(0.30, 0.70, 0.45), (0.34, 0.78, 0.55)],
+    "ja-en": [(0.62, 0.40, 0.48), (0.58, 0.40, 0.49)],
+    "erm": [(0.30, 0.40, 0.40), (0.30, 0.44, 0.42)],
+    "fish": [(0.31, 0.41, 0.39), (0.29, 0.43, 0.43)],
+    "task arithmetic ko-en + ja-en": [(0.90, 0.90, 0.90), (0.92, 0.94, 0.96)],
+    "ko-ja": [(0.70, 0.80, 0.10), (0.70, 0.82, 0.12)],
+}
+
+
+def small(root: Path, **changes: Any) -> Study:
+    trained, oracle = "Trained on the three pairs", "Oracle (trained on the unseen pair)"
+    settings = {
+        "root": str(root),
+        "seeds": [0, 1],
+        "backbone": "b",
+        "corpora": {},
+        "runs": {
+            "ko_en": {"name": "ko-en", "group": "Fine-tuned on a pair"},
+            "ja_en": {"name": "ja-en", "group": "Fine-tuned on a pair"},
+            "erm": {"name": "erm", "group": trained},
+            "fish": {"name": "fish", "group": trained},
+            "ko_ja": {"name": "ko-ja", "group": oracle},
+        },
+        "merge": {
+            "of": ["ko_en", "ja_en"],
+            "rows": [{"name": "task arithmetic", "group": "Merged", "method": "task_arithmetic"}],
+        },
+        "evaluate": {
+            "test": {"ko-en": "a", "ja-en": "b", "ko-ja": "c"},
+            "seen": ["ko-en", "ja-en"],
+            "unseen": ["ko-ja"],
+        },
+        "analyze": {"of": ["ko_en", "ja_en"]},
+        "printed": {"source": "A paper.", "rows": {"erm": {"seen": 0.30, "ko-ja": 0.45}, "best": {"unseen": 0.32}}},
+    }
+    return Study(settings | changes)
+
+
+def scored(study: Study) -> Study:
+    """Writes what evaluation, analysis and training would have left."""
+    for seed, folder in enumerate(map(Path, study.folders)):
+        models = {
+            name: {
+                "sets": {
+                    of: {"micro": rate, "macro": rate / 2}
+                    for of, rate in zip(study.evaluation["test"], rates[seed], strict=True)
+                }
+            }
+            for name, rates in RATES.items()
+        }
+        head = {"profile": "cjk", "decoding": {"beams": 1}, "seen": ["ko-en", "ja-en"], "unseen": ["ko-ja"]}
+        (folder / "analysis").mkdir(parents=True)
+        (folder / "scores.json").write_text(json.dumps(head | {"versions": {"python": "3"}, "models": models}))
+        for name in ("rows_changed", "cosines", "sign_conflicts"):
+            (folder / f"analysis/{name}.png").write_bytes(b"a picture")
+        for run in study.runs:
+            (folder / run).mkdir()
+            (folder / run / "run.json").write_text(json.dumps({"versions": {"torch": "2"}, "commit": "c0ffee"}))
+        (folder / "benchmarks").mkdir()
+        (folder / "benchmarks/train_erm.tsv").write_text(f"s\tmax_rss\n{30 + seed}.0\t512.5\n")
+    return study
+
+
+@pytest.fixture
+def collected(tmp_path: Path) -> Collected:
+    return collect(scored(small(tmp_path / "out")))
+
+
+def test_a_figure_has_the_mean_and_sample_deviation_of_its_seeds():
+    figure = Figure((0.2, 0.4, 0.6))
+    assert figure.mean == pytest.approx(0.4)
+    assert figure.deviation == pytest.approx(0.2)  # sqrt((0.04 + 0 + 0.04) / 2)
+    assert figure.minus(Figure((0.1, 0.5, 0.3))).by_seed == pytest.approx((0.1, -0.1, 0.3))
+    assert Figure((0.5,)).deviation is None
+    assert Figure((0.5, 0.5)).deviation is None
+
+
+def test_averages_are_taken_within_a_seed(collected: Collected):
+    # erm: (0.30 + 0.40) / 2 and (0.30 + 0.44) / 2; their deviation is 0.02 / sqrt(2)
+    figure = collected.figure("erm", "seen")
+    assert figure.by_seed == pytest.approx((0.35, 0.37))
+    assert figure.deviation == pytest.approx(0.0141421, abs=1e-6)
+    assert collected.figure("erm", "seen", "macro").mean == pytest.approx(0.18)
+    assert collected.columns == ["ko-en", "ja-en", "seen", "ko-ja", "unseen"]
+    assert (collected.best("ko-ja"), collected.best("seen")) == ("erm", "erm")  # the oracle is out of the contest
+
+
+def test_the_table_shows_means_and_deviations_and_what_is_best(collected: Collected):
+    table = study_table(collected)
+    rows = {row.model: row for row in table.rows}
+    assert table.cell(rows["erm"], "seen") == ("36.0 ± 1.4", True)
+    assert table.cell(rows["fish"], "ko-ja") == ("41.0 ± 2.8", True)  # equal to erm's as printed
+    assert table.cell(rows["base"], "ko-en") == ("60.0", False)
+    assert table.cell(rows["ko-ja"], "unseen") == ("11.0 ± 1.4", False)
+    assert "mean ± standard deviation over 2 seeds" in table.caption("micro")
+
+
+def test_the_papers_figures_stand_beside_ours(collected: Collected):
+    columns, lines = beside(collected)
+    assert columns == ["seen", "ko-ja", "unseen"]
+    assert lines == [
+        (
+            "erm",
+            [("paper", ["30.0", "45.0", "–"]), ("ours", ["36.0", "41.0", "–"]), ("difference", ["+6.0", "-4.0", "–"])],
+        ),
+        ("best", [("paper", ["–", "–", "32.0"]), ("ours", ["–", "–", "41.0"]), ("difference", ["–", "–", "+9.0"])]),
+    ]
+
+
+def test_claims_count_the_seeds_in_which_they_hold(collected: Collected):
+    found = {claim.statement: (claim.verdict, claim.found) for claim in claims(collected)}
+    # ko-en on ja-en falls by 10 and 2 points, ja-en on ko-en by -2 and 2: one case of two in every seed.
+    verdict, text = found["Fine-tuning on one pair lowers the error on the other seen pairs"]
+    assert verdict == "in 1 of 2"
+    assert text.startswith("from -6.0 ± 5.7 (ko-en on ja-en) to +0.0 ± 2.8 (ja-en on ko-en)")
+    assert found["Joint training lowers the error on unseen pairs"] == ("yes", "unseen average -9.0 ± 1.4")
+    assert found["fish does better than joint ERM on unseen pairs"][0] == "in 1 of 2"
+    assert found["Training on the unseen pairs themselves does better than any transfer"] == (
+        "yes",
+        "11.0 against 41.0",
+    )
+    assert found["The best on unseen pairs stays behind the best on seen ones"][0] == "yes"
+    assert not any("third model" in statement for statement in found)  # there are only two to merge
+
+
+def test_the_summary_leaves_tables_figure_and_page(collected: Collected):
+    write_summary(collected)
+    folder = Path(collected.study.summary)
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"table.md", "table.csv", "table.tex", "table.json", "rates.png", "rates.svg", "report.html"}
+    with (folder / "table.csv").open(encoding="utf-8") as stream:
+        rows = {(row["model"], row["column"], row["averaging"]): row for row in csv.DictReader(stream)}
+    row = rows["erm", "seen", "micro"]
+    assert [float(row[name]) for name in ("mean", "paper", "difference")] == pytest.approx([0.36, 0.30, 0.06])
+    assert (row["seeds"], rows["erm", "seen", "macro"]["paper"], rows["base", "ko-en", "micro"]["deviation"]) == (
+        "2",
+        "",
+        "",
+    )
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "36.0 ± 1.4" in page
+    assert 'href="../report.html"' in page
+    assert 'href="../seed-1/report.html"' in page
+    assert "| erm | paper | 30.0 | 45.0 | – |" in (folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_names_are_shown_as_text(tmp_path: Path):
+    RATES["<b>|"] = RATES["erm"]
+    try:
+        runs = small(tmp_path).settings["runs"] | {"x": {"name": "<b>|", "group": "g"}}
+        collected = collect(scored(small(tmp_path / "out", runs=runs)))
+        write_summary(collected)
+    finally:
+        del RATES["<b>|"]
+    folder = Path(collected.study.summary)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "<td>&lt;b&gt;|</td>" in page
+    assert "<b>|" not in page
+    assert r"\<b\>\|" in (folder / "table.md").read_text(encoding="utf-8")
+
+
+def test_results_carry_figures_commands_and_times(collected: Collected, tmp_path: Path):
+    write_summary(collected)
+    write_results(collected, tmp_path / "RESULTS.md")
+    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
+    assert "|  | fish | **30.0 ± 1.4** |" in text
+    assert "| fine-tunes | 2 | 30–31 | 1.0 | 512 |" in text
+    assert "python 3, torch 2" in text
+    assert "`c0ffee`" in text
+    assert "make study-demo" in text
+    for link in ("rates", "rows_changed", "cosines", "sign_conflicts"):
+        assert f"docs/figures/{link}.png" in text
+        assert (tmp_path / f"docs/figures/{link}.png").is_file()
+
+
+def test_busy_time_leaves_out_what_lay_still():
+    # 0-10 and 5-15 overlap: 15 s; then nothing; 100-103.
+    jobs = [Job("a", 10, 10, 0), Job("b", 10, 15, 0), Job("c", 3, 103, 0), Job("d", 1, 102, 0)]
+    assert busy_s(jobs) == pytest.approx(18)
+
+
+def test_what_is_missing_is_named(tmp_path: Path):
+    study = scored(small(tmp_path / "out"))
+    scores = Path(study.root) / "seed-1/scores.json"
+    content = json.loads(scores.read_text())
+    del content["models"]["fish"]
+    scores.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"seed-1/scores.json: has no fish; run the study's evaluation again"):
+        collect(study)
+    content["profile"] = "hike"
+    scores.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="seed-1: profile is 'hike', another seed's 'cjk'"):
+        collect(study)
+    scores.unlink()
+    with pytest.raises(UserError, match="seed-1/scores.json: is missing; the study is not through"):
+        collect(study)
