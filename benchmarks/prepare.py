@@ -1,7 +1,8 @@
 """How long and in how much memory `prepare.py` reads many utterances: `python benchmarks/prepare.py [--utterances N]`.
 
-Writes a CS-FLEURS-like corpus, a UniCoM-like one and a NeMo manifest of N one-second utterances each, prepares them,
-then reads a manifest of a million lines, and prints seconds and peak memory of each step, measured in its own process.
+Writes a CS-FLEURS-like corpus, a UniCoM-like one, an AI-Hub-like archive and a NeMo manifest of N one-second utterances
+each, prepares them, then reads a manifest of a million lines, and prints seconds by the clock and of the processor, and
+the peak memory of each step, measured in its own process.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_corpora(root, args.utterances)
-        print(f"{args.utterances} utterances of 1 s; {measure(nothing, root)[1]:.0f} MB are Python and its libraries")
-        for step in (prepare_jsonl, prepare_csv_with_guard, prepare_and_draw, check_manifest):
-            seconds, megabytes = measure(step, root)
-            print(f"{step.__name__:<24} {seconds:6.1f} s {megabytes:6.0f} MB")
+        print(f"{args.utterances:,} utterances of 1 s; {measure(nothing, root)[2]:.0f} MB are Python and its libraries")
+        for step in (prepare_jsonl, prepare_csv_with_guard, prepare_archive, prepare_and_draw, check_manifest):
+            report(step, root)
         write_long_manifest(root, args.lines)
-        seconds, megabytes = measure(read_long_manifest, root)
-        print(f"{read_long_manifest.__name__:<24} {seconds:6.1f} s {megabytes:6.0f} MB   ({args.lines} lines)")
+        report(read_long_manifest, root, f"{args.lines:,} lines")
+
+
+def report(step: Callable[[Path], None], root: Path, note: str = "") -> None:
+    clock_s, processor_s, megabytes = measure(step, root)
+    print(f"{step.__name__:<24} {clock_s:6.1f} s, {processor_s:6.1f} s of processor, {megabytes:5.0f} MB  {note}")
 
 
 def write_corpora(root: Path, count: int) -> None:
     import csv
+    import zipfile
 
     import numpy as np
     import soundfile
@@ -53,6 +58,7 @@ def write_corpora(root: Path, count: int) -> None:
         (read / "metadata.jsonl").open("w", encoding="utf-8") as rows,
         (unicom / "metadata.csv").open("w", encoding="utf-8", newline="") as table,
         (root / "nemo.jsonl").open("w", encoding="utf-8") as manifest,
+        zipfile.ZipFile(root / "aihub.zip", "w") as archive,
     ):
         writer = csv.writer(table)
         writer.writerow(UNICOM_COLUMNS)
@@ -67,6 +73,9 @@ def write_corpora(root: Path, count: int) -> None:
             writer.writerow(unicom_row(file, "German", "[('house', 'haus')]", anchors, text, number))
             row = {"audio_filepath": f"read/read/test/audio/kor/kor_{number}.wav", "duration": 1.0, "text": text}
             manifest.write(json.dumps(row | {"lang": "de"}) + "\n")
+            dialog = {"text": f"이 브리지 {number}번은 오래됐다.", "originalForm": f"이 bridge {number}번은 오래됐다."}
+            archive.writestr(f"1.Training/label/{number}.json", json.dumps({"dialogs": [dialog]}))
+            archive.writestr(f"1.Training/source/{number}.pcm", data[44:])
 
 
 def nothing(root: Path) -> None:
@@ -83,7 +92,11 @@ def prepare_csv_with_guard(root: Path) -> None:
     held_out = root / "out/held_out.jsonl"  # a tenth of the sentences
     lines = (root / "out/cs_fleurs/ko-en/test.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
     held_out.write_text("".join(lines[::10]), encoding="utf-8")
-    command("unicom", "--source", root / "unicom", "--out", root / "out/unicom", "--held-out", held_out)
+    command("unicom", "--source", root / "unicom", "--out", root / "unicom_out", "--held-out", held_out)
+
+
+def prepare_archive(root: Path) -> None:
+    command("aihub", "--source", root / "aihub.zip", "--out", root / "out/aihub", "--train-utterances", 584)
 
 
 def prepare_and_draw(root: Path) -> None:
@@ -123,8 +136,8 @@ def command(*arguments: object) -> None:
         args.run(args)
 
 
-def measure(step: Callable[[Path], None], root: Path) -> tuple[float, float]:
-    """Seconds and peak megabytes of a step in a fresh process."""
+def measure(step: Callable[[Path], None], root: Path) -> tuple[float, float, float]:
+    """Seconds by the clock and of the processor, and peak megabytes, of a step in a fresh process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_measured, args=(step, root, sender))
@@ -141,9 +154,9 @@ def measure(step: Callable[[Path], None], root: Path) -> tuple[float, float]:
 def _measured(step: Callable[[Path], None], root: Path, sender: multiprocessing.connection.Connection) -> None:
     began = time.perf_counter()
     step(root)
-    seconds = time.perf_counter() - began
+    seconds = time.perf_counter() - began, time.process_time()
     status = Path("/proc/self/status").read_text()  # its peak is this process's alone; getrusage's is its parent's too
-    sender.send((seconds, int(status.split("VmHWM:")[1].split()[0]) / 1024))
+    sender.send((*seconds, int(status.split("VmHWM:")[1].split()[0]) / 1024))
 
 
 if __name__ == "__main__":

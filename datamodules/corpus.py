@@ -44,7 +44,7 @@ def prepare(
     """
     held_out = sorted(held_out)
     earlier = _earlier_manifests(folder, reader)
-    prepared = Prepared(folder, f"{corpus_name(reader)} from {source.root}, licence: {reader.licence}")
+    prepared = Prepared(folder, f"{corpus_name(reader)} from {source.hub_id or source.root}, licence: {reader.licence}")
     with contextlib.ExitStack() as stack:
         manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
         draws: dict[tuple[str, str], _Draw] = {}
@@ -205,6 +205,7 @@ def _about(reader: Reader, source: Source, prepared: Prepared, held_out: list[Pa
         "options": dataclasses.asdict(reader),
         "licence": reader.licence,
         "source": str(source.root.absolute()),
+        "hub_id": source.hub_id,
         "revision": source.revision,
         "held_out": [str(path) for path in held_out],
         "manifests": manifests,

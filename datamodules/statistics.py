@@ -13,6 +13,7 @@ from typing import Any
 from datamodules.manifest import Utterance, iter_manifest
 from datamodules.scripts import OTHER, UNKNOWN, surprises, tagged_tokens
 
+TABLE_HEADER = ("manifest", "utterances", "length", "speakers", "tokens", "switches", "CMI")
 SURPRISES_SHOWN = 5
 DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
 
@@ -105,11 +106,12 @@ class Statistics:
             ],
         }
 
-    def line(self) -> str:
-        """The chief counts in one line."""
-        cmi = f", CMI {self.cmi_sum / self.tagged:.1f}" if self.tagged and self.switches else ""
-        tokens = " ".join(f"{name} {count}" for name, count in self.tokens.most_common())
-        return f"{self.utterances:>6} utterances {self.seconds / 3600:6.2f} h   {tokens}{cmi}"
+    def cells(self) -> list[str]:
+        """The chief counts, as `TABLE_HEADER` names them; switches are those of an utterance."""
+        tokens = ", ".join(f"{name} {count:,}" for name, count in self.tokens.most_common())
+        switches = f"{self.switches / self.tagged:.2f}" if self.tagged else "unknown"
+        cmi = f"{self.cmi_sum / self.tagged:.1f}" if self.tagged else "unknown"
+        return [f"{self.utterances:,}", lasting(self.seconds), str(len(self.speakers) or "?"), tokens, switches, cmi]
 
     def lines(self) -> list[str]:
         """The counts as lines for the terminal."""
@@ -117,12 +119,13 @@ class Statistics:
             return ["  no utterance"]
         speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers not named"
         each = f"{self.shortest_s:.1f} to {self.longest_s:.1f} s each"
-        lines = _labelled("utterances", f"{self.utterances:,}, {lasting(self.seconds)} in all, {each}, {speakers}")
+        utterances, length, _, tokens, switches, cmi = self.cells()
+        lines = _labelled("utterances", f"{utterances}, {length} in all, {each}, {speakers}")
         lines += _labelled("durations", *self._histogram())
-        lines += _labelled("tokens", ", ".join(f"{name} {count:,}" for name, count in self.tokens.most_common()))
+        lines += _labelled("tokens", tokens)
         if self.tagged:
-            lines += _labelled("switches", f"{self.switches:,}, {self.switches / self.tagged:.2f} an utterance")
-            lines += _labelled("CMI", f"{self.cmi_sum / self.tagged:.1f}")
+            lines += _labelled("switches", f"{self.switches:,}, {switches} an utterance")
+            lines += _labelled("CMI", cmi)
         if self.tagged < self.utterances:
             untold = counted(self.utterances - self.tagged, "utterance")
             lines += _labelled("languages", f"unknown in {untold}: one script for both, and the corpus gives no spans")
@@ -145,14 +148,21 @@ class Statistics:
 
 
 def describe(folder: Path) -> list[str]:
-    """Statistics of every manifest under a folder, a line each for the terminal."""
-    lines: list[str] = []
+    """Statistics of every manifest under a folder, as a table for the terminal."""
+    rows = [list(TABLE_HEADER)]
     for path in sorted(folder.rglob("*.jsonl")):
         statistics = Statistics()
         for utterance in iter_manifest(path, check_audio=False):
             statistics.add(utterance)
-        lines.append(f"{path!s:<32} {statistics.line()}")
-    return lines
+        rows.append([str(path), *statistics.cells()])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if name in ("manifest", "tokens") else f"{cell:>{width}}"
+            for name, cell, width in zip(TABLE_HEADER, row, widths, strict=True)
+        )
+        for row in rows
+    ]
 
 
 def counted(count: int, noun: str) -> str:

@@ -26,7 +26,7 @@ from datamodules.readers import discover
 from datamodules.readers.folder import Folder
 from datamodules.readers.source import Source
 from datamodules.scripts import surprises, tagged_tokens, tokens
-from datamodules.statistics import Statistics, code_mixing_index, counted, lasting, switches
+from datamodules.statistics import Statistics, code_mixing_index, counted, describe, lasting, switches
 from tests.corpus_trees import TREES, hike_row, noise, put, wav
 from tests.test_readers_broken import parquet
 
@@ -120,6 +120,19 @@ def test_alphabet_surprises():
     assert surprises("데이터 漢字 はい Ж *a* \u200b", ("ko", "en")) == set("漢字はいЖ*\u200b")
     assert surprises("データ 漢字 ー々", ("ja", "en")) == set()
     assert surprises("schöne Grüße", ("de", "en")) == set()
+
+
+def test_a_table_of_many_manifests(tmp_path: Path):
+    spans = (Span("ko", text="이 "), Span("en", text="bug"), Span("ko", text="는"))
+    rows = [utterance("이 bug는", spans=spans, id=str(number), duration=90.0, speaker="a") for number in range(1200)]
+    write_manifest(tmp_path / "ko-en/train.jsonl", rows)
+    write_manifest(tmp_path / "de-en/test.jsonl", [utterance("sehr nice", "de-en")])
+    pad = " " * len(str(tmp_path))
+    assert describe(tmp_path) == [
+        f"manifest{pad[8:]}                    utterances  length  speakers  tokens              switches      CMI",
+        f"{tmp_path}/de-en/test.jsonl            1   2.0 s         ?  unknown 2            unknown  unknown",
+        f"{tmp_path}/ko-en/train.jsonl       1,200  30.0 h         1  ko 2,400, en 1,200      2.00     33.3",
+    ]
 
 
 # The draw

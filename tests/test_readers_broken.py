@@ -518,10 +518,10 @@ def test_a_hub_snapshot_is_read_at_its_revision(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     source = open_source(None, "byan/cs-fleurs", reader("cs_fleurs").hub_patterns())
-    assert source.revision == "0cdbf166"
+    assert (source.hub_id, source.revision) == ("byan/cs-fleurs", "0cdbf166")
     assert asked["repository"] == "byan/cs-fleurs"
     assert asked["repo_type"] == "dataset"
     wanted = {f"read/test/audio/{language}/*" for language in ("kor", "jpn", "deu")}
-    prepare(reader("cs_fleurs"), source, tmp_path / "out")
+    assert prepare(reader("cs_fleurs"), source, tmp_path / "out").title.startswith("cs_fleurs from byan/cs-fleurs, ")
     assert_as_expected("cs_fleurs", tmp_path / "out")
     assert set(asked["allow_patterns"]) == {"read/test/metadata.jsonl"} | wanted

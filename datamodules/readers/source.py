@@ -28,9 +28,9 @@ class Source:
         UserError: where the root does not exist or an archive in it is broken or unsafe.
     """
 
-    def __init__(self, root: Path | str, revision: str | None = None) -> None:
+    def __init__(self, root: Path | str, hub_id: str | None = None, revision: str | None = None) -> None:
         self.root = Path(root)
-        self.revision = revision
+        self.hub_id, self.revision = hub_id, revision
         self._on_disk: dict[str, Path] = {}
         self._in_archives: dict[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
         if self.root.is_file() and zipfile.is_zipfile(self.root):
@@ -177,7 +177,7 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
             f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); where there is a "
             f"network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
         ) from None
-    return Source(folder, revision=Path(folder).name)
+    return Source(folder, hub_id=source, revision=Path(folder).name)
 
 
 def _kind(path: Path) -> str:
