@@ -11,7 +11,7 @@ from datamodules.readers.base import Reader, options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: a command for every reader found in `datamodules.readers`, and the four that are none."""
+    """The command line: a command for every reader found in `datamodules.readers`, and those that are none."""
     top = argparse.ArgumentParser(
         prog="prepare.py",
         description=__doc__,
@@ -42,6 +42,18 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("manifests", nargs="+", type=Path, help="manifests, or folders of them", metavar="PATH")
     check.add_argument("--tokenizer", help="a Whisper model (folder or hub id) to count label tokens with")
     check.set_defaults(run=run_check)
+
+    splice = commands.add_parser("splice", help="utterances of pairs nobody recorded, cut from prepared manifests")
+    splice.add_argument("manifests", nargs="+", type=Path, help="manifests whose spans have times", metavar="MANIFEST")
+    splice.add_argument("--out", type=Path, required=True, help="output folder: <out>/<pair>/spliced.jsonl")
+    splice.add_argument("--pairs", nargs="+", help="pairs to make (default: all that the manifests do not hold)")
+    splice.add_argument("--utterances", type=int, default=64, help="of each pair (default: %(default)s)", metavar="N")
+    splice.add_argument("--pattern", choices=["frame", "chain"], default="frame", help="see docs/splicing.md")
+    splice.add_argument(
+        "--window", type=float, default=30.0, help="longest utterance in seconds (default: %(default)s)"
+    )
+    splice.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
+    splice.set_defaults(run=run_splice)
     return top
 
 
@@ -120,6 +132,20 @@ def run_check(args: argparse.Namespace) -> int:
     from datamodules.check import check
 
     return check(args.manifests, args.tokenizer)
+
+
+def run_splice(args: argparse.Namespace) -> int:
+    """Writes spliced utterances."""
+    from datamodules.splicing.options import Splicing
+    from datamodules.splicing.writing import write_spliced
+
+    if args.utterances < 1:
+        raise UserError(f"--utterances is {args.utterances}, expected 1 or more")
+    options = Splicing(share=1.0, pairs=args.pairs, pattern=args.pattern)
+    written = write_spliced(args.manifests, args.out, options, args.utterances, args.window, args.seed)
+    for path in written.values():
+        print(f"{path}: {args.utterances} utterances")
+    return 0
 
 
 def main() -> int:

@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor
 from transformers import WhisperProcessor
 
+import prepare as prepare_script
 from common.errors import UserError
 from datamodules.audio import load_waveform
 from datamodules.manifest import Span, Utterance, read_manifest
@@ -394,3 +395,32 @@ def test_untimed_corpora_are_sent_to_align(corpora: dict[str, str], tiny_model: 
             rewrite(manifest, utterance.id, spans=untimed)
     with pytest.raises(UserError, match=r"left out: 12 utterances without the spans' times; python prepare\.py align"):
         splicer(corpora, tiny_model)
+
+
+# On disk
+
+
+def test_prepare_writes_splices_as_a_corpus(corpora: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Every frame once before any comes again, by pair; equal for a seed; sound and times agree with the sources'."""
+    arguments = ["splice", *corpora.values(), "--utterances", "5", "--seed", "3", "--out"]
+    assert prepare(*arguments, str(tmp_path / "a")) == prepare(*arguments, str(tmp_path / "b")) == 0
+    assert f"{tmp_path}/a/ko-ja/spliced.jsonl: 5 utterances" in capsys.readouterr().out
+    for pair in ("ko-ja", "ko-de", "ja-de"):
+        manifest = tmp_path / "a" / pair / "spliced.jsonl"
+        assert manifest.read_bytes() == (tmp_path / "b" / pair / "spliced.jsonl").read_bytes()
+        rows = read_manifest(manifest)
+        assert len({row.id for row in rows}) == 5 and {row.pair for row in rows} == {pair}
+        kept = {tuple(s.text for s in row.spans if s.language == row.matrix_language) for row in rows[:4]}
+        assert len(kept) == 4  # of two pairs of two utterances each
+        for row in rows:
+            again = tmp_path / "b" / pair / "audio" / row.audio.name
+            assert row.audio.read_bytes() == again.read_bytes()
+            assert len(load_waveform(row.audio)) == round(row.duration * HZ)
+    with pytest.raises(UserError, match=r"no utterance of ko-ja fits into the window"):
+        prepare(*arguments, str(tmp_path / "c"), "--pairs", "ko-ja", "--window", "0.5")
+    assert not list((tmp_path / "c").iterdir())
+
+
+def prepare(*arguments: str) -> int:
+    args = prepare_script.parser().parse_args(arguments)
+    return args.run(args)
