@@ -56,6 +56,11 @@ def one_error() -> Iterator[None]:
         ) from None
 
 
+def as_one(error: UserError) -> BaseException:
+    """The error on the first rank, a silent end on the others; for what all ranks find at the same point."""
+    return SystemExit(2) if rank_zero_only.rank else error
+
+
 def _name() -> str:
     """`rank 1: ` in a process group of several."""
     together = distributed.is_initialized() and distributed.get_world_size() > 1

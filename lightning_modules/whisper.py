@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -28,6 +29,8 @@ from lightning_modules.checks import check_pairs, check_trainer
 from lightning_modules.ctc import CTCHead, mix
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
+from lightning_modules.finite import StepGuard, Undo, Unusable, refuse
+from lightning_modules.ranks import as_one
 
 
 class WhisperModule(L.LightningModule):
@@ -46,6 +49,9 @@ class WhisperModule(L.LightningModule):
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         seed: of the algorithms' own draws.
         spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null leaves it whole.
+        max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
+            everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
+        divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
     """
 
     def __init__(
@@ -62,6 +68,8 @@ class WhisperModule(L.LightningModule):
         gradient_checkpointing: bool = False,
         seed: int = 0,
         spec_augment: SpecAugment | None = None,
+        max_unusable_steps: int = 0,
+        divergence_threshold: float | None = None,
     ) -> None:
         super().__init__()
         if accumulate < 1:
@@ -79,6 +87,10 @@ class WhisperModule(L.LightningModule):
         self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
         self.spec_augment = spec_augment
+        self.max_unusable_steps = max_unusable_steps
+        self.divergence_threshold = divergence_threshold
+        self.unusable_steps: list[str] = []
+        self._guard: StepGuard | None = None
         self.model: WhisperForConditionalGeneration
         self.processor: WhisperProcessor
         self.log_mel: LogMel
@@ -124,6 +136,7 @@ class WhisperModule(L.LightningModule):
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> Figures:
         """Hands the batch to the algorithm, then steps the schedule; returns the step's figures."""
         wrapped = self.optimizers()
+        guard = self._guard = StepGuard(self.global_step, self.divergence_threshold)
         context = StepContext(
             self._trainable(),
             self.token_losses,
@@ -131,6 +144,7 @@ class WhisperModule(L.LightningModule):
             head_weight=self.model.proj_out.weight,
             backward=self._backward,
             commit=wrapped.step,
+            check=guard.check,
             clip_norm=self.clip_norm,
             micro_batch=math.ceil(len(batch) / self.accumulate),
             world_size=self.trainer.world_size,
@@ -140,7 +154,14 @@ class WhisperModule(L.LightningModule):
         )
         # A function of the step alone, so that dropout, too, goes on after resuming as if nothing had happened.
         torch.manual_seed(context.generator().initial_seed() + 1 + self.global_rank)
-        figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
+        undo = Undo(context.parameters, wrapped.optimizer, self.algorithm) if self.max_unusable_steps else None
+        try:
+            figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
+        except Unusable as error:
+            self._pass_over(error, guard.save(batch, Path(self.trainer.default_root_dir), self.global_rank), undo)
+            wrapped.step()  # without gradients: it counts, and changes nothing
+            figures = {"unusable_steps": float(len(self.unusable_steps))}
+        self._guard = None
         self.lr_schedulers().step()
         figures["learning_rate"] = wrapped.param_groups[0]["lr"]
         losses = {name: value for name, value in figures.items() if name.startswith("loss/")}
@@ -156,11 +177,7 @@ class WhisperModule(L.LightningModule):
             self.manual_backward(loss)
 
     def token_losses(self, batch: SpeechBatch) -> Forward:
-        """Each token's cross-entropy, with the output projection's input and output.
-
-        Raises:
-            UserError: where one is not finite, naming step, pairs and utterances.
-        """
+        """Each token's cross-entropy, with the output projection's input and output."""
         states = self.model.model(
             input_features=batch.mel_BFT.to(self.model.dtype), decoder_input_ids=batch.decoder_inputs_BU
         )
@@ -174,18 +191,29 @@ class WhisperModule(L.LightningModule):
         if self.ctc is not None:
             ctc_B = self.ctc(states.encoder_last_hidden_state, batch.lengths_B, batch.labels_BU)
             losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
-        if not torch.isfinite(losses_BU).all():
-            self._refuse(batch, losses_BU)
+        if self._guard:
+            self._guard.saw(batch, losses_BU)
         return Forward(losses_BU, logits_BUV, hidden_BUD)
 
-    def _refuse(self, batch: SpeechBatch, losses_BU: Tensor) -> None:
-        bad = (~torch.isfinite(losses_BU)).any(1).tolist()
-        rows = zip(batch.pairs, batch.ids, losses_BU.sum(1).tolist(), bad, strict=True)
-        named = "; ".join(f"{pair}: {loss} on {utterance}" for pair, utterance, loss, is_bad in rows if is_bad)
-        raise UserError(
-            f"step {self.global_step}: the loss is not finite ({named}); no step was taken. "
-            "Lower model.learning_rate, or look at these utterances' audio"
-        )
+    def _pass_over(self, error: Unusable, kept: Path, undo: Undo | None) -> None:
+        """Takes an unusable step back, within the budget; its batch is kept in a file.
+
+        Raises:
+            UserError: beyond it.
+        """
+        if undo is None or len(self.unusable_steps) == self.max_unusable_steps:
+            raise as_one(refuse(error, kept)) from None
+        undo()
+        self.unusable_steps.append(str(error))
+        self.print(f"warning: {error}; passed over, {len(self.unusable_steps)} of {self.max_unusable_steps}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds what resuming must know beside the weights."""
+        checkpoint["unusable_steps"] = self.unusable_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes it up again."""
+        self.unusable_steps = checkpoint.get("unusable_steps", [])
 
     def _trainable(self) -> list[nn.Parameter]:
         heads = [] if self.ctc is None else self.ctc.parameters()

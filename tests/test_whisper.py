@@ -21,6 +21,7 @@ from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.export import read_model_folder, write_model_folder
 from lightning_modules.features import LogMel
+from lightning_modules.finite import StepGuard, Unusable
 from lightning_modules.whisper import WhisperModule, warmup_cosine
 
 
@@ -138,8 +139,10 @@ def test_a_loss_that_is_not_finite_is_refused_before_the_update(tiny_model: Path
     dataset = PairDataset({"ko-en": read_manifest(manifests["ko-en"])}, LabelMaker(module.processor.tokenizer))
     batch = module.on_after_batch_transfer(collate([dataset["ko-en", 0]]), 0)
     batch.mel_BFT[:] = torch.nan
-    with pytest.raises(UserError, match=r"the loss is not finite \(ko-en: nan on ko-en-0\); no step"):
-        pair_losses(module, batch)
+    guard = module._guard = StepGuard(7)
+    losses_P = pair_losses(module, batch)
+    with pytest.raises(Unusable, match=r"step 7: the loss is not finite \(ko-en: nan on ko-en-0\)"):
+        guard.check(losses_P, losses_P.sum())
 
 
 def test_gradient_checkpointing_changes_nothing(tiny_model: Path, manifests: dict[str, str], tmp_path: Path):

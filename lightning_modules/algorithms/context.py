@@ -39,6 +39,7 @@ class StepContext:
         backward: how to back-propagate a loss; its second argument is False where more micro-batches follow, so that
             ranks need not exchange gradients yet.
         commit: the step that ends the batch; Lightning's wrapped step, or the raw optimizer's.
+        check: told all pairs' losses of the step so far and the gradient's norm before an update; raises to prevent it.
         clip_norm: total gradient norm above which gradients are scaled down; None leaves them.
         micro_batch: most utterances that go through the model at once; None takes a batch whole.
         world_size, all_reduce: number of ranks, and the sum of a tensor over them.
@@ -54,6 +55,7 @@ class StepContext:
         head_weight: nn.Parameter | None = None,
         backward: Callable[[Tensor, bool], None] | None = None,
         commit: Callable[[], Any] | None = None,
+        check: Callable[[Tensor, Tensor], None] | None = None,
         clip_norm: float | None = None,
         micro_batch: int | None = None,
         world_size: int = 1,
@@ -74,6 +76,8 @@ class StepContext:
         self.clipped_norm: Tensor | None = None
         self._backward = backward or (lambda loss, last: loss.backward())
         self._commit = commit or optimizer.step
+        self._check = check
+        self._losses: list[Tensor] = []
 
     # Gradients ------------------------------------------------------------------------------------------------------
 
@@ -105,6 +109,7 @@ class StepContext:
             loss = (_derivative(objective, values_P) * losses_P).sum()
             penalty = head(head_of([out], batch, normaliser_P, self.head_weight)) if head else None
             self._backward(with_penalty(loss, penalty, out, slices[0]), True)
+            self._losses.append(values_P)
             return values_P
         survey = self._survey(batch, slices, normaliser_P) if objective or head else None
         weights_P = _derivative(objective, survey[1] if survey else torch.zeros_like(normaliser_P))
@@ -117,7 +122,8 @@ class StepContext:
             losses_P = _pair_losses(out.losses_BU, part, batch, normaliser_P)
             sums_P += losses_P.detach()
             self._backward(with_penalty((weights_P * losses_P).sum(), penalty, out, rows), rows is slices[-1])
-        return self._mean_over_ranks(sums_P)
+        self._losses.append(self._mean_over_ranks(sums_P))
+        return self._losses[-1]
 
     def take_gradients(self) -> Gradients:
         """Moves the gradients out of the parameters; zeros where one has none."""
@@ -132,9 +138,11 @@ class StepContext:
             parameter.grad = gradient
 
     def clip(self) -> None:
-        """Scales the gradients down to `clip_norm`; keeps their norm before and after."""
+        """Scales the gradients down to `clip_norm`, once they are checked; keeps their norm before and after."""
         limit = float("inf") if self.clip_norm is None else self.clip_norm
         self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        if self._check:
+            self._check(torch.cat(self._losses), self.grad_norm)
         self.clipped_norm = self.grad_norm * (limit / (self.grad_norm + 1e-6)).clamp(max=1.0)  # torch's formula
 
     # Weights --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""What happens where a loss or a gradient is no number: the update does not, and somebody can find out why.
+
+Shape suffixes: B utterances, U label tokens.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from common.errors import UserError
+from common.files import atomic_file
+from datamodules.batch import SpeechBatch
+
+
+class Unusable(Exception):
+    """A step that must not reach the weights; the message says why. Every rank raises it alike."""
+
+
+class StepGuard:
+    """Remembers what went through the model in one step, and refuses updates from it that are not finite.
+
+    Args:
+        step: counted from 0.
+        divergence_threshold: a pair's loss above this is refused, too; None sets no bound.
+    """
+
+    def __init__(self, step: int, divergence_threshold: float | None = None) -> None:
+        self.step = step
+        self.divergence_threshold = divergence_threshold
+        self.seen: list[tuple[SpeechBatch, Tensor]] = []
+
+    def saw(self, batch: SpeechBatch, losses_BU: Tensor) -> None:
+        """Takes note of a forward pass."""
+        self.seen.append((batch, losses_BU.detach()))
+
+    def check(self, losses: Tensor, gradient_norm: Tensor) -> None:
+        """Looks at all losses of the step so far and at the gradient; both are the same on every rank.
+
+        Raises:
+            Unusable: naming step, pairs and utterances of all ranks.
+        """
+        if bool(torch.isfinite(torch.cat([losses, gradient_norm.reshape(1)])).all()):
+            if self.divergence_threshold is not None and float(losses.max()) > self.divergence_threshold:
+                raise Unusable(
+                    f"step {self.step}: the loss of a pair is {float(losses.max()):.4g}, above "
+                    f"model.divergence_threshold {self.divergence_threshold:g}"
+                )
+            return
+        what = "gradient" if bool(torch.isfinite(losses).all()) else "loss"
+        parts: list[list[str]] = [self._culprits()]
+        if distributed.is_initialized():
+            parts *= distributed.get_world_size()
+            distributed.all_gather_object(parts, parts[0])
+        named = "; ".join(name for part in parts for name in part)
+        raise Unusable(f"step {self.step}: the {what} is not finite ({named})")
+
+    def _culprits(self) -> list[str]:
+        """The utterances whose own loss is not finite; all, where none is."""
+        rows = {
+            (pair, utterance): loss
+            for batch, losses_BU in self.seen
+            for pair, utterance, loss in zip(batch.pairs, batch.ids, losses_BU.sum(1).tolist(), strict=True)
+        }
+        bad = {key: loss for key, loss in rows.items() if loss - loss != 0}
+        return [f"{pair}: {loss:.4g} on {utterance}" for (pair, utterance), loss in (bad or rows).items()]
+
+    def save(self, batch: SpeechBatch, run: Path, rank: int) -> Path:
+        """Keeps the whole batch as tensors and plain values, for `torch.load(..., weights_only=True)`."""
+        path = run / "unusable" / f"step-{self.step}-rank-{rank}.pt"
+        with atomic_file(path) as partial:
+            torch.save(
+                {item.name: getattr(batch, item.name) for item in fields(batch) if item.name != "skipped"}, partial
+            )
+        return path
+
+
+class Undo:
+    """All that a step may change, so that it can be as if it had never been."""
+
+    def __init__(self, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, algorithm: nn.Module) -> None:
+        self.parameters, self.optimizer, self.algorithm = parameters, optimizer, algorithm
+        self._weights = [parameter.detach().clone() for parameter in parameters]
+        self._states: tuple[dict[str, Any], ...] = copy.deepcopy((optimizer.state_dict(), algorithm.state_dict()))
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Puts everything back, and leaves no gradient."""
+        for parameter, saved in zip(self.parameters, self._weights, strict=True):
+            parameter.copy_(saved)
+        self.optimizer.load_state_dict(self._states[0])
+        self.algorithm.load_state_dict(self._states[1])
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def refuse(error: Unusable, batch_file: Path) -> UserError:
+    """The error that ends the run."""
+    return UserError(
+        f"{error}; no update was made, and the batch is kept in {batch_file}. Look at these utterances' audio, lower "
+        "model.learning_rate, or let model.max_unusable_steps pass over a few such steps"
+    )
