@@ -20,15 +20,15 @@ $(STAMP): setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,study,test]'
 	@touch $@
 
-# Snakemake reads workflow/profiles/default; killed and called again, it goes on where it was.
-STUDY := $(BIN)/snakemake --cores all --configfile configs/study/demo.yaml
+# Snakemake under a lock, by workflow/profiles/default: killed and called again, it goes on where it was.
+STUDY := $(BIN)/python -m study run configs/study/demo.yaml --cores all
 
 demo: $(STAMP)  ## the whole study in miniature: corpora, fine-tunes, merges, one table
 	@$(STUDY)
 	@$(BIN)/python -m study show outputs/demo/study/study.yaml
 
 study-demo: $(STAMP)  ## the same with five seeds: mean and spread
-	@$(STUDY) --config seeds=[0,1,2,3,4]
+	@$(STUDY) --config 'seeds=[0,1,2,3,4]'
 	@$(BIN)/python -m study show outputs/demo/study-5-seeds/study.yaml
 
 results: study-demo  ## RESULTS.md, out of the five seeds

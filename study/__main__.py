@@ -1,8 +1,9 @@
-"""Sums a study up over its seeds: table, figure and page, or RESULTS.md.
+"""Runs a study's workflow, and sums it up over its seeds.
 
-python -m study summary outputs/demo/study/study.yaml     # what the workflow calls at its end
+python -m study run configs/study/demo.yaml --cores 2     # snakemake, once no earlier call is at work
 python -m study show outputs/demo/study/study.yaml        # the table, and where everything is
 python -m study results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md
+python -m study summary outputs/demo/study/study.yaml     # tables, figure and page: the workflow's last step
 """
 
 from __future__ import annotations
@@ -15,33 +16,40 @@ from study.plan import Study
 from study.settings import read_yaml
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
+def parse() -> tuple[argparse.Namespace, list[str]]:
+    """The command line, and what is left for Snakemake."""
     parser = argparse.ArgumentParser(
         prog="python -m study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=["summary", "show", "results"])
+    parser.add_argument("command", choices=["run", "show", "results", "summary"])
     parser.add_argument("study", type=Path, help="the study's file")
     parser.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="of results (default: %(default)s)")
-    return parser.parse_args()
+    options, rest = parser.parse_known_args()
+    if rest and options.command != "run":
+        parser.error(f"{options.command} takes no {rest[0]}")
+    return options, rest
 
 
 def main() -> None:
-    """Reads the study's file and figures, and writes or shows them."""
-    arguments = parse()
-    study = Study(read_yaml(arguments.study))
+    """Reads the study's file, then runs it or reads what it left."""
+    options, rest = parse()
+    study = Study(read_yaml(options.study))
+    if options.command == "run":
+        from study.run import run
+
+        run(study, options.study, rest)
 
     from study.collect import collect
 
     collected = collect(study)
-    if arguments.command == "show":
+    if options.command == "show":
         from study.terminal import show
 
         show(collected)
-    elif arguments.command == "results":
+    elif options.command == "results":
         from study.results import write_results
 
-        write_results(collected, arguments.out)
+        write_results(collected, options.out)
     else:
         from study.summary import write_summary
 
