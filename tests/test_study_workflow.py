@@ -139,6 +139,7 @@ def kill_after(folder: Path, arguments: list[str], finished: int) -> None:
 @pytest.mark.slow
 def test_the_papers_study_runs_whole_and_goes_on_after_a_kill(paper_in_small: tuple[Path, list[str]], monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder, arguments = paper_in_small
     study, seed_folder = Study(read_yaml(folder / "whole.yaml")), folder / "outputs/paper/seed-3"
 
