@@ -120,7 +120,7 @@ def paper_in_small(tmp_path: Path) -> tuple[Path, list[str]]:
         "resources": {"train": {"threads": 1}, "merge": {"threads": 1}, "evaluate": {"threads": 1}},
     }
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(small))
-    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(merged(paper, small)))
+    (tmp_path / "whole.yaml").write_text(yaml.safe_dump(merged(paper, small), sort_keys=False))
     files = ["--configfile", str(CONFIGS / "paper.yaml"), "small.yaml"]
     return tmp_path, ["--cores", "2", *files]
 
