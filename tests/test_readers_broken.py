@@ -450,7 +450,7 @@ def test_archives_that_climb_are_refused(member: str, message: str, tmp_path: Pa
             Source(source)
 
 
-def test_archives_with_links_and_bombs_are_refused(tmp_path: Path):
+def test_archives_with_links_and_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     link = zipfile.ZipInfo("passwords.wav")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with pytest.raises(UserError, match=r"link\.zip: the member 'passwords\.wav' is a link"):
@@ -460,6 +460,11 @@ def test_archives_with_links_and_bombs_are_refused(tmp_path: Path):
             archive.writestr(f"{part}.pcm", bytes(2**26))
     with pytest.raises(UserError, match=r"bomb\.zip: \d+ bytes that unpack to 335544320; that is a zip bomb"):
         Source(tmp_path / "bomb.zip")
+    monkeypatch.setattr("datamodules.readers.source.MAX_MEMBER_BYTES", 2**20)
+    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("big.wav", bytes(2**20 + 1))
+    with pytest.raises(UserError, match=r"big\.zip: the member 'big\.wav' is 1048577 bytes unpacked"):
+        Source(tmp_path / "big.zip")
     encrypted = archive_with(tmp_path / "encrypted.zip", zipfile.ZipInfo("a.wav"))
     data = bytearray(encrypted.read_bytes())
     at = data.rindex(b"PK\x01\x02")

@@ -185,6 +185,26 @@ def test_file_names_however_their_accents_are_spelt(name: str, table: str, disk:
     assert sum(item.utterances for item in prepared(name, tmp_path / "in", tmp_path / "out").statistics.values()) == 1
 
 
+def test_a_recording_of_the_labels_own_split_is_taken(tmp_path: Path):
+    TREES["aihub"].write(tmp_path / "in", lambda data: data)
+    put(tmp_path / "in/1.Training/원천데이터/KE0003.wav", wav(4.0, 16000, 9))  # another one of the same name
+    prepared("aihub", tmp_path / "in", tmp_path / "out")
+    assert_as_expected("aihub", tmp_path / "out")
+
+
+def test_the_synthetic_parts_of_cs_fleurs(tmp_path: Path):
+    TREES["cs_fleurs"].write(tmp_path / "in", lambda data: data)
+    row = {"id": "kor_7", "file_name": "audio/kor_7.wav", "text": "이 bridge는", "duration": 1.0, "language": "kor-eng"}
+    for subset in ("train", "test1"):
+        put(tmp_path / f"in/xtts/{subset}/metadata.jsonl", json.dumps(row).encode())
+        put(tmp_path / f"in/xtts/{subset}/audio/kor_7.wav", wav(1.0, 16000, 1))
+        read = READERS["cs_fleurs"](pairs=("ko-en",), subset=f"xtts/{subset}")
+        prepare(read, Source(tmp_path / "in"), tmp_path / "out")
+        (utterance,) = read_manifest(tmp_path / f"out/ko-en/xtts-{subset}.jsonl")
+        assert (utterance.split, utterance.source_sentence_id) == (subset.rstrip("1"), "fleurs:7")
+        assert read.hub_patterns() == [f"xtts/{subset}/*"]
+
+
 def test_hike_keeps_its_labels_beside_the_manifest(tmp_path: Path):
     TREES["hike"].write(tmp_path / "in", lambda data: data)
     prepared("hike", tmp_path / "in", tmp_path / "out")
@@ -199,5 +219,5 @@ def test_linked_folders_are_followed_once(tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/jecs").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere/loop").symlink_to(tmp_path / "in")
-    prepared("jecs", tmp_path / "in", tmp_path / "out")
+    assert not prepared("jecs", tmp_path / "in", tmp_path / "out").skipped
     assert_as_expected("jecs", tmp_path / "out")
