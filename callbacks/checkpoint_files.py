@@ -1,16 +1,19 @@
 """Checkpoint files: written whole or not at all, found again, checked before they are trusted, read as data alone.
 
-A `.ckpt` is a zip archive in which torch keeps a CRC-32 of every part.
+A `.ckpt` is a zip archive in which torch keeps a CRC-32 of every part; behind it we put a SHA-256 of the archive's
+directory, so that the checksums and the places of the parts are themselves checked.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import pickle
 import re
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
@@ -19,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from common.errors import UserError
 from common.files import atomic_file
 
+_DIGEST_BYTES = 64
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -32,8 +36,9 @@ class CheckpointFiles(TorchCheckpointIO):
             UserError: where the disk does not take it; an older file of that name stands.
         """
         try:
-            with atomic_file(path) as partial, partial.open("wb") as file:
+            with atomic_file(path) as partial, partial.open("w+b") as file:
                 torch.save(checkpoint, file)
+                file.write(_directory_digest(file))
         except (OSError, RuntimeError) as error:  # torch's writer wraps what the file said
             cause = error if isinstance(error, OSError) else error.__context__
             reason = cause.strerror if isinstance(cause, OSError) else str(error).splitlines()[0]
@@ -77,8 +82,11 @@ def damage_of(path: Path) -> str | None:
     if not path.is_file():
         return "no such checkpoint"
     try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
+        with path.open("rb") as file:
+            file.seek(-_DIGEST_BYTES, os.SEEK_END)
+            if _directory_digest(file, file.tell()) != file.read():
+                return "the checkpoint is damaged, or not one that train.py wrote (wrong checksum of its directory)"
+            bad = zipfile.ZipFile(file).testzip()
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
         return f"the checkpoint is damaged ({error})"
     return f"the checkpoint is damaged (wrong checksum of {bad})" if bad else None
@@ -109,6 +117,14 @@ def starting_point(run: Path, resume: bool, named: str | None) -> Path | None:
                 "remove the folder"
             )
     return Path(named) if named else None
+
+
+def _directory_digest(file: BinaryIO, end: int | None = None) -> bytes:
+    """The SHA-256, in hexadecimal digits, of a zip archive's directory, which ends it; leaves the file at `end`."""
+    begin = zipfile.ZipFile(file).start_dir
+    file.seek(begin)
+    digest = hashlib.sha256(file.read(-1 if end is None else end - begin))
+    return digest.hexdigest().encode()
 
 
 def newest_good(run: Path) -> Path | None:

@@ -25,13 +25,25 @@ class RunRecord(L.Callback):
 
     def __init__(self, name: str, seed: int) -> None:
         self.name, self.seed = name, seed
-        self._start = 0.0
+        self._started = self._resumed = time.time()
+        self._seconds_before = 0.0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the clock."""
-        self._start = time.time()
+        self._resumed = time.time()
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def state_dict(self) -> dict[str, float]:
+        """When the run began and how long it has taken, interruptions left out."""
+        return {"started": self._started, "seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, float]) -> None:
+        """Goes on from there."""
+        self._started, self._seconds_before = state_dict["started"], state_dict["seconds"]
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.time() - self._resumed
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the record, on the first rank alone."""
         skips = trainer.datamodule.skips.gathered(trainer.world_size)
         if trainer.is_global_zero:
@@ -41,8 +53,8 @@ class RunRecord(L.Callback):
                 "steps": trainer.global_step,
                 "devices": trainer.world_size,
                 "precision": str(trainer.precision),
-                "started": datetime.fromtimestamp(self._start, UTC).isoformat(timespec="seconds"),
-                "seconds": round(time.time() - self._start, 1),
+                "started": datetime.fromtimestamp(self._started, UTC).isoformat(timespec="seconds"),
+                "seconds": round(self._seconds(), 1),
                 "machine": platform.platform(),
                 "python": platform.python_version(),
                 "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
@@ -50,6 +62,7 @@ class RunRecord(L.Callback):
                 "corpora": _corpora(trainer.datamodule),
                 "spliced": trainer.datamodule.splicer and trainer.datamodule.splicer.summary(),
                 "transcripts_also_held_out": trainer.datamodule.leaks,
+                "unusable_steps": pl_module.unusable_steps,
                 "skipped": [{"pair": skip.pair, "id": skip.id, "reason": skip.reason} for skip in skips.skipped],
             }
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
