@@ -14,6 +14,8 @@ from common.errors import UserError
 from common.files import sole_writer
 from study.plan import Study
 
+_PLUGINS = Path(__file__).parent.parent / "workflow/plugins"
+
 
 def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
     """Becomes Snakemake, with `arguments` of its own.
@@ -33,7 +35,9 @@ def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
         for recipe in study.runs:
             _wait_for_writer(Path(folder) / recipe)
     os.set_inheritable(lock, True)  # the lock is Snakemake's for as long as it lives
-    os.execv(sys.executable, [sys.executable, "-m", "snakemake", "--configfile", str(file), *arguments])
+    words = ["-m", "snakemake", "--configfile", str(file), "--logger", "study", *arguments]
+    path = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
+    os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path})
 
 
 def _wait_for_writer(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -40,18 +41,20 @@ class Started(Exception):
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch) -> Study:
-    def become(program: str, words: list[str]) -> None:
+    def become(program: str, words: list[str], environment: dict[str, str]) -> None:
         raise Started(words)
 
-    monkeypatch.setattr(running.os, "execv", become)
+    monkeypatch.setattr(running.os, "execve", become)
     return Study(merged(read_yaml(DEMO), {"root": str(tmp_path / "out")}))
 
 
 def test_snakemake_is_given_the_study_and_its_own_options(study: Study):
     with pytest.raises(Started) as started:
         running.run(study, DEMO, ["--cores", "2", "--dry-run"])
-    expected = [sys.executable, "-m", "snakemake", "--configfile", str(DEMO), "--cores", "2", "--dry-run"]
-    assert started.value.args[0] == expected
+    words = started.value.args[0]
+    assert words[:3] == [sys.executable, "-m", "snakemake"]
+    assert words[3:5] == ["--configfile", str(DEMO)]
+    assert words[-3:] == ["--cores", "2", "--dry-run"]
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,40 @@ def test_it_waits_for_who_is_at_work(
     assert message in capsys.readouterr().out
     assert ended.exists()
     assert holder.wait(timeout=10) == 0
+
+
+def test_progress_is_a_line_a_job(tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "workflow/plugins"))
+    from snakemake_interface_logger_plugins.common import LogEvent
+    from snakemake_logger_plugin_study import LogHandler
+
+    log = tmp_path / "b.log"
+    log.write_text("".join(f"line {number}\n" for number in range(30)) + "error: no such pair\n")
+    handler = LogHandler(None, None)
+    clock = iter([10.0, 20.0, 35.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+
+    def emit(event: LogEvent | None, level: int = 20, message: str = "", **fields: object) -> None:
+        record = logging.LogRecord("snakemake", level, "", 0, message, None, None)
+        record.__dict__ |= fields | ({"event": event} if event else {})
+        handler.emit(record)
+
+    emit(LogEvent.RUN_INFO, stats={"train": 2, "all": 1, "total": 3})
+    emit(None, message="Select jobs to execute...")
+    emit(LogEvent.JOB_INFO, jobid=7, rule_msg="fine-tuning a", rule_name="train")
+    emit(LogEvent.JOB_INFO, jobid=8, rule_msg="fine-tuning b", rule_name="train")
+    emit(LogEvent.JOB_FINISHED, job_id=7)
+    emit(LogEvent.PROGRESS, done=1, total=3)
+    emit(LogEvent.ERROR, level=40, message="RuleException: ...", exception="RuleException")
+    emit(LogEvent.JOB_ERROR, level=40, jobid=8, rule_name="train", log=[str(log)])
+    emit(None, level=40, message="At least one job did not complete successfully.")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split() for line in lines[:6]] == [
+        ["2", "jobs:", "train", "2"],
+        ["begins", "fine-tuning", "a"],
+        ["begins", "fine-tuning", "b"],
+        ["1", "of", "2", "done", "fine-tuning", "a,", "25", "s"],
+        ["failed", "fine-tuning", "b"],
+        [f"{log}:"],
+    ]
+    assert lines[6:] == [f"  line {number}" for number in range(11, 30)] + ["  error: no such pair"]
