@@ -171,8 +171,11 @@ class SaveConfig(SaveConfigCallback):
     """Writes the resolved configuration to `<run>/config.yaml`, which runs again as it stands."""
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Writes nothing yet: the manifests are still to be read, and a mistake in them leaves no folder behind."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes it before the first step."""
-        if trainer.is_global_zero and stage == "fit":
+        if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             write_text(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
 
