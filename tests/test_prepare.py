@@ -396,6 +396,17 @@ def test_check_finds(samples, rate_hz, fields, code, message, tmp_path: Path, ca
     assert found == code
 
 
+def test_check_looks_at_an_utterances_part_of_its_file(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Two of four seconds each have an utterance, of one source sentence; the last second is silent."""
+    samples = noise(4, 16000, 1)[:, 0]
+    samples[48000:] = 0
+    heard = sound(tmp_path, samples) | {"duration": 1.0, "source_sentence_id": "fleurs:1"}
+    rows = [utterance("이 bug는", id="a", offset=1.0, **heard), utterance("그 bug는", id="b", offset=3.0, **heard)]
+    code, printed = checked(tmp_path, capsys, *rows)
+    assert code == 1
+    assert re.findall(r"m\.jsonl (\w): ([a-z ]+):", printed) == [("b", "silence")]
+
+
 def test_check_counts_label_tokens(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     text = "가 a " * 80
     heard = utterance(text, **sound(tmp_path, noise(2, 16000, 1)))
