@@ -54,6 +54,18 @@ def parser() -> argparse.ArgumentParser:
     )
     splice.add_argument("--seed", type=int, default=0, help="of the draws (default: %(default)s)")
     splice.set_defaults(run=run_splice)
+
+    align = commands.add_parser("align", help="the times at which speakers switch, for prepared manifests without them")
+    align.add_argument("manifests", nargs="+", type=Path, help="prepared manifests", metavar="MANIFEST")
+    align.add_argument("--model", required=True, help="a Whisper (folder or hub id) that hears the languages")
+    align.add_argument("--out", type=Path, required=True, help="output folder: <out>/<manifest's folder>/<manifest>")
+    align.add_argument("--method", choices=["ctc", "attention"], default="ctc", help="see docs/splicing.md")
+    align.add_argument(
+        "--least-score", type=float, default=0.05, help="of a switch (default: %(default)s)", metavar="P"
+    )
+    align.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
+    align.add_argument("--seed", type=int, default=0, help="of fitting (default: %(default)s)")
+    align.set_defaults(run=run_align)
     return top
 
 
@@ -145,6 +157,18 @@ def run_splice(args: argparse.Namespace) -> int:
     written = write_spliced(args.manifests, args.out, options, args.utterances, args.window, args.seed)
     for path in written.values():
         print(f"{path}: {args.utterances} utterances")
+    return 0
+
+
+def run_align(args: argparse.Namespace) -> int:
+    """Writes manifests with span times."""
+    from datamodules.alignment import align
+    from lightning_modules.alignment import aligner
+    from lightning_modules.devices import default_device
+
+    chosen = aligner(args.method, args.model, args.device or default_device(), args.seed)
+    report = align(args.manifests, args.out, chosen, args.least_score)
+    print("\n".join(report.lines()))
     return 0
 
 

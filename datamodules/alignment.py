@@ -1,0 +1,181 @@
+"""`prepare.py align`: gives spans their times, by an aligner that finds letters in sound."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from common.errors import UserError
+from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
+from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
+from datamodules.scripts import script_pattern
+
+_FRAME = SAMPLE_RATE_HZ // 100
+_SILENCE = 10 ** (-40 / 20)  # of the loudest frame
+_KEPT_S = 0.05  # of silence at an utterance's ends
+
+
+class Switch(NamedTuple):
+    """When a span gives way to the next, in seconds, and how sure that is: 1 is certain, 0 a guess."""
+
+    time_s: float
+    score: float
+
+
+class NotAlignable(Exception):
+    """Why an utterance cannot be aligned, in words that are the same for all of a kind."""
+
+
+class Aligner(Protocol):
+    """Finds when a speaker switches."""
+
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+        """Looks at the utterances to align, and their spans, before it aligns the first."""
+
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        """One switch between each span and the next.
+
+        Raises:
+            NotAlignable: where the sound cannot hold the text.
+        """
+
+
+@dataclass
+class Report:
+    """What came of aligning manifests; `errors_ms` are against times that were known before."""
+
+    utterances: int = 0
+    aligned: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    errors_ms: list[float] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report for the terminal."""
+        lines = [f"{self.aligned} of {self.utterances} utterances aligned"]
+        lines += [f"  left without times: {count} {reason}" for reason, count in self.left_out.most_common()]
+        if len(self.errors_ms) > 1:
+            sizes = sorted(map(abs, self.errors_ms))
+            ninth = statistics.quantiles(sizes, n=10, method="inclusive")[-1]
+            lines.append(
+                f"  {len(sizes)} switches of known times: median error {statistics.median(sizes):.0f} ms, "
+                f"90th percentile {ninth:.0f} ms, bias {statistics.median(self.errors_ms):+.0f} ms"
+            )
+        return lines
+
+
+def align(manifests: Sequence[Path], out: Path, aligner: Aligner, least_score: float) -> Report:
+    """Writes `<out>/<folder's name>/<manifest's name>` with span times for each manifest; audio stays where it is.
+
+    An utterance that cannot be aligned, or has a switch that scores less than `least_score`, keeps spans without times.
+
+    Raises:
+        UserError: where a manifest or audio cannot be read, or two manifests would be written to one place.
+    """
+    places = {manifest: out / manifest.absolute().parent.name / manifest.name for manifest in manifests}
+    taken = Counter(places.values())
+    for manifest, place in places.items():
+        if taken[place] > 1 or place.absolute() == manifest.absolute():
+            raise UserError(f"{manifest}: would be written to {place}, which is taken; choose another --out")
+    read = {manifest: read_manifest(manifest) for manifest in manifests}
+    known = [_with_spans(utterance) for utterances in read.values() for utterance in utterances]
+    aligner.prepare([(utterance, spans) for utterance, spans, _ in known if spans])
+    report = Report(utterances=len(known))
+    times = iter(tqdm(known, "aligning", disable=None))
+    for manifest, utterances in read.items():
+        write_manifest(places[manifest], [_aligned(*next(times), aligner, least_score, report) for _ in utterances])
+    return report
+
+
+def _with_spans(utterance: Utterance) -> tuple[Utterance, list[Span], str]:
+    try:
+        return utterance, language_spans(utterance), ""
+    except NotAlignable as reason:
+        return utterance, [], str(reason)
+
+
+def _aligned(
+    utterance: Utterance, spans: Sequence[Span], reason: str, aligner: Aligner, least_score: float, report: Report
+) -> Utterance:
+    if not spans:
+        report.left_out[reason] += 1
+        return utterance
+    waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+    try:
+        found = aligner.switches(waveform_S, spans) if len(spans) > 1 else []
+    except NotAlignable as error:
+        report.left_out[str(error)] += 1
+        return replace(utterance, spans=tuple(spans))
+    report.errors_ms += _errors_ms(utterance, spans, found)
+    if any(switch.score < least_score for switch in found):
+        report.left_out[f"with a switch that scores under {least_score:g}"] += 1
+        return replace(utterance, spans=tuple(spans))
+    report.aligned += 1
+    begin_s, end_s = speech_edges(waveform_S)
+    borders = [begin_s, *(switch.time_s for switch in found), end_s]
+    borders = [min(max(border, begin_s), end_s) for border in borders]
+    timed = [replace(s, start=round(a, 4), end=round(b, 4)) for s, (a, b) in zip(spans, pairwise(borders), strict=True)]
+    return replace(utterance, spans=tuple(timed))
+
+
+def _errors_ms(utterance: Utterance, spans: Sequence[Span], found: Sequence[Switch]) -> Iterator[float]:
+    before = utterance.spans or ()
+    if len(before) == len(spans):
+        for span, switch in zip(before[1:], found, strict=True):
+            if span.start is not None:
+                yield 1000 * (switch.time_s - span.start)
+
+
+def language_spans(utterance: Utterance) -> list[Span]:
+    """The utterance's spans without times; by script where the corpus gives none.
+
+    Raises:
+        NotAlignable: where neither spans nor scripts tell the languages apart.
+    """
+    if utterance.spans and all(span.text and span.text.strip() for span in utterance.spans):
+        return [Span(span.language, text=span.text) for span in utterance.spans]
+    language, owners = None, []
+    for character in utterance.text:
+        if character.isalpha():
+            fitting = [of for of in utterance.languages if script_pattern(of).search(character)]
+            if len(fitting) != 1:
+                raise NotAlignable("with letters that do not tell the language")
+            language = fitting[0]
+        owners.append(language)
+    if language is None:
+        raise NotAlignable("without letters")
+    first = next(owner for owner in owners if owner)
+    runs = groupby(zip(owners, utterance.text, strict=True), key=lambda item: item[0] or first)
+    return [Span(owner, text="".join(character for _, character in run).strip()) for owner, run in runs]
+
+
+def letters(spans: Iterable[Span]) -> tuple[list[str], list[int]]:
+    """What is heard of the texts, letters and digits in lower case, and where each span's begin among them.
+
+    Raises:
+        NotAlignable: where a span has none.
+    """
+    heard: list[str] = []
+    begins: list[int] = []
+    for span in spans:
+        begins.append(len(heard))
+        heard += [letter for letter in (span.text or "").casefold() if letter.isalnum()]
+        if len(heard) == begins[-1]:
+            raise NotAlignable("with a span without letters")
+    return heard, begins
+
+
+def speech_edges(waveform_S: Tensor) -> tuple[float, float]:
+    """Where speech begins and ends, in seconds, with 50 ms around it: what is within 40 dB of the loudest 10 ms."""
+    whole_s = len(waveform_S) / SAMPLE_RATE_HZ
+    levels = [frame.square().mean().sqrt() for frame in waveform_S.split(_FRAME)]
+    loud = (torch.stack(levels) > _SILENCE * max(levels)).nonzero().flatten().tolist() or [0, len(levels)]
+    return max(0.0, loud[0] / 100 - _KEPT_S), min(whole_s, (loud[-1] + 1) / 100 + _KEPT_S)

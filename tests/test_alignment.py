@@ -1,0 +1,282 @@
+"""Finding when a speaker switches: spans by script, paths by brute force, tones in place of letters."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from torch import Tensor
+
+import prepare as prepare_script
+from common.errors import UserError
+from datamodules.alignment import NotAlignable, Switch, align, language_spans, letters, speech_edges
+from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
+from lightning_modules.alignment import AttentionAligner, CTCAligner, monotone_path
+
+HZ = 16_000
+
+
+def utterance(text: str, pair: str = "ko-en", spans: Sequence[Span] | None = None, **more: object) -> Utterance:
+    spans = None if spans is None else tuple(spans)
+    return Utterance("u", Path("u.wav"), 1.0, text, pair, pair.split("-")[0], spans=spans, **more)
+
+
+# Spans and letters
+
+
+def test_scripts_tell_spans():
+    spans = language_spans(utterance("‘새’ report 3개를, OK?"))
+    assert [(s.language, s.text) for s in spans] == [
+        ("ko", "‘새’"),
+        ("en", "report 3"),
+        ("ko", "개를,"),
+        ("en", "OK?"),
+    ]
+    assert [s.text for s in language_spans(utterance("データをcheckした", "ja-en"))] == ["データを", "check", "した"]
+
+
+def test_given_spans_go_before_scripts_and_lose_their_times():
+    spans = [Span("de", 0.1, 0.4, "das "), Span("en", None, None, "meeting")]
+    expected = [Span("de", text="das "), Span("en", text="meeting")]
+    assert language_spans(utterance("das meeting", "de-en", spans)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "pair", "reason"),
+    [
+        ("das meeting", "de-en", "with letters that do not tell the language"),
+        ("새 да", "ko-en", "with letters that do not tell the language"),
+        ("123", "ko-en", "without letters"),
+    ],
+)
+def test_what_tells_no_spans_says_why(text: str, pair: str, reason: str):
+    with pytest.raises(NotAlignable, match=reason):
+        language_spans(utterance(text, pair))
+
+
+def test_letters_are_what_is_heard():
+    assert letters([Span("ko", text="새 3"), Span("en", text="I'm ok.")]) == (list("새3imok"), [0, 2])
+    with pytest.raises(NotAlignable, match="a span without letters"):
+        letters([Span("ko", text="새"), Span("en", text="...")])
+
+
+def test_speech_begins_and_ends_within_40_db_of_its_loudest():
+    waveform = torch.full((HZ,), 1e-4)
+    waveform[3_200:8_000] = 0.5
+    waveform[8_000:8_160] = 0.01  # 34 dB below
+    assert speech_edges(waveform) == pytest.approx((0.15, 0.56))
+    assert speech_edges(waveform[3_200:8_000]) == (0.0, 0.3)
+
+
+# The path
+
+
+def test_the_monotone_path_is_the_best_of_all():
+    """Against every path there is, by brute force."""
+    generator = torch.Generator().manual_seed(0)
+    for rows, columns in ((1, 4), (3, 3), (2, 6), (4, 7)):
+        gains = torch.randn(rows, columns, generator=generator)
+        every = [
+            path
+            for path in itertools.product(range(rows), repeat=columns)
+            if path[0] == 0 and path[-1] == rows - 1 and all(0 <= b - a <= 1 for a, b in itertools.pairwise(path))
+        ]
+        best = max(every, key=lambda path: sum(gains[row, column] for column, row in enumerate(path)))
+        assert monotone_path(gains).tolist() == list(best)
+    with pytest.raises(ValueError, match="3 rows in 2 columns"):
+        monotone_path(torch.zeros(3, 2))
+
+
+# Aligners
+
+
+TONES_HZ = {"가": 400, "나": 700, "다": 1_100, "a": 1_600, "b": 2_300, "c": 3_200}
+
+
+def spoken(folder: Path, count: int) -> list[Utterance]:
+    """Utterances of tones, 120 ms a letter: some Korean ones, then some English, between silences."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    utterances = []
+    for index in range(count):
+        said = ["".join(rng.choice(list(kinds), rng.integers(2, 5))) for kinds in ("가나다", "abc")]
+        time = np.arange(round(0.12 * HZ)) / HZ
+        tones = [0.3 * np.sin(2 * np.pi * TONES_HZ[letter] * time) for letter in "".join(said)]
+        silence = np.zeros(round(0.15 * HZ))
+        path = folder / f"{index}.wav"
+        waveform = np.concatenate([silence, *tones, silence])
+        soundfile.write(path, waveform + 1e-4 * rng.standard_normal(len(waveform)), HZ)
+        switch = round(0.15 + 0.12 * len(said[0]), 4)
+        end = round(switch + 0.12 * len(said[1]), 4)
+        spans = (Span("ko", 0.15, switch, said[0]), Span("en", switch, end, said[1]))
+        duration = round(len(waveform) / HZ, 4)
+        utterances.append(Utterance(f"u{index}", path, duration, " ".join(said), "ko-en", "ko", spans=spans))
+    return utterances
+
+
+def hear_tones(aligner: CTCAligner) -> CTCAligner:
+    """In the place of an encoder: 16 bands of the spectrum of each 20 ms."""
+
+    def features(waveform: Tensor) -> Tensor:
+        frames = torch.nn.functional.pad(waveform, (0, -len(waveform) % 320)).view(-1, 320)
+        return 0.2 * (torch.fft.rfft(frames).abs()[:, 1:81].unflatten(1, (16, 5)).amax(2) + 1e-2).log()
+
+    aligner._features = features
+    return aligner
+
+
+def test_ctc_finds_tones(tiny_model: Path, tmp_path: Path):
+    """Fitted to transcripts alone. Where in a tone of 120 ms the peak comes is left to CTC."""
+    utterances = spoken(tmp_path / "audio", 48)
+    write_manifest(tmp_path / "corpus" / "train.jsonl", utterances)
+    found = hear_tones(CTCAligner(str(tiny_model), seed=1))
+    report = align([tmp_path / "corpus" / "train.jsonl"], tmp_path / "out", found, 0.0)
+    assert report.aligned == report.utterances == 48 == len(report.errors_ms)
+    assert np.percentile(np.abs(report.errors_ms), 75) < 125
+    again = align(
+        [tmp_path / "corpus" / "train.jsonl"], tmp_path / "again", hear_tones(CTCAligner(str(tiny_model), seed=1)), 0.0
+    )
+    assert again.errors_ms == report.errors_ms
+    first = read_manifest(tmp_path / "out" / "corpus" / "train.jsonl")[0]
+    assert first.spans[0].start == pytest.approx(0.1, abs=0.011) and first.spans[0].end == first.spans[1].start
+    assert replace(first, spans=None) == replace(utterances[0], spans=None)
+
+
+def test_a_switch_lies_where_the_letter_before_it_ends(tiny_model: Path):
+    """Peaks of 가 at position 2, 나 at 5 and 6, a at 9, b at 12, and blanks between; each with its probability."""
+    aligner = CTCAligner(str(tiny_model))
+    aligner.kinds = {"가": 1, "나": 2, "a": 3, "b": 4}
+    peaks = {2: (1, 0.9), 5: (2, 0.8), 6: (2, 0.8), 9: (3, 0.5), 12: (4, 0.7)}
+    emission = torch.full((15, 5), 0.001)
+    emission[:, 0] = 1
+    for position, (kind, probability) in peaks.items():
+        emission[position, 0], emission[position, kind] = 1e-6, probability / (1 - probability) * 0.003
+    aligner._features = lambda waveform: emission.log()
+    aligner.head = torch.nn.Identity()
+    [switch] = aligner.switches(torch.zeros(15 * 320), [Span("ko", text="가나"), Span("en", text="Ab")])
+    assert switch.time_s == 7 / 50
+    assert switch.score == pytest.approx((0.9 * 0.8 * 0.5 * 0.7) ** 0.25, rel=1e-2)
+
+
+def test_ctc_refuses_more_text_than_sound(tiny_model: Path, tmp_path: Path):
+    utterances = spoken(tmp_path / "audio", 4)
+    found = CTCAligner(str(tiny_model))
+    found.prepare([(u, language_spans(u)) for u in utterances])
+    spans = [Span("ko", text="가"), Span("en", text="abab")]
+    assert len(found.switches(torch.zeros(1_600), spans)) == 1  # five positions
+    for text in ("ababa", "aabb"):  # six letters; five and two blanks between equal ones
+        with pytest.raises(NotAlignable, match="more text than sound"):
+            found.switches(torch.zeros(1_600), [spans[0], Span("en", text=text)])
+
+
+def test_attention_is_read_from_the_alignment_heads(tiny_model: Path):
+    """Tokens attended to at positions 0-4, 5-11, 12-19 and the end from 20: 새 is one, `ab` two tokens."""
+    aligner = AttentionAligner(str(tiny_model))
+    assert aligner.heads == [tuple(pair) for pair in aligner.whisper.generation_config.alignment_heads]
+    aligner.whisper.generation_config.alignment_heads = None
+    assert aligner._heads() == [(1, head) for head in range(4)]
+    aligner.heads = [(1, 0), (1, 2)]
+    tokenizer = aligner.processor.tokenizer
+    spans = [Span("ko", text="ab"), Span("en", text="xy")]
+    sizes = [len(tokenizer.encode(span.text, add_special_tokens=False)) for span in spans]
+    assert sizes == [2, 2]
+    borders = [0, 5, 12, 20, 26, 30]
+    noise = torch.rand(1, 4, 8, 100, generator=torch.Generator().manual_seed(0))
+    sharp = noise.clone()
+    sharp[:, [0, 2]] = 1e-3
+    for token, (begin, end) in enumerate(itertools.pairwise(borders)):
+        sharp[:, [0, 2], 3 + token, begin:end] = (
+            0.5  # the fourth of the prompt's tokens predicts the first of the text's
+        )
+    calls = {}
+
+    class Whisper:
+        config = aligner.whisper.config
+
+        def __call__(self, input_features: Tensor, decoder_input_ids: Tensor, output_attentions: bool):
+            calls["tokens"] = decoder_input_ids[0].tolist()
+            return SimpleNamespace(cross_attentions=(noise, sharp))
+
+    aligner.whisper = Whisper()
+    [switch] = aligner.switches(torch.zeros(30 * 320), spans)
+    assert switch.time_s == 12 / 50
+    assert switch.score == pytest.approx(0.5 * (5 + 7 + 8 + 6) / 4)
+    assert tokenizer.decode(calls["tokens"][4:]) == "abxy" and len(calls["tokens"]) == 8
+
+
+# Manifests
+
+
+class Fixed:
+    """Every switch at a third of the utterance; unsure of what says `may`."""
+
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+        self.asked = [utterance.text for utterance, _ in utterances]
+
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        if "never" in spans[1].text:
+            raise NotAlignable("with more text than sound")
+        return [Switch(len(waveform_S) / HZ / 3, 0.1 if "may" in spans[1].text else 0.9)]
+
+
+def corpus(folder: Path, *texts: str) -> Path:
+    folder.mkdir(parents=True)
+    waveform = 0.3 * np.random.default_rng(0).standard_normal(HZ)
+    soundfile.write(folder / "a.wav", waveform, HZ)
+    rows = [Utterance(f"u{i}", folder / "a.wav", 1.0, text, "ko-en", "ko") for i, text in enumerate(texts)]
+    write_manifest(folder / "train.jsonl", rows)
+    return folder / "train.jsonl"
+
+
+def test_bad_alignments_are_left_out_and_counted(tmp_path: Path):
+    """Errors count against known times: spans of the sixth begin at 0.1 and 0.4 s, a third is at 0.333 s."""
+    manifest = corpus(tmp_path / "aihub", "새 yes", "새 may", "새 never", "새 да", "새", "네 ok")
+    rows = read_manifest(manifest)
+    rows[5] = replace(rows[5], spans=(Span("ko", 0.1, 0.4, "네"), Span("en", 0.4, 0.9, "ok")))
+    write_manifest(manifest, rows)
+    aligner = Fixed()
+    report = align([manifest], tmp_path / "out", aligner, 0.2)
+    assert aligner.asked == ["새 yes", "새 may", "새 never", "새", "네 ok"]
+    assert (report.utterances, report.aligned) == (6, 3)
+    assert report.left_out == {
+        "with a switch that scores under 0.2": 1,
+        "with more text than sound": 1,
+        "with letters that do not tell the language": 1,
+    }
+    assert report.errors_ms == pytest.approx([1000 / 3 - 400])
+    written = read_manifest(tmp_path / "out" / "aihub" / "train.jsonl")
+    assert written[0].spans == (Span("ko", 0.0, 0.3333, "새"), Span("en", 0.3333, 1.0, "yes"))
+    assert written[1].spans == written[2].spans[:0] + (Span("ko", text="새"), Span("en", text="may"))
+    assert written[3].spans is None and written[4].spans == (Span("ko", 0.0, 1.0, "새"),)
+    assert [row.audio for row in written] == [tmp_path / "aihub" / "a.wav"] * 6
+    assert report.lines()[0] == "3 of 6 utterances aligned"
+
+
+def test_no_manifest_is_written_over(tmp_path: Path):
+    first, second = corpus(tmp_path / "a" / "ko-en", "새 yes"), corpus(tmp_path / "b" / "ko-en", "새 yes")
+    with pytest.raises(UserError, match=r"would be written to .*out/ko-en/train\.jsonl, which is taken"):
+        align([first, second], tmp_path / "out", Fixed(), 0.2)
+    with pytest.raises(UserError, match="which is taken; choose another --out"):
+        align([first], tmp_path / "a", Fixed(), 0.2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_says_how_far_off_it_is(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    write_manifest(tmp_path / "corpus" / "train.jsonl", spoken(tmp_path / "audio", 6))
+    arguments = ["align", str(tmp_path / "corpus" / "train.jsonl"), "--model", str(tiny_model), "--device", "cpu"]
+    for method in ("ctc", "attention"):
+        out = ["--out", str(tmp_path / method), "--method", method, "--least-score", "0"]
+        args = prepare_script.parser().parse_args([*arguments, *out])
+        assert args.run(args) == 0
+        printed = capsys.readouterr().out
+        assert "6 of 6 utterances aligned\n  6 switches of known times: median error" in printed
+        row = json.loads((tmp_path / method / "corpus" / "train.jsonl").read_text().splitlines()[0])
+        assert row["spans"][0]["end"] == row["spans"][1]["start"]
