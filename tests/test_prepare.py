@@ -575,6 +575,19 @@ def test_sheets_that_do_not_fit(old: str, new: str, message: str, tmp_path: Path
         prepare_recorded(sheet, tmp_path / "recorded", tmp_path / "out", None)
 
 
+def test_an_untranslated_sentence_is_left_out(tmp_path: Path):
+    sheet = tmp_path / "script.csv"
+    write_sheet(str(hike(tmp_path)), sheet)
+    filled(sheet, {"dev-1": "Fehler|Test", "dev-4": " "})
+    for name in ("dev-1", "dev-4"):
+        put(tmp_path / f"recorded/{name}.wav", wav(1, 16000, 1))
+    skipped = prepare_recorded(sheet, tmp_path / "recorded", tmp_path / "out", None).skipped
+    assert {item.id: item.reason.split("script.csv:")[1] for item in skipped} == {
+        "dev-2": "3: the column 'german' is empty",
+        "dev-4": "4: the column 'german' is empty",
+    }
+
+
 def test_the_sheet_needs_one_way(tmp_path: Path):
     for arguments in (["--source", "x", "--sheet", "y", "--audio", "z"], ["--sheet", "y"], ["--audio", "z"]):
         with pytest.raises(UserError, match="give --source or nothing to write the sheet, --sheet and --audio to read"):
