@@ -121,6 +121,28 @@ def test_what_it_needs_is_what_it_does(name: str):
 
 
 @pytest.mark.parametrize("name", CLASSES)
+def test_the_memory_it_asks_for_is_what_it_holds(name: str):
+    """Copies of the parameters and of the projection for three pairs, counted in the published algorithms by hand."""
+    copies = {"Fish": (1, 0), "Fishr": (0, 3), "GGA": (5, 0), "GGAL": (2, 0), "MLDG": (2, 0), "PCGrad": (2, 0)}
+    needs = make(name).needs(3)
+    assert (needs.parameter_copies, needs.head_copies) == (copies | {"SAM": (1, 0)}).get(name, (0, 0))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_losses_it_logs_are_each_pairs_own(name: str):
+    """Nothing moves at a rate of 0, so that inner steps and rehearsals see the losses of the start."""
+    model, batch = TinyDecoder(), token_batch()
+    losses_BU = model(batch).losses_BU.detach()
+    own = {
+        pair: losses_BU[rows].sum() / (batch.labels_BU[rows] >= 0).sum() for pair, rows in batch.pair_slices().items()
+    }
+    for step in (3, 4, 5):  # past GGA's window; Fish and MLDG take the pairs in another order each
+        figures = make(name).step(context(model, torch.optim.SGD(model.parameters(), lr=0.0), step=step), batch)
+        for pair, loss in own.items():
+            assert float(figures[f"loss/{pair}"]) == pytest.approx(float(loss), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", CLASSES)
 def test_options_out_of_range_are_named(name: str):
     """Every number an algorithm takes has a range, and -1 lies outside it."""
     for option, parameter in inspect.signature(CLASSES[name]).parameters.items():

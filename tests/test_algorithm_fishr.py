@@ -169,6 +169,15 @@ def test_calibration_averages_the_norms_over_steps():
     torch.testing.assert_close(second[1] / second[0], norms[1])
 
 
+def test_the_objective_is_the_mean_loss_plus_lambda_times_the_penalty():
+    model, batch, objective = TinyDecoder(), token_batch(SIZES), []
+    step_context = context(model, backward=lambda loss, last: (objective.append(loss.item()), loss.backward()))
+    figures = Fishr(5.0, "sum", ema=0.0, anneal_steps=0).step(step_context, batch)
+    mean = sum(float(figures[f"loss/{pair}"]) for pair in SIZES) / 3
+    assert objective == [pytest.approx(mean + 5.0 * float(figures["fishr/penalty"]), rel=1e-12)]
+    assert figures["fishr/penalty"] > 1e-3
+
+
 def test_identical_pairs_and_single_utterances_have_no_penalty():
     model, one = TinyDecoder(), token_batch({"ko-en": 3})
     same = replace(
