@@ -78,8 +78,10 @@ def weight_files(folder: Path) -> list[Path]:
         raise UserError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}{hint or '; is it a model folder?'}")
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        if any(Path(name).name != name for name in names):
+            raise ValueError("a shard outside of the folder")
         shards = [folder / name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise UserError(f"{index}: no index of safetensors files; copy or download the folder again") from None
     for shard in shards:
         if not shard.is_file():

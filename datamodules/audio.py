@@ -20,6 +20,8 @@ from common.errors import UserError
 from datamodules.manifest import Utterance
 
 SAMPLE_RATE_HZ = 16_000
+_MOST_SAMPLES = 2**28  # four hours of mono speech at 16 kHz
+_MOST_TAPS = 2**24  # 44,100 Hz needs 70,560; 64 MB of filter
 _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
 _TOLERANCE_S = 0.1  # by which files and the durations that corpora state of them may differ
 
@@ -73,6 +75,11 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     try:
         with soundfile.SoundFile(path) as file:
+            common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
+            if file.samplerate * SAMPLE_RATE_HZ // common**2 > _MOST_TAPS:
+                raise UserError(
+                    f"{path}: a sample rate of {file.samplerate} Hz is none that audio is recorded at; convert the file"
+                )
             yield file
     except (soundfile.LibsndfileError, OSError) as error:
         reason = "no such file" if not Path(path).exists() else str(error).rsplit(": ", 1)[-1]
@@ -81,6 +88,9 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 
 def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
     file.seek(min(first, file.frames))
+    frames = file.frames - first if count < 0 else min(count, file.frames - first)
+    if frames * file.channels > _MOST_SAMPLES:  # a header may promise anything, and the room is made before reading
+        raise UserError(f"{file.name}: {frames} samples in {file.channels} channels at once; more than is read at once")
     return file.read(count, dtype="float32", always_2d=True)
 
 

@@ -7,6 +7,7 @@ NeMo reads ours. Audio paths are relative to the manifest's folder.
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from common.errors import UserError
 from common.files import atomic_file
 
 _ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
+
+
+AUDIO_ROOTS = "CROSSPAIR_AUDIO_ROOTS"  # environment variable: folders, separated by `:`, that manifests may point to
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,8 @@ def _from_line(line: str, path: Path, number: int, check_audio: bool) -> Utteran
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
 
     audio_name = _text(row, "audio_filepath", where, alias="audio")
-    audio = Path(audio_name) if Path(audio_name).is_absolute() else path.parent / audio_name
+    audio = Path(os.path.normpath(path.parent / audio_name))  # a `..` never climbs through a link
+    _refuse_outside(audio, path, where)
     duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
     text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
     if not text:
@@ -181,6 +186,20 @@ def _seconds(row: dict[str, Any], name: str, where: str, missing: float | None =
 
 def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def _refuse_outside(audio: Path, manifest: Path, where: str) -> None:
+    """A manifest from elsewhere could make one's own recordings part of a report: it may not point to just any file."""
+    given = [Path(root) for root in os.environ.get(AUDIO_ROOTS, "").split(os.pathsep) if root]
+    here = Path.cwd()
+    if here not in (Path.home(), Path(here.anchor)):
+        given.append(here)
+    target = audio.absolute()  # not resolved: a link beside the manifest is its owner's will
+    if not any(target.is_relative_to(Path(os.path.normpath(root.absolute()))) for root in (manifest.parent, *given)):
+        raise UserError(
+            f"{where}: the audio file {target} lies neither beside the manifest nor below the folder you work in; if "
+            f"the manifest is to be trusted with it, allow its folder: export {AUDIO_ROOTS}={target.parent}"
+        )
 
 
 def _as_list(spans: Any, where: str) -> list[Any]:

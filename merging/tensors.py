@@ -22,6 +22,7 @@ Floats = NDArray[np.float32]
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 TORCH_NAMES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 NUMPY = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+MOST_HEADER_BYTES = 100_000_000  # the limit of the safetensors library
 DTYPES = {name: code for code, name in TORCH_NAMES.items() if code != "F64"}
 
 
@@ -55,20 +56,24 @@ def read_header(file: Path) -> dict[str, Entry]:
     try:
         with file.open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
-            if length > size - 8:
+            if length > min(size - 8, MOST_HEADER_BYTES):
                 raise ValueError(f"its header should have {length} bytes, the whole file has {size}")
             header = json.loads(stream.read(length))
         header.pop("__metadata__", None)
         entries, end = {}, 8 + length
         for name, value in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
             first, last = value["data_offsets"]
+            if not all(type(number) is int and number >= 0 for number in (first, last, *value["shape"])):
+                raise ValueError(f"the tensor {name} has a shape or place that is no number")
+            if 8 + length + first < end:
+                raise ValueError(f"the tensor {name} lies over the one before it")
             entry = Entry(file, value["dtype"], tuple(value["shape"]), 8 + length + first)
-            if entry.dtype not in ITEM_BYTES:
+            if not isinstance(entry.dtype, str) or entry.dtype not in ITEM_BYTES:
                 raise UserError(f"{file}: the tensor {name} is {entry.dtype}; merged are {', '.join(ITEM_BYTES)}")
             if last - first != entry.numel * ITEM_BYTES[entry.dtype]:
                 raise ValueError(f"the tensor {name} has {last - first} bytes for {entry.dtype}{list(entry.shape)}")
             entries[name], end = entry, max(end, 8 + length + last)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: not a safetensors file ({error}); copy or download it again") from None
     if size < end:
         raise UserError(f"{file}: cut short, {size} bytes of {end}; copy or download it again")
