@@ -43,8 +43,10 @@ class Preemption:
     def asked(self) -> bool:
         """Whether any rank was asked to leave; every rank must call this, at the same point."""
         received = torch.tensor(float(self.received), device=self.trainer.strategy.root_device)
-        self.received = int(self.trainer.strategy.reduce(received, reduce_op="max"))
-        return self.received > 0
+        agreed = int(self.trainer.strategy.reduce(received, reduce_op="max"))
+        if agreed:  # else what this rank noticed in the meantime would be forgotten
+            self.received = agreed
+        return agreed > 0
 
     def leave(self, path: Path) -> None:
         """Saves to `path`, lets Lightning requeue the job where SLURM asked for that, and ends this process.

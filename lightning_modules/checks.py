@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import lightning as L
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
 
 from common.errors import UserError
+from lightning_modules import algorithms
 from lightning_modules.algorithms.base import Algorithm
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
@@ -26,17 +27,23 @@ def check_pairs(algorithm: Algorithm, pairs: int) -> None:
 
 
 def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
-    """Checks that the trainer leaves whole float32 weights and gradients on every rank, which the algorithms work on.
+    """Checks that the trainer leaves float32 weights and gradients, and whole ones where the algorithm needs them.
 
     Raises:
         UserError: naming the strategy or precision, and what to choose.
     """
     name, strategy = type(algorithm).__name__, trainer.strategy
     # Not isinstance: FSDP and DeepSpeed strategies are related to these, and shard.
-    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy):
+    if type(strategy) is ModelParallelStrategy and not algorithm.supports_sharding:
+        able = ", ".join(name for name, kind in algorithms.named() if kind.supports_sharding)
         raise UserError(
-            f"trainer.strategy is {type(strategy).__name__}: {name} needs whole weights and gradients on each device; "
-            "choose ddp, and model.gradient_checkpointing or model.accumulate where memory is short"
+            f"trainer.strategy fsdp: {name} needs whole weights and gradients on each device, {able} do not; choose "
+            "ddp, and model.gradient_checkpointing or model.accumulate where memory is short"
+        )
+    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy):
+        raise UserError(
+            f"trainer.strategy is {type(strategy).__name__}, which the algorithms are not made for; choose ddp, or "
+            "fsdp to divide weights and gradients over the devices"
         )
     if isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("gradient_as_bucket_view"):
         raise UserError(f"trainer.strategy: gradient_as_bucket_view lets DDP overwrite gradients that {name} holds")

@@ -28,7 +28,7 @@ from common.files import sole_writer, write_text
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
 from lightning_modules.cli_errors import check_keys, readable
-from lightning_modules.ranks import launched_ranks, limit_silence
+from lightning_modules.ranks import complete, fsdp, launched_ranks
 from lightning_modules.whisper import WhisperModule
 
 
@@ -106,8 +106,10 @@ class TrainCLI(LightningCLI):
             own.append(TrainingProgress(self.config.name))
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]
         kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), CheckpointFiles()]
+        if self.config.trainer.strategy == "fsdp":
+            kwargs["strategy"] = fsdp()
         trainer = super().instantiate_trainer(**kwargs)
-        limit_silence(trainer, self.config.rank_timeout_s)
+        complete(trainer.strategy, self.config.rank_timeout_s)
         return trainer
 
     def fit(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from transformers.utils.logging import disable_progress_bar
 
@@ -18,6 +19,7 @@ def write_model_folder(
     model: WhisperForConditionalGeneration,
     processor: WhisperProcessor,
     *,
+    weights: dict[str, Tensor] | None = None,
     extra: dict[str, str] | None = None,
 ) -> None:
     """Writes weights, configs, tokenizer and both processor files, atomically.
@@ -26,10 +28,11 @@ def write_model_folder(
     both are written.
 
     Args:
+        weights: the model's state where it is not the model's own, because that is divided over ranks.
         extra: further text files by name, such as the model card.
     """
     with atomic_folder(folder) as partial:
-        model.save_pretrained(partial)
+        model.save_pretrained(partial, state_dict=weights)
         processor.save_pretrained(partial)
         processor.feature_extractor.save_pretrained(partial)
         for name, text in (extra or {}).items():
@@ -49,7 +52,8 @@ def read_model_folder(
     if Path(source).exists() and not (Path(source) / "config.json").is_file():
         raise UserError(f"{source}: not a model folder (no config.json); expected what train.py leaves as <run>/model")
     try:
-        model = WhisperForConditionalGeneration.from_pretrained(source, dtype=dtype)
+        # A folder is data: no code in it is imported, and no pickle in it is opened.
+        model = WhisperForConditionalGeneration.from_pretrained(source, dtype=dtype, use_safetensors=True)
         processor = WhisperProcessor.from_pretrained(source)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(

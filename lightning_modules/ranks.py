@@ -8,11 +8,12 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
-import lightning as L
+import torch
 from lightning.fabric.plugins.environments import TorchElasticEnvironment
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from lightning.pytorch.utilities import rank_zero_only
-from torch import distributed
+from torch import distributed, nn
+from torch.distributed.tensor import DTensor
 
 from common.errors import UserError
 
@@ -27,10 +28,39 @@ def launched_ranks() -> tuple[int, int] | None:
     return here, int(os.environ["WORLD_SIZE"]) // here
 
 
-def limit_silence(trainer: L.Trainer, seconds: int) -> None:
-    """Lets a rank wait so long for another one in an exchange, and no longer."""
-    if isinstance(trainer.strategy, DDPStrategy):
-        trainer.strategy._timeout = timedelta(seconds=seconds)
+def fsdp() -> ModelParallelStrategy:
+    """Weights, gradients and optimizer divided over all ranks (FSDP2), checkpoints in one file."""
+    return ModelParallelStrategy(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
+
+
+def complete(strategy: Strategy, timeout_s: int) -> None:
+    """Tells a strategy how long a rank may wait for another one, and how many ranks share the weights."""
+    if isinstance(strategy, DDPStrategy | ModelParallelStrategy):
+        strategy._timeout = timedelta(seconds=timeout_s)
+    if isinstance(strategy, ModelParallelStrategy):
+        strategy._data_parallel_size = strategy.num_processes * strategy.num_nodes
+
+
+def check_replicas(module: nn.Module) -> None:
+    """Compares the ranks' weights, bit by bit in sums; every rank must call this.
+
+    Raises:
+        UserError: naming the first parameter that differs.
+    """
+    if not distributed.is_initialized():
+        return
+    if any(isinstance(weight, DTensor) for weight in module.parameters()):
+        return  # each rank has a part
+    integers = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    named = dict(module.named_parameters())
+    sums = torch.stack([weight.detach().view(integers[weight.element_size()]).sum() for weight in named.values()])
+    first = sums.clone()
+    distributed.broadcast(first, 0)
+    differ = (sums != first).to(torch.int64)
+    distributed.all_reduce(differ)
+    if differ.any():
+        name = list(named)[int(differ.argmax())]
+        raise as_one(UserError(f"the ranks end with different weights, first in {name}; nothing was exported"))
 
 
 @contextlib.contextmanager

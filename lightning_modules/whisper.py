@@ -14,6 +14,8 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
@@ -118,6 +120,17 @@ class WhisperModule(L.LightningModule):
         # The two convolutions halve the frames: the encoder takes twice its positions.
         self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.model.config.max_source_positions)
 
+    def configure_model(self) -> None:
+        """Divides the weights over the ranks, where the strategy asks for that: each layer is gathered by itself."""
+        if self.device_mesh is None or isinstance(next(self.model.parameters()), DTensor):
+            return
+        if self.ctc is not None:
+            raise UserError("model.ctc_weight: the CTC head cannot be divided over devices; choose ddp")
+        mesh = self.device_mesh["data_parallel"]
+        for layer in (*self.model.model.encoder.layers, *self.model.model.decoder.layers):
+            fully_shard(layer, mesh=mesh)
+        fully_shard(self.model, mesh=mesh)
+
     def on_fit_start(self) -> None:
         """Says what a step will cost."""
         datamodule = getattr(self.trainer, "datamodule", None)
@@ -178,18 +191,20 @@ class WhisperModule(L.LightningModule):
 
     def token_losses(self, batch: SpeechBatch) -> Forward:
         """Each token's cross-entropy, with the output projection's input and output."""
-        states = self.model.model(
-            input_features=batch.mel_BFT.to(self.model.dtype), decoder_input_ids=batch.decoder_inputs_BU
-        )
-        hidden_BUD = states.last_hidden_state
-        logits_BUV = self.model.proj_out(hidden_BUD)
+        inputs: list[Tensor] = []
+        # One call of the whole model, which is what FSDP gathers weights for.
+        with self.model.proj_out.register_forward_pre_hook(lambda _, given: inputs.append(given[0])):
+            out = self.model(
+                input_features=batch.mel_BFT.to(self.model.dtype), decoder_input_ids=batch.decoder_inputs_BU
+            )
+        hidden_BUD, logits_BUV = inputs[0], out.logits
         logits_NV = logits_BUV.flatten(0, 1).to(self.model.dtype)  # whole precision under autocast
         losses_N = functional.cross_entropy(
             logits_NV, batch.labels_BU.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
         )
         losses_BU = losses_N.view(batch.labels_BU.shape)
         if self.ctc is not None:
-            ctc_B = self.ctc(states.encoder_last_hidden_state, batch.lengths_B, batch.labels_BU)
+            ctc_B = self.ctc(out.encoder_last_hidden_state, batch.lengths_B, batch.labels_BU)
             losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
         if self._guard:
             self._guard.saw(batch, losses_BU)

@@ -12,13 +12,16 @@ from typing import Any
 import torch
 from lightning import Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
 from lightning_modules.algorithms.base import Algorithm
+from lightning_modules.ranks import fsdp
 from lightning_modules.whisper import WhisperModule
 
 PAIRS = ("ko-en", "ja-en", "de-en")
+SHARDED = [name for name, kind in algorithms.named() if kind.supports_sharding]
 # Brought forward, so that a few steps see all of an algorithm.
 EARLY = {"anneal_steps": 1, "first_step": 1, "last_step": 2, "trials": 2}
 
@@ -76,7 +79,7 @@ def weights(module: WhisperModule) -> dict[str, torch.Tensor]:
 
 
 def distributed(model: Path, manifests: dict[str, str], folder: Path, rank: int) -> None:
-    """One of two ranks: trains with every algorithm in turn and saves the weights."""
+    """One of two ranks: trains with every algorithm in turn and saves the whole weights."""
     os.environ["LOCAL_RANK"] = str(rank)
     torch.set_num_threads(1)
     for name, accumulate in [(name, 1) for name, _ in algorithms.named()] + [("ERM", 2), ("Fishr", 2)]:
@@ -85,6 +88,15 @@ def distributed(model: Path, manifests: dict[str, str], folder: Path, rank: int)
             model, manifests, folder, make(name), kind=SGDModule, steps=3, trainer=settings, accumulate=accumulate
         )
         torch.save(weights(trained), folder / f"{name}-{accumulate}-{rank}.pt")
+    for name, accumulate in [(name, 1) for name in SHARDED] + [("ERM", 2), ("Fishr", 2)]:
+        strategy = fsdp()
+        settings = {"devices": 2, "strategy": strategy}
+        strategy._data_parallel_size = 2
+        trained = fit(
+            model, manifests, folder, make(name), kind=SGDModule, steps=3, trainer=settings, accumulate=accumulate
+        )
+        whole = get_model_state_dict(trained.model, options=StateDictOptions(full_state_dict=True))
+        torch.save(whole, folder / f"{name}-{accumulate}-fsdp-{rank}.pt")
 
 
 if __name__ == "__main__":

@@ -53,9 +53,11 @@ class Algorithm(nn.Module, ABC):
     """A training algorithm; what it must remember between steps is a buffer, so that checkpoints hold it.
 
     `strength` names the option whose zero makes the algorithm ERM, bit for bit; None where there is none.
+    `supports_sharding` says that it works where each rank holds a part of the weights and gradients (FSDP).
     """
 
     strength: ClassVar[str | None] = None
+    supports_sharding: ClassVar[bool] = False
 
     def needs(self, pairs: int) -> Needs:
         """What a step asks for, with this number of pairs."""

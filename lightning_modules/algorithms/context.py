@@ -21,6 +21,7 @@ from lightning_modules.algorithms.forward import (
     head_of,
     with_penalty,
 )
+from lightning_modules.algorithms.sharded import whole
 
 Gradients = list[Tensor]
 
@@ -140,7 +141,7 @@ class StepContext:
     def clip(self) -> None:
         """Scales the gradients down to `clip_norm`, once they are checked; keeps their norm before and after."""
         limit = float("inf") if self.clip_norm is None else self.clip_norm
-        self.grad_norm = nn.utils.clip_grad_norm_(self.parameters, limit)
+        self.grad_norm = whole(nn.utils.clip_grad_norm_(self.parameters, limit))
         if self._check:
             self._check(torch.cat(self._losses), self.grad_norm)
         self.clipped_norm = self.grad_norm * (limit / (self.grad_norm + 1e-6)).clamp(max=1.0)  # torch's formula

@@ -19,6 +19,8 @@ class Fish(Algorithm):
         meta_lr: the paper's epsilon, the share of the way that is kept.
     """
 
+    supports_sharding = True
+
     def __init__(self, meta_lr: float = 0.5) -> None:
         super().__init__()
         check_option(self, "meta_lr", meta_lr, 0)

@@ -34,6 +34,7 @@ class Fishr(Algorithm):
     """
 
     strength = "penalty_weight"
+    supports_sharding = True
 
     def __init__(
         self,

@@ -11,6 +11,8 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.algorithms.sharded import whole
+
 IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
 
@@ -107,5 +109,5 @@ def head_of(outs: list[Forward], batch: PairBatch, normaliser_P: Tensor, weight_
         batch.labels_BU,
         weights_BU,
         slices,
-        None if weight_VD is None else weight_VD.detach(),
+        None if weight_VD is None else whole(weight_VD.detach()),
     )

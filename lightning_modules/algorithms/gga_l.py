@@ -25,6 +25,7 @@ class GGAL(GradientAlgorithm):
     """
 
     strength = "gamma"
+    supports_sharding = True
 
     def __init__(self, gamma: float = 0.5, relative: bool = True) -> None:
         super().__init__()

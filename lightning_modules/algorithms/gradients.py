@@ -13,6 +13,7 @@ from torch import Tensor
 from lightning_modules.algorithms.base import Algorithm, Figures, Needs, loss_figures
 from lightning_modules.algorithms.context import Gradients, StepContext
 from lightning_modules.algorithms.forward import PairBatch
+from lightning_modules.algorithms.sharded import drawn_normal, own_part, sum_of_parts
 
 
 class GradientAlgorithm(Algorithm):
@@ -63,10 +64,11 @@ def gram_matrix(gradients: list[Gradients]) -> Tensor:
     rows, columns = torch.triu_indices(pairs, pairs)
     products = [
         torch.stack([torch.dot(tensors[i].flatten(), tensors[j].flatten()) for i, j in zip(rows, columns, strict=True)])
-        for tensors in zip(*gradients, strict=True)
+        for tensors in zip(*([own_part(tensor) for tensor in pair] for pair in gradients), strict=True)
     ]
     gram_PP = torch.zeros(pairs, pairs, dtype=torch.float64)
-    gram_PP[rows, columns] = gram_PP[columns, rows] = torch.stack(products).cpu().double().sum(0)
+    total = sum_of_parts(torch.stack(products).cpu().double().sum(0), like=gradients[0][0])
+    gram_PP[rows, columns] = gram_PP[columns, rows] = total
     return gram_PP
 
 
@@ -102,5 +104,4 @@ def add_noise(context: StepContext, std: float) -> None:
         return
     generator = context.generator(context.parameters[0].device)
     for parameter in context.parameters:
-        noise = torch.empty_like(parameter).normal_(generator=generator)
-        parameter.grad.add_(noise, alpha=std)
+        parameter.grad.add_(drawn_normal(parameter, generator), alpha=std)

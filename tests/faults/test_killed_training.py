@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,8 @@ def difference(one: Path, two: Path) -> str | None:
         if (one / file).read_bytes() != (two / file).read_bytes():
             return f"{file} differs"
     states = [torch.load(checkpoint_path(run, STEPS), weights_only=True) for run in (one, two)]
+    for state in states:
+        del state["callbacks"]["RunRecord"]  # the clock
     try:
         assert_same(*states)
     except AssertionError as error:
@@ -50,42 +52,49 @@ def half_written(run: Path) -> str | None:
     return f"model lacks {lacks}" if lacks else None
 
 
+def moments(seed: str, run: Path) -> list[Callable[[], Callable[[], bool]]]:
+    """Ten: two while it starts, six while it trains, two while it writes the model. Each says when it has come."""
+    draw = random.Random(seed)
+
+    def after(seconds: float) -> Callable[[], bool]:
+        end = time.monotonic() + seconds
+        return lambda: time.monotonic() > end
+
+    def rows(count: int) -> Callable[[], bool]:
+        return lambda: (run / "metrics.csv").exists() and (run / "metrics.csv").read_text().count("\n") > count
+
+    def model_is_being_written() -> bool:
+        return bool(list(run.glob(".model.*.partial")))
+
+    starts = [lambda: after(draw.uniform(0, 3))] * 2
+    trains = [lambda count=count: rows(count) for count in sorted(draw.sample(range(1, STEPS - 1), 6))]
+    return [*starts, *trains, *[lambda: model_is_being_written] * 2]
+
+
 @pytest.mark.parametrize(("name", "workers"), [("erm", 0), ("fishr", 2)])
 @pytest.mark.parametrize("kind", ["kill", "preempt"])
 def test_ten_random_moments(kind: str, name: str, workers: int, recipe: Path, tmp_path: Path, tally: Tally):
-    for _ in range(2):  # the first one waits for imports
-        began = time.monotonic()
-        shutil.rmtree(tmp_path / "whole", ignore_errors=True)
-        whole = start("train", arguments(recipe, tmp_path / "whole", name, workers), tmp_path / "whole.log")
-        assert end_of(whole) == 0, (tmp_path / "whole.log").read_text()
-        took_s = time.monotonic() - began
-    moments, faults, turn, newest = random.Random(f"{name} {kind}"), 0, 0, 0
-    while faults < 10:
-        run = tmp_path / f"run-{turn}"
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert end_of(start("train", arguments(recipe, whole, name, workers), tmp_path / "whole.log")) == 0
+    draw, newest = random.Random(f"{name} {kind}"), 0
+    for moment in moments(f"{name} {kind}", run):
         process = start("train", arguments(recipe, run, name, workers), tmp_path / "run.log")
-        time.sleep(moments.uniform(0, took_s))
-        signum = signal.SIGKILL if kind == "kill" else moments.choice([signal.SIGTERM, signal.SIGUSR1])
-        if process.is_alive():
-            faults += 1
-            os.kill(process.pid, signum)
+        has_come = moment()
+        while process.is_alive() and not has_come():
+            time.sleep(0.001)
+        time.sleep(draw.uniform(0, 0.05))
+        signum = signal.SIGKILL if kind == "kill" else draw.choice([signal.SIGTERM, signal.SIGUSR1])
+        os.kill(process.pid, signum)
         code = end_of(process)
-        # Before training begins, and in the last moments, there is nothing to save: the signal's own end, or the run's.
-        expected = (-signal.SIGKILL, 0) if kind == "kill" else (143, -signal.SIGTERM, -signal.SIGUSR1, 0)
-        if code not in expected:
-            tally.failed("hung" if code is None else "unreadable error", (tmp_path / "run.log").read_text()[-500:])
-            return
         steps = [step for step, _ in checkpoints(run)]
-        if steps and steps[0] < newest:
+        # Before training begins, and after it, there is nothing to save: the signal's own end, or the run's.
+        if code not in (0, -signum, *([] if kind == "kill" else [143])):
+            tally.failed("hung" if code is None else "unreadable error", (tmp_path / "run.log").read_text()[-500:])
+        elif steps and steps[0] < newest:
             tally.failed("lost work", f"step {newest} was saved, {steps[0]} is left")
-        elif broken := half_written(run):
-            tally.failed("half-written", broken)
-        newest = max([newest, *steps])
-        if code == 0:
-            tally.judge("lost work", difference(tmp_path / "whole", run))
-            turn, newest = turn + 1, 0
         else:
-            tally.survived()
+            tally.judge("half-written", half_written(run))
+        newest = max([newest, *steps])
     assert end_of(start("train", arguments(recipe, run, name, workers), tmp_path / "end.log")) == 0
-    tally.judge("lost work", difference(tmp_path / "whole", run))
-    debris = [path.name for path in [*run.iterdir(), *tmp_path.iterdir()] if path.name.endswith((".partial", ".lock"))]
-    tally.judge("half-written", debris)
+    tally.judge("lost work", difference(whole, run))
+    tally.judge("half-written", [path for path in tmp_path.rglob(".*") if path.suffix in (".partial", ".lock")])
