@@ -283,6 +283,17 @@ def test_what_is_there_is_not_made_again(made):
     assert manifest.stat().st_mtime_ns != before
 
 
+def test_a_corpus_tells_what_it_holds(made):
+    _, wanted = made
+    corpus, counts, folder = wanted[0]
+    about = json.loads((folder / "corpus.json").read_text())
+    rows = [json.loads(line) for line in (folder / "test.jsonl").read_text().splitlines()]
+    test = about["manifests"]["test.jsonl"]
+    assert (about["corpus"], test["utterances"], about["licence"]) == (corpus.name, counts["test"], corpora.LICENCE)
+    assert test["hours"] == pytest.approx(sum(row["duration"] for row in rows) / 3600, abs=1e-4)
+    assert test["speakers"] == len({row["speaker"] for row in rows})
+
+
 def test_an_interrupted_run_leaves_no_half_corpus(tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

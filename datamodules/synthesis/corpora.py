@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.pool import Pool
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from common.files import atomic_folder, write_text
 from datamodules.manifest import Span, Utterance, write_manifest
+from datamodules.statistics import Statistics
 from datamodules.synthesis import espeak
 from datamodules.synthesis.sentences import Sentence, Source
 
@@ -118,7 +120,7 @@ def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) ->
     espeak.require()
     made_by = _digest()
     missing = [
-        (corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, _stamp(made_by, counts))
+        (corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, _recipe(made_by, counts))
     ]
     total = sum(sum(counts.values()) for _, counts, _ in missing)
     context = multiprocessing.get_context("forkserver")
@@ -132,11 +134,15 @@ def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) ->
                     os.cpu_count(), signal.signal, (signal.SIGINT, signal.SIG_IGN), maxtasksperchild=1
                 ) as pool,
             ):
-                _write_corpus(corpus, counts, partial, pool, bar)
-                write_text(partial / "corpus.json", _stamp(made_by, counts))
+                manifests = _write_corpus(corpus, counts, partial, pool, bar)
+                about = {"corpus": corpus.name, **_recipe(made_by, counts), "licence": LICENCE, "manifests": manifests}
+                write_text(partial / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1) + "\n")
 
 
-def _write_corpus(corpus: Corpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm) -> None:
+def _write_corpus(
+    corpus: Corpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm
+) -> dict[str, dict[str, Any]]:
+    """Writes audio and manifests; returns each manifest's statistics."""
     (folder / "audio").mkdir()
     sentences = draw(corpus, counts)
     shards = [
@@ -150,8 +156,14 @@ def _write_corpus(corpus: Corpus, counts: dict[str, int], folder: Path, pool: Po
         for sentence, line, result in zip(said, lines, spoken, strict=True):
             utterances[split].append(_utterance(corpus, split, sentence, line, result, audio))
         bar.update(len(said))
+    manifests = {}
     for split, rows in utterances.items():
         write_manifest(folder / f"{split}.jsonl", rows)
+        statistics = Statistics()
+        for utterance in rows:
+            statistics.add(utterance)
+        manifests[f"{split}.jsonl"] = statistics.as_dict()
+    return manifests
 
 
 def _speak(job: tuple[list[espeak.Line], Path, int]) -> list[espeak.Spoken]:
@@ -209,10 +221,14 @@ def _digest() -> str:
     return digest.hexdigest()
 
 
-def _stamp(made_by: str, counts: dict[str, int]) -> str:
-    return json.dumps({"seed": SEED, "made_by": made_by, "counts": counts}, indent=1) + "\n"
+def _recipe(made_by: str, counts: dict[str, int]) -> dict[str, Any]:
+    """What a corpus follows from."""
+    return {"source": "espeak-ng", "seed": SEED, "made_by": made_by, "counts": counts}
 
 
-def _is_whole(folder: Path, stamp: str) -> bool:
-    file = folder / "corpus.json"
-    return file.is_file() and file.read_text(encoding="utf-8") == stamp
+def _is_whole(folder: Path, recipe: dict[str, Any]) -> bool:
+    try:
+        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(about, dict) and all(about.get(name) == value for name, value in recipe.items())
