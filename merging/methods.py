@@ -370,14 +370,13 @@ def _elected(kept: Sequence[Floats], weight: Sequence[float], normalize: bool, m
     flip &= _SIGN
     equal, nothing = len(set(weight)) == 1, np.zeros_like(flip)
     divisor = np.zeros(flip.shape, np.uint8 if equal else np.float32)
-    total: Floats | None = None
+    total: Floats = np.zeros(0, np.float32)
     for part, w in zip(weighted, weight, strict=True):
         bits = part.view(np.int32) ^ flip
         agreeing = np.maximum(bits, nothing, out=bits).view(np.float32)  # a negative float is a negative integer, too
         if normalize:
             divisor += (agreeing > 0) if equal else (agreeing > 0) * np.float32(w)
-        total = agreeing if total is None else np.add(total, agreeing, out=total)
-    assert total is not None
+        total = np.add(total, agreeing, out=total) if total.size else agreeing
     if normalize:
         divisor += divisor == 0
         total /= divisor.astype(np.float32) * np.float32(weight[0]) if equal else divisor

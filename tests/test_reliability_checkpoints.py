@@ -88,18 +88,19 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path: Path, caps
 
 class _Runs:
     def __reduce__(self) -> Any:
-        return os.system, ("touch /tmp/this-must-not-exist",)
+        return os.mkdir, ("code-has-run",)
 
 
-def test_a_checkpoint_is_data(tmp_path: Path):
+def test_a_checkpoint_is_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Nothing in it is run or built, though its checksums are right."""
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "theirs.ckpt"
     for content in (_Runs(), {"state_dict": {}, "hook": _Runs()}, {"path": Path("a")}):
         CheckpointFiles().save_checkpoint(content, path)
         assert damage_of(path) is None
         with pytest.raises(UserError, match="theirs.ckpt: refused, it is no checkpoint of tensors and plain values"):
             CheckpointFiles().load_checkpoint(path, weights_only=False)
-    assert not Path("/tmp/this-must-not-exist").exists()
+    assert not Path("code-has-run").exists()
     path.write_bytes(pickle.dumps(_Runs()))
     with pytest.raises(UserError, match="damaged"):
         CheckpointFiles().load_checkpoint(path)

@@ -59,7 +59,7 @@ def what_is_left(folder: Path) -> dict[str, Any]:
 
 
 def assert_same(one: Any, two: Any, where: str = "") -> None:
-    assert type(one) is type(two), where
+    assert type(one) is type(two) or {type(one), type(two)} == {list, tuple}, where
     if isinstance(one, torch.Tensor):
         assert one.dtype == two.dtype and torch.equal(one, two), where
     elif isinstance(one, dict):

@@ -38,7 +38,8 @@ def words(part_of_speech: str) -> tuple[Word, ...]:
     """The rows of one table, in file order."""
     table = Path(__file__).parent / "lexicon" / f"{part_of_speech}.tsv"
     header, *rows = (line.split("\t") for line in table.read_text(encoding="utf-8").splitlines())
-    assert header == ["tags", *LANGUAGES], f"{table}: columns {header}"
+    if header != ["tags", *LANGUAGES]:
+        raise ValueError(f"{table}: columns {header}")
     return tuple(
         Word(
             frozenset(row[0].split()),
