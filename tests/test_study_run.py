@@ -89,14 +89,14 @@ def test_it_waits_for_who_is_at_work(
 
 def test_progress_is_a_line_a_job(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "workflow/plugins"))
+    import snakemake_logger_plugin_study as plugin
     from snakemake_interface_logger_plugins.common import LogEvent
-    from snakemake_logger_plugin_study import LogHandler
 
     log = tmp_path / "b.log"
     log.write_text("".join(f"line {number}\n" for number in range(30)) + "error: no such pair\n")
-    handler = LogHandler(None, None)
+    handler = plugin.LogHandler(None, None)
     clock = iter([10.0, 20.0, 35.0])
-    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(plugin, "monotonic", lambda: next(clock))
 
     def emit(event: LogEvent | None, level: int = 20, message: str = "", **fields: object) -> None:
         record = logging.LogRecord("snakemake", level, "", 0, message, None, None)

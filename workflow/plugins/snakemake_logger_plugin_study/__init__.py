@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from logging import WARNING, LogRecord
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
@@ -56,7 +56,7 @@ class LogHandler(LogHandlerBase):
 
     def _begin(self, record: LogRecord) -> None:
         message = record.rule_msg or record.rule_name  # type: ignore[attr-defined]
-        self._jobs[record.jobid] = (message, time.monotonic())  # type: ignore[attr-defined]
+        self._jobs[record.jobid] = (message, monotonic())  # type: ignore[attr-defined]
         if record.rule_name != "all":  # type: ignore[attr-defined]
             _write(f"         begins  {message}")
 
@@ -64,11 +64,10 @@ class LogHandler(LogHandlerBase):
         self._finished.append(record.job_id)  # type: ignore[attr-defined]
 
     def _progress(self, record: LogRecord) -> None:
-        for job in self._finished:
-            message, began = self._jobs.get(job, ("", time.monotonic()))
-            if message not in ("", "all"):
-                share = f"{record.done} of {record.total - self._uncounted}"  # type: ignore[attr-defined]
-                _write(f"{share:>10} done  {message}, {time.monotonic() - began:.0f} s")
+        share = f"{record.done} of {record.total - self._uncounted}"  # type: ignore[attr-defined]
+        for message, began in (self._jobs[job] for job in self._finished):
+            if message != "all":
+                _write(f"{share:>10} done  {message}, {monotonic() - began:.0f} s")
         self._finished.clear()
 
     def _error(self, record: LogRecord) -> None:
