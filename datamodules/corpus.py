@@ -20,6 +20,7 @@ from datamodules.readers.clips import ClipStore, Header
 from datamodules.readers.source import Source
 from datamodules.screening import Prepared, usable
 from datamodules.statistics import Statistics
+from datamodules.trust import trust
 
 
 def prepare(
@@ -31,7 +32,7 @@ def prepare(
     seed: int = 0,
     held_out: Iterable[Path] = (),
 ) -> Prepared:
-    """Reads a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`.
+    """Reads a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
 
     What a corpus says of an utterance beyond the manifest goes to `<split>.labels.json`, by id.
     Training utterances whose source sentence is in a `held_out` manifest are refused. With `train_utterances`, each
@@ -68,6 +69,7 @@ def prepare(
     for name, labels in prepared.labels.items():
         _write_json(folder / f"{name}.labels.json", labels)
     _write_json(folder / "corpus.json", about)
+    trust(source.root)
     return prepared
 
 

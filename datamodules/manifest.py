@@ -7,7 +7,6 @@ NeMo reads ours. Audio paths are relative to the manifest's folder.
 from __future__ import annotations
 
 import json
-import os
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,11 +15,9 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_file
+from datamodules.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
 
 _ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
-
-
-AUDIO_ROOTS = "CROSSPAIR_AUDIO_ROOTS"  # environment variable: folders, separated by `:`, that manifests may point to
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +94,13 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
 
     Raises:
         UserError: naming file, line and field, where the manifest is missing, a line is not a JSON object, a field is
-            missing or of the wrong kind, a text is empty, or (with `check_audio`) an audio file does not exist.
+            missing or of the wrong kind, a text is empty, audio lies where a manifest may not point (see
+            `datamodules.trust`), or (with `check_audio`) does not exist.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such manifest")
+    roots = (absolute(path.parent), *trusted_roots())
     with path.open(encoding="utf-8-sig") as file:
         lines = enumerate(file, start=1)
         while True:
@@ -112,7 +111,7 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
             except UnicodeDecodeError as error:
                 raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
             if line.strip():
-                yield _from_line(line, path, number, check_audio)
+                yield _from_line(line, path, number, check_audio, roots)
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -134,15 +133,16 @@ def parse_json(text: str, where: str) -> Any:
     return content
 
 
-def _from_line(line: str, path: Path, number: int, check_audio: bool) -> Utterance:
+def _from_line(line: str, path: Path, number: int, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
     where = f"{path}:{number}"
     row = parse_json(line, where)
     if not isinstance(row, dict):
         raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
 
     audio_name = _text(row, "audio_filepath", where, alias="audio")
-    audio = Path(os.path.normpath(path.parent / audio_name))  # a `..` never climbs through a link
-    _refuse_outside(audio, path, where)
+    audio = Path(absolute(path.parent / audio_name))  # a `..` never climbs through a link
+    if not is_below(str(audio), roots):
+        raise _outside(audio, where)
     duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
     text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
     if not text:
@@ -188,18 +188,12 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
-def _refuse_outside(audio: Path, manifest: Path, where: str) -> None:
-    """A manifest from elsewhere could make one's own recordings part of a report: it may not point to just any file."""
-    given = [Path(root) for root in os.environ.get(AUDIO_ROOTS, "").split(os.pathsep) if root]
-    here = Path.cwd()
-    if here not in (Path.home(), Path(here.anchor)):
-        given.append(here)
-    target = audio.absolute()  # not resolved: a link beside the manifest is its owner's will
-    if not any(target.is_relative_to(Path(os.path.normpath(root.absolute()))) for root in (manifest.parent, *given)):
-        raise UserError(
-            f"{where}: the audio file {target} lies neither beside the manifest nor below the folder you work in; if "
-            f"the manifest is to be trusted with it, allow its folder: export {AUDIO_ROOTS}={target.parent}"
-        )
+def _outside(audio: Path, where: str) -> UserError:
+    return UserError(
+        f"{where}: the audio file {audio} lies neither beside the manifest nor below the folder you work in, nor in a "
+        "corpus that prepare.py read from here; if the manifest is to be trusted with it, allow its folder: "
+        f"export {AUDIO_ROOTS}={audio.parent}"
+    )
 
 
 def _as_list(spans: Any, where: str) -> list[Any]:

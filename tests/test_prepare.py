@@ -27,6 +27,7 @@ from datamodules.readers.folder import Folder
 from datamodules.readers.source import Source
 from datamodules.scripts import surprises, tagged_tokens, tokens
 from datamodules.statistics import Statistics, code_mixing_index, counted, describe, lasting, switches
+from datamodules.trust import trust
 from tests.corpus_trees import TREES, hike_row, noise, put, wav
 from tests.test_readers_broken import parquet
 
@@ -632,3 +633,29 @@ def test_an_option_with_several_values(tmp_path: Path):
         run("cs_fleurs", "--source", tmp_path / "in", "--out", tmp_path / "out", "--pairs", "xx-en")
     with pytest.raises(UserError, match="pair 'ko_en': expected two-letter language codes joined by '-', like ko-de"):
         run("cs_fleurs", "--source", tmp_path / "in", "--out", tmp_path / "out", "--pairs", "ko_en")
+
+
+def test_a_corpus_prepared_from_here_may_be_pointed_to_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CROSSPAIR_AUDIO_ROOTS", "")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    audio = tmp_path / "corpus" / "a.wav"
+    with pytest.raises(UserError, match="nor in a corpus that prepare.py read"):
+        read_manifest(pointing(tmp_path / "work" / "m.jsonl", audio))
+    trust(audio.parent)
+    trust(audio.parent)
+    assert (tmp_path / "work/.audio_roots").read_text() == f"{audio.parent}\n"
+    assert read_manifest(pointing(tmp_path / "work" / "m.jsonl", audio))[0].audio == audio
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="lies neither"):
+        read_manifest(tmp_path / "work" / "m.jsonl")
+
+
+def pointing(manifest: Path, audio: Path) -> Path:
+    """A manifest of one utterance with this audio, which is there."""
+    audio.parent.mkdir(exist_ok=True)
+    soundfile.write(audio, [0.0] * 16_000, 16_000)
+    row = {"audio_filepath": str(audio), "duration": 1.0, "text": "hello", "matrix_language": "en", "pair": "en"}
+    manifest.write_text(json.dumps(row) + "\n")
+    return manifest
