@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("analysis", "callbacks", "common", "datamodules", "lightning_modules", "merging", "scoring")
+ROOMS = ("analysis", "callbacks", "common", "datamodules", "lightning_modules", "merging", "scoring", "study")
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]
