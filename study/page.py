@@ -43,6 +43,7 @@ def write_page(collected: Collected, path: Path) -> None:
         beside_columns=[column_head(column, str) for column in columns],
         source=study.printed_source,
         claims=claims(collected),
+        seeds=len(study.seeds),
         first_seed=study.seeds[0],
         analysis=f"{first}/analysis",
         heat_maps=_base64((first / "analysis/rows_changed.png").read_bytes()),
