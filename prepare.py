@@ -60,6 +60,7 @@ def parser() -> argparse.ArgumentParser:
     align.add_argument("--model", required=True, help="a Whisper (folder or hub id) that hears the languages")
     align.add_argument("--out", type=Path, required=True, help="output folder: <out>/<manifest's folder>/<manifest>")
     align.add_argument("--method", choices=["ctc", "attention"], default="ctc", help="see docs/splicing.md")
+    align.add_argument("--words", action="store_true", help="a span for each word, so that splicing can cut there")
     align.add_argument(
         "--least-score", type=float, default=0.05, help="of a switch (default: %(default)s)", metavar="P"
     )
@@ -167,7 +168,7 @@ def run_align(args: argparse.Namespace) -> int:
     from lightning_modules.devices import default_device
 
     chosen = aligner(args.method, args.model, args.device or default_device(), args.seed)
-    report = align(args.manifests, args.out, chosen, args.least_score)
+    report = align(args.manifests, args.out, chosen, args.least_score, args.words)
     print("\n".join(report.lines()))
     return 0
 

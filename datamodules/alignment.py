@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -22,6 +23,9 @@ from datamodules.scripts import script_pattern
 _FRAME = SAMPLE_RATE_HZ // 100
 _SILENCE = 10 ** (-40 / 20)  # of the loudest frame
 _KEPT_S = 0.05  # of silence at an utterance's ends
+_SHORTEST_S = 0.04  # two positions of the encoder: a word of less was hardly found
+_SPACE = re.compile(r"\s+")
+_JAPANESE_BORDER = re.compile(r"\s+|(?<=[ぁ-ん。、？！])(?=[^ぁ-ん。、？！ー\s])")
 
 
 class Switch(NamedTuple):
@@ -72,10 +76,11 @@ class Report:
         return lines
 
 
-def align(manifests: Sequence[Path], out: Path, aligner: Aligner, least_score: float) -> Report:
+def align(manifests: Sequence[Path], out: Path, aligner: Aligner, least_score: float, words: bool = False) -> Report:
     """Writes `<out>/<folder's name>/<manifest's name>` with span times for each manifest; audio stays where it is.
 
     An utterance that cannot be aligned, or has a switch that scores less than `least_score`, keeps spans without times.
+    With `words` each word is a span of its own, but for those whose border scores less.
 
     Raises:
         UserError: where a manifest or audio cannot be read, or two manifests would be written to one place.
@@ -86,7 +91,7 @@ def align(manifests: Sequence[Path], out: Path, aligner: Aligner, least_score: f
         if taken[place] > 1 or place.absolute() == manifest.absolute():
             raise UserError(f"{manifest}: would be written to {place}, which is taken; choose another --out")
     read = {manifest: read_manifest(manifest) for manifest in manifests}
-    known = [_with_spans(utterance) for utterances in read.values() for utterance in utterances]
+    known = [_with_spans(utterance, words) for utterances in read.values() for utterance in utterances]
     aligner.prepare([(utterance, spans) for utterance, spans, _ in known if spans])
     report = Report(utterances=len(known))
     times = iter(tqdm(known, "aligning", disable=None))
@@ -95,43 +100,75 @@ def align(manifests: Sequence[Path], out: Path, aligner: Aligner, least_score: f
     return report
 
 
-def _with_spans(utterance: Utterance) -> tuple[Utterance, list[Span], str]:
+def _with_spans(utterance: Utterance, words: bool) -> tuple[Utterance, list[Span], str]:
     try:
-        return utterance, language_spans(utterance), ""
+        spans = language_spans(utterance)
     except NotAlignable as reason:
         return utterance, [], str(reason)
+    return utterance, [word for span in spans for word in span_words(span)] if words else spans, ""
 
 
 def _aligned(
-    utterance: Utterance, spans: Sequence[Span], reason: str, aligner: Aligner, least_score: float, report: Report
+    utterance: Utterance, spans: list[Span], reason: str, aligner: Aligner, least_score: float, report: Report
 ) -> Utterance:
     if not spans:
         report.left_out[reason] += 1
         return utterance
+    untimed = replace(utterance, spans=tuple(_joined(spans, utterance.text)))
     waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
     try:
         found = aligner.switches(waveform_S, spans) if len(spans) > 1 else []
     except NotAlignable as error:
         report.left_out[str(error)] += 1
-        return replace(utterance, spans=tuple(spans))
-    report.errors_ms += _errors_ms(utterance, spans, found)
-    if any(switch.score < least_score for switch in found):
+        return untimed
+    is_switch = [before.language != after.language for before, after in pairwise(spans)]
+    report.errors_ms += _errors_ms(utterance, [s for s, switches in zip(found, is_switch, strict=True) if switches])
+    if any(s.score < least_score for s, switches in zip(found, is_switch, strict=True) if switches):
         report.left_out[f"with a switch that scores under {least_score:g}"] += 1
-        return replace(utterance, spans=tuple(spans))
+        return untimed
     report.aligned += 1
     begin_s, end_s = speech_edges(waveform_S)
-    borders = [begin_s, *(switch.time_s for switch in found), end_s]
-    borders = [min(max(border, begin_s), end_s) for border in borders]
+    borders = [begin_s, *(min(max(switch.time_s, begin_s), end_s) for switch in found), end_s]
     timed = [replace(s, start=round(a, 4), end=round(b, 4)) for s, (a, b) in zip(spans, pairwise(borders), strict=True)]
-    return replace(utterance, spans=tuple(timed))
+    unsure = {i for i, switch in enumerate(found, start=1) if switch.score < least_score}
+    unsure |= {i for i in range(1, len(timed)) if min(_length_s(timed[i - 1]), _length_s(timed[i])) < _SHORTEST_S}
+    return replace(utterance, spans=tuple(_joined(timed, utterance.text, unsure)))
 
 
-def _errors_ms(utterance: Utterance, spans: Sequence[Span], found: Sequence[Switch]) -> Iterator[float]:
-    before = utterance.spans or ()
-    if len(before) == len(spans):
-        for span, switch in zip(before[1:], found, strict=True):
-            if span.start is not None:
-                yield 1000 * (switch.time_s - span.start)
+def _joined(spans: Sequence[Span], text: str, unsure: Collection[int] | None = None) -> list[Span]:
+    """The spans, those of one language joined where the border before them is unsure, or everywhere."""
+    found: list[Span] = []
+    position = 0
+    for index, span in enumerate(spans):
+        begin = max(text.find((span.text or "").strip(), position), position)
+        gap, position = text[position:begin], begin + len((span.text or "").strip())
+        if found and found[-1].language == span.language and (unsure is None or index in unsure):
+            found[-1] = replace(found[-1], end=span.end, text=f"{found[-1].text}{gap}{span.text}")
+        else:
+            found.append(span)
+    return found
+
+
+def _length_s(span: Span) -> float:
+    return (span.end or 0.0) - (span.start or 0.0)
+
+
+def _errors_ms(utterance: Utterance, found: Sequence[Switch]) -> Iterator[float]:
+    known = [after.start for before, after in pairwise(utterance.spans or ()) if before.language != after.language]
+    if len(known) == len(found):
+        yield from (1000 * (s.time_s - start) for s, start in zip(found, known, strict=True) if start is not None)
+
+
+def span_words(span: Span) -> list[Span]:
+    """A span's words, by white space; in Japanese by where hiragana gives way to kanji, katakana or Latin."""
+    border = _JAPANESE_BORDER if span.language == "ja" else _SPACE
+    words: list[str] = []
+    for word in border.split((span.text or "").strip()):
+        if words and not any(map(str.isalnum, word)):
+            words[-1] += word if span.language == "ja" else f" {word}"
+        else:
+            words.append(word)
+    return [Span(span.language, text=word) for word in words]
 
 
 def language_spans(utterance: Utterance) -> list[Span]:

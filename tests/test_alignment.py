@@ -17,7 +17,7 @@ from torch import Tensor
 
 import prepare as prepare_script
 from common.errors import UserError
-from datamodules.alignment import NotAlignable, Switch, align, language_spans, letters, speech_edges
+from datamodules.alignment import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from lightning_modules.alignment import AttentionAligner, CTCAligner, monotone_path
 
@@ -60,6 +60,24 @@ def test_given_spans_go_before_scripts_and_lose_their_times():
 def test_what_tells_no_spans_says_why(text: str, pair: str, reason: str):
     with pytest.raises(NotAlignable, match=reason):
         language_spans(utterance(text, pair))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "words"),
+    [
+        ("ko", "오늘 아침에 , 가요.", ["오늘", "아침에 ,", "가요."]),
+        ("de", "Ich habe – das", ["Ich", "habe –", "das"]),
+        (
+            "ja",
+            "この卵は少し新鮮です。データをcheckした",
+            ["この", "卵は", "少し", "新鮮です。", "データを", "checkした"],
+        ),
+        ("ja", "に学校に行きます。", ["に", "学校に", "行きます。"]),
+        ("ja", "東京", ["東京"]),
+    ],
+)
+def test_words_are_cut_at_spaces_and_in_japanese_after_hiragana(language: str, text: str, words: list[str]):
+    assert [word.text for word in span_words(Span(language, text=text))] == words
 
 
 def test_letters_are_what_is_heard():
@@ -258,6 +276,39 @@ def test_bad_alignments_are_left_out_and_counted(tmp_path: Path):
     assert written[3].spans is None and written[4].spans == (Span("ko", 0.0, 1.0, "새"),)
     assert [row.audio for row in written] == [tmp_path / "aihub" / "a.wav"] * 6
     assert report.lines()[0] == "3 of 6 utterances aligned"
+
+
+class Listed:
+    """Switches as they are listed."""
+
+    def __init__(self, *switches: tuple[float, float]) -> None:
+        self.found = [Switch(*switch) for switch in switches]
+
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+        pass
+
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        return self.found
+
+
+def test_words_become_spans_where_their_borders_are_sure(tmp_path: Path):
+    """Unsure: the border before `긴`, and `am` lasts 20 ms; only the switch's own error counts."""
+    manifest = corpus(tmp_path / "aihub", "이 긴 새 I am here.")
+    [row] = read_manifest(manifest)
+    write_manifest(manifest, [replace(row, spans=(Span("ko", 0, 0.5, "이 긴 새"), Span("en", 0.5, 1, "I am here.")))])
+    aligner = Listed((0.2, 0.01), (0.4, 0.9), (0.6, 0.8), (0.7, 0.8), (0.72, 0.9))
+    report = align([manifest], tmp_path / "out", aligner, 0.2, words=True)
+    assert report.errors_ms == pytest.approx([100])
+    [row] = read_manifest(tmp_path / "out" / "aihub" / "train.jsonl")
+    assert row.spans == (
+        Span("ko", 0.0, 0.4, "이 긴"),
+        Span("ko", 0.4, 0.6, "새"),
+        Span("en", 0.6, 1.0, "I am here."),
+    )
+    aligner = Listed((0.2, 0.9), (0.4, 0.9), (0.6, 0.1), (0.7, 0.8), (0.72, 0.9))
+    report = align([manifest], tmp_path / "out", aligner, 0.2, words=True)
+    [row] = read_manifest(tmp_path / "out" / "aihub" / "train.jsonl")
+    assert report.aligned == 0 and row.spans == (Span("ko", text="이 긴 새"), Span("en", text="I am here."))
 
 
 def test_no_manifest_is_written_over(tmp_path: Path):

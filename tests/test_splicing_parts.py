@@ -55,7 +55,29 @@ def test_neighbours_of_one_language_are_one_part():
             ("de", 1.6, 2, "Ding"),
         )
     )
-    assert parts == (Part("zh", 0, 0.5, "我 –"), Part("de", 0.5, 2, "das neue Ding"))
+    assert [(part.language, part.start_s, part.end_s, part.text) for part in parts] == [
+        ("zh", 0, 0.5, "我 –"),
+        ("de", 0.5, 2, "das neue Ding"),
+    ]
+    assert [(run.start_s, run.end_s, run.text) for run in parts[1].runs()] == [
+        (0.5, 2, "das neue Ding"),
+        (0.5, 1, "das"),
+        (1, 1.5, "neue"),
+        (1.6, 2, "Ding"),
+        (0.5, 1.5, "das neue"),
+        (1, 2, "neue Ding"),
+    ]
+
+
+def test_a_run_is_glued_where_its_part_was():
+    u = utterance(
+        "report를 다시 봤어요.", "ko", ("en", 0, 1, "report"), ("ko", 1, 1.5, "를"), ("ko", 1.5, 2, "다시 봤어요.")
+    )
+    assert [(run.text, run.glued_before) for run in cut_parts(u)[1].runs()] == [
+        ("를 다시 봤어요.", True),
+        ("를", True),
+        ("다시 봤어요.", False),
+    ]
 
 
 def test_a_language_without_spaces_glues_nothing():

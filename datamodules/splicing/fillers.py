@@ -46,7 +46,7 @@ class Filler(NamedTuple):
 
 
 class FillerPool:
-    """All parts of the sources that can be inserted, by language.
+    """All parts of the sources that can be inserted, and all runs of a part's words where they have times, by language.
 
     Args:
         sources: utterances by pair.
@@ -72,7 +72,7 @@ class FillerPool:
                 except NotCuttable as reason:
                     self.left_out[pair][str(reason)] += 1
                     continue
-                for part in parts:
+                for part in (run for whole in parts for run in whole.runs()):
                     if part.end_s - part.start_s >= shortest_s and bare(part.text):
                         size = Room(_samples(part), count_tokens(part.text))
                         filler = Filler(size, pair, index, utterance, part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from datamodules.manifest import Utterance
@@ -15,7 +16,8 @@ class Part:
     """A longest stretch of one language: seconds from its utterance's begin, and its text.
 
     `glued_before` and `glued_after` tell of a part in the matrix language that no space parts it from its neighbour,
-    as a particle: it will be written so beside any other neighbour.
+    as a particle: it will be written so beside any other neighbour. `pieces` are the spans that it was given as, such
+    as words, where it was more than one, each with the white space before it.
     """
 
     language: str
@@ -24,6 +26,22 @@ class Part:
     text: str
     glued_before: bool = False
     glued_after: bool = False
+    pieces: tuple[tuple[str, Part], ...] = ()
+
+    def runs(self) -> Iterator[Part]:
+        """The part, and all that some of its pieces, one after the other, make."""
+        yield replace(self, pieces=())
+        for size in range(1, len(self.pieces)):
+            for first in range(len(self.pieces) - size + 1):
+                chosen = self.pieces[first : first + size]
+                yield Part(
+                    self.language,
+                    chosen[0][1].start_s,
+                    chosen[-1][1].end_s,
+                    "".join(gap + piece.text for gap, piece in chosen).strip(),
+                    self.glued_before and first == 0,
+                    self.glued_after and first + size == len(self.pieces),
+                )
 
 
 class NotCuttable(Exception):
@@ -51,7 +69,8 @@ def cut_parts(utterance: Utterance, shortest_s: float = 0.0) -> tuple[Part, ...]
         if (before and part.start_s < before.end_s - 1e-3) or part.end_s <= part.start_s:
             raise NotCuttable("with span times out of order")
         if before and before.language == part.language:
-            found[-1] = replace(before, end_s=part.end_s, text=before.text + gap + part.text)
+            pieces = (*(before.pieces or (("", before),)), (gap, part))
+            found[-1] = replace(before, end_s=part.end_s, text=before.text + gap + part.text, pieces=pieces)
             continue
         if before and not gap:
             found[-1] = replace(before, glued_after=before.language == matrix)
