@@ -21,7 +21,9 @@ $(STAMP): setup.cfg pyproject.toml
 	@touch $@
 
 # Snakemake under a lock, by workflow/profiles/default: killed and called again, it goes on where it was.
-STUDY := $(BIN)/python -m study run configs/study/demo.yaml --cores all
+# At most four jobs at a time, as each takes a gigabyte: make demo CORES=8 where there is room for more.
+CORES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
+STUDY := $(BIN)/python -m study run configs/study/demo.yaml --cores $(CORES)
 
 demo: $(STAMP)  ## the whole study in miniature: corpora, fine-tunes, merges, one table
 	@$(STUDY)
