@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from common.errors import UserError
 from datamodules.audio import load_waveform
 from datamodules.manifest import Utterance, read_manifest
+from datamodules.prompts import prompt_ids
 from lightning_modules.conversion import FasterWhisper, convert
 from lightning_modules.decoding import TorchWhisper, Transcriber
 from lightning_modules.export import read_model_folder, write_model_folder
@@ -26,13 +28,29 @@ def model_that_speaks(tiny_model: Path):
     """Random weights made larger, and only text tokens allowed: each utterance gets a text and an end of its own."""
     model, processor = read_model_folder(tiny_model)
     torch.manual_seed(1)
+    end = model.generation_config.eos_token_id
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad and parameter.ndim == 2:
                 parameter.add_(0.4 * torch.randn_like(parameter))
-    end = model.generation_config.eos_token_id
+        embeddings = model.model.decoder.embed_tokens.weight
+        embeddings[end] = 1.2 * embeddings[131]  # the end comes where otherwise an ordinary token would
     model.generation_config.suppress_tokens = [i for i in range(300, model.config.vocab_size) if i != end]
+    model.generation_config.begin_suppress_tokens = [253, end]  # 253 is what it would begin with most often
     return model, processor
+
+
+def test_utterances_end_at_places_of_their_own(model_that_speaks, utterances: list[Utterance]):
+    """What the other tests rely on; a text never goes on after its end."""
+    engine = TorchWhisper(*model_that_speaks)
+    waves = [load_waveform(utterance.audio) for utterance in utterances]
+    prompt = prompt_ids(engine.tokenizer, ("ko",))
+    rows = engine.generate(engine.encode(pad_sequence(waves, batch_first=True)), [prompt] * len(waves))
+    ends = [row.index(engine.end) if engine.end in row else None for row in rows]
+    assert None in ends and len(set(ends)) > 6
+    for row, end in zip(rows, ends, strict=True):
+        assert row[0] not in (253, engine.end)
+        assert end is None or set(row[end:]) == {engine.end}
 
 
 @pytest.mark.parametrize("beams", [1, 3])

@@ -44,9 +44,9 @@ def test_it_uses_its_profile_and_refuses_empty_references():
 
 def test_counts_stay_integers_above_what_float32_can_count():
     metric = MixedErrorRate()
-    metric.hits += 2**24
+    metric.hits += 2**24 + 1
     metric.update(["a"], ["b"])
-    assert metric.half().counts == Counts(hits=2**24, substitutions=1)
+    assert metric.half().counts == Counts(hits=2**24 + 1, substitutions=1)
 
 
 def _rank(rank, folder, results):

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 
 import pytest
 from rich.cells import cell_len
@@ -98,6 +99,13 @@ def test_the_terminal_shows_every_figure_whole_at_any_width(width):
     blocks = {40: 5, 80: 2, 120: 1}[width]
     assert micro.count("Base\n") == micro.count("───\n") == blocks  # a line of its own for each group, in each block
     assert ("+ de-en 한국어" in micro) == (width == 120)
+    for part, star in ((micro, 1), (macro, 0)):  # heads stand above their figures, of an average's two lines the lower
+        for line in part.splitlines():
+            if heads := [match.end() for match in re.finditer(r"\b(avg|[A-Z]{2}(-[A-Z]{2})?)\b", line)]:
+                expected = heads
+            elif line.startswith("  ties"):
+                shift = cell_len(line) - len(line)  # Hangul is two columns wide
+                assert [match.end() + shift + star for match in re.finditer(r"\d+\.\d", line)] == expected
 
 
 @pytest.mark.parametrize("place", ["model", "group"])

@@ -28,6 +28,8 @@ MIXED_TEXT = st.text(st.sampled_from("가각힣데ー데데プロ検査々aÄß�
         ("Über\u00adgröße \u202eabc\u202c", "übergröße|abc"),
         ("二〇二四年 々", "二|〇|二|四|年|々"),
         ("か゚き", "か゚|き"),
+        ("すごーーい ーbug", "す|ご|ー|ー|い|ー|bug"),
+        ("X™ Ⅳ℡", "xtm|ivtel"),  # compatibility forms that hold capitals
         ("…", ""),
     ],
 )
