@@ -82,7 +82,7 @@ def language_panels(results: Results, sets: Sequence[str]) -> tuple[Scale, list[
 def place_panels(results: Results, sets: Sequence[str]) -> list[Panel]:
     """Returns errors by distance to the switch, by its direction, and at points of interest, where there are any."""
     distances = {f"distance.{n}": f"{n}{'+' * (n == MAX_DISTANCE)}" for n in range(MAX_DISTANCE + 1)}
-    interest = {"pier": "PIER", "pier.rest": "rest", "embedded_deletion": "deleted"}
+    interest = {"pier": "PIER", "pier.rest": "rest", "embedded_deletion": "lost"}
     panels = []
     for name in sets:
         by_model = _figures(results, name)

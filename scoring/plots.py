@@ -12,6 +12,7 @@ from scoring.bootstrap import Estimate
 
 _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0)
 _CEILING = 1.5  # rates above are drawn at the edge, with an arrow
+_BEYOND = '<text class="beyond" x="100%" y="50%" dy=".35em" text-anchor="end">▸</text>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def interval_strip(estimate: Estimate, scale: Scale) -> Markup:
             f'<line class="whisker" x1="{scale.at(estimate.low)}" x2="{scale.at(estimate.high)}" y1="50%" y2="50%"/>'
         )
     if estimate.value > scale.end:
-        parts.append('<text class="beyond" x="100%" y="50%" dy=".35em" text-anchor="end">▸</text>')
+        parts.append(_BEYOND)
     else:
         parts.append(f'<circle class="dot" cx="{scale.at(estimate.value)}" cy="50%" r="4.5"/>')
     return _svg(parts)
@@ -63,7 +64,7 @@ def stacked_strip(shares: Sequence[tuple[str, float]], scale: Scale) -> Markup:
         if end > start:
             parts.append(f'<rect class="{name}" x="{start:.2f}%" width="{end - start:.2f}%" y="20%" height="60%"/>')
         begin += share
-    return _svg(parts)
+    return _svg([*parts, _BEYOND] if begin > scale.end else parts)
 
 
 def axis(scale: Scale) -> Markup:
