@@ -52,10 +52,10 @@ def overview(
     first: str,
     second: str,
     profile: str,
-) -> Table:
+) -> Group:
     """Returns two models' error rates and their differences by test set and average, for a rich console."""
     title = f"Mixed error rate (%), micro, profile {profile}; * the difference's 95 % interval leaves 0 out"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=title, title_justify="left", title_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("")
     for name in (first, second, "difference", "95 % interval"):
         table.add_column(Text(visible(name)), justify="right", overflow="fold")
@@ -63,7 +63,7 @@ def overview(
         label = f"{name} average" if name in (SEEN, UNSEEN) else name
         rates = (per_cent(side[name].value) for side in (ours, theirs))
         table.add_row(Text(visible(label)), *rates, *_difference_cells(estimate))
-    return table
+    return Group(Text(title, style="bold"), table)
 
 
 def _difference_cells(estimate: Estimate) -> tuple[str, str]:
@@ -100,15 +100,18 @@ def comparison_summary(comparison: Comparison, first: str, second: str, changed:
     )
 
 
-def _changed(pair: tuple[ScoredUtterance, ScoredUtterance], first: str, second: str) -> Text:
+def _changed(pair: tuple[ScoredUtterance, ScoredUtterance], first: str, second: str) -> Group:
+    """An utterance as said and as heard by both, with each one's number of errors."""
     item = pair[0].transcript
-    width = max(len(first), len(second), len("reference"))
-    lines = Text(f"{visible(item.id)}\n", style="bold")
-    lines.append(f"  {'reference':{width}}      {visible(item.reference)}\n", style="not bold")
+    lines = Table.grid(padding=(0, 2, 0, 0))
+    lines.add_column(overflow="fold", max_width=32)
+    lines.add_column(justify="right")
+    lines.add_column(overflow="fold")
+    lines.add_row("  reference", "", Text(visible(item.reference)))
     for name, utterance in zip((first, second), pair, strict=True):
         text = visible(utterance.transcript.hypothesis) or "(empty)"
-        lines.append(f"  {visible(name):{width}} {utterance.counts.errors:3d}  {text}\n", style="not bold")
-    return lines
+        lines.add_row(Text(f"  {visible(name)}"), str(utterance.counts.errors), Text(text))
+    return Group(Text(visible(item.id), style="bold"), lines, "")
 
 
 def _signed(value: float | None) -> str:
