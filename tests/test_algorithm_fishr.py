@@ -178,6 +178,16 @@ def test_the_objective_is_the_mean_loss_plus_lambda_times_the_penalty():
     assert figures["fishr/penalty"] > 1e-3
 
 
+def test_a_scaled_loss_has_a_scaled_gradient_throughout():
+    moves = []
+    for factor in (1.0, 8.0):
+        model = TinyDecoder()
+        step_context = context(model, backward=lambda loss, last, factor=factor: (factor * loss).backward())
+        Fishr(5.0, "sum", ema=0.0, anneal_steps=0).step(step_context, token_batch(SIZES))
+        moves.append(weights(model) - weights(TinyDecoder()))
+    torch.testing.assert_close(moves[1], 8 * moves[0], rtol=1e-12, atol=1e-13)
+
+
 def test_identical_pairs_and_single_utterances_have_no_penalty():
     model, one = TinyDecoder(), token_batch({"ko-en": 3})
     same = replace(

@@ -230,6 +230,14 @@ def test_gga(reset: str, relative: bool):
     assert search.accepted > 2
 
 
+def test_gga_says_what_a_step_of_its_window_costs():
+    algorithm, model, batch, passed = GGA(0.1, 2, 6, trials=5), TinyDecoder(), token_batch(), []
+    step_context = context(model, step=6)
+    step_context.forward = lambda part: (passed.append(len(part)), model(part))[1]
+    algorithm.step(step_context, batch)
+    assert algorithm.needs(3).note == f"steps 2 to 6 take {sum(passed) // len(batch)} x"
+
+
 def test_gga_takes_no_agreement_that_costs_too_much_loss():
     """With no tolerance for loss only trials that lower it may win."""
     model, batch = TinyDecoder(), token_batch()
