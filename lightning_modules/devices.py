@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -50,6 +51,8 @@ def on_devices(work: Callable[..., None], device: str, devices: int, *arguments:
 
 def _rank(fabric: Fabric, *, work: Callable[..., None], failures: Any, arguments: tuple[Any, ...]) -> None:
     _quiet()
+    if fabric.device.type == "cpu":  # also where the environment gives MKL more threads than OpenMP
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // fabric.world_size)))
     try:
         work(str(fabric.device), fabric.global_rank, fabric.world_size, *arguments)
     except (UserError, OSError) as error:
