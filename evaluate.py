@@ -51,9 +51,12 @@ def main() -> None:
 
     options = read_options(given.pop("config", []), given)
 
+    from common.files import sole_writer
     from lightning_modules.evaluation import evaluate, evaluation
 
-    evaluate(evaluation(options))
+    job = evaluation(options)
+    with sole_writer(job.out):
+        evaluate(job)
 
 
 if __name__ == "__main__":

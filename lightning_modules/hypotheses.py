@@ -57,8 +57,8 @@ class Kept:
         return f"{self.name.replace('/', '_')}-{digest[:16]}"
 
     def read(self) -> dict[str, str]:
-        """Hypotheses by utterance; a line that an interruption tore is left out."""
-        return {row["id"]: row["hypothesis"] for row in self._rows() if "hypothesis" in row}
+        """Hypotheses by utterance; a line that an interruption tore, or a disk changed, is left out."""
+        return {row["id"]: row["hypothesis"] for row in self._rows() if {"id", "hypothesis"} <= row.keys()}
 
     def made_with(self) -> dict[str, str]:
         """The versions of the programs that transcribed."""
@@ -78,9 +78,11 @@ class Kept:
         for file in sorted(self.folder.glob(f"{self._stem}.*.jsonl")):
             for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
-                    yield json.loads(line)
+                    row = json.loads(line)
                 except json.JSONDecodeError:
                     continue
+                if isinstance(row, dict):
+                    yield row
 
 
 @dataclass(frozen=True)

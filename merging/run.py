@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from common.errors import UserError
-from common.files import atomic_folder
+from common.files import atomic_folder, sole_writer
 from common.models import WEIGHTS
 from merging import checks
 from merging import recipe as recipes
@@ -39,13 +39,14 @@ def merge(
         check_out(out, inputs)
         checks.check_disk(inputs.base, recipe.dtype, out)
         try:
-            with atomic_folder(out) as folder:
+            with sole_writer(out), atomic_folder(out) as folder:
                 statistics = _write_weights(folder, recipe, inputs)
                 _check_fingerprints(recipe, statistics.fingerprints(inputs))
                 _write_recipe(folder / RECIPE_FILE, recipe, statistics.fingerprints(inputs))
                 write_card(folder, out.name, recipe, inputs, statistics, notes)
         except OSError as error:
-            raise UserError(f"{error.filename or out}: {error.strerror}; nothing was written") from None
+            named = f" ({error.filename})" if error.filename else ""
+            raise UserError(f"{out}: {error.strerror}{named}; nothing was written") from None
     return statistics
 
 

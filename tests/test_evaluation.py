@@ -16,12 +16,13 @@ import pytest
 import yaml
 
 import lightning_modules.hypotheses as hypotheses
+from common.configs import read_configs
 from common.errors import UserError
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from lightning_modules.decoding import Transcriber
 from lightning_modules.devices import on_devices
 from lightning_modules.evaluation import Candidate, Decoding, Evaluation, candidates, evaluate
-from lightning_modules.evaluation_options import read_options
+from lightning_modules.evaluation_options import KINDS, read_options
 from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
@@ -411,6 +412,13 @@ def test_options_are_of_their_kind(option: str, value: object, expected: str, tm
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(whole | {option: value}))
     with pytest.raises(UserError, match=f"^{option} is {expected}"):
         read_options([str(tmp_path / "e.yaml")], {})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/evaluate").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_configurations_name_known_options_of_their_kind(path: Path):
+    found = read_configs([path.name], path.parent, KINDS)
+    assert {"test", "seen", "unseen"} <= set(found) and {*found["seen"], *found["unseen"]} <= set(found["test"])
+    assert all(KINDS[name][0](value) for name, value in found.items())
 
 
 def test_the_command_line_overrules_the_configuration(tmp_path: Path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import torch
 from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path, checkpoints, newest_good
 from callbacks.checkpoints import Checkpoints
 from callbacks.metrics_file import MetricsFile
+from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import fit, make
@@ -55,7 +58,9 @@ def run(
 def what_is_left(folder: Path) -> dict[str, Any]:
     """The last checkpoint's content and the metrics' bytes."""
     state = torch.load(checkpoint_path(folder, STEPS), weights_only=True)
-    return {"state": state, "metrics": (folder / "metrics.csv").read_bytes()}
+    metrics = (folder / "metrics.csv").read_bytes()
+    assert [line.split(b",")[0] for line in metrics.splitlines()] == [b"step", *(b"%d" % step for step in range(STEPS))]
+    return {"state": state, "metrics": metrics}
 
 
 def assert_same(one: Any, two: Any, where: str = "") -> None:
@@ -100,3 +105,57 @@ def test_so_it_does_at_every_step_with_two_workers(
     run(tiny_model, manifests, tmp_path / "whole", name, workers=2)
     resumed_run(tiny_model, manifests, tmp_path / "parts", name, workers=2, step=step)
     assert_same(what_is_left(tmp_path / "whole"), what_is_left(tmp_path / "parts"))
+
+
+def test_dropout_goes_on_as_if_nothing_had_happened(tiny_model: Path, manifests: dict[str, str], tmp_path: Path):
+    """Its masks are a function of seed, step and rank; with the same masks at every step they would be none."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"dropout": 0.3, "encoder_layerdrop": 0.3}))
+    run(tmp_path / "model", manifests, tmp_path / "whole", "ERM")
+    run(tiny_model, manifests, tmp_path / "without", "ERM")
+    resumed_run(tmp_path / "model", manifests, tmp_path / "parts", "ERM", workers=0, step=1)
+    assert_same(what_is_left(tmp_path / "whole"), what_is_left(tmp_path / "parts"))
+    assert what_is_left(tmp_path / "without")["metrics"] != what_is_left(tmp_path / "whole")["metrics"]
+
+
+class Validated(Interrupted):
+    """Validates after every second step on four batches, and gets the signal in the third of them."""
+
+    stop_at: int | None = None
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        return batch if isinstance(batch, torch.Tensor) else super().on_after_batch_transfer(batch, dataloader_idx)
+
+    def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
+        if self.global_step == self.stop_at and batch_idx == 2:
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+
+def test_a_signal_while_validating_saves_at_once(
+    tiny_model: Path, manifests: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    loader = torch.utils.data.DataLoader(torch.arange(4.0), batch_size=1)
+    monkeypatch.setattr(PairDataModule, "val_dataloader", lambda self: loader, raising=False)
+    ours = PairDataModule.on_before_batch_transfer
+    passes = lambda self, batch, index: batch if isinstance(batch, torch.Tensor) else ours(self, batch, index)  # noqa: E731
+    monkeypatch.setattr(PairDataModule, "on_before_batch_transfer", passes)
+
+    def validated(folder: Path, stop_at: int | None = None, resume: Path | None = None) -> None:
+        kind = type("Run", (Validated,), {"stop_at": stop_at})
+        settings = {
+            "callbacks": [MetricsFile(), Checkpoints()],
+            "plugins": [CheckpointFiles()],
+            "val_check_interval": 2,
+        }
+        fit(tiny_model, manifests, folder, make("Fish"), kind=kind, steps=STEPS, resume=resume, trainer=settings)
+
+    validated(tmp_path / "whole")
+    with pytest.raises(SystemExit) as end:
+        validated(tmp_path / "parts", stop_at=2)
+    assert end.value.code == 143
+    assert [step for step, _ in checkpoints(tmp_path / "parts")] == [2]
+    validated(tmp_path / "parts", resume=newest_good(tmp_path / "parts"))
+    one, two = (what_is_left(tmp_path / name) for name in ("whole", "parts"))
+    one["state"].pop("loops"), two["state"].pop("loops")  # they count validation batches, of which some came twice
+    assert_same(one, two)

@@ -12,6 +12,7 @@ import re
 import stat
 import unicodedata
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
@@ -79,7 +80,7 @@ class Source:
         archive, member = self._in_archives[name]
         try:
             return archive.read(member)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
             raise UserError(f"{self.where(name)}: the archive is damaged ({error}); fetch it again") from None
 
     def where(self, name: str) -> str:
