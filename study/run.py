@@ -20,8 +20,8 @@ _PLUGINS = Path(__file__).parent.parent / "workflow/plugins"
 def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
     """Becomes Snakemake, with `arguments` of its own.
 
-    Who kills `make` or Snakemake alone leaves the other, or a training, at work. Two at once would do everything twice,
-    so the second waits; then nothing is left to do but what the first had not come to.
+    Who kills `make` or Snakemake alone leaves the other, a training or an evaluation at work. Two at once would do
+    everything twice, so the second waits; then nothing is left to do but what the first had not come to.
     """
     root = Path(study.root)
     root.mkdir(parents=True, exist_ok=True)
@@ -31,9 +31,9 @@ def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
     except OSError:
         print(f"{root}: another call is at work on this study; waiting for it", file=sys.stderr, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
-    for folder in study.folders:
-        for recipe in study.runs:
-            _wait_for_writer(Path(folder) / recipe)
+    for folder in map(Path, study.folders):
+        for written in (folder, *(folder / run for run in study.runs)):
+            _wait_for_writer(written)
     os.set_inheritable(lock, True)  # the lock is Snakemake's for as long as it lives
     words = ["-m", "snakemake", "--configfile", str(file), "--logger", "study", *arguments]
     path = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
