@@ -1,7 +1,7 @@
 """Scores models on test sets by the mixed error rate.
 
 python evaluate.py outputs/erm/model --config paper.yaml
-python evaluate.py --config demo.yaml
+python evaluate.py outputs/demo/erm/model --config demo.yaml
 python evaluate.py base=openai/whisper-medium mine=outputs/erm/model --config paper.yaml --language two_tag
 python evaluate.py --compare outputs/evaluation/base outputs/evaluation/mine
 """
