@@ -38,7 +38,7 @@ class Fishr(Algorithm):
 
     def __init__(
         self,
-        penalty_weight: float = 0.3,
+        penalty_weight: float = 0.03,
         scale: Literal["calibrated", "sum", "mean"] = "calibrated",
         ema: float = 0.95,
         anneal_steps: int = 20,
