@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     align.add_argument("--method", choices=["ctc", "attention"], default="ctc", help="see docs/splicing.md")
     align.add_argument("--words", action="store_true", help="a span for each word, so that splicing can cut there")
     align.add_argument(
-        "--least-score", type=float, default=0.05, help="of a switch (default: %(default)s)", metavar="P"
+        "--least-score", type=float, default=0.01, help="of a switch (default: %(default)s)", metavar="P"
     )
     align.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     align.add_argument("--seed", type=int, default=0, help="of fitting (default: %(default)s)")
