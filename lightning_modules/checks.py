@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import lightning as L
-from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, StrategyRegistry
 
 from common.errors import UserError
 from lightning_modules import algorithms
 from lightning_modules.algorithms.base import Algorithm
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+_STRATEGIES = (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy)
 
 
 def check_pairs(algorithm: Algorithm, pairs: int) -> None:
@@ -26,6 +27,18 @@ def check_pairs(algorithm: Algorithm, pairs: int) -> None:
         )
 
 
+def check_strategy(kind: type[Algorithm], name: str) -> None:
+    """Checks a strategy by its name, before Lightning makes it of packages that may not be there.
+
+    Raises:
+        UserError: naming the strategy, and what to choose.
+    """
+    made_for = {"auto", "single_device", "fsdp", *(strategy.__name__ for strategy in _STRATEGIES)}
+    made_for |= {known for known in StrategyRegistry.available_strategies() if known.startswith("ddp")}
+    if (bare := name.rpartition(".")[2]) not in made_for:
+        raise _not_made_for(bare, kind)
+
+
 def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
     """Checks that the trainer leaves float32 weights and gradients, and whole ones where the algorithm needs them.
 
@@ -40,11 +53,8 @@ def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
             f"trainer.strategy fsdp: {name} needs whole weights and gradients on each device, {able} do not; choose "
             "ddp, and model.gradient_checkpointing or model.accumulate where memory is short"
         )
-    if type(strategy) not in (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy):
-        raise UserError(
-            f"trainer.strategy is {type(strategy).__name__}, which the algorithms are not made for; choose ddp, or "
-            "fsdp to divide weights and gradients over the devices"
-        )
+    if type(strategy) not in _STRATEGIES:
+        raise _not_made_for(type(strategy).__name__, type(algorithm))
     if isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("gradient_as_bucket_view"):
         raise UserError(f"trainer.strategy: gradient_as_bucket_view lets DDP overwrite gradients that {name} holds")
     if str(trainer.precision) not in _PRECISIONS:
@@ -52,3 +62,8 @@ def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
             f"trainer.precision is {trainer.precision}: updates of a learning rate near 1e-5 vanish in 16-bit weights, "
             f"and 16-bit gradients underflow; choose {' or '.join(_PRECISIONS)}"
         )
+
+
+def _not_made_for(strategy: str, kind: type[Algorithm]) -> UserError:
+    sharded = ", or fsdp to divide weights and gradients over the devices" if kind.supports_sharding else ""
+    return UserError(f"trainer.strategy is {strategy}, which {kind.__name__} is not made for; choose ddp{sharded}")

@@ -14,6 +14,7 @@ import wandb
 from jsonargparse import ActionConfigFile
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.checkpoints import Checkpoints
@@ -27,6 +28,9 @@ from common.errors import UserError
 from common.files import sole_writer, write_text
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
+from lightning_modules.algorithms.base import Algorithm
+from lightning_modules.algorithms.erm import ERM
+from lightning_modules.checks import check_strategy
 from lightning_modules.cli_errors import check_keys, readable
 from lightning_modules.ranks import complete, fsdp, launched_ranks
 from lightning_modules.whisper import WhisperModule
@@ -89,6 +93,7 @@ class TrainCLI(LightningCLI):
         trainer.max_steps, self.config.budget = round(self.config.budget * trainer.max_steps), 1.0
         if trainer.default_root_dir is None:
             trainer.default_root_dir = str(Path(self.config.output_root) / self.config.name)
+        check_strategy(_algorithm(self.config.model.algorithm), _class_path(trainer.strategy))
         if ranks := launched_ranks():
             trainer.devices, trainer.num_nodes = ranks
         # How a run was started is no part of what it is: the saved configuration starts it from its beginning.
@@ -108,7 +113,10 @@ class TrainCLI(LightningCLI):
         kwargs["plugins"] = [*(self.config_init.trainer.plugins or []), CheckpointFiles()]
         if self.config.trainer.strategy == "fsdp":
             kwargs["strategy"] = fsdp()
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ImportError, TypeError, ValueError) as error:  # by Lightning, of its options
+            raise UserError(f"trainer: {error}") from error
         complete(trainer.strategy, self.config.rank_timeout_s)
         return trainer
 
@@ -197,6 +205,15 @@ def _loggers(folder: Path, name: str) -> list[Logger]:
         logger._wandb_init.pop("anonymous", None)  # Lightning always sets it, and wandb warns that it has no effect
         loggers.append(logger)
     return loggers
+
+
+def _class_path(value: Any) -> str:
+    """What a class, or a name of one, is called in a configuration."""
+    return str(getattr(value, "class_path", value))
+
+
+def _algorithm(value: Any) -> type[Algorithm]:
+    return ERM if value is None else dict(algorithms.named())[_class_path(value).rpartition(".")[2]]
 
 
 def _quiet_libraries() -> None:

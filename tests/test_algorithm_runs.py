@@ -12,11 +12,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy
 
 from common.errors import UserError
 from lightning_modules import algorithms
 from lightning_modules.checks import check_pairs, check_trainer
+from lightning_modules.cli import TrainCLI
 from lightning_modules.ranks import fsdp
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import SHARDED, SGDModule, fit, make, weights
@@ -152,7 +154,7 @@ def test_it_is_refused_before_the_first_step(tiny_model: Path, manifests: dict[s
         (
             FSDPStrategy(),
             "32-true",
-            "trainer.strategy is FSDPStrategy, which the algorithms are not made for; choose ddp",
+            "trainer.strategy is FSDPStrategy, which Fish is not made for; choose ddp, or fsdp",
         ),
         (DDPStrategy(gradient_as_bucket_view=True), "32-true", "overwrite gradients that Fish holds"),
         (DDPStrategy(), "16-mixed", "trainer.precision is 16-mixed: .* choose 32-true or"),
@@ -175,6 +177,38 @@ def test_sharding_is_refused_where_the_algorithm_does_not_declare_it():
             )
             with pytest.raises(UserError, match=message):
                 check_trainer(make(name), trainer)
+
+
+@pytest.mark.parametrize("strategy", ["deepspeed", "deepspeed_stage_3", "fsdp_cpu_offload", "xla", "DeepSpeedStrategy"])
+@pytest.mark.parametrize("name", NAMES)
+def test_strategies_are_refused_by_name_whether_or_not_they_are_installed(name: str, strategy: str, tmp_path: Path):
+    path = f"lightning.pytorch.strategies.{strategy}"
+    (tmp_path / "c.yaml").write_text(f"trainer: {{strategy: {{class_path: {path}}}}}")
+    given = ["--config", str(tmp_path / "c.yaml")] if "Strategy" in strategy else ["--trainer.strategy", strategy]
+    sharded = ", or fsdp to divide" if name in SHARDED else "$"
+    with pytest.raises(
+        UserError, match=f"trainer.strategy is {strategy}, .* {name} is not made for; choose ddp{sharded}"
+    ):
+        TrainCLI(["--model.algorithm", name, *given, "--output_root", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("accelerator", "abacus", "invalid accelerator name: `accelerator='abacus'`"),
+        ("devices", "none", "`devices` selected with `CPUAccelerator` should be an int > 0"),
+        ("max_time", "soon", "'soon'.* is not a valid duration"),
+    ],
+)
+def test_what_lightning_says_of_its_options_is_one_message(
+    option: str, value: str, message: str, manifests: dict[str, str], tmp_path: Path
+):
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"data": {"train": manifests}}))
+    with pytest.raises(UserError, match=f"trainer: .*{message}"):
+        TrainCLI(
+            ["--config", str(tmp_path / "c.yaml"), "--output_root", str(tmp_path), f"--trainer.{option}", value]
+            + ["--trainer.accelerator", "cpu"] * (option != "accelerator")
+        )
 
 
 def test_the_cost_is_printed_before_the_first_step(tiny_model: Path, manifests: dict[str, str], tmp_path, capsys):
