@@ -14,7 +14,7 @@ import yaml
 
 from common.errors import UserError
 from lightning_modules import algorithms
-from lightning_modules.algorithms.base import Algorithm, ObjectiveAlgorithm
+from lightning_modules.algorithms.base import Algorithm, Needs, ObjectiveAlgorithm
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.gradients import GradientAlgorithm
 from tests.algorithm_toys import OPTIMIZERS, Quadratics, TinyDecoder, context, token_batch, weights
@@ -126,6 +126,23 @@ def test_the_memory_it_asks_for_is_what_it_holds(name: str):
     copies = {"Fish": (1, 0), "Fishr": (0, 3), "GGA": (5, 0), "GGAL": (2, 0), "MLDG": (2, 0), "PCGrad": (2, 0)}
     needs = make(name).needs(3)
     assert (needs.parameter_copies, needs.head_copies) == (copies | {"SAM": (1, 0)}).get(name, (0, 0))
+
+
+def test_without_a_moving_average_fishr_holds_no_copies():
+    algorithm = make("Fishr", ema=0.0)
+    train(algorithm, range(3))
+    assert algorithm.needs(3).head_copies == algorithm.average_PVD.numel() == 0
+
+
+def test_the_cost_is_told_in_words():
+    """Two copies of 10^8 parameters and three of a projection of 10^7, of 4 bytes each: 0.92 GB."""
+    needs = Needs(passes=2, optimizer_steps=3, parameter_copies=2, head_copies=3, note="at first")
+    assert needs.describe("X", 10**8, 10**7) == (
+        "X: each training step takes 2 x ERM's forward and backward passes, 3 optimizer steps, 0.92 GB beyond ERM's "
+        "memory; at first"
+    )
+    assert Needs().describe("X", 1, 1).endswith("1 x ERM's forward and backward passes, 1 optimizer step, 0 GB beyond "
+                                                "ERM's memory")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CLASSES)

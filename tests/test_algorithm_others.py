@@ -103,6 +103,17 @@ def test_vrex_by_hand():
     torch.testing.assert_close(weights(model), torch.tensor([0.5 - 2 * 0.75, 1 + 2 * 1.5], dtype=torch.float64))
 
 
+@pytest.mark.parametrize(("weight", "anneal", "expected"), [(4.0, 0, []), (4.0, 2, [2]), (0.0, 2, [])])
+def test_vrex_forgets_once_at_the_end_of_annealing(weight: float, anneal: int, expected: list[int]):
+    resets: list[int] = []
+    model = TinyDecoder()
+    for step in range(5):
+        step_context = context(model, step=step)
+        step_context.reset_optimizer = lambda step=step: resets.append(step)
+        VREx(weight, anneal).step(step_context, token_batch(seed=step))
+    assert resets == expected
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_pcgrad(optimizer: str):
     def step(model, optimizer_, step, batch):
