@@ -16,18 +16,18 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from torch.nn import functional
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from common.errors import UserError
 from datamodules.augment import SpecAugment
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from datamodules.batch import SpeechBatch
 from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.base import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.algorithms.forward import Forward
 from lightning_modules.checks import check_pairs, check_trainer
+from lightning_modules.cross_entropy import fused_cross_entropy
 from lightning_modules.ctc import CTCHead, mix
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
@@ -191,24 +191,16 @@ class WhisperModule(L.LightningModule):
 
     def token_losses(self, batch: SpeechBatch) -> Forward:
         """Each token's cross-entropy, with the output projection's input and output."""
-        inputs: list[Tensor] = []
-        # One call of the whole model, which is what FSDP gathers weights for.
-        with self.model.proj_out.register_forward_pre_hook(lambda _, given: inputs.append(given[0])):
-            out = self.model(
-                input_features=batch.mel_BFT.to(self.model.dtype), decoder_input_ids=batch.decoder_inputs_BU
-            )
-        hidden_BUD, logits_BUV = inputs[0], out.logits
-        logits_NV = logits_BUV.flatten(0, 1).to(self.model.dtype)  # whole precision under autocast
-        losses_N = functional.cross_entropy(
-            logits_NV, batch.labels_BU.flatten(), ignore_index=IGNORED_LABEL, reduction="none"
-        )
-        losses_BU = losses_N.view(batch.labels_BU.shape)
+        mel_BFT = batch.mel_BFT.to(self.model.dtype)
+        with fused_cross_entropy(self.model.proj_out, batch.labels_BU) as found:
+            out = self.model(input_features=mel_BFT, decoder_input_ids=batch.decoder_inputs_BU)
+        forward, losses_BU = found[0], found[0].losses_BU
         if self.ctc is not None:
             ctc_B = self.ctc(out.encoder_last_hidden_state, batch.lengths_B, batch.labels_BU)
             losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
         if self._guard:
             self._guard.saw(batch, losses_BU)
-        return Forward(losses_BU, logits_BUV, hidden_BUD)
+        return forward.with_losses(losses_BU)
 
     def _pass_over(self, error: Unusable, kept: Path, undo: Undo | None) -> None:
         """Takes an unusable step back, within the budget; its batch is kept in a file.
