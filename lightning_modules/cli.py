@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.checkpoints import Checkpoints
+from callbacks.development import Development
 from callbacks.metrics_file import MetricsFile
 from callbacks.model_folder import ModelFolder
 from callbacks.progress import TrainingProgress
@@ -76,6 +77,7 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="go on from this checkpoint")
         parser.add_argument("--rank_timeout_s", type=int, default=600, help="how long a rank waits for a silent one")
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_class_arguments(Development, "development")
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
 
@@ -106,7 +108,9 @@ class TrainCLI(LightningCLI):
         folder = Path(self.config.trainer.default_root_dir)
         if self.config.trainer.get("logger") in (None, True):
             kwargs["logger"] = _loggers(folder, self.config.name)
-        own = [ModelFolder(), RunRecord(self.config.name, self.config.seed_everything), Throughput(), MetricsFile()]
+        development = self.config_init.development
+        own = [Throughput(), MetricsFile(), development, ModelFolder(development)]
+        own.append(RunRecord(self.config.name, self.config.seed_everything))
         if self.config.trainer.enable_progress_bar is not False:
             own.append(TrainingProgress(self.config.name))
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]

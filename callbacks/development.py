@@ -1,0 +1,193 @@
+"""The mixed error rate on development sets while training, and what may follow from it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, distributed
+
+from callbacks.checkpoints import Checkpoints
+from common.errors import UserError, nearest
+from common.files import write_text
+from datamodules.leaks import HeldOut, check_leaks
+from datamodules.manifest import Utterance, read_manifest
+from lightning_modules.decoding import TorchWhisper, Transcriber
+from lightning_modules.whisper import WhisperModule
+from scoring.metrics import score
+
+MEAN = "mean"
+
+
+class Development(L.Callback):
+    """Transcribes development sets of the trained pairs every few steps, into `<run>/development.csv`.
+
+    Nothing follows from the figures unless `patience` or `best` asks for it. Pairs that are not trained on are refused:
+    what carries over to them is measured once, at the end.
+
+    Args:
+        manifests: a development manifest of each pair to follow, `{ko-en: PATH}`; none turns all of this off.
+        every_n_steps: training steps between two evaluations; there is one after the last step, too.
+        utterances: how many of each pair, spread over its manifest; null takes all.
+        patience: evaluations in a row without a lower mean over the pairs, after which training ends; null trains to
+            the last step.
+        best: leave the weights of the evaluation with the lowest mean, instead of the last step's, as the model.
+        batch_size: utterances decoded side by side.
+    """
+
+    def __init__(
+        self,
+        manifests: dict[str, str] | None = None,
+        every_n_steps: int = 50,
+        utterances: int | None = 64,
+        patience: int | None = None,
+        best: bool = False,
+        batch_size: int = 32,
+    ) -> None:
+        whole = {"every_n_steps": every_n_steps, "utterances": utterances, "patience": patience}
+        for name, value in (whole | {"batch_size": batch_size}).items():
+            if value is not None and value < 1:
+                raise UserError(f"development.{name} is {value}, expected 1 or more")
+        if not manifests and (patience or best):
+            raise UserError("development.patience and development.best choose by development.manifests; name some")
+        self.manifests = manifests or {}
+        self.every_n_steps, self.number = every_n_steps, utterances
+        self.patience, self.best, self.batch_size = patience, best, batch_size
+        self.utterances: list[Utterance] = []
+        self.texts: list[str] = []  # of the last evaluation, in the order of `utterances`
+        self.rows: list[dict[str, float]] = []
+        self.weights: dict[str, Tensor] = {}  # of the best evaluation, where they are to be kept
+
+    @property
+    def best_row(self) -> dict[str, float] | None:
+        """The evaluation with the lowest mean, the first of equals; None before the first."""
+        return min(self.rows, key=lambda row: row[MEAN], default=None)
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether the patience is used up."""
+        since = len(self.rows) - 1 - self.rows.index(self.best_row) if self.rows else 0
+        return self.patience is not None and since >= self.patience
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
+        """Reads the manifests.
+
+        Raises:
+            UserError: where a set is of a pair that is not trained on, or holds an utterance of training.
+        """
+        if not self.manifests:
+            return
+        if isinstance(trainer.strategy, ModelParallelStrategy):
+            raise UserError("development: a model divided by fsdp does not decode while it is trained; choose ddp")
+        pairs = trainer.datamodule.train
+        self.utterances = [u for pair in self.manifests for u in self._read(pair, pairs)]
+        held_out = HeldOut(self.manifests.values())
+        for pair, utterances in trainer.datamodule.utterances.items():
+            check_leaks(utterances, held_out, f"data.train of {pair}")
+
+    def _read(self, pair: str, trained: Mapping[str, Any]) -> list[Utterance]:
+        manifest = self.manifests[pair]
+        if pair not in trained:
+            raise UserError(
+                f"development.manifests names {pair}, which is not trained on{nearest(pair, trained)}; unseen pairs "
+                "must not steer training, they are scored once, by evaluate.py"
+            )
+        utterances = read_manifest(manifest)
+        if strange := [u for u in utterances if u.pair != pair]:
+            raise UserError(f"{manifest}: {strange[0].id} is of the pair {strange[0].pair}, expected {pair} alone")
+        number = min(self.number or len(utterances), len(utterances))
+        return [utterances[place * len(utterances) // number] for place in range(number)]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
+        """Makes up for an evaluation in which the run was stopped."""
+        if self.utterances:
+            self._write(trainer)
+            due = trainer.global_step > 0 and trainer.global_step % self.every_n_steps == 0
+            if due and trainer.global_step not in (row["step"] for row in self.rows):
+                self._evaluate(trainer, pl_module)
+            trainer.should_stop |= self.has_stopped
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: WhisperModule, *_: Any) -> None:
+        """Evaluates where it is time."""
+        due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
+        if self.utterances and due:
+            self._evaluate(trainer, pl_module)
+            trainer.should_stop |= self.has_stopped
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
+        """Puts the best weights into the model, for the export that follows."""
+        if self.weights:
+            with torch.no_grad():
+                for name, parameter in pl_module.model.named_parameters():
+                    if name in self.weights:
+                        parameter.copy_(self.weights[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """All figures so far, and the best weights."""
+        return {"rows": self.rows, "weights": self.weights}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up an interrupted run's."""
+        self.rows, self.weights = state_dict["rows"], state_dict["weights"]
+
+    def _evaluate(self, trainer: L.Trainer, module: WhisperModule) -> None:
+        self.texts = self._transcribe(trainer, module)
+        by_pair: dict[str, list[tuple[Utterance, str]]] = {}
+        for utterance, text in zip(self.utterances, self.texts, strict=True):
+            by_pair.setdefault(utterance.pair, []).append((utterance, text))
+        rates = {
+            pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
+            for pair, rows in by_pair.items()
+        }
+        rates[MEAN] = math.fsum(rates.values()) / len(rates)
+        self.rows.append({"step": trainer.global_step} | rates)
+        if self.best and self.best_row is self.rows[-1]:
+            trainable = [(name, p) for name, p in module.model.named_parameters() if p.requires_grad]
+            self.weights = {name: parameter.detach().cpu().clone() for name, parameter in trainable}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"development/{name}": rate for name, rate in rates.items()}, trainer.global_step - 1)
+        self._write(trainer)
+        shown = "  ".join(f"{name} {100 * rate:.1f}" for name, rate in rates.items())
+        module.print(f"step {trainer.global_step}: mixed error rate on development sets, %: {shown}")
+
+    def _transcribe(self, trainer: L.Trainer, module: WhisperModule) -> list[str]:
+        """What the present weights hear; each rank transcribes every so many-th batch."""
+        engine = TorchWhisper(module.model, module.processor, device=module.device)
+        transcriber = Transcriber(engine, language=trainer.datamodule.language, batch_size=self.batch_size)
+        batches = transcriber.batches(self.utterances, "development")
+        heard: dict[int, str] = {}
+        for first in range(0, len(batches), trainer.world_size):
+            self._leave_if_asked(trainer)
+            for rows in batches[first + trainer.global_rank : first + trainer.global_rank + 1]:
+                texts = transcriber.transcribe_batch([self.utterances[row] for row in rows])
+                heard |= dict(zip(rows, texts, strict=True))
+        module.model.train()
+        shares = [heard] * trainer.world_size
+        if trainer.world_size > 1:
+            distributed.all_gather_object(shares, heard)
+        everything = {row: text for share in shares for row, text in share.items()}
+        return [everything[row] for row in range(len(self.utterances))]
+
+    def _leave_if_asked(self, trainer: L.Trainer) -> None:
+        """Lets the run save and end here where its machine is taken away; after the last step it goes on to its end."""
+        if trainer.global_step < trainer.max_steps:
+            for callback in trainer.checkpoint_callbacks:
+                if isinstance(callback, Checkpoints):
+                    callback.on_validation_batch_end(trainer)
+
+    def _write(self, trainer: L.Trainer) -> None:
+        if not trainer.is_global_zero:
+            return
+        path = Path(trainer.default_root_dir) / "development.csv"
+        text = io.StringIO()
+        writer = csv.DictWriter(text, ["step", *self.manifests, MEAN], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(path, text.getvalue())
