@@ -8,10 +8,13 @@ from typing import Any
 
 from merging.methods import Method, methods
 from merging.parameters import parse
-from merging.recipe import ENGINES
+from merging.recipe import ENGINES, compose
 from merging.tensors import DTYPES
 
 _SWEPT = ("lambda", "density")
+_MARKS = """[model]: one number for all models or one for each, as in 1 0.5 1.
+[module]: may follow the layers' depth, as in 1,0.5, or be set by module, as in
+          encoder=1 decoder=1,0.5 embeddings=0 norms=1."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +58,9 @@ def _add_shared(command: argparse.ArgumentParser, out: str) -> None:
         help="an overlay on the method's recipe, by name in configs/merge/ or by path; repeatable, later ones win",
     )  # fmt: skip
     command.add_argument("--models", nargs="+", metavar="MODEL", help="fine-tunes: model folders or Hub ids")
-    command.add_argument("--base", help="what they were fine-tuned from: a model folder or Hub id; none: the first")
+    command.add_argument(
+        "--base", help="what they were fine-tuned from: a model folder or Hub id; none for the first model"
+    )
     command.add_argument("--out", metavar="DIR", help=f"where to write (default: {out})")
     command.add_argument(
         "--dtype", choices=["auto", *DTYPES], help="dtype of the merged weights (default: auto, the base's)"
@@ -77,19 +82,21 @@ def _add_sweep(command: argparse.ArgumentParser, method: Method) -> None:
 
 
 def _add_parameters(command: argparse.ArgumentParser, method: Method, without: tuple[str, ...] = ()) -> None:
-    group = command.add_argument_group(
-        f"parameters of {method.name}",
-        "Marked [model]: one number for all models or one for each (1 0.5 1). Marked [module]: may follow the layers' "
-        "depth (1,0.5) or be set by module (encoder=1 decoder=1,0.5 embeddings=0 norms=1).",
-    )
-    for parameter in method.parameters.values():
-        if parameter.name not in without:
-            marks = " [model]" * parameter.per_model + " [module]" * (parameter.kind is float and parameter.by_module)
-            default = str(parameter.default).lower() if parameter.kind is bool else parameter.default
-            text = f"{parameter.help}; {parameter.range} (default: {default}){marks}"
-            group.add_argument(
-                f"--{parameter.name}", nargs="+", metavar="VALUE", help=text, dest=f"set_{parameter.name}"
-            )
+    shown = [parameter for parameter in method.parameters.values() if parameter.name not in without]
+    if not shown:
+        return
+    is_number = [parameter.kind is float and parameter.by_module for parameter in shown]
+    group = command.add_argument_group(f"parameters of {method.name}", _MARKS if any(is_number) else None)
+    defaults = compose(method.name, [], {})
+    for parameter, may_differ in zip(shown, is_number, strict=True):
+        default = str(defaults.get(parameter.name, parameter.default))
+        text = f"{parameter.help}; {parameter.range} (default: {default.lower()})" + " [model]" * parameter.per_model
+        if may_differ:
+            value: dict[str, str] = {"metavar": "VALUE", "nargs": "+", "help": f"{text} [module]"}
+        else:
+            choices = ("true", "false") if parameter.kind is bool else parameter.kind
+            value = {"metavar": f"{{{','.join(choices)}}}" if isinstance(choices, tuple) else "N", "help": text}
+        group.add_argument(f"--{parameter.name}", dest=f"set_{parameter.name}", **value)  # type: ignore[arg-type]
 
 
 def overrides(options: argparse.Namespace, method: str) -> dict[str, Any]:
@@ -98,5 +105,5 @@ def overrides(options: argparse.Namespace, method: str) -> dict[str, Any]:
     found = {key: getattr(options, key, None) for key in shared}
     for name, parameter in methods()[method].parameters.items():
         words = getattr(options, f"set_{name}", None)
-        found[name] = None if words is None else parse(parameter, words)
+        found[name] = None if words is None else parse(parameter, [words] if isinstance(words, str) else words)
     return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from common.errors import UserError
+from merging.command import main
 from merging.methods import methods
 from merging.parameters import Layout, Parameter, check, parse, value_at
+from merging.recipe import CONFIGS
 
 NAMES = [
     "model.encoder.conv1.weight",
@@ -102,6 +105,18 @@ def test_wrong_values_are_answered(name: str, words: list[str], message: str):
     parameter = methods()["ties"].parameters[name]
     with pytest.raises(UserError, match=message):
         check(parameter, parse(parameter, words), 4)
+
+
+@pytest.mark.parametrize("name", methods())
+def test_the_help_tells_source_ranges_and_the_recipes_defaults(name: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    recipe = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
+    assert methods()[name].source in words and methods()[name].formula in words
+    for parameter in methods()[name].parameters.values():
+        default = str(recipe[parameter.name]).lower()
+        assert f"{parameter.help}; {parameter.range} (default: {default})" in words, parameter.name
 
 
 def test_a_module_that_no_tensor_has_is_answered_with_the_nearest():
