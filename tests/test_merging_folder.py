@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -17,7 +18,9 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from common.errors import UserError
+from lightning_modules.conversion import convert
 from merging.command import main
+from merging.methods import methods
 from tests.merging_models import fine_tune, tiny_whisper, whispers  # noqa: F401
 
 PAIRS = ("ko_en", "ja_en", "de_en")
@@ -43,6 +46,29 @@ def test_the_folder_is_complete_and_loads(whispers: Path, tmp_path: Path):  # no
     assert model.generate(features, max_new_tokens=3).shape[0] == 1
     old = json.loads((tmp_path / "merged" / "preprocessor_config.json").read_text())
     assert old["feature_size"] == 80 and old["processor_class"] == "WhisperProcessor"
+
+
+@pytest.mark.parametrize("method", methods())
+def test_every_method_s_folder_loads_and_converts(whispers: Path, tmp_path: Path, method: str):  # noqa: F811
+    """CTranslate2 gives each token the logits that transformers does, from the folder alone."""
+    ctranslate2 = pytest.importorskip("ctranslate2")
+    _merge(whispers, method, "--out", tmp_path / "merged", pairs=PAIRS[: int(min(3, methods()[method].models[1]))])
+    model, info = WhisperForConditionalGeneration.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not any(info.values())
+    processor = AutoProcessor.from_pretrained(tmp_path / "merged")
+    sound = torch.randn(16000, generator=torch.Generator().manual_seed(0)).numpy()
+    features = processor(sound, sampling_rate=16000, return_tensors="pt").input_features
+    prompt = processor.tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|en|>", "<|notimestamps|>"])
+    converted = ctranslate2.models.Whisper(str(convert(tmp_path / "merged", "identity", tmp_path / "cache")))
+    written = converted.generate(
+        ctranslate2.StorageView.from_array(features.numpy()), [prompt], beam_size=1, max_length=20,
+        suppress_blank=False, suppress_tokens=[], return_logits_vocab=True,
+    )[0]  # fmt: skip
+    tokens = torch.tensor([prompt + written.sequences_ids[0]])
+    expected = model(features, decoder_input_ids=tokens).logits[0, len(prompt) - 1 : -1].detach()
+    found = torch.from_numpy(np.stack([np.array(logits) for logits in written.logits[0]])).reshape_as(expected)
+    assert len(expected) > 3
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_all_subsets_are_the_three_pairs_and_the_three(whispers: Path, tmp_path: Path):  # noqa: F811
