@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 from common.errors import UserError, nearest
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+_MOST_VALUES = 100_000  # far more than any configuration has
 
 
 def find_config(name: str, folder: Path = CONFIGS) -> Path:
@@ -28,6 +30,61 @@ def find_config(name: str, folder: Path = CONFIGS) -> Path:
     raise UserError(f"--config {name}: no such file, here or in {shown}/{suggestion} There are: {', '.join(known)}")
 
 
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's mapping, of plain values.
+
+    Raises:
+        UserError: where it is none, or its aliases repeat one another into more than a configuration can hold.
+    """
+    try:
+        content = load_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
+    return content
+
+
+def load_yaml(text: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+    """The plain values of a YAML text.
+
+    A few lines of aliases to aliases stand for billions of values. PyYAML shares them, but merges, copies and prints
+    do not, so they are counted before anything is made of them.
+
+    Raises:
+        yaml.YAMLError: where it is no YAML, asks for objects, or stands for too many values.
+    """
+    loader = kind(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _count(node, {})
+        return loader.construct_document(node)
+    except RecursionError:
+        raise yaml.YAMLError("values lie in one another too deep") from None
+    except ValueError as error:  # a date or number that has the form of one and is none
+        raise yaml.YAMLError(str(error)) from None
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for once every alias is written out.
+
+    Raises:
+        yaml.YAMLError: where they are too many, or one holds itself.
+    """
+    if id(node) not in known:
+        known[id(node)] = _MOST_VALUES  # until it is known: within itself, it has no end
+        parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        inside = 0 if isinstance(node, yaml.ScalarNode) else sum(_count(part, known) for part in parts)
+        known[id(node)] = 1 + inside
+    if known[id(node)] > _MOST_VALUES:
+        raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES:,} values")
+    return known[id(node)]
+
+
 def read_configs(names: Sequence[str], folder: Path, keys: Iterable[str]) -> dict[str, Any]:
     """The mapping that several files make together, later ones winning key by key.
 
@@ -38,12 +95,7 @@ def read_configs(names: Sequence[str], folder: Path, keys: Iterable[str]) -> dic
     keys = list(keys)
     for name in names:
         path = find_config(name, folder)
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
+        content = read_yaml(path)
         for key in content:
             if key not in keys:
                 raise UserError(f"{path}: unknown option {key!r}{nearest(str(key), keys)} Known: {', '.join(keys)}")

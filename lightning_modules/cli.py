@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import lightning as L
 import wandb
-from jsonargparse import ActionConfigFile
+import yaml
+from jsonargparse import ActionConfigFile, get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, WandbLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -24,7 +25,7 @@ from callbacks.model_folder import ModelFolder
 from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Throughput
-from common.configs import CONFIGS, find_config
+from common.configs import CONFIGS, find_config, load_yaml
 from common.errors import UserError
 from common.files import sole_writer, write_text
 from datamodules.pairs import PairDataModule
@@ -36,12 +37,15 @@ from lightning_modules.cli_errors import check_keys, readable
 from lightning_modules.ranks import complete, fsdp, launched_ranks
 from lightning_modules.whisper import WhisperModule
 
+_THEIR_LOADER = get_loader("yaml")
+
 
 class TrainCLI(LightningCLI):
     """`LightningCLI` without subcommands that knows a run's folder, its loggers and its callbacks."""
 
     def __init__(self, args: list[str] | None = None) -> None:
         _quiet_libraries()
+        _guard_yaml()
         algorithms.import_all()  # so that a bare class name such as `Fishr` is found
         super().__init__(
             WhisperModule,
@@ -229,3 +233,14 @@ def _quiet_libraries() -> None:
     warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`")
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+
+
+def _guard_yaml() -> None:
+    """Looks at aliases before jsonargparse does, also in the files that a recipe names."""
+    set_loader("yaml", _load_yaml, (yaml.YAMLError,))
+
+
+def _load_yaml(text: str) -> Any:
+    if "*" in text:
+        load_yaml(text)
+    return _THEIR_LOADER(text)

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-import yaml
-
+from common.configs import read_yaml
 from common.errors import UserError, nearest
 from datamodules.augment import SpecAugment
 from datamodules.splicing.options import Splicing
@@ -22,12 +21,7 @@ def check_keys(path: Path, options: Iterable[str]) -> None:
     Raises:
         UserError: naming the file, the key and the nearest right one.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
+    content = read_yaml(path)
     options = list(options)
     groups = {name.split(".")[0] for name in options}
     for key, value in content.items():

@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from common.configs import read_yaml
 from common.errors import run_script
 from study.plan import Study
-from study.settings import read_yaml
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:

@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from common.configs import CONFIGS, find_config
+from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError, nearest
 from scoring.table import SEEN, UNSEEN
-from study.settings import check_keys, flag, manifests, merged, read_yaml, record_of
+from study.settings import check_keys, flag, manifests, merged, record_of
 
 _KEYS = {
     "study": "root seeds backbone corpora train runs merge evaluate analyze resources printed",

@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.models import weight_files
 from datamodules.audio import load_waveform
 from datamodules.manifest import read_manifest
+from lightning_modules.cli import TrainCLI
 from lightning_modules.cli_errors import check_keys
 from lightning_modules.export import read_model_folder
 from merging.tensors import read_header
@@ -236,3 +237,47 @@ def test_yaml_with_tags_is_refused(tag: str, tmp_path: Path, marker: Path):
     with pytest.raises(UserError, match="recipe.yaml: not YAML: could not determine a constructor"):
         check_keys(path, ["model.backbone"])
     assert not marker.exists()
+
+
+def doubled(form: str, levels: int = 60) -> str:
+    """YAML in which each line holds the one before it twice: 2^60 values."""
+    lines = ["a0: &a0 {x: 1}", *(f"a{n}: &a{n} {form.replace('A', f'*a{n - 1}')}" for n in range(1, levels))]
+    return "\n".join([*lines, f"model: *a{levels - 1}", ""])
+
+
+BOMBS = {
+    "of lists": doubled("[A, A]"),
+    "of merges": doubled("{<<: [A, A]}"),
+    "within itself": "model: &a [*a]\n",
+    "in a key": "model: &a\n  ? [*a]\n  : 1\n",
+    "of brackets": "model: " + "[" * 20_000 + "\n",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_yaml_that_stands_for_more_than_it_says_is_refused(bomb: str, tmp_path: Path):
+    """At once: written out, the first two would fill every disk there is."""
+    path = tmp_path / "recipe.yaml"
+    path.write_text(BOMBS[bomb])
+    message = "too deep" if bomb == "of brackets" else "its aliases stand for more than 100,000 values"
+    with pytest.raises(UserError, match=f"recipe.yaml: not YAML: .*{message}"):
+        read_configs([str(path)], tmp_path, ["model"])
+    with pytest.raises(UserError, match=f"recipe.yaml: not YAML: .*{message}"):
+        TrainCLI(["--config", str(path)])
+
+
+def test_a_recipe_cannot_bring_such_a_file_along(tmp_path: Path):
+    (tmp_path / "data.yaml").write_text(doubled("[A, A]").replace("model:", "train:"))
+    (tmp_path / "recipe.yaml").write_text("data: data.yaml\n")
+    with pytest.raises(UserError, match="its aliases stand for more than 100,000 values"):
+        TrainCLI(["--config", str(tmp_path / "recipe.yaml")])
+
+
+def test_aliases_that_save_typing_are_read(tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("train: &all {ko-en: a.jsonl}\ntest: {<<: *all, ja-en: b.jsonl}\nmodel: *all\n")
+    assert read_configs([str(path)], tmp_path, ["train", "test", "model"]) == {
+        "train": {"ko-en": "a.jsonl"},
+        "test": {"ko-en": "a.jsonl", "ja-en": "b.jsonl"},
+        "model": {"ko-en": "a.jsonl"},
+    }

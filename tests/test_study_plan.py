@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from common.configs import read_yaml
 from common.errors import UserError
 from study.plan import Study
-from study.settings import flag, merged, read_yaml, record_of
+from study.settings import flag, merged, record_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

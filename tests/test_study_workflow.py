@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from common.configs import read_yaml
 from study.plan import Study
-from study.settings import merged, read_yaml
+from study.settings import merged
 from tests.corpus_trees import TREES, put, wav
 
 ROOT = Path(__file__).parent.parent

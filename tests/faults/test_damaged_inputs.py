@@ -25,7 +25,7 @@ from datamodules.readers.source import Source
 from lightning_modules.export import read_model_folder
 from lightning_modules.hypotheses import Kept
 from merging.folders import ModelFolder
-from merging.recipe import RECIPE_FILE, Recipe
+from merging.recipe import RECIPE_FILE, compose, recipe_of
 from merging.run import is_finished, merge
 from merging.tensors import Reader, read_header
 from scoring.files import read_json_lines, read_run, read_texts
@@ -117,7 +117,8 @@ def test_model_folders(tiny_model: Path, tmp_path: Path, tally: Tally):
 def test_merging(whispers: Path, tmp_path: Path, tally: Tally):  # noqa: F811
     folder = tmp_path / "one"
     shutil.copytree(whispers / "ko_en" / "model", folder)
-    recipe = Recipe("linear", (str(folder), str(whispers / "ja_en" / "model")), "none", {})
+    models = [str(folder), str(whispers / "ja_en" / "model")]
+    recipe = recipe_of("linear", compose("linear", [], {"models": models, "base": "none"}))
 
     def read_weights() -> None:
         with Reader() as reader:
