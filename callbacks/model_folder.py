@@ -9,6 +9,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from callbacks.development import Development
 from lightning_modules.export import write_model_folder
+from lightning_modules.lora import merged
 from lightning_modules.ranks import check_replicas
 from lightning_modules.whisper import WhisperModule
 
@@ -37,4 +38,6 @@ class ModelFolder(L.Callback):
             weights = get_model_state_dict(pl_module.model, options=whole)
             if trainer.is_global_zero:
                 folder = Path(trainer.default_root_dir) / "model"
+                weights = merged(weights, pl_module.model)
+                pl_module.model.config.use_cache = True  # which training has no use for
                 write_model_folder(folder, pl_module.model, pl_module.processor, weights=weights)

@@ -13,6 +13,7 @@ from common.errors import UserError, nearest
 from datamodules.augment import SpecAugment
 from datamodules.splicing.options import Splicing
 from lightning_modules import algorithms
+from lightning_modules.lora import LoRA
 
 
 def check_keys(path: Path, options: Iterable[str]) -> None:
@@ -39,7 +40,7 @@ def readable(message: str, options: Iterable[str]) -> str:
     if found := re.search(r"unrecognized arguments: (.*)", message):
         unknown = next((word for word in found[1].split() if word.startswith("-")), found[1])
         return f"no option {unknown}{nearest(unknown.split('=')[0].lstrip('-'), options)} See python train.py --help"
-    for group, kind in {"model.spec_augment": SpecAugment, "data.splice": Splicing}.items():
+    for group, kind in {"model.spec_augment": SpecAugment, "data.splice": Splicing, "model.lora": LoRA}.items():
         if f'"{group}":' in message:
             if found := re.search(r"no option '(\w+)'", message):
                 names = [field.name for field in fields(kind)]

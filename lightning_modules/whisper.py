@@ -32,6 +32,8 @@ from lightning_modules.ctc import CTCHead, mix
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
 from lightning_modules.finite import StepGuard, Undo, Unusable, refuse
+from lightning_modules.freezing import freeze
+from lightning_modules.lora import LoRA
 from lightning_modules.ranks import as_one
 
 
@@ -51,6 +53,8 @@ class WhisperModule(L.LightningModule):
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         seed: of the algorithms' own draws.
         spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null leaves it whole.
+        lora: train low-rank adapters instead of the weights, merged into them at export; `{}` takes their defaults.
+        frozen: parts of the model to leave as they are, such as encoder; see `lightning_modules.freezing`.
         max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
             everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
         divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
@@ -70,6 +74,8 @@ class WhisperModule(L.LightningModule):
         gradient_checkpointing: bool = False,
         seed: int = 0,
         spec_augment: SpecAugment | None = None,
+        lora: LoRA | None = None,
+        frozen: list[str] | None = None,
         max_unusable_steps: int = 0,
         divergence_threshold: float | None = None,
     ) -> None:
@@ -89,6 +95,8 @@ class WhisperModule(L.LightningModule):
         self.gradient_checkpointing = gradient_checkpointing
         self.seed = seed
         self.spec_augment = spec_augment
+        self.lora = lora
+        self.frozen = frozen or []
         self.max_unusable_steps = max_unusable_steps
         self.divergence_threshold = divergence_threshold
         self.unusable_steps: list[str] = []
@@ -111,6 +119,9 @@ class WhisperModule(L.LightningModule):
 
     def _load(self) -> None:
         self.model, self.processor = read_model_folder(self.backbone)
+        if self.lora:
+            self.lora.add_to(self.model, self.seed)
+        freeze(self.model, self.frozen)
         self.model.train()
         if self.gradient_checkpointing:
             self.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
@@ -219,8 +230,16 @@ class WhisperModule(L.LightningModule):
         checkpoint["unusable_steps"] = self.unusable_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it up again."""
+        """Takes it up again.
+
+        Raises:
+            UserError: where the checkpoint is of a run with adapters and this one has none, or the other way round.
+        """
         self.unusable_steps = checkpoint.get("unusable_steps", [])
+        has_adapters = any(".lora_A." in name for name in checkpoint["state_dict"])
+        if has_adapters != (self.lora is not None):
+            found, here = ("with", "without") if has_adapters else ("without", "with")
+            raise UserError(f"the checkpoint is of a run {found} model.lora, this one is {here}; go on as it began")
 
     def _trainable(self) -> list[nn.Parameter]:
         heads = [] if self.ctc is None else self.ctc.parameters()
