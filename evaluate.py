@@ -25,6 +25,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
     parser.add_argument("--beams", type=int, help="hypotheses kept side by side; 1 is greedy (default)")
     parser.add_argument("--backend", help="transformers (default), or faster-whisper: the model's conversion")
+    parser.add_argument("--window", help="audio that the encoder is given: 30s, longest, seconds (default: as trained)")
     parser.add_argument("--baseline", metavar="NAME", help="model whose differences from the others are tested")
     parser.add_argument("--batch-size", type=int, help="utterances decoded side by side (default 32)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")

@@ -72,6 +72,7 @@ class PairDataModule(L.LightningDataModule):
         self.leaks: list[str] = []
         self._sizes: dict[str, list[tuple[int, float]]] = {}
         self._labels: LabelMaker | None = None
+        self._by_duration = False
         self._perturb: SpeedPerturbation | None = None
         self.splicer: CrossPairSplicer | None = None
 
@@ -83,14 +84,18 @@ class PairDataModule(L.LightningDataModule):
         """
         check_manifests(self.train)
 
-    def read(self, tokenizer: Tokenizer, window_s: float, max_tokens: int) -> None:
+    def read(self, tokenizer: Tokenizer, window_s: float, max_tokens: int, *, by_duration: bool = False) -> None:
         """Reads and checks the manifests against what the model holds: `window_s` seconds, `max_tokens` label tokens.
+
+        Args:
+            by_duration: put utterances of like duration into a batch, whose longest decides what it costs.
 
         Raises:
             UserError: naming manifest and utterances.
         """
         self.check_manifests()
         self._labels = LabelMaker(tokenizer, self.language)
+        self._by_duration = by_duration
         self._perturb = SpeedPerturbation(self.speed, window_s) if self.speed else None
         held_out = HeldOut(self.held_out)
         for pair, entries in self.train.items():
@@ -126,10 +131,12 @@ class PairDataModule(L.LightningDataModule):
         # Lightning asks for a loader with a state; the sampler needs none, it begins at the trainer's step.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
         trainer = self.trainer
+        durations = {pair: [u.duration for u in utterances] for pair, utterances in self.utterances.items()}
         sampler = PairBatchSampler(
             self._sizes,
             self.utterances_per_pair,
             trainer.max_steps,
+            durations=durations if self._by_duration else None,
             seed=self.seed,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
@@ -155,12 +162,12 @@ class PairDataModule(L.LightningDataModule):
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming cannot work out again: the utterances passed over so far."""
-        return self.skips.state_dict()
+        """What resuming cannot work out again: the utterances that each rank passed over so far; all must ask."""
+        return self.skips.state_dict(self.trainer.world_size)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up an interrupted run's account."""
-        self.skips.load_state_dict(state_dict)
+        self.skips.load_state_dict(state_dict, self.trainer.global_rank, self.trainer.world_size)
 
 
 @rank_zero_only

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.data import Sampler
 
+_STRETCH_STEPS = 16
+
 
 class Draw(NamedTuple):
     """An utterance by its pair and its place among the pair's, and the seed of what is random about this hearing."""
@@ -30,6 +32,8 @@ class PairBatchSampler(Sampler[list[Draw]]):
         corpora: the size and weight of each of a pair's corpora, whose utterances are numbered in this order.
         utterances_per_pair: utterances of each pair a step on each rank.
         steps, seed, rank, world_size, start: of the run; `start` is the step to resume from.
+        durations: of each pair's utterances; given, the utterances of every 16 steps are dealt out anew among them, so
+            that those of one step, of all pairs and ranks, last about as long.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class PairBatchSampler(Sampler[list[Draw]]):
         rank: int = 0,
         world_size: int = 1,
         start: int = 0,
+        durations: dict[str, Sequence[float]] | None = None,
     ) -> None:
         self.corpora = corpora
         self.utterances_per_pair = utterances_per_pair
@@ -50,6 +55,8 @@ class PairBatchSampler(Sampler[list[Draw]]):
         self.rank = rank
         self.world_size = world_size
         self.start = start
+        self.durations = durations
+        self._dealt: dict[tuple[str, int], list[list[int]]] = {}  # of the present stretch
 
     def __len__(self) -> int:
         return self.steps
@@ -60,12 +67,27 @@ class PairBatchSampler(Sampler[list[Draw]]):
             batch = []
             for pair, walk in walks.items():
                 k = self.utterances_per_pair[pair]
-                first = (step * self.world_size + self.rank) * k
                 batch += [
                     Draw(pair, walk[place], _seed_of(f"{self.seed}:{pair}:draw {place}"))
-                    for place in range(first, first + k)
+                    for place in self._places(pair, walk, step)[self.rank * k : (self.rank + 1) * k]
                 ]
             yield batch
+
+    def _places(self, pair: str, walk: _PairWalk, step: int) -> Sequence[int]:
+        """Where a pair's walk is taken up in a step, by all ranks."""
+        size = self.utterances_per_pair[pair] * self.world_size
+        if self.durations is None:
+            return range(step * size, (step + 1) * size)
+        stretch, turn = divmod(step, _STRETCH_STEPS)
+        if (pair, stretch) not in self._dealt:
+            places = range(stretch * _STRETCH_STEPS * size, (stretch + 1) * _STRETCH_STEPS * size)
+            by_duration = sorted(places, key=lambda place: self.durations[pair][walk[place]])
+            hands = [by_duration[i * size : (i + 1) * size] for i in range(_STRETCH_STEPS)]
+            self._dealt = {key: value for key, value in self._dealt.items() if key[1] == stretch}
+            # The same order for all pairs, so that their short utterances meet.
+            order = _permutation(_STRETCH_STEPS, f"{self.seed}:stretch {stretch}")
+            self._dealt[pair, stretch] = [hands[i] for i in order]
+        return self._dealt[pair, stretch][turn]
 
 
 class _PairWalk:

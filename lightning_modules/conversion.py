@@ -19,6 +19,7 @@ from transformers import AutoConfig, WhisperProcessor
 from common.errors import UserError
 from common.files import atomic_folder
 from lightning_modules.features import LogMel
+from lightning_modules.windows import recorded_window, window_of
 
 
 def convert(source: Path, identity: str, cache: Path) -> Path:
@@ -58,9 +59,18 @@ class FasterWhisper:
         source: the original's folder.
         beams: hypotheses kept side by side; 1 is greedy.
         device: where to decode.
+        window: how much audio the encoder is given; None takes what the original was trained with.
     """
 
-    def __init__(self, folder: Path, source: Path, *, beams: int = 1, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        source: Path,
+        *,
+        beams: int = 1,
+        device: torch.device | str = "cpu",
+        window: str | float | None = None,
+    ) -> None:
         from faster_whisper import WhisperModel
 
         self.device = torch.device(device)
@@ -75,8 +85,8 @@ class FasterWhisper:
         self.tokenizer = processor.tokenizer
         self.beams = beams
         self.max_tokens = config.max_target_positions
-        self.log_mel = LogMel(processor.feature_extractor, 2 * config.max_source_positions).to(self.device)
-        self.window_s = self.log_mel.window_s
+        self.window = window_of(window or recorded_window(config), config)
+        self.log_mel = LogMel(processor.feature_extractor, self.window).to(self.device)
 
     def encode(self, waveforms_BS: Tensor) -> Any:
         """Encoder states, as CTranslate2 holds them."""

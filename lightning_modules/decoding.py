@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
     GenerationConfig,
@@ -26,12 +27,13 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from common.errors import UserError
 from common.models import TIED, check_generation_config
-from datamodules.audio import load_waveform
+from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
 from datamodules.dataset import check_lengths
 from datamodules.manifest import Utterance, read_manifest
 from datamodules.prompts import language_id, prompt_ids, prompt_languages, special_id
 from lightning_modules.devices import default_device
 from lightning_modules.features import LogMel
+from lightning_modules.windows import FRAMES_PER_SECOND, Window, recorded_window, take_short_windows, window_of
 from scoring.metrics import score
 
 _LIVING_SHARE = 0.75  # below it, the utterances that have ended leave the batch: leaving costs about one step
@@ -44,7 +46,7 @@ class Engine(Protocol):
     """
 
     tokenizer: WhisperTokenizer
-    window_s: float
+    window: Window
 
     def encode(self, waveforms_BS: Tensor) -> Any:
         """Encodes zero-padded waveforms."""
@@ -86,24 +88,35 @@ class Transcriber:
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
         """Rows of like prompt length, then of like duration, so that a batch wastes little; `name` is for messages.
 
+        Where the window follows the utterances, those of a batch have the same: none depends on the others.
+
         Raises:
             UserError: for an utterance that is over the window, or a language that the tokenizer lacks.
         """
-        check_lengths(utterances, self.engine.window_s, name)
+        check_lengths(utterances, self.engine.window.seconds, name)
         tags = [self._tags(utterance) for utterance in utterances]
         for code in {code for codes in tags for code in codes} - {"auto"}:
             language_id(self.engine.tokenizer, code)
-        rows = sorted(range(len(utterances)), key=lambda row: (len(tags[row]), -utterances[row].duration))
+
+        def kind(row: int) -> tuple[int, int]:
+            return len(tags[row]), -self.engine.window.frames_for(utterances[row].duration)
+
+        rows = sorted(range(len(utterances)), key=lambda row: (kind(row), -utterances[row].duration))
         return [
             members[start : start + self.batch_size]
-            for members in (list(group) for _, group in groupby(rows, key=lambda row: len(tags[row])))
+            for members in (list(group) for _, group in groupby(rows, key=kind))
             for start in range(0, len(members), self.batch_size)
         ]
 
     def transcribe_batch(self, utterances: Sequence[Utterance]) -> list[str]:
         """Transcripts of utterances whose prompts are equally long."""
         waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in utterances]
-        encoded = self.engine.encode(pad_sequence(waveforms, batch_first=True))
+        waveforms_BS = pad_sequence(waveforms, batch_first=True)
+        if self.engine.window.longest:  # a file may hold a few samples more or less than the manifest says
+            frames = self.engine.window.frames_for(max(u.duration for u in utterances))
+            samples = frames * SAMPLE_RATE_HZ // FRAMES_PER_SECOND
+            waveforms_BS = pad(waveforms_BS, (0, samples - waveforms_BS.shape[1]))
+        encoded = self.engine.encode(waveforms_BS)
         if self.language == "auto":
             tags = [(code,) for code in self.engine.detect(encoded)]
         else:
@@ -123,6 +136,7 @@ class TorchWhisper:
         model, processor: the model.
         beams: hypotheses kept side by side; 1 is greedy.
         device: where to decode.
+        window: how much audio the encoder is given; None takes what the model was trained with.
     """
 
     def __init__(
@@ -132,13 +146,15 @@ class TorchWhisper:
         *,
         beams: int = 1,
         device: torch.device | str = "cpu",
+        window: str | float | None = None,
     ) -> None:
         self.model = model.to(device).eval()
         self.tokenizer = processor.tokenizer
         self.beams = beams
         self.device = torch.device(device)
-        self.log_mel = LogMel(processor.feature_extractor, 2 * model.config.max_source_positions).to(device)
-        self.window_s = self.log_mel.window_s
+        take_short_windows(model)
+        self.window = window_of(window or recorded_window(model.config), model.config)
+        self.log_mel = LogMel(processor.feature_extractor, self.window).to(device)
         self.end = special_id(self.tokenizer, "endoftext")
         self.never_V, self.never_first_V = self._suppressed()
 

@@ -102,7 +102,7 @@ def _kept(job: Evaluation, model: Candidate, one: EvaluationSet) -> Kept:
         "language": how.language,
         "beams": how.beams,
         "backend": how.backend,
-    }
+    } | ({} if how.window is None else {"window": how.window})
     return Kept(job.out / "decoded", one.name, made_from)
 
 

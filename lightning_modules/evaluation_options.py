@@ -19,6 +19,10 @@ def _count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
+def _window(value: Any) -> bool:
+    return _text(value) or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+
+
 def _texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_text, value))
 
@@ -29,6 +33,7 @@ def _manifests(value: Any) -> bool:
 
 _TEXT = (_text, "text (in quotes where YAML reads it as something else)")
 _COUNT = (_count, "a whole number of 1 or more")
+_WINDOW = (_window, "30s, longest, or seconds")
 _TEXTS = (_texts, "a list of test sets' names")
 KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "models": (lambda value: isinstance(value, list), "a list of models"),
@@ -39,6 +44,7 @@ KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "profile": _TEXT,
     "language": _TEXT,
     "backend": _TEXT,
+    "window": _WINDOW,
     "device": _TEXT,
     "out": _TEXT,
     "beams": _COUNT,

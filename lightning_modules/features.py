@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from transformers import WhisperFeatureExtractor
 
-FRAMES_PER_SECOND = 100
+from lightning_modules.windows import FRAMES_PER_SECOND, Window
 
 
 class LogMel(nn.Module):
@@ -17,12 +17,16 @@ class LogMel(nn.Module):
 
     A frame of silence has the same value whatever its place, so only the frames that touch the longest waveform are
     transformed and the rest is filled in.
+
+    Args:
+        extractor: of the model.
+        window: how much of it, or a number of frames.
     """
 
-    def __init__(self, extractor: WhisperFeatureExtractor, window_frames: int) -> None:
+    def __init__(self, extractor: WhisperFeatureExtractor, window: Window | int) -> None:
         super().__init__()
         self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
-        self.window_frames = window_frames
+        self.window = window if isinstance(window, Window) else Window(window)
         filters_FK = torch.as_tensor(extractor.mel_filters, dtype=torch.float32).T.contiguous()
         self.register_buffer("filters_FK", filters_FK, persistent=False)
         self.register_buffer("hann", torch.hann_window(self.n_fft), persistent=False)
@@ -30,12 +34,13 @@ class LogMel(nn.Module):
     @property
     def window_s(self) -> float:
         """Seconds of audio that the encoder takes."""
-        return self.window_frames / FRAMES_PER_SECOND
+        return self.window.seconds
 
     @torch.no_grad()
     def forward(self, waveforms_BS: Tensor) -> Tensor:
-        """Log-mel of zero-padded waveforms: (B, S) float32 -> (B, F, window_frames)."""
-        window_samples = self.window_frames * self.hop
+        """Log-mel of zero-padded waveforms: (B, S) float32 -> (B, F, T), T the window's frames for S samples."""
+        frames = self.window.frames_for(waveforms_BS.shape[1] / (self.hop * FRAMES_PER_SECOND))
+        window_samples = frames * self.hop
         waveforms_BS = waveforms_BS[:, :window_samples]
         audible = min(waveforms_BS.shape[1] + self.n_fft, window_samples)
         padded_BS = nn.functional.pad(waveforms_BS, (0, audible - waveforms_BS.shape[1]))
@@ -43,6 +48,6 @@ class LogMel(nn.Module):
             spectrum = torch.stft(padded_BS.float(), self.n_fft, self.hop, window=self.hann, return_complex=True)
             power_BKT = spectrum[..., :-1].abs() ** 2
             log_BFT = (self.filters_FK @ power_BKT).clamp(min=1e-10).log10()
-        log_BFT = nn.functional.pad(log_BFT, (0, self.window_frames - log_BFT.shape[-1]), value=-10.0)
+        log_BFT = nn.functional.pad(log_BFT, (0, frames - log_BFT.shape[-1]), value=-10.0)
         floor_B11 = log_BFT.amax((1, 2), keepdim=True) - 8.0
         return (torch.maximum(log_BFT, floor_B11) + 4.0) / 4.0

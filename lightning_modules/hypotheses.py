@@ -30,11 +30,15 @@ TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
 
 @dataclass(frozen=True)
 class Decoding:
-    """How to transcribe; the transcripts depend on the first three alone."""
+    """How to transcribe; the transcripts depend on the first four alone.
+
+    Without a window, each model is given the one that it was trained with.
+    """
 
     language: str = "matrix"
     beams: int = 1
     backend: str = TRANSFORMERS
+    window: str | float | None = None
     batch_size: int = 32
     device: str = "cpu"
     devices: int = 1
@@ -140,9 +144,10 @@ def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
 
 
 def _engine(model: Candidate, work: Work, device: str) -> Engine:
+    how = {"beams": work.how.beams, "device": device, "window": work.how.window}
     if model in work.conversions:
-        return FasterWhisper(work.conversions[model], model.folder, beams=work.how.beams, device=device)
-    return TorchWhisper(*read_model_folder(model.folder), beams=work.how.beams, device=device)
+        return FasterWhisper(work.conversions[model], model.folder, **how)
+    return TorchWhisper(*read_model_folder(model.folder), **how)
 
 
 def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task, list[Utterance]]]:

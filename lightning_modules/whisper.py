@@ -35,6 +35,7 @@ from lightning_modules.finite import StepGuard, Undo, Unusable, refuse
 from lightning_modules.freezing import freeze
 from lightning_modules.lora import LoRA
 from lightning_modules.ranks import as_one
+from lightning_modules.windows import WHOLE, record_window, take_short_windows, window_of
 
 
 class WhisperModule(L.LightningModule):
@@ -57,6 +58,8 @@ class WhisperModule(L.LightningModule):
         frozen: parts of the model to leave as they are, such as encoder; see `lightning_modules.freezing`.
         max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
             everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
+        window: how much audio the encoder is given: `30s`, the model's whole window, as Whisper was trained; `longest`,
+            what each batch needs; or seconds, for shorter utterances alone. The model folder records it for decoding.
         divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
     """
 
@@ -78,6 +81,7 @@ class WhisperModule(L.LightningModule):
         frozen: list[str] | None = None,
         max_unusable_steps: int = 0,
         divergence_threshold: float | None = None,
+        window: str | float = WHOLE,
     ) -> None:
         super().__init__()
         if accumulate < 1:
@@ -99,6 +103,7 @@ class WhisperModule(L.LightningModule):
         self.frozen = frozen or []
         self.max_unusable_steps = max_unusable_steps
         self.divergence_threshold = divergence_threshold
+        self.window = window
         self.unusable_steps: list[str] = []
         self._guard: StepGuard | None = None
         self.model: WhisperForConditionalGeneration
@@ -115,7 +120,8 @@ class WhisperModule(L.LightningModule):
         datamodule = getattr(self.trainer, "datamodule", None)
         if isinstance(datamodule, PairDataModule) and stage == "fit":
             check_pairs(self.algorithm, len(datamodule.train))
-            datamodule.read(self.processor.tokenizer, self.log_mel.window_s, self.model.config.max_target_positions)
+            window, most_tokens = self.log_mel.window, self.model.config.max_target_positions
+            datamodule.read(self.processor.tokenizer, window.seconds, most_tokens, by_duration=window.longest)
 
     def _load(self) -> None:
         self.model, self.processor = read_model_folder(self.backbone)
@@ -128,8 +134,9 @@ class WhisperModule(L.LightningModule):
         self.model.config.use_cache = False
         config = self.model.config
         self.ctc = CTCHead(config.d_model, config.vocab_size, config.eos_token_id) if self.ctc_weight else None
-        # The two convolutions halve the frames: the encoder takes twice its positions.
-        self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.model.config.max_source_positions)
+        take_short_windows(self.model)
+        record_window(self.window, config)
+        self.log_mel = LogMel(self.processor.feature_extractor, window_of(self.window, config))
 
     def configure_model(self) -> None:
         """Divides the weights over the ranks, where the strategy asks for that: each layer is gathered by itself."""

@@ -23,6 +23,7 @@ from lightning_modules.decoding import Transcriber
 from lightning_modules.devices import on_devices
 from lightning_modules.evaluation import Candidate, Decoding, Evaluation, candidates, evaluate
 from lightning_modules.evaluation_options import KINDS, read_options
+from lightning_modules.windows import Window
 from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +48,7 @@ def parrot(monkeypatch: pytest.MonkeyPatch) -> type[Parrot]:
 
 
 class Engine:
-    window_s = 30.0
+    window = Window(3000)
 
     class tokenizer:
         """Knows every language."""
