@@ -26,9 +26,10 @@ SHARDED = [name for name, kind in algorithms.named() if kind.supports_sharding]
 EARLY = {"anneal_steps": 1, "first_step": 1, "last_step": 2, "trials": 2}
 
 
-def make(name: str) -> Algorithm:
+def make(name: str, **options: float) -> Algorithm:
     kind = dict(algorithms.named())[name]
-    return kind(**{key: value for key, value in EARLY.items() if key in inspect.signature(kind).parameters})
+    accepted = inspect.signature(kind).parameters
+    return kind(**{key: value for key, value in EARLY.items() if key in accepted} | options)
 
 
 class SGDModule(WhisperModule):

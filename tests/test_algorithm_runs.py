@@ -37,6 +37,21 @@ def test_resuming_from_a_checkpoint_changes_no_bit(name: str, tiny_model: Path, 
 
 
 @pytest.fixture(scope="module")
+def erm(tiny_model: Path, manifests: dict[str, str], tmp_path_factory) -> dict[str, torch.Tensor]:
+    """ERM's weights after three steps of AdamW with clipping, in micro-batches."""
+    return weights(fit(tiny_model, manifests, tmp_path_factory.mktemp("erm"), make("ERM"), steps=3, accumulate=2))
+
+
+@pytest.mark.parametrize(("name", "kind"), [named for named in algorithms.named() if named[1].strength])
+def test_strength_zero_is_erm_to_the_last_bit(
+    name: str, kind: type, erm: dict[str, torch.Tensor], tiny_model: Path, manifests: dict[str, str], tmp_path
+):
+    zero = make(name, **{kind.strength: 0.0})
+    run = weights(fit(tiny_model, manifests, tmp_path, zero, steps=3, accumulate=2))
+    assert all(torch.equal(run[parameter], expected) for parameter, expected in erm.items())
+
+
+@pytest.fixture(scope="module")
 def two_ranks(tiny_model: Path, manifests: dict[str, str], tmp_path_factory) -> Path:
     """The weights after training on two gloo ranks, by algorithm, micro-batches and rank."""
     folder = tmp_path_factory.mktemp("ranks")
