@@ -156,6 +156,30 @@ def test_128_mel_bins(tmp_path: Path):
     assert json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())["feature_size"] == 128
 
 
+@pytest.mark.slow
+def test_the_shapes_of_large_v3_in_shards_of_float16(tmp_path: Path):
+    """As whisper-large-v3 is published, with two layers a side: 128 mel bins, 51,866 tokens, width 1,280."""
+    shapes = {
+        "vocab_size": 51_866, "d_model": 1280, "encoder_attention_heads": 20, "decoder_attention_heads": 20,
+        "encoder_ffn_dim": 5120, "decoder_ffn_dim": 5120, "max_source_positions": 1500, "max_target_positions": 448,
+    }  # fmt: skip
+    tiny_whisper(tmp_path / "start", mel_bins=128, **shapes)
+    folders = [tmp_path / "base", *(tmp_path / name / "model" for name in PAIRS[:2])]
+    for seed, folder in enumerate(folders):
+        fine_tune(tmp_path / "start", folder, seed, 0.01 * (seed > 0), dtype=torch.float16, max_shard_size="100MB")
+        assert len(list(folder.glob("model-*-of-*.safetensors"))) > 1
+    _merge(tmp_path, "ties", tmp_path / "ties", pairs=PAIRS[:2])
+    merged = _merge(tmp_path, "task_arithmetic", tmp_path / "out", "--weight", "0.5", "0.25", pairs=PAIRS[:2])
+    loaded = [WhisperForConditionalGeneration.from_pretrained(folder).state_dict() for folder in folders]
+    for name in ("model.encoder.conv1.weight", "model.decoder.embed_tokens.weight"):
+        base, one, two = (weights[name].float() for weights in loaded)
+        assert torch.equal(merged[name], (base + (0.5 * (one - base) + 0.25 * (two - base))).half()), name
+    assert merged["model.encoder.conv1.weight"].shape == (1280, 128, 3)
+    for name in ("ties", "out"):
+        model, info = WhisperForConditionalGeneration.from_pretrained(tmp_path / name, output_loading_info=True)
+        assert not any(info.values()) and model.dtype == torch.float16
+
+
 def test_a_hub_id_is_read_from_the_cache(whispers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
     import huggingface_hub.constants as constants
 
