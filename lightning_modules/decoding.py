@@ -1,6 +1,6 @@
 """Transcription in batches, with the language tags that each utterance asks for.
 
-Shape suffixes: B utterances, R of them still decoded, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
+Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
 
 from __future__ import annotations
@@ -33,10 +33,9 @@ from datamodules.manifest import Utterance, read_manifest
 from datamodules.prompts import language_id, prompt_ids, prompt_languages, special_id
 from lightning_modules.devices import default_device
 from lightning_modules.features import LogMel
+from lightning_modules.greedy import greedy
 from lightning_modules.windows import FRAMES_PER_SECOND, Window, recorded_window, take_short_windows, window_of
 from scoring.metrics import score
-
-_LIVING_SHARE = 0.75  # below it, the utterances that have ended leave the batch: leaving costs about one step
 
 
 class Engine(Protocol):
@@ -189,37 +188,10 @@ class TorchWhisper:
     @torch.inference_mode()
     def generate(self, encoded_BTD: Tensor, prompt_BU: list[list[int]]) -> list[list[int]]:
         """The tokens after the prompt, greedily or by beam search."""
-        search = self._greedy if self.beams == 1 else self._beam
-        return search(encoded_BTD, torch.tensor(prompt_BU, device=self.device)).tolist()
-
-    def _greedy(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
-        """The most probable token after each other, until every utterance has ended; (B, U) without the prompt."""
-        cache = None
-        tokens: list[Tensor] = []
-        inputs_RU = prompt_BU
-        rows_R = torch.arange(len(prompt_BU), device=self.device)  # of the utterances still decoded
-        ended_B = torch.zeros(len(prompt_BU), dtype=torch.bool, device=self.device)
-        for position in range(self.model.config.max_target_positions - prompt_BU.shape[1]):
-            output = self.model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
-                decoder_input_ids=inputs_RU,
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache = output.past_key_values
-            logits_RV = output.logits[:, -1].float() + (self.never_V if position else self.never_first_V)
-            next_R = logits_RV.argmax(-1).masked_fill(ended_B[rows_R], self.end)
-            tokens.append(prompt_BU.new_full((len(prompt_BU),), self.end))
-            tokens[-1][rows_R] = next_R
-            ended_B[rows_R] = next_R == self.end
-            going = (next_R != self.end).nonzero()[:, 0]
-            if not len(going):
-                break
-            if len(going) <= _LIVING_SHARE * len(rows_R):  # one that loops would keep the whole batch to the last token
-                rows_R, next_R, encoded_BTD = rows_R[going], next_R[going], encoded_BTD[going]
-                cache.batch_select_indices(going)
-            inputs_RU = next_R[:, None]
-        return torch.stack(tokens, 1)
+        prompt = torch.tensor(prompt_BU, device=self.device)
+        if self.beams > 1:
+            return self._beam(encoded_BTD, prompt).tolist()
+        return greedy(self.model, encoded_BTD, prompt, self.end, self.never_V, self.never_first_V).tolist()
 
     def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
         """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""

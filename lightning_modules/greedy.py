@@ -1,0 +1,131 @@
+"""Greedy decoding without waste: equal to transformers' `generate` in float32, token for token.
+
+The decoder's layers are called one by one, past transformers' caches and masks, which cost as much as the arithmetic of
+a step: the keys and values of the audio are worked out once an utterance, those of the tokens are written into room
+made beforehand, utterances that have ended leave the batch, and the host waits for a GPU once in several steps.
+
+Shape suffixes: B utterances, R of them still decoded, U tokens, T encoder positions, H heads, d a head's width,
+D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import WhisperForConditionalGeneration
+
+_LIVING_SHARE = 0.75  # below it, the utterances that have ended leave the batch: leaving costs about one step
+_FIRST_ROOM = 64  # tokens; the room doubles
+_STEPS_A_LOOK = {"cpu": 1}  # at which utterances have ended; elsewhere 8, as to look is to wait for the device
+
+
+class StepDecoder:
+    """Whisper's decoder for a batch of encoded utterances, some tokens at a time.
+
+    Args:
+        model: in evaluation mode; its weights are read at every step.
+        encoded_RTD: encoder states.
+    """
+
+    def __init__(self, model: WhisperForConditionalGeneration, encoded_RTD: Tensor) -> None:
+        self.decoder, self.projection = model.model.decoder, model.proj_out
+        self.heads = model.config.decoder_attention_heads
+        self.most = model.config.max_target_positions
+        self.length = 0
+        self.audio = [
+            (
+                self._by_head(layer.encoder_attn.k_proj(encoded_RTD)),
+                self._by_head(layer.encoder_attn.v_proj(encoded_RTD)),
+            )
+            for layer in self.decoder.layers
+        ]  # (R, H, T, d)
+        room = (len(encoded_RTD), self.heads, min(_FIRST_ROOM, self.most), encoded_RTD.shape[2] // self.heads)
+        self.tokens = [(encoded_RTD.new_empty(room), encoded_RTD.new_empty(room)) for _ in self.decoder.layers]
+
+    def __call__(self, tokens_RU: Tensor) -> Tensor:
+        """Logits (R, V) after the last of the tokens, which follow those of earlier calls."""
+        begin, self.length = self.length, self.length + tokens_RU.shape[1]
+        while self.length > self.tokens[0][0].shape[2]:
+            self._make_room()
+        hidden_RUD = self.decoder.embed_tokens(tokens_RU) + self.decoder.embed_positions.weight[begin : self.length]
+        for layer, audio, tokens in zip(self.decoder.layers, self.audio, self.tokens, strict=True):
+            normal_RUD = layer.self_attn_layer_norm(hidden_RUD)
+            for made, kept in zip((layer.self_attn.k_proj, layer.self_attn.v_proj), tokens, strict=True):
+                kept[:, :, begin : self.length] = self._by_head(made(normal_RUD))
+            seen = [kept[:, :, : self.length] for kept in tokens]
+            hidden_RUD = hidden_RUD + self._attend(layer.self_attn, normal_RUD, *seen)
+            normal_RUD = layer.encoder_attn_layer_norm(hidden_RUD)
+            hidden_RUD = hidden_RUD + self._attend(layer.encoder_attn, normal_RUD, *audio)
+            normal_RUD = layer.final_layer_norm(hidden_RUD)
+            hidden_RUD = hidden_RUD + layer.fc2(layer.activation_fn(layer.fc1(normal_RUD)))
+        return self.projection(self.decoder.layer_norm(hidden_RUD[:, -1]))
+
+    def keep(self, rows: Tensor) -> None:
+        """Lets all other utterances go."""
+        self.audio = [(keys[rows], values[rows]) for keys, values in self.audio]
+        self.tokens = [(keys[rows], values[rows]) for keys, values in self.tokens]
+
+    def _attend(self, attention: nn.Module, normal_RUD: Tensor, keys_RHTd: Tensor, values_RHTd: Tensor) -> Tensor:
+        query_RHUd = self._by_head(attention.q_proj(normal_RUD) * attention.scaling)
+        prompt = attention.is_causal and query_RHUd.shape[2] > 1  # all of it at once, at the very beginning
+        found_RHUd = functional.scaled_dot_product_attention(
+            query_RHUd, keys_RHTd, values_RHTd, is_causal=prompt, scale=1.0
+        )
+        return attention.out_proj(found_RHUd.transpose(1, 2).flatten(2))
+
+    def _by_head(self, states_RUD: Tensor) -> Tensor:
+        return states_RUD.unflatten(2, (self.heads, -1)).transpose(1, 2).contiguous()
+
+    def _make_room(self) -> None:
+        room = min(2 * self.tokens[0][0].shape[2], self.most)
+
+        def longer(kept: Tensor) -> Tensor:
+            made = kept.new_empty(*kept.shape[:2], room, kept.shape[3])
+            made[:, :, : kept.shape[2]] = kept
+            return made
+
+        self.tokens = [(longer(keys), longer(values)) for keys, values in self.tokens]
+
+
+def greedy(
+    model: WhisperForConditionalGeneration,
+    encoded_BTD: Tensor,
+    prompt_BU: Tensor,
+    end: int,
+    never_V: Tensor,
+    never_first_V: Tensor,
+) -> Tensor:
+    """The most probable token after each other, until every utterance has ended or the decoder is full.
+
+    Args:
+        model, encoded_BTD: in evaluation mode, and its encoder's states.
+        prompt_BU: what each utterance's tokens begin with.
+        end: the token that ends an utterance.
+        never_V, never_first_V: added to the logits of every token but the first, and of the first.
+
+    Returns:
+        (B, U) without the prompt; an utterance that has ended is filled with `end`.
+    """
+    decoder = StepDecoder(model, encoded_BTD)
+    rows_R = torch.arange(len(prompt_BU), device=prompt_BU.device)  # of the utterances still decoded
+    room = decoder.most - prompt_BU.shape[1]
+    tokens_BU = prompt_BU.new_full((len(prompt_BU), room), end)
+    ended_R = torch.zeros(len(prompt_BU), dtype=torch.bool, device=prompt_BU.device)
+    look = _STEPS_A_LOOK.get(prompt_BU.device.type, 8)
+    inputs_RU = prompt_BU
+    for place in range(room):
+        logits_RV = decoder(inputs_RU).float() + (never_V if place else never_first_V)
+        next_R = logits_RV.argmax(-1).masked_fill(ended_R, end)
+        tokens_BU[rows_R, place] = next_R
+        ended_R = next_R == end
+        inputs_RU = next_R[:, None]
+        if (place + 1) % look:
+            continue
+        going = (~ended_R).nonzero()[:, 0]
+        if not len(going):
+            break
+        if len(going) <= _LIVING_SHARE * len(rows_R):  # one that loops would keep the whole batch to the last token
+            rows_R, inputs_RU, ended_R = rows_R[going], inputs_RU[going], ended_R[going]
+            decoder.keep(going)
+    return tokens_BU[:, : place + 1]
