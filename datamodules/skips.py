@@ -69,17 +69,22 @@ class SkipBudget:
     def gathered(self, world_size: int) -> SkipBudget:
         """The account of all ranks; every rank must ask."""
         whole = SkipBudget(self.most, self.sizes)
-        parts: list[dict[Skipped, None]] = [self.skipped] * world_size
-        if world_size > 1:
-            torch.distributed.all_gather_object(parts, self.skipped)
-        for part in parts:
+        for part in self._of_ranks(world_size):
             whole.skipped |= part
         return whole
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps, in plain types."""
-        return {"skipped": [list(astuple(skip)) for skip in self.skipped]}
+    def _of_ranks(self, world_size: int) -> list[dict[Skipped, None]]:
+        parts: list[dict[Skipped, None]] = [self.skipped] * world_size
+        if world_size > 1:
+            torch.distributed.all_gather_object(parts, self.skipped)
+        return parts
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up what an interrupted run had counted."""
-        self.skipped = dict.fromkeys(Skipped(*fields) for fields in state["skipped"])
+    def state_dict(self, world_size: int = 1) -> dict[str, Any]:
+        """What a checkpoint keeps, in plain types: the account of each rank, all of which must ask."""
+        return {"skipped": [[list(astuple(skip)) for skip in part] for part in self._of_ranks(world_size)]}
+
+    def load_state_dict(self, state: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
+        """Takes up what this rank had counted; where their number has changed, what all had."""
+        parts = [dict.fromkeys(Skipped(*fields) for fields in part) for part in state["skipped"]]
+        mine = [parts[rank]] if len(parts) == world_size else parts
+        self.skipped = {skip: None for part in mine for skip in part}

@@ -271,7 +271,7 @@ def _gather(rank: int, found: list[Skipped], folder: Path) -> None:
     torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     budget = SkipBudget(2, {"p": 9})
     budget.add(found)
-    (folder / f"{rank}.json").write_text(json.dumps(budget.gathered(2).state_dict()))
+    (folder / f"{rank}.json").write_text(json.dumps([budget.gathered(2).state_dict(), budget.state_dict(2)]))
     torch.distributed.destroy_process_group()
 
 
@@ -286,10 +286,15 @@ def test_ranks_join_their_accounts(tmp_path: Path):
     for rank in ranks:
         rank.join(60)
     for rank in (0, 1):
-        joined = SkipBudget(2)
-        joined.load_state_dict(json.loads((tmp_path / f"{rank}.json").read_text()))
+        whole, of_each = json.loads((tmp_path / f"{rank}.json").read_text())
+        joined, own, alone = (SkipBudget(2) for _ in range(3))
+        joined.load_state_dict(whole)
         assert list(joined.skipped) == [first, both, second]
         assert joined.summary().startswith("3 training utterances could not be read and others took their place: p u0")
+        own.load_state_dict(of_each, rank, 2)  # a checkpoint is written by the first rank alone
+        assert list(own.skipped) == ([first, both], [both, second])[rank]
+        alone.load_state_dict(of_each, 0, 1)
+        assert list(alone.skipped) == [first, both, second]
 
 
 # Leaks
