@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from common.files import atomic_file
 from common.models import WEIGHTS
 from merging import stream
 from merging.folders import write_side_files
-from merging.recipe import Recipe
+from merging.recipe import Recipe, checked_parameters
 from merging.run import open_inputs
 from merging.tensors import Reader, Writer, read_header, to_float32
 
@@ -121,9 +122,11 @@ def sweep(
     Raises:
         UserError: where the models cannot be merged, or scoring does.
     """
+    grid = {density: recipe if density is None else _with(recipe, density=density) for density in densities}
+    for settled, step_length in itertools.product(grid.values(), step_lengths):
+        checked_parameters(_with(settled, **{"lambda": step_length}))  # the last point, too, before the first is scored
     points = []
-    for density in densities:
-        settled = recipe if density is None else _with(recipe, density=density)
+    for density, settled in grid.items():
         with merged_step(settled, scratch) as (folder, weights_at):
             for step_length in step_lengths:
                 point = Point(density, step_length, dict(score(folder, weights_at(step_length), manifests)))
@@ -148,10 +151,10 @@ def merged_step(recipe: Recipe, scratch: Path) -> Iterator[tuple[Path, Callable[
 
     The weights are float32 and written over at the next call.
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=scratch, prefix=".sweep-") as name, Reader() as reader:
-        folder = Path(name)
+    with Reader() as reader, ExitStack() as stack:
         inputs = open_inputs(_with(recipe, **{"lambda": 1.0}), reader)
+        scratch.mkdir(parents=True, exist_ok=True)
+        folder = Path(stack.enter_context(TemporaryDirectory(dir=scratch, prefix=".sweep-")))
         write_side_files(folder, [inputs.base, *inputs.models], "float32")
         shapes = {name: entry.shape for name, entry in inputs.base.tensors.items()}
         with Writer(folder / WEIGHTS, shapes, dict.fromkeys(shapes, "F32")) as writer:

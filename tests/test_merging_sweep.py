@@ -111,6 +111,28 @@ def test_unseen_pairs_and_test_sets_are_refused(
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lambda", "0.5", "--density", "0.2,2"], r"density is 2.0, expected in \(0, 1\]"),
+        (["--lambda=0.5,-1"], r"lambda is -1.0, expected in \[0, inf\)"),
+        (["--base", "{root}/ko_en/model"], "ko_en/model: is the base itself"),
+    ],
+)
+def test_a_mistake_is_found_before_the_first_point(
+    whispers: Path,  # noqa: F811
+    tmp_path: Path,
+    options: list[str],
+    message: str,
+):
+    score = Scorer({})
+    manifest = _manifest(tmp_path / "a.jsonl", "ko-en")
+    command = _command(whispers, tmp_path / "sweep", "--score", manifest, *(o.format(root=whispers) for o in options))
+    with pytest.raises(UserError, match=message):
+        main(command, score=score)
+    assert not score.points and not (tmp_path / "sweep").exists()
+
+
 def test_choosing_on_unseen_pairs_is_stamped_into_the_card(whispers: Path, tmp_path: Path):  # noqa: F811
     score = Scorer(load_file(whispers / "base" / "model.safetensors"))
     manifests = [_manifest(tmp_path / "a.jsonl", "ko-ja"), _manifest(tmp_path / "b.jsonl", "ko")]
