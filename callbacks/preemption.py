@@ -7,9 +7,9 @@ it may only take note.
 from __future__ import annotations
 
 import signal
+from enum import IntEnum
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import lightning as L
 import torch
@@ -19,34 +19,42 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
 
 
+class Wish(IntEnum):
+    """What a signal asks for; of two the greater is granted."""
+
+    NONE = 0
+    LEAVE = 1
+    REQUEUE = 2
+
+
 class Preemption:
     """Takes note of SIGTERM, SIGUSR1 and the signal by which SLURM announces a requeue."""
 
     def __init__(self, trainer: L.Trainer) -> None:
         self.trainer = trainer
-        self.received = 0
         self.environment = trainer._accelerator_connector.cluster_environment
+        self.wish = Wish.NONE
         signals = {signal.SIGTERM, signal.SIGUSR1}
-        self.requeue: dict[int, Any] = {}  # by signal, what Lightning would do about it in the middle of the step
+        self.requeue_signal: int | None = None
         if isinstance(self.environment, SLURMEnvironment) and self.environment.auto_requeue:
-            warning = self.environment.requeue_signal
-            signals.add(warning)
-            self.requeue[warning] = signal.getsignal(warning)
+            self.requeue_signal = self.environment.requeue_signal
+            signals.add(self.requeue_signal)
+            self._requeue = signal.getsignal(self.requeue_signal)  # what Lightning would do, in the middle of the step
         for signum in signals:
             signal.signal(signum, self._notice)  # Lightning puts back what was before, at the end
 
     def _notice(self, signum: int, frame: FrameType | None) -> None:
-        if not self.received and self.trainer.strategy.launcher is not None:
+        if not self.wish and self.trainer.strategy.launcher is not None:
             self.trainer.strategy.launcher.kill(signum)  # passes it on to the ranks that this process started
-        self.received = signum
+        # Where SLURM's time is up in mid-step, SIGTERM follows its warning: the job is to be requeued all the same.
+        self.wish = max(self.wish, Wish.REQUEUE if signum == self.requeue_signal else Wish.LEAVE)
 
     def asked(self) -> bool:
         """Whether any rank was asked to leave; every rank must call this, at the same point."""
-        received = torch.tensor(float(self.received), device=self.trainer.strategy.root_device)
-        agreed = int(self.trainer.strategy.reduce(received, reduce_op="max"))
-        if agreed:  # else what this rank noticed in the meantime would be forgotten
-            self.received = agreed
-        return agreed > 0
+        wish = torch.tensor(float(self.wish), device=self.trainer.strategy.root_device)
+        # What a rank notices after that is heard at the next step.
+        self._agreed = Wish(int(self.trainer.strategy.reduce(wish, reduce_op="max")))
+        return self._agreed > Wish.NONE
 
     def leave(self, path: Path) -> None:
         """Saves to `path`, lets Lightning requeue the job where SLURM asked for that, and ends this process.
@@ -54,10 +62,10 @@ class Preemption:
         Raises:
             SIGTERMException: always; it ends the process with code 143.
         """
-        if self.received in self.requeue:
+        if self._agreed == Wish.REQUEUE:
             # Lightning's own name for it would not be found again by --resume, nor ever removed.
             self.trainer._checkpoint_connector.hpc_save_path = lambda folder: str(path)
-            self.requeue[self.received](self.received, None)
+            self._requeue(self.requeue_signal, None)
         else:
             self.trainer.save_checkpoint(path)
         # Were a rank that Lightning started to end with an error, Lightning would kill the first one.

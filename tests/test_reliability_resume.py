@@ -26,13 +26,14 @@ STEPS = 5
 
 
 class Interrupted(WhisperModule):
-    """Gets a signal in the middle of a step, between a forward and a backward pass."""
+    """Gets signals in the middle of a step, between a forward and a backward pass: the step, and what is sent."""
 
-    signal_at: tuple[int, int] | None = None
+    signal_at: tuple[int, ...] = ()
 
     def token_losses(self, batch: Any) -> Any:
         if self.signal_at and self.signal_at[0] == self.global_step:
-            os.kill(os.getpid(), self.signal_at[1])
+            for signum in self.signal_at[1:]:
+                os.kill(os.getpid(), signum)
         return super().token_losses(batch)
 
 
@@ -43,7 +44,7 @@ def run(
     name: str,
     *,
     workers: int = 0,
-    signal_at: tuple[int, int] | None = None,
+    signal_at: tuple[int, ...] = (),
     resume: Path | None = None,
     every_n_steps: int = 100,
     callbacks: list[L.Callback] | None = None,
@@ -159,3 +160,47 @@ def test_a_signal_while_validating_saves_at_once(
     one, two = (what_is_left(tmp_path / name) for name in ("whole", "parts"))
     one["state"].pop("loops"), two["state"].pop("loops")  # they count validation batches, of which some came twice
     assert_same(one, two)
+
+
+def slurm_job(folder: Path, tasks: int = 1) -> dict[str, str]:
+    """The environment of a job under srun, whose `scontrol` writes down what it is told."""
+    tool = folder / "bin" / "scontrol"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$@" >> {folder}/scontrol.log\n')
+    tool.chmod(0o755)
+    count = {"SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NNODES": "1"}
+    rank = {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+    job = {"SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "train", "SLURM_NODELIST": "localhost"}
+    return count | rank | job | {"PATH": f"{tool.parent}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ([signal.SIGUSR1], "requeue 4711\n"),
+        ([signal.SIGUSR1, signal.SIGTERM], "requeue 4711\n"),  # the step outlasts the warning
+        ([signal.SIGTERM], None),  # whoever cancels a job wants it to end; SLURM requeues the preempted by itself
+    ],
+    ids=str,
+)
+def test_slurm_s_warning_saves_and_requeues_once(
+    sent: list[int],
+    told: str | None,
+    tiny_model: Path,
+    manifests: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    run(tiny_model, manifests, tmp_path / "whole", "Fishr")
+    for name, value in slurm_job(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    parts = tmp_path / "parts"
+    with pytest.raises(SystemExit) as end:
+        run(tiny_model, manifests, parts, "Fishr", signal_at=(2, *sent))
+    assert end.value.code == 143
+    log = tmp_path / "scontrol.log"
+    assert (log.read_text() if log.exists() else None) == told
+    assert sorted(path.name for path in parts.iterdir()) == ["checkpoints", "metrics.csv"]
+    assert [step for step, _ in checkpoints(parts)] == [3]
+    run(tiny_model, manifests, parts, "Fishr", resume=newest_good(parts))
+    assert_same(what_is_left(tmp_path / "whole"), what_is_left(parts))

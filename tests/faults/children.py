@@ -38,20 +38,18 @@ def start(
     return process
 
 
-def start_ranks(count: int, arguments: Sequence[str], log: Path, environment: Mapping[str, str]) -> list[BaseProcess]:
-    """`train.py` in as many processes as torchrun would start, under its environment variables."""
+def start_ranks(
+    count: int, arguments: Sequence[str], log: Path, slurm: Mapping[str, str] | None = None
+) -> list[BaseProcess]:
+    """`train.py` in as many processes as torchrun would start, or srun in the job `slurm`, under its variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     world = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "none"}
-    common = dict(environment) | world | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    common = dict(slurm or world) | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    names = ("SLURM_PROCID", "SLURM_LOCALID") if slurm else ("RANK", "LOCAL_RANK")
     return [
-        start(
-            "train",
-            arguments,
-            log.with_suffix(f".{rank}.log"),
-            common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
+        start("train", arguments, log.with_suffix(f".{rank}.log"), common | dict.fromkeys(names, str(rank)))
         for rank in range(count)
     ]
 
