@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from common.configs import load_yaml
 from merging.folders import ModelFolder
 from merging.inputs import Inputs
 from merging.recipe import Recipe
@@ -78,7 +79,7 @@ def licence(model: ModelFolder) -> str | None:
         return None
     match = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
     try:
-        front = yaml.safe_load(match[1]) if match else None
+        front = load_yaml(match[1]) if match else None
     except yaml.YAMLError:
         return None
     return str(front["license"]) if isinstance(front, dict) and front.get("license") else None

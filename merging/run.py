@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from common.configs import read_yaml
 from common.errors import UserError
 from common.files import atomic_folder, sole_writer
 from common.models import WEIGHTS
@@ -135,8 +136,8 @@ def doubt(recipe: Recipe, statistics: Statistics) -> str | None:
 def is_finished(recipe: Recipe, out: Path) -> bool:
     """Whether `out` holds this very merge, made after its models were last written."""
     try:
-        found = yaml.safe_load((out / RECIPE_FILE).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        found = read_yaml(out / RECIPE_FILE)
+    except (OSError, UserError):
         return False
     found.pop("fingerprints", None)
     if found != yaml.safe_load(recipe.as_yaml()):
