@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo results backbone test test-all lint format
+.PHONY: help demo study-demo results backbone test test-all faults fuzz pinned lint format
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,19 @@ test: $(STAMP) lint  ## linters and the tests that end in minutes
 
 test-all: $(STAMP) lint  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2
+
+faults: $(STAMP)  ## kill, cut, fill and cross every command; counts what was lost (docs/reliability.md)
+	$(BIN)/python -m pytest tests/faults
+
+FUZZ_EXAMPLES ?= 5000
+fuzz: $(STAMP)  ## random input to readers, scoring and weights: make fuzz FUZZ_EXAMPLES=100000
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/faults/test_fuzz.py
+
+pinned:  ## install what constraints.txt pins, each file checked by its hash, instead of the newest that fits
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $(STAMP)
 
 lint: $(STAMP)  ## ruff, check and format
 	$(BIN)/ruff check .

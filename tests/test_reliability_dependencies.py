@@ -1,11 +1,15 @@
-"""Everything the project needs is pinned, by version and by the hash of each file."""
+"""Everything the project needs is pinned, by version and by the hash of each file; dangerous calls are refused."""
 
 from __future__ import annotations
 
 import configparser
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -43,3 +47,26 @@ def test_no_malicious_release_is_allowed():
     """lightning 2.6.2 and 2.6.3 were uploaded by thieves of its publishing token."""
     lightning = next(requirement for requirement in required() if requirement.name == "lightning")
     assert not any(number in lightning.specifier for number in ("2.6.2", "2.6.3"))
+
+
+PLANTED = {
+    "S301": "pickle.load(stream)",
+    "S506": "yaml.load(stream, yaml.Loader)",
+    "S602": 'subprocess.run(f"ls {stream}", shell=True)',
+    "S102": "exec(stream)",
+    "S307": "eval(stream)",
+    "S202": "tarfile.open(stream).extractall()",
+    "S310": "urllib.request.urlopen(stream)",
+    "S101": "assert stream",
+}
+
+
+@pytest.mark.parametrize("folder", [".", "callbacks", "datamodules/readers", "lightning_modules", "merging", "scoring"])
+def test_the_linter_refuses_what_runs_or_trusts_a_file(folder: str):
+    code = "\n".join(["import pickle, subprocess, tarfile, urllib.request, yaml", *PLANTED.values(), ""])
+    given = [sys.executable, "-m", "ruff", "check", "--output-format", "json"]
+    where = ["--stdin-filename", str(ROOT / folder / "planted.py"), "-"]
+    found = subprocess.run([*given, *where], input=code, capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 1, found.stderr
+    refused = {(row["code"], row["location"]["row"]) for row in json.loads(found.stdout)}
+    assert {(rule, line) for line, rule in enumerate(PLANTED, start=2)} <= refused
