@@ -1,0 +1,105 @@
+"""What the site needs beyond its pages: the reference, a place in the navigation for every page, links out of docs/."""
+
+from __future__ import annotations
+
+import ast
+import posixpath
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parent.parent.parent
+ROOMS = {
+    "common": "Errors, files and configurations, which every room uses.",
+    "datamodules": "From corpora to batches: readers, manifests, sampling, splicing, the demo's speech.",
+    "lightning_modules": "Whisper, the training algorithms, decoding, model folders.",
+    "callbacks": "What watches a run: checkpoints, records, curves, development sets.",
+    "merging": "Fine-tunes into one model.",
+    "scoring": "From transcripts to mixed error rates, tables and reports.",
+    "analysis": "What fine-tuning changed, layer by layer.",
+    "study": "The whole study as one workflow.",
+}
+BESIDE = {
+    "RESULTS.md": "results.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "THIRD_PARTY.md": "third_party.md",
+}
+SECTIONS = {"": "Guides", "howto": "How to", "algorithms": "Algorithms"}
+_LINK = re.compile(r"\[([^]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)]*)?\)")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the reference and the pages that lie beside docs/, and gives each page its place in the navigation."""
+    reference: list[Any] = [_add(files, config, "reference/index.md", _index())]
+    for room in ROOMS:
+        modules = [name for name in _modules(room) if _is_documented(name)]
+        for name in modules:
+            _add(files, config, f"reference/{name}.md", f"# {name}\n\n::: {name}\n")
+        reference.append({room: [{name.removeprefix(f"{room}."): f"reference/{name}.md"} for name in modules]})
+    beside = [
+        _add(files, config, page, (ROOT / name).read_text(encoding="utf-8"))
+        for name, page in BESIDE.items()
+        if (ROOT / name).is_file()
+    ]
+    _place(files, config.nav)
+    config.nav += [{"Reference": reference}, {"Project": beside}]
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turns links to files beside docs/ into links to their page, and those to the code into its name."""
+    uri = page.file.src_uri
+    origin = next((name for name, target in BESIDE.items() if target == uri), f"docs/{uri}")
+
+    def resolved(link: re.Match[str]) -> str:
+        text, target, anchor = link[1], link[2], link[3] or ""
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(origin), target))
+        if path in BESIDE or path.startswith("docs/"):
+            place = BESIDE.get(path) or path.removeprefix("docs/")
+            return f"[{text}]({posixpath.relpath(place, posixpath.dirname(uri) or '.')}{anchor})"
+        if not (ROOT / path).exists():
+            return link[0]  # the strict build names it
+        return text if text.startswith("`") or link.string[link.start() - 1] == "!" else f"{text} (`{path}`)"
+
+    return _LINK.sub(resolved, markdown)
+
+
+def _add(files: Files, config: MkDocsConfig, uri: str, content: str) -> str:
+    files.append(File.generated(config, uri, content=content))
+    return uri
+
+
+def _index() -> str:
+    rooms = [f"- **{room}**: {says}" for room, says in ROOMS.items()]
+    return "\n".join(["# Reference", "", "Every public name, out of the code's own docstrings.", "", *rooms, ""])
+
+
+def _modules(room: str) -> list[str]:
+    found = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / room).rglob("*.py"))]
+    return [".".join(path.parts) for path in found if not path.name.startswith("__")]
+
+
+def _is_documented(module: str) -> bool:
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+    return any(not name.startswith("_") for name in names)
+
+
+def _place(files: Files, nav: list[Any]) -> None:
+    """Puts pages that the navigation does not name behind those of their folder."""
+    named = {entry for item in nav for entry in (next(iter(item.values())) if isinstance(item, dict) else [item])}
+    for file in files.documentation_pages():
+        folder = posixpath.dirname(file.src_uri)
+        if file.src_uri in named or file.inclusion.is_excluded() or file.generated_by:
+            continue
+        section = next((item for item in nav if isinstance(item, dict) and SECTIONS.get(folder) in item), None)
+        if section is None:
+            nav.append({folder.title(): [file.src_uri]})
+            SECTIONS[folder] = folder.title()
+        else:
+            next(iter(section.values())).append(file.src_uri)
