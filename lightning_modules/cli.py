@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning as L
-import wandb
 import yaml
 from jsonargparse import ActionConfigFile, get_loader, set_loader
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.checkpoints import Checkpoints
+from callbacks.dashboard import Dashboard
 from callbacks.development import Development
+from callbacks.loggers import Kind, keep_identity, loggers, run_folder, study_of
 from callbacks.metrics_file import MetricsFile
 from callbacks.model_folder import ModelFolder
+from callbacks.pair_gradients import PairGradients
 from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Throughput
@@ -81,7 +82,10 @@ class TrainCLI(LightningCLI):
         parser.add_argument("--ckpt_path", type=str | None, default=None, help="go on from this checkpoint")
         parser.add_argument("--rank_timeout_s", type=int, default=600, help="how long a rank waits for a silent one")
         parser.add_lightning_class_args(Checkpoints, "checkpoint")
+        parser.add_argument("--loggers", type=list[Kind], default=["wandb"], help="where curves go; null: nowhere else")
         parser.add_class_arguments(Development, "development")
+        parser.add_class_arguments(Dashboard, "dashboard")
+        parser.add_class_arguments(PairGradients, "pair_gradients")
         parser.link_arguments("seed_everything", "model.seed")
         parser.link_arguments("seed_everything", "data.seed")
 
@@ -98,7 +102,7 @@ class TrainCLI(LightningCLI):
             raise UserError(f"budget is {self.config.budget}, expected a factor that leaves 1 step or more")
         trainer.max_steps, self.config.budget = round(self.config.budget * trainer.max_steps), 1.0
         if trainer.default_root_dir is None:
-            trainer.default_root_dir = str(Path(self.config.output_root) / self.config.name)
+            trainer.default_root_dir = str(run_folder(self.config.output_root, self.config.name))
         check_strategy(_algorithm(self.config.model.algorithm), _class_path(trainer.strategy))
         if ranks := launched_ranks():
             trainer.devices, trainer.num_nodes = ranks
@@ -111,10 +115,12 @@ class TrainCLI(LightningCLI):
         self.datamodule.check_manifests()
         folder = Path(self.config.trainer.default_root_dir)
         if self.config.trainer.get("logger") in (None, True):
-            kwargs["logger"] = _loggers(folder, self.config.name)
+            kwargs["logger"] = self._loggers(folder)
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         development = self.config_init.development
-        own = [Throughput(), MetricsFile(), development, ModelFolder(development)]
-        own.append(RunRecord(self.config.name, self.config.seed_everything))
+        dashboard = self.config_init.dashboard.of_run(self.config.name, config, development)
+        own = [Throughput(), MetricsFile(), self.config_init.pair_gradients, development, ModelFolder(development)]
+        own += [RunRecord(self.config.name, self.config.seed_everything), dashboard]
         if self.config.trainer.enable_progress_bar is not False:
             own.append(TrainingProgress(self.config.name))
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]
@@ -137,7 +143,14 @@ class TrainCLI(LightningCLI):
         folder = Path(self.trainer.default_root_dir)
         with sole_writer(folder) if self.trainer.is_global_zero else nullcontext():
             start = starting_point(folder, self._resume, self._ckpt_path)
+            keep_identity(self.trainer.loggers, folder, resumes=start is not None)
             self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
+
+
+    def _loggers(self, folder: Path) -> list[Logger]:
+        name, study = self.config.name, study_of(self.config.output_root)
+        method = _algorithm(self.config.model.algorithm).__name__
+        return loggers(self.config.loggers or [], folder, name, study, method, list(self.datamodule.train))
 
 
 class RecipeFile(ActionConfigFile):
@@ -196,23 +209,6 @@ class SaveConfig(SaveConfigCallback):
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             write_text(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
-
-
-def _loggers(folder: Path, name: str) -> list[Logger]:
-    """Wandb unless `WANDB_MODE=disabled`, offline where nobody is logged in, so that it never asks."""
-    loggers: list[Logger] = []
-    mode = os.environ.get("WANDB_MODE", "online").lower()
-    if mode != "disabled":
-        if mode == "online" and not wandb.login(prompt=False):
-            mode = "offline"
-        if mode == "offline":
-            os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
-            print(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/latest-run")
-        settings = wandb.Settings(silent=mode == "offline", console="off", disable_git=True)
-        logger = WandbLogger(name=name, project="crosspair", save_dir=folder, mode=mode, settings=settings)
-        logger._wandb_init.pop("anonymous", None)  # Lightning always sets it, and wandb warns that it has no effect
-        loggers.append(logger)
-    return loggers
 
 
 def _class_path(value: Any) -> str:

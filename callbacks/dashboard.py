@@ -1,0 +1,113 @@
+"""What a dashboard shows beside curves: the resolved configuration, what the model hears, and the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+
+from callbacks.development import Development
+from common.errors import UserError
+from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
+from datamodules.manifest import Utterance
+from scoring.alignment import HIT, align
+from scoring.escape import html
+from scoring.tokens import get_profile
+
+COLUMNS = ["step", "pair", "id", "audio", "reference", "hypothesis", "errors", "error rate, %"]
+_COLOURS = {"S": "#b45309", "D": "#6d4fc4", "I": "#0b7570"}  # legible on white and on black
+
+
+class Dashboard(L.Callback):
+    """Logs the configuration, a table of predictions after each evaluation on development sets, and the model folder.
+
+    Only wandb shows tables and keeps models; any logger keeps the configuration.
+
+    Args:
+        predictions: utterances of each development set that the table shows, with their sound; 0 logs no table.
+        model: keep the model folder with the run, as an artifact.
+    """
+
+    def __init__(self, predictions: int = 8, model: bool = True) -> None:
+        if predictions < 0:
+            raise UserError(f"dashboard.predictions is {predictions}, expected 0 or more")
+        self.predictions, self.model = predictions, model
+        self.name, self.config = "run", dict[str, Any]()
+        self.development = Development()
+        self._logged = 0
+
+    def of_run(self, name: str, config: Mapping[str, Any], development: Development) -> Dashboard:
+        """The same for a run: its name, its resolved configuration, and what transcribes its development sets."""
+        self.name, self.config, self.development = name, dict(config), development
+        return self
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the configuration, and what was heard when an evaluation was made up for."""
+        for logger in trainer.loggers:
+            logger.log_hyperparams(self.config)
+        self._log_predictions(trainer)
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        """Logs what was heard, where that is new."""
+        self._log_predictions(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Logs the model folder, once it is written."""
+        folder = Path(trainer.default_root_dir) / "model"
+        run = _wandb_run(trainer)
+        if run and self.model and (folder / "config.json").is_file():
+            artifact = wandb.Artifact(f"{self.name}-model", type="model", metadata={"step": trainer.global_step})
+            artifact.add_dir(str(folder), policy="immutable", skip_cache=True)  # no copy of gigabytes
+            run.log_artifact(artifact)
+
+    def _log_predictions(self, trainer: L.Trainer) -> None:
+        rows = self.development.rows
+        run = _wandb_run(trainer)
+        if not (run and self.predictions and rows and self.development.texts) or rows[-1]["step"] == self._logged:
+            return
+        self._logged = rows[-1]["step"]
+        table = wandb.Table(columns=COLUMNS)
+        shown: dict[str, int] = {}
+        for utterance, text in zip(self.development.utterances, self.development.texts, strict=True):
+            shown[utterance.pair] = shown.get(utterance.pair, 0) + 1
+            if shown[utterance.pair] <= self.predictions:
+                table.add_data(*_row(self._logged, utterance, text))
+        run.log({"predictions": table, "trainer/global_step": trainer.global_step - 1})
+
+
+def coloured(reference: str, hypothesis: str) -> tuple[str, float]:
+    """The alignment as HTML, and the error rate in per cent.
+
+    What was said and not heard is struck through; substitutions, deletions and insertions have a colour each.
+    """
+    profile = get_profile("cjk")
+    alignment = align(profile.reference(reference), profile.hypothesis(hypothesis))
+    words = []
+    for operation, i, j in alignment.steps():
+        said = "" if i is None else html(alignment.reference[i])
+        heard = "" if j is None else html(alignment.hypothesis[j])
+        if operation == HIT:
+            words.append(heard)
+        else:
+            gone = f"<s>{said}</s>" if said else ""
+            words.append(f'<b style="color:{_COLOURS[operation]}">{gone}{" " if gone and heard else ""}{heard}</b>')
+    style = "font:15px/1.6 system-ui,sans-serif;background:#fff;color:#1b1f27;padding:4px"
+    return f'<div style="{style}">{" ".join(words)}</div>', 100 * (alignment.counts.rate or 0.0)
+
+
+def _row(step: int, utterance: Utterance, text: str) -> list[Any]:
+    waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+    errors, rate = coloured(utterance.text, text)
+    audio = wandb.Audio(waveform_S.numpy(), sample_rate=SAMPLE_RATE_HZ)
+    return [step, utterance.pair, utterance.id, audio, utterance.text, text, wandb.Html(errors, inject=False), rate]
+
+
+def _wandb_run(trainer: L.Trainer) -> Any:
+    """The wandb run, on the first rank alone; None where there is none."""
+    if not trainer.is_global_zero:
+        return None
+    return next((logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)

@@ -1,0 +1,100 @@
+"""Where a run's curves go: wandb, TensorBoard or CSV, below its folder; one curve however often it resumes."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import wandb
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+
+from common.errors import UserError
+from common.files import write_text
+
+Kind = Literal["wandb", "tensorboard", "csv"]
+
+
+def run_folder(output_root: str, name: str) -> Path:
+    """Where a run leaves what it leaves; the trials of a wandb sweep lie beside one another."""
+    sweep, trial = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
+    if sweep and trial:
+        return Path(output_root) / "sweeps" / sweep / trial
+    return Path(output_root) / name
+
+
+def loggers(
+    kinds: Sequence[Kind], folder: Path, name: str, study: str, method: str, pairs: Sequence[str]
+) -> list[Logger]:
+    """A run's loggers.
+
+    Args:
+        kinds: which; wandb is left out where `WANDB_MODE=disabled`.
+        folder: the run's.
+        name: the run's.
+        study, method, pairs: what wandb groups and filters runs by.
+
+    Raises:
+        UserError: where TensorBoard is asked for and not installed.
+    """
+    found: list[Logger] = []
+    for kind in kinds:
+        if kind == "wandb" and os.environ.get("WANDB_MODE", "online").lower() != "disabled":
+            found.append(_wandb(folder, name, study, method, pairs))
+        elif kind == "tensorboard":
+            try:
+                found.append(TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False))
+            except ModuleNotFoundError as error:
+                raise UserError(f"loggers: tensorboard ({error}): pip install 'crosspair[tensorboard]'") from None
+        elif kind == "csv":
+            found.append(CSVLogger(folder, name="csv", version=""))
+    return found
+
+
+def study_of(output_root: str) -> str:
+    """What a folder of runs is called: `demo` for outputs/demo, and for its seeds' outputs/demo/seed-1."""
+    path = Path(output_root).absolute()
+    return path.parent.name if re.fullmatch(r"seed-\d+", path.name) else path.name
+
+
+def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
+    """Lets a run that goes on be the same run in wandb; one that begins anew in the same folder is another.
+
+    A sweep's agent names its runs itself.
+    """
+    for logger in found:
+        if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0 and "WANDB_RUN_ID" not in os.environ:
+            file = folder / "wandb" / "run-id"
+            if not (resumes and file.is_file()):
+                write_text(file, uuid.uuid4().hex[:8])
+            logger._wandb_init["id"] = logger._id = file.read_text(encoding="utf-8").strip()
+
+
+def _wandb(folder: Path, name: str, study: str, method: str, pairs: Sequence[str]) -> WandbLogger:
+    """Offline where nobody is logged in, so that it never asks."""
+    mode = os.environ.get("WANDB_MODE", "online").lower()
+    if mode == "online" and not wandb.login(prompt=False):
+        mode = "offline"
+    if mode == "offline":
+        os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
+        _say(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/offline-run-*")
+    options: dict[str, Any] = {
+        "mode": mode,
+        "settings": wandb.Settings(silent=mode == "offline", console="off", disable_git=True),
+        "tags": list(pairs),
+        "group": os.environ.get("WANDB_RUN_GROUP", study),
+        "job_type": os.environ.get("WANDB_JOB_TYPE", method),
+    }
+    project = os.environ.get("WANDB_PROJECT", "crosspair")
+    logger = WandbLogger(name=name, project=project, save_dir=folder, **options)
+    logger._wandb_init.pop("anonymous", None)  # Lightning always sets it, and wandb warns that it has no effect
+    return logger
+
+
+@rank_zero_only
+def _say(message: str) -> None:
+    print(message)

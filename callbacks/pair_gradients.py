@@ -1,0 +1,66 @@
+"""How long each pair's gradient is, and how far the pairs' gradients agree, whatever algorithm trains."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import ModelParallelStrategy
+from torch import Tensor, distributed
+
+from common.errors import UserError
+from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from lightning_modules.whisper import WhisperModule
+
+
+class PairGradients(L.Callback):
+    """Logs `pair_gradient_norm/<pair>` and `pair_gradient_cosine/<pair>,<pair>` every few steps.
+
+    A measurement takes each pair forward and backward once more, before the step, and holds their gradients until all
+    are there; training is not changed by it.
+
+    Args:
+        every_n_steps: steps between two measurements; null makes none.
+    """
+
+    def __init__(self, every_n_steps: int | None = None) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise UserError(f"pair_gradients.every_n_steps is {every_n_steps}, expected 1 or more")
+        self.every_n_steps = every_n_steps
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
+        """Refuses what it cannot measure."""
+        if self.every_n_steps and isinstance(trainer.strategy, ModelParallelStrategy):
+            raise UserError("pair_gradients: a model divided by fsdp has no whole gradients to compare; choose ddp")
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: WhisperModule, batch: SpeechBatch, batch_idx: int
+    ) -> None:
+        """Measures where it is time."""
+        if not self.every_n_steps or trainer.global_step % self.every_n_steps:
+            return
+        gradients = {}
+        for pair, part in batch.by_pair().items():
+            with trainer.precision_plugin.forward_context():
+                gradients[pair] = pair_gradient(pl_module, part, trainer.world_size)
+        figures = {f"pair_gradient_norm/{pair}": gradient.norm() for pair, gradient in gradients.items()}
+        for one, two in combinations(gradients, 2):
+            cosine = torch.nn.functional.cosine_similarity(gradients[one], gradients[two], dim=0)
+            figures[f"pair_gradient_cosine/{one},{two}"] = cosine
+        for logger in trainer.loggers:  # Lightning's own `log` would repeat them at the steps between
+            logger.log_metrics({name: float(figure) for name, figure in figures.items()}, trainer.global_step)
+
+
+def pair_gradient(module: WhisperModule, part: SpeechBatch, world_size: int = 1) -> Tensor:
+    """The gradient of a pair's loss, the mean over its tokens on all ranks, by all trainable parameters; one vector."""
+    parameters = [parameter for parameter in module.model.parameters() if parameter.requires_grad]
+    total = module.token_losses(part).losses_BU.sum()
+    # By `grad` and not `backward`: the parameters' own gradients and DDP's exchange of them stay out of it.
+    parts = torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True)
+    gradient = torch.cat([gradient.flatten() for gradient in parts])
+    tokens = (part.labels_BU != IGNORED_LABEL).sum().to(gradient.dtype)
+    if world_size > 1:
+        distributed.all_reduce(gradient)
+        distributed.all_reduce(tokens)
+    return gradient / tokens.clamp(min=1)
