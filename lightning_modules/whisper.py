@@ -235,6 +235,7 @@ class WhisperModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what resuming must know beside the weights."""
         checkpoint["unusable_steps"] = self.unusable_steps
+        checkpoint["adapters"] = self.lora is not None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Takes it up again.
@@ -243,7 +244,7 @@ class WhisperModule(L.LightningModule):
             UserError: where the checkpoint is of a run with adapters and this one has none, or the other way round.
         """
         self.unusable_steps = checkpoint.get("unusable_steps", [])
-        has_adapters = any(".lora_A." in name for name in checkpoint["state_dict"])
+        has_adapters = checkpoint.get("adapters", False)  # divided over ranks, the weights themselves are not here
         if has_adapters != (self.lora is not None):
             found, here = ("with", "without") if has_adapters else ("without", "with")
             raise UserError(f"the checkpoint is of a run {found} model.lora, this one is {here}; go on as it began")
