@@ -46,8 +46,11 @@ class LogMel(nn.Module):
         padded_BS = nn.functional.pad(waveforms_BS, (0, audible - waveforms_BS.shape[1]))
         with torch.autocast(waveforms_BS.device.type, enabled=False):
             spectrum = torch.stft(padded_BS.float(), self.n_fft, self.hop, window=self.hann, return_complex=True)
-            power_BKT = spectrum[..., :-1].abs() ** 2
-            log_BFT = (self.filters_FK @ power_BKT).clamp(min=1e-10).log10()
-        log_BFT = nn.functional.pad(log_BFT, (0, frames - log_BFT.shape[-1]), value=-10.0)
+            power_BKT = spectrum[..., :-1].abs().square_()
+            log_BFT = (self.filters_FK @ power_BKT).clamp_(min=1e-10).log10_()
         floor_B11 = log_BFT.amax((1, 2), keepdim=True) - 8.0
-        return (torch.maximum(log_BFT, floor_B11) + 4.0) / 4.0
+        silence_B11 = floor_B11.clamp(min=-10.0)  # log10 of the smallest power that is told apart
+        mel_BFT = log_BFT.new_empty(*log_BFT.shape[:2], frames)
+        mel_BFT[..., : log_BFT.shape[-1]] = torch.maximum(log_BFT, floor_B11, out=log_BFT)
+        mel_BFT[..., log_BFT.shape[-1] :] = silence_B11
+        return mel_BFT.add_(4.0).div_(4.0)
