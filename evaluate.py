@@ -4,11 +4,13 @@ python evaluate.py outputs/erm/model --config paper.yaml
 python evaluate.py outputs/demo/erm/model --config demo.yaml
 python evaluate.py base=openai/whisper-medium mine=outputs/erm/model --config paper.yaml --language two_tag
 python evaluate.py --compare outputs/evaluation/base outputs/evaluation/mine
+python evaluate.py transcribe outputs/erm/model talk.mp3     (see: python evaluate.py transcribe --help)
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
 from common.errors import UserError, run_script
 
@@ -39,8 +41,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Reads the configuration, evaluates."""
+def main() -> int | None:
+    """Reads the configuration, evaluates; or transcribes recordings."""
+    if sys.argv[1:2] == ["transcribe"]:
+        from lightning_modules.transcribe_arguments import main as transcribe
+
+        return transcribe(sys.argv[2:])
     given = {name: value for name, value in vars(parse()).items() if value not in (None, [])}
     if runs := given.pop("compare", None):
         from scoring.compare import compare_runs
@@ -58,6 +64,7 @@ def main() -> None:
     job = evaluation(options)
     with sole_writer(job.out):
         evaluate(job)
+    return None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+"""Transcribing recordings: cut at pauses, of any length and format, written as text, subtitles and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from common.errors import UserError
+from datamodules.manifest import Utterance
+from lightning_modules.candidates import candidates
+from lightning_modules.decoding import TorchWhisper, Transcriber
+from lightning_modules.export import read_model_folder
+from lightning_modules.segments import Piece, pieces
+from lightning_modules.transcribe_arguments import main
+from lightning_modules.transcription import Listener, Listening, Transcript
+
+ROOT = Path(__file__).parent.parent
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal(round(16_000 * seconds))
+
+
+def write(path: Path, *parts: np.ndarray, rate_hz: int = 16_000) -> Path:
+    soundfile.write(path, np.concatenate(parts), rate_hz)
+    return path
+
+
+def test_long_recordings_are_cut_in_their_pauses(tmp_path: Path):
+    quiet = np.zeros(8_000)
+    talk = write(tmp_path / "talk.wav", noise(3), quiet, noise(3), quiet, noise(2.5))
+    found = pieces(talk, longest_s=4)
+    assert [piece.start for piece in found[1:]] == pytest.approx([3.25, 6.75], abs=0.25)
+    assert found[0].start == 0 and found[-1].end == 9.5
+    for one, two in pairwise(found):
+        assert one.end == two.start
+    assert all(piece.end - piece.start <= 4 and not piece.is_silent for piece in found)
+
+
+def test_without_a_pause_pieces_still_fit_and_cover_everything(tmp_path: Path):
+    found = pieces(write(tmp_path / "a.wav", noise(21.3)), longest_s=2)
+    assert max(piece.end - piece.start for piece in found) <= 2
+    assert min(piece.end - piece.start for piece in found[:-1]) >= 1
+    assert (found[0].start, found[-1].end) == (0, 21.3)
+
+
+def test_silence_is_told(tmp_path: Path):
+    found = pieces(write(tmp_path / "a.wav", np.zeros(32_000), noise(2)), longest_s=2)
+    assert found[0].is_silent and not any(piece.is_silent for piece in found[1:])
+
+
+@pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
+def test_every_format_is_heard_as_its_samples(ending: str, tiny_model: Path, tmp_path: Path):
+    """The oracle: the transcriber of evaluations on the same file."""
+    stereo = np.stack([noise(1.2), noise(1.2, seed=1)], axis=1)
+    path = tmp_path / f"a.{ending}"
+    soundfile.write(path, stereo, 22_050)
+    (heard,) = Listener(candidates([str(tiny_model)])[0], Listening(language="ko"))([path])
+    transcriber = Transcriber(TorchWhisper(*read_model_folder(tiny_model)), language="ko")
+    duration = soundfile.info(path).duration
+    assert heard.text == transcriber.transcribe([Utterance("a", path, duration, "a", "ko", "ko")])[0]
+    assert len(heard.pieces) == 1
+
+
+def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
+    first, second = noise(1.5), noise(1.5, seed=1)
+    talk = write(tmp_path / "talk.wav", first, np.zeros(8_000), second)
+    listener = Listener(candidates([str(tiny_model)])[0], Listening(language="ko", longest_s=2))
+    (heard,) = listener([talk])
+    cut = round(16_000 * heard.pieces[0].end)
+    whole = np.concatenate([first, np.zeros(8_000), second])
+    parts = [write(tmp_path / "1.wav", whole[:cut]), write(tmp_path / "2.wav", whole[cut:])]
+    assert list(heard.texts) == [one.text for one in listener(parts)]
+
+
+def transcript() -> Transcript:
+    parts = [Piece(0, 2.5), Piece(2.5, 3661.25), Piece(3661.25, 3662, is_silent=True)]
+    return Transcript(Path("talk.wav"), "mine", parts, ["이번 project", "는 좋아", ""])
+
+
+def test_what_is_written():
+    assert transcript().written("txt") == "이번 project 는 좋아\n"
+    assert transcript().written("srt") == (
+        "1\n00:00:00,000 --> 00:00:02,500\n이번 project\n\n2\n00:00:02,500 --> 01:01:01,250\n는 좋아\n"
+    )
+    found = json.loads(transcript().written("json"))
+    assert found["segments"][1] == {"start": 2.5, "end": 3661.25, "text": "는 좋아"}
+    japanese = Transcript(Path("a"), "m", [Piece(0, 1)] * 3, ["これは", "データ", "project"])
+    assert japanese.text == "これはデータ project"
+
+
+def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    for place in ("in/a.wav", "in/deep/b.flac"):
+        write(tmp_path / place, noise(0.3))
+    (tmp_path / "in/notes.txt").write_text("no sound")
+    out = tmp_path / "out"
+    given = [f"one={tiny_model}", str(tmp_path / "in"), "--beside", f"two={tiny_model}", "--pair", "ko-en"]
+    assert main([*given, "--language", "two_tag", "--out", str(out), "--format", "txt", "srt", "json"]) == 0
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
+    assert names == [f"{m}/{n}.{f}" for m in ("one", "two") for n in "ab" for f in ("json", "srt", "txt")]
+    assert "2 of 2 recordings transcribed" in capsys.readouterr().out
+    assert main([str(tiny_model), str(tmp_path / "in/a.wav"), "--pair", "ko-en", "--language", "two_tag"]) == 0
+    assert capsys.readouterr().out == (out / "one/a.txt").read_text()
+
+
+def test_one_that_cannot_be_read_does_not_end_the_others(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    write(tmp_path / "a.wav", noise(0.3))
+    (tmp_path / "b.wav").write_bytes(b"nothing")
+    write(tmp_path / "c.wav", np.zeros(0))
+    write(tmp_path / "d.wav", noise(0.3))
+    assert main([str(tiny_model), str(tmp_path), "--out", str(tmp_path / "out"), "--language", "ko"]) == 1
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "d.txt"]
+    found = capsys.readouterr()
+    assert "b.wav: the audio cannot be read" in found.err and "c.wav: the file holds no audio" in found.err
+    assert "2 of 4 recordings transcribed" in found.out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "name sound files or folders after the model"),
+        (["nowhere.wav"], r"nowhere\.wav: no such file"),
+        (["a.wav", "--language", "matrix"], "--language matrix asks for --pair"),
+        (["a.wav", "--language", "xx"], "language 'xx' has no tag"),
+        (["a.wav", "--longest", "0"], "--longest is 0, expected 1 second or more"),
+        (["a.wav", "--beams", "0"], "--beams is 0, expected 1 or more"),
+        (["a.wav", "--format", "txt", "srt"], "several formats need --out"),
+        (["a.wav", "--gradio"], "takes no files"),
+    ],
+)
+def test_mistakes_are_answered(
+    extra: list[str], message: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "a.wav", noise(0.3))
+    with pytest.raises(UserError, match=message):
+        main([str(tiny_model), *extra])
+
+
+def test_the_command_prints_what_it_heard(tiny_model: Path, tmp_path: Path):
+    write(tmp_path / "a.wav", noise(0.3))
+    command = [sys.executable, "evaluate.py", "transcribe", str(tiny_model), str(tmp_path / "a.wav")]
+    found = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)["segments"][0]["end"] == 0.3
+    assert not re.search("\x1b", found.stdout + found.stderr)  # no colours where nobody looks
+
+
+def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path):
+    pytest.importorskip("gradio")
+    from lightning_modules.page import page
+
+    path = write(tmp_path / "a.wav", noise(1))
+    models = candidates([f"one={tiny_model}", f"two={tiny_model}"])
+    listeners = [Listener(model, Listening(language="ko")) for model in models]
+    demo = page(listeners)
+    (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "heard"]
+    boxes = handler.fn(str(path), "ko")
+    (expected,) = listeners[0]([path])
+    assert [box.value for box in boxes] == [expected.text] * 2
+    assert boxes[0].label.startswith("one: 1.0 s of speech in")
+
+
+def test_without_gradio_it_is_said(monkeypatch: pytest.MonkeyPatch):
+    from lightning_modules.page import page
+
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(UserError, match=r"needs gradio .*pip install 'crosspair\[gradio\]'"):
+        page([])
