@@ -37,6 +37,7 @@ def check_keys(path: Path, options: Iterable[str]) -> None:
 def readable(message: str, options: Iterable[str]) -> str:
     """One message with the nearest of the parser's `options` (dotted names) where a name is wrong."""
     options = list(options)
+    message = re.sub(r"<class '([\w.]+)'>|typing\.Literal\[([^]]*)\]", r"\1\2", message).replace("NoneType", "null")
     if found := re.search(r"unrecognized arguments: (.*)", message):
         unknown = next((word for word in found[1].split() if word.startswith("-")), found[1])
         return f"no option {unknown}{nearest(unknown.split('=')[0].lstrip('-'), options)} See python train.py --help"
@@ -46,6 +47,8 @@ def readable(message: str, options: Iterable[str]) -> str:
                 names = [field.name for field in fields(kind)]
                 return f"{group} has no option {found[1]!r}{nearest(found[1], names)}"
             return f"{group}: {found[1]}" if (found := re.search(r"Errors:\s+- (.*)", message)) else message
+    if found := re.search(r'"model.algorithm":.*Errors:\s+- (the algorithm has .*?|\w+ is .*?)\n', message, re.S):
+        return found[1] if found[1].startswith("the ") else f"model.algorithm.{found[1]}"  # what the parser within said
     if found := re.search(r"Option '([\w.]+)' is not accepted|NestedArg\(key='([\w.]+)'", message):
         option = found[1] or found[2]
         return f"the algorithm has no option {option!r}{nearest(option, _algorithm_options())}"
@@ -55,13 +58,10 @@ def readable(message: str, options: Iterable[str]) -> str:
             return f"no algorithm is called {found[1]!r}{nearest(found[1], names)} There are: {', '.join(names)}"
     if found := re.search(r'Parser key "([\w.]+)":.*Subtypes: \[(.*)\]\s+Errors:.*Given value: (.*)', message, re.S):
         key, kinds, value = found.groups()
-        kinds = re.sub(r"<class '([\w.]+)'>", r"\1", kinds).replace("NoneType", "null")
         return f"{key} is {value}, expected one of: {kinds}"
-    if found := re.search(
-        r'Parser key "([\w.]+)":\s*Expected an? (?:<class \')?([\w.]+).*?Got value: (.*)', message, re.S
-    ):
+    if found := re.search(r'Parser key "([\w.]+)":\s*Expected an? (.*)\. Got value: (.*)', message):
         key, expected, value = found.groups()
-        return f"{key} is {value.strip()!r}, expected {expected}"
+        return f"{key} is {value!r}, expected {expected}"
     return message
 
 

@@ -169,6 +169,11 @@ def test_options_out_of_range_are_named(name: str):
                     CLASSES[name](**{option: wrong})
 
 
+def test_no_active_rows_are_refused():
+    with pytest.raises(UserError, match="Fishr: active_rows is 0, expected 1 or more"):
+        make("Fishr", active_rows=0)
+
+
 def test_the_objective_is_called_once_a_step_also_in_micro_batches():
     calls: list[int] = []
 

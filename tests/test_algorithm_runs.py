@@ -210,6 +210,23 @@ def test_strategies_are_refused_by_name_whether_or_not_they_are_installed(name: 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
+        ("scale", "big", "model.algorithm.scale is 'big', expected 'calibrated', 'sum', 'mean'$"),
+        ("active_rows", "few", "model.algorithm.active_rows is few, expected one of: int, null$"),
+        ("anneal_steps", "1.5", "model.algorithm.anneal_steps is '1.5', expected int$"),
+        ("ema", ".nan", "Fishr: ema is nan, expected 0 to 0.9999$"),
+        ("emma", "0.5", "the algorithm has no option 'emma', did you mean 'ema'"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_answered(option: str, value: str, message: str, tmp_path: Path):
+    (tmp_path / "c.yaml").write_text(f"model: {{algorithm: {{class_path: Fishr, init_args: {{{option}: {value}}}}}}}")
+    for given in (["--config", "fishr", f"--model.algorithm.{option}", value], ["--config", str(tmp_path / "c.yaml")]):
+        with pytest.raises(UserError, match=message):
+            TrainCLI([*given, "--output_root", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
         ("accelerator", "abacus", "invalid accelerator name: `accelerator='abacus'`"),
         ("devices", "none", "`devices` selected with `CPUAccelerator` should be an int > 0"),
         ("max_time", "soon", "'soon'.* is not a valid duration"),

@@ -49,7 +49,7 @@ class Fishr(Algorithm):
         check_option(self, "penalty_weight", penalty_weight, 0)
         check_option(self, "ema", ema, 0, 0.9999)
         check_option(self, "anneal_steps", anneal_steps, 0)
-        check_option(self, "active_rows", active_rows or 1, 1)
+        check_option(self, "active_rows", 1 if active_rows is None else active_rows, 1)
         self.penalty_weight, self.scale, self.ema = penalty_weight, scale, ema
         self.anneal_steps, self.samples, self.active_rows = anneal_steps, samples, active_rows
         self.register_buffer("average_PVD", torch.empty(0))
