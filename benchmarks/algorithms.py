@@ -86,6 +86,9 @@ def by_backpack(weight_VD: Tensor, hidden_BUD: Tensor, labels_BU: Tensor, mask_B
     return gradients_BVD
 
 
+HELD = {"Fishr by vmap": by_vmap, "Fishr by BackPACK": by_backpack}
+
+
 @dataclass
 class Turns:
     """An algorithm and what its turns took."""
@@ -104,9 +107,9 @@ def main() -> None:
     # A CPU is warm after less; a GPU chooses its kernels by shape.
     warm_up = batch if args.device == "cuda" else make_batch(args, module.model.config, 1)
     turns = {name: Turns(kind().to(args.device)) for name, kind in algorithms.named()}
-    turns |= {"Fishr by vmap": Turns(HeldFishr(by_vmap)), "Fishr by BackPACK": Turns(HeldFishr(by_backpack))}
+    turns |= {name: Turns(HeldFishr(gradients)) for name, gradients in HELD.items()}
     if args.only:
-        turns = {name: turns[name] for name in ["ERM", *args.only]}
+        turns = {name: turn for name, turn in turns.items() if name in ("ERM", *args.only)}
     with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
         for round_ in range(args.rounds + 1):  # the first one warms up
             for name, turn in list(turns.items()):
@@ -132,7 +135,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--precision", default="32", choices=["32", "bf16"], help="bf16: autocast")
     parser.add_argument("--checkpointing", action="store_true", help="recompute activations")
-    parser.add_argument("--only", nargs="*", help="these algorithms beside ERM")
+    names = [*dict(algorithms.named()), *HELD]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"beside ERM: {', '.join(names)}")
     return parser
 
 
