@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo results backbone test test-all faults fuzz pinned lint format
+.PHONY: help demo study-demo results backbone test test-all faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,10 +43,10 @@ backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half
 	$(BIN)/python train.py --config backbone_joint.yaml
 	$(BIN)/python train.py --config backbone.yaml
 
-test: $(STAMP) lint  ## linters and the tests that end in minutes
+test: $(STAMP) lint docs  ## linters, the documentation's site, and the tests that end in minutes
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu'
 
-test-all: $(STAMP) lint  ## every test, the slow ones too
+test-all: $(STAMP) lint docs  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2
 
 faults: $(STAMP)  ## kill, cut, fill and cross every command; counts what was lost (docs/reliability.md)
@@ -69,3 +69,14 @@ lint: $(STAMP)  ## ruff, check and format
 format: $(STAMP)  ## rewrite in ruff's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+export NO_MKDOCS_2_WARNING := true
+docs: $(VENV)/.docs  ## the documentation's site, into outputs/site/; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/.docs  ## show the site on http://127.0.0.1:8000 while you write
+	$(BIN)/mkdocs serve
