@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo results backbone test test-all faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo results backbone test test-all bench faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ test: $(STAMP) lint docs  ## linters, the documentation's site, and the tests th
 
 test-all: $(STAMP) lint docs  ## every test, the slow ones too
 	$(BIN)/python -m pytest -n 2
+
+bench: $(STAMP)  ## every benchmark, then docs/performance.md (half an hour on two cores that do nothing else)
+	$(BIN)/python benchmarks/run_all.py
 
 faults: $(STAMP)  ## kill, cut, fill and cross every command; counts what was lost (docs/reliability.md)
 	$(BIN)/python -m pytest tests/faults

@@ -1,0 +1,104 @@
+"""Greedy decoding beside transformers' pipeline and CTranslate2: `python benchmarks/decoding.py --shape tiny`.
+
+From WAV files of 3 to 8 s to text, in batches, float32, as many tokens of each utterance. All must write the same. With
+a short window ours must write what `generate` writes with a model that is cut to the window by hand; its speed is set
+against the pipeline as it is, with 30 s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from measuring import equal, ratio, shown, spread, take_turns, write
+from training import cut
+from transformers import pipeline
+from workload import SHAPES, corpus, model_folder
+
+from datamodules.manifest import Utterance, read_manifest
+from lightning_modules.conversion import FasterWhisper, convert
+from lightning_modules.decoding import Engine, TorchWhisper, Transcriber
+from lightning_modules.export import read_model_folder
+
+SHORT_S = 8
+GREEDY = {"language": "ko", "task": "transcribe", "num_beams": 1}  # the pipeline's own default are 5
+
+
+def by_pipeline(folder: Path, batch: int, tokens: int) -> Any:
+    """`automatic-speech-recognition`, batched; takes utterances, returns texts."""
+    model, processor = read_model_folder(folder)
+    recognise = pipeline(
+        "automatic-speech-recognition",
+        model=model.eval(),
+        tokenizer=processor.tokenizer,
+        feature_extractor=processor.feature_extractor,
+        device=0 if torch.cuda.is_available() else -1,
+    )
+    options = GREEDY | {"max_new_tokens": tokens}
+
+    def transcribe(utterances: list[Utterance]) -> list[str]:
+        waves = ({"raw": soundfile.read(u.audio, dtype="float32")[0], "sampling_rate": 16_000} for u in utterances)
+        return [one["text"].strip() for one in recognise(waves, batch_size=batch, generate_kwargs=options)]
+
+    return transcribe
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--utterances", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=5)
+    args = parser.parse_args()
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        folder = model_folder(root / "model", args.shape, text_tokens=args.tokens)
+        utterances = read_manifest(corpus(root / "audio", args.utterances))
+        cut_folder = cut(folder, root / "cut", SHORT_S)
+
+        def torch_engine(window: str | float) -> Engine:
+            return TorchWhisper(*read_model_folder(folder), device=device, window=window)
+
+        engines: dict[str, Engine] = {str(window): torch_engine(window) for window in ("30s", SHORT_S, "longest")}
+        try:
+            converted = convert(folder, "benchmark", root)
+            engines["faster-whisper"] = FasterWhisper(converted, folder, device=device)
+        except Exception as error:  # an extra
+            print(f"faster-whisper: left out: {error}")
+        ways = {
+            name: (lambda engine=engine: Transcriber(engine, batch_size=args.batch).transcribe(utterances))
+            for name, engine in engines.items()
+        }
+        short = by_pipeline(cut_folder, args.batch, args.tokens)
+        whole = by_pipeline(folder, args.batch, args.tokens)
+        ways["pipeline"] = lambda: whole(utterances)
+        heard = {name: way() for name, way in ways.items()}
+        print(f"{len(set(heard['pipeline']))} different texts, such as {heard['pipeline'][0][:60]!r}")
+        equal("texts of the pipeline", heard["30s"], heard["pipeline"])
+        equal("texts with a short window", heard[str(SHORT_S)], short(utterances))
+        if "faster-whisper" in heard:
+            equal("texts of CTranslate2", heard["30s"], heard["faster-whisper"])
+        seconds = take_turns(ways, args.rounds, warm_up=False)
+    results = {
+        "utterances": args.utterances,
+        "batch": args.batch,
+        "tokens": args.tokens,
+        "different_texts": len(set(heard["pipeline"])),
+        "seconds": {name: spread(own) for name, own in seconds.items()},
+        "faster": {name: ratio(seconds["pipeline"], own) for name, own in seconds.items() if name != "pipeline"},
+    }
+    for name, figure in results["faster"].items():
+        print(f"whisper-{args.shape}, {name}: {shown(figure)} times the pipeline's utterances/s")
+    write(f"decoding-{args.shape}", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""End-to-end training beside the usual recipe: `python benchmarks/training.py --shape tiny`.
+
+Both read the same WAV files of 3 to 8 s with the same number of workers, train a Whisper of the same random weights
+with the same batches, optimizer, schedule and precision, and must show the same losses. Then ours trains with short
+windows, too, whose losses must be those of the usual recipe with a model that is cut to the window by hand. Ratios are
+of seconds a step, of which a run's first is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import statistics
+import tempfile
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import recipe
+from measuring import equal, ratio, shown, spread, write
+from torch import nn
+from transformers import WhisperFeatureExtractor, WhisperProcessor
+from workload import SHAPES, corpus, model_folder
+
+from callbacks.throughput import Throughput
+from datamodules.manifest import Utterance, read_manifest
+from datamodules.pairs import PairDataModule
+from lightning_modules.export import read_model_folder, write_model_folder
+from lightning_modules.whisper import WhisperModule
+
+LEARNING_RATE = 1e-4
+SHORT_S = 8
+
+
+class Stamps(L.Callback):
+    """Losses and ends of steps."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+        self.ends: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        """Notes both."""
+        self.losses.append(float(outputs["loss/ko-en"]))
+        self.ends.append(time.perf_counter())
+
+
+def ours(
+    folder: Path, manifest: Path, out: Path, *, steps: int, batch: int, workers: int, **options: Any
+) -> tuple[list[float], list[float], float]:
+    """Losses, seconds of each step but the first, and the share of them that was spent waiting for data."""
+    module = WhisperModule(str(folder), learning_rate=LEARNING_RATE, **options)
+    data = PairDataModule({"ko-en": str(manifest)}, utterances_per_pair=batch, workers=workers)
+    stamps = Stamps()
+    trainer = L.Trainer(
+        max_steps=steps,
+        accelerator="auto",
+        devices=1,
+        default_root_dir=out,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[stamps, Throughput()],
+    )
+    trainer.fit(module, datamodule=data)
+    with (out / "throughput.csv").open() as file:
+        waits = [float(row["data_wait"]) for row in csv.DictReader(file)]
+    seconds = [end - begin for begin, end in pairwise(stamps.ends)]
+    return stamps.losses, seconds, statistics.mean(waits)
+
+
+def in_order(folder: Path, manifest: Path, batch: int, steps: int) -> list[Utterance]:
+    """The utterances as our sampler draws them."""
+    data = PairDataModule({"ko-en": str(manifest)}, utterances_per_pair=batch, workers=0)
+    _, processor = read_model_folder(folder)
+    data.read(processor.tokenizer, 30.0, 448)
+    data.trainer = L.Trainer(max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False)
+    by_id = {utterance.id: utterance for utterance in read_manifest(manifest)}
+    return [by_id[name] for part in data.train_dataloader() for name in part.ids]
+
+
+def cut(folder: Path, to: Path, seconds: int) -> Path:
+    """A copy of a model whose window is shorter, by means of transformers alone."""
+    model, processor = read_model_folder(folder)
+    table = model.model.encoder.embed_positions.weight.detach()
+    model.model.encoder.embed_positions = nn.Embedding.from_pretrained(table[: 50 * seconds].clone(), freeze=False)
+    model.config.max_source_positions = 50 * seconds
+    extractor = WhisperFeatureExtractor(chunk_length=seconds)
+    write_model_folder(to, model, WhisperProcessor(extractor, processor.tokenizer))
+    return to
+
+
+def check_curves(root: Path, folder: Path, manifest: Path, args: argparse.Namespace) -> dict[str, float]:
+    """Equal losses, at the whole window and at a short one; returns by how much they differ."""
+    utterances = in_order(folder, manifest, args.batch, args.curve_steps)
+    same = {"batch": args.batch, "workers": args.workers}
+    worst = {}
+    for window, source in (("30s", folder), (float(SHORT_S), cut(folder, root / "cut", SHORT_S))):
+        out = root / f"curve-{window}"
+        losses, _, _ = ours(folder, manifest, out, steps=args.curve_steps, window=window, **same)
+        expected, _ = recipe.train(source, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
+        worst[str(window)] = equal(f"losses with window {window}", losses, expected, rtol=2e-4, atol=2e-4)
+    return worst
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=4, help="of a run; the first is not timed")
+    parser.add_argument("--curve-steps", type=int, default=3, help="whose losses are compared beforehand")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        folder = model_folder(root / "model", args.shape, text_tokens=60)
+        manifest = corpus(root / "audio", args.batch * max(args.steps, args.curve_steps))
+        worst = check_curves(root, folder, manifest, args)
+        utterances = in_order(folder, manifest, args.batch, args.steps)
+        same = {"batch": args.batch, "workers": args.workers}
+        seconds: dict[str, list[float]] = {}
+        waits: dict[str, list[float]] = {}
+        for round_ in range(args.rounds):
+            for way in ("recipe", "30s", float(SHORT_S), "longest")[:: -1 if round_ % 2 else 1]:
+                if way == "recipe":
+                    _, steps = recipe.train(folder, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
+                else:
+                    out = root / f"{way}-{round_}"
+                    _, steps, wait = ours(folder, manifest, out, steps=args.steps, window=way, **same)
+                    waits.setdefault(str(way), []).append(wait)
+                seconds.setdefault(str(way), []).append(statistics.median(steps))
+                print(f"round {round_}: {way}: {seconds[str(way)][-1]:.3g} s a step", flush=True)
+    results = {
+        "utterances_per_step": args.batch,
+        "largest_difference_of_losses": worst,
+        "seconds_a_step": {way: spread(own) for way, own in seconds.items()},
+        "faster": {way: ratio(seconds["recipe"], own) for way, own in seconds.items() if way != "recipe"},
+        "data_wait": {way: spread(own) for way, own in waits.items()},
+    }
+    for way, figure in results["faster"].items():
+        wait = 100 * results["data_wait"][way]["median"]
+        print(
+            f"whisper-{args.shape}, window {way}: {shown(figure)} times the recipe's utterances/s, {wait:.1f} % waiting"
+        )
+    write(f"training-{args.shape}", results)
+
+
+if __name__ == "__main__":
+    main()
