@@ -74,7 +74,7 @@ def _sweep(options: argparse.Namespace, settings: Mapping[str, Any], recipe: Rec
     pairs = sweep.pairs_of(manifests, seen, allow_unseen=options.allow_unseen)
     if score is None:
         raise UserError("sweep: there is nothing to score with")
-    name = f"sweep-{recipe.method}-{'+'.join(labels)}"
+    name = f"sweep-{recipes.name_of(recipe.method, labels)}"
     out = Path(options.out or Path(settings.get("output_root", OUTPUTS)) / name)
     densities = getattr(options, "densities", None)
     points = sweep.sweep(

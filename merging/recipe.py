@@ -126,7 +126,7 @@ def subsets(recipe: Recipe, which: str | None, labels: list[str]) -> Iterator[tu
     kind = methods()[recipe.method]
     if which is None:
         check_count(kind, recipe)
-        yield _name(recipe.method, labels), recipe
+        yield name_of(recipe.method, labels), recipe
         return
     if which != "all":
         raise UserError(f"subsets is {which!r}, expected all")
@@ -142,8 +142,9 @@ def subsets(recipe: Recipe, which: str | None, labels: list[str]) -> Iterator[tu
                 for name, value in recipe.parameters.items()
             }
             part = replace(recipe, models=tuple(recipe.models[i] for i in chosen), parameters=values)
-            yield _name(recipe.method, [labels[i] for i in chosen]), part
+            yield name_of(recipe.method, [labels[i] for i in chosen]), part
 
 
-def _name(method: str, labels: list[str]) -> str:
+def name_of(method: str, labels: list[str]) -> str:
+    """What a merge is called: `ties-ko_en+ja_en`."""
     return f"{method}-{'+'.join(labels)}"

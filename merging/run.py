@@ -44,7 +44,8 @@ def merge(
                 statistics = _write_weights(folder, recipe, inputs)
                 _check_fingerprints(recipe, statistics.fingerprints(inputs))
                 _write_recipe(folder / RECIPE_FILE, recipe, statistics.fingerprints(inputs))
-                write_card(folder, out.name, recipe, inputs, statistics, notes)
+                title = recipes.name_of(recipe.method, [model.label for model in inputs.models])
+                write_card(folder, title, recipe, inputs, statistics, notes)
         except OSError as error:
             named = f" ({error.filename})" if error.filename else ""
             raise UserError(f"{out}: {error.strerror}{named}; nothing was written") from None
