@@ -256,7 +256,7 @@ class WhisperModule(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """AdamW over the trainable parameters, with linear warm-up and cosine decay."""
         optimizer = torch.optim.AdamW(
-            self._trainable(), lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
+            self._trainable(), lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay, fused=True
         )
         total = self.trainer.max_steps
         warmup = round(self.warmup_fraction * total)
