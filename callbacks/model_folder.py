@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
-from callbacks.development import Development
+from callbacks.development import MEAN, Development
+from lightning_modules.card import Corpus, Recipe, training_card
 from lightning_modules.export import write_model_folder
 from lightning_modules.lora import merged
 from lightning_modules.ranks import check_replicas
@@ -21,10 +23,12 @@ class ModelFolder(L.Callback):
 
     Args:
         development: what may end training early.
+        name: the run's, for the model card.
     """
 
-    def __init__(self, development: Development | None = None) -> None:
+    def __init__(self, development: Development | None = None, name: str = "CrossPair") -> None:
         self.development = development or Development()
+        self.name = name
 
     def on_train_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
         """Makes sure that all ranks have trained the same model."""
@@ -40,4 +44,45 @@ class ModelFolder(L.Callback):
                 folder = Path(trainer.default_root_dir) / "model"
                 weights = merged(weights, pl_module.model)
                 pl_module.model.config.use_cache = True  # which training has no use for
-                write_model_folder(folder, pl_module.model, pl_module.processor, weights=weights)
+                card = {"README.md": training_card(self._recipe(trainer, pl_module))}
+                write_model_folder(folder, pl_module.model, pl_module.processor, weights=weights, extra=card)
+
+    def _recipe(self, trainer: L.Trainer, module: WhisperModule) -> Recipe:
+        data = trainer.datamodule
+        corpora = [
+            Corpus(
+                pair,
+                len(utterances),
+                sorted({u.source for u in utterances if u.source}),
+                sorted({u.licence for u in utterances if u.licence}),
+            )
+            for pair, utterances in data.utterances.items()
+        ]
+        algorithm = module.algorithm
+        options = {name: value for name, value in vars(algorithm).items() if isinstance(value, str | int | float)}
+        settings: dict[str, Any] = {
+            "algorithm": type(algorithm).__name__,
+            **{name: value for name, value in options.items() if not name.startswith("_") and name != "training"},
+            "steps": trainer.global_step,
+            "utterances a step": sum(data.utterances_per_pair.values()) * trainer.world_size,
+            "learning rate": module.learning_rate,
+            "weight decay": module.weight_decay,
+            "precision": str(trainer.precision),
+            "language tag": data.language,
+            "seed": module.seed,
+        }
+        if module.lora:
+            settings["LoRA"] = f"rank {module.lora.rank} at {', '.join(module.lora.targets)}, merged into the weights"
+        if module.frozen:
+            settings["frozen"] = ", ".join(module.frozen)
+        return Recipe(self.name, module.backbone, type(algorithm).__name__, corpora, settings, self._notes())
+
+    def _notes(self) -> list[str]:
+        best = self.development.best_row
+        if best is None or not (self.development.best or self.development.has_stopped):
+            return []
+        chosen = "the weights are those" if self.development.best else "training ended after the lowest, which was"
+        return [
+            f"Chosen on development sets of {', '.join(self.development.manifests)}: {chosen} of step "
+            f"{best['step']:g}, with a mean mixed error rate of {100 * best[MEAN]:.1f} %."
+        ]

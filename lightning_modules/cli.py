@@ -119,7 +119,8 @@ class TrainCLI(LightningCLI):
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         development = self.config_init.development
         dashboard = self.config_init.dashboard.of_run(self.config.name, config, development)
-        own = [Throughput(), MetricsFile(), self.config_init.pair_gradients, development, ModelFolder(development)]
+        own = [Throughput(), MetricsFile(), self.config_init.pair_gradients, development]
+        own += [ModelFolder(development, self.config.name)]
         own += [RunRecord(self.config.name, self.config.seed_everything), dashboard]
         if self.config.trainer.enable_progress_bar is not False:
             own.append(TrainingProgress(self.config.name))

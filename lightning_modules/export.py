@@ -1,4 +1,7 @@
-"""The one writer and reader of a model folder: Hugging Face's layout, whole or absent."""
+"""The one writer and reader of a model folder: Hugging Face's layout, whole or absent.
+
+As a command, `python -m lightning_modules.export --help`, it completes a folder's card and pushes it to the Hub.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +64,10 @@ def read_model_folder(
             "Expected a model folder or the id of a Whisper model on the Hugging Face Hub"
         ) from None
     return model, processor
+
+
+if __name__ == "__main__":
+    from common.errors import run_script
+    from lightning_modules.hub import main
+
+    run_script(main)

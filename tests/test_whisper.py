@@ -100,6 +100,7 @@ def test_a_run_learns_and_leaves_a_whole_model_folder(tiny_model: Path, manifest
     before = pair_losses(loaded(tiny_model), batch)
     assert pair_losses(module, batch) < 0.6 * before  # six sentences are learnt by heart
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == [
+        "README.md",
         "config.json",
         "generation_config.json",
         "model.safetensors",
