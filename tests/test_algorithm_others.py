@@ -154,6 +154,13 @@ def test_pcgrad_of_two_by_hand_and_by_torchjd():
     torch.testing.assert_close(weights(model), theirs)
 
 
+def test_pcgrad_beside_a_pair_whose_gradient_is_zero():
+    """It conflicts with nobody: half of minus the other's gradient (-1, 0) is the step."""
+    model = Quadratics([0.0, 0.0], {"ko-en": [1.0, 0.0], "ja-en": [0.0, 0.0]})
+    PCGrad().step(context(model), model.batch())
+    assert weights(model).tolist() == [0.5, 0.0]
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_sam(optimizer: str):
     def step(model, optimizer_, step, batch):
