@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_yaml(text: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
+def load_yaml(text: str) -> Any:
     """The plain values of a YAML text.
 
     A few lines of aliases to aliases stand for billions of values. PyYAML shares them, but merges, copies and prints
@@ -54,7 +54,7 @@ def load_yaml(text: str, kind: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
     Raises:
         yaml.YAMLError: where it is no YAML, asks for objects, or stands for too many values.
     """
-    loader = kind(text)
+    loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
