@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from common.arguments import Help, finish
 from common.configs import CONFIGS, read_configs
 from common.errors import UserError, run_script
 
@@ -18,7 +19,8 @@ OPTIONS = ("models", "base", "threshold", "out")
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(description=text, epilog=f"examples:\n{examples}", formatter_class=Help)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="fine-tune: model folder or Hub id, also NAME=PATH")
     parser.add_argument("--base", help="what they were fine-tuned from: model folder or Hub id")
     parser.add_argument(
@@ -30,7 +32,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--config", action="append", default=[], help="a file or a name in configs/analyze/; repeatable"
     )
-    return parser.parse_args()
+    return finish(parser).parse_args()
 
 
 def main() -> None:

@@ -12,33 +12,44 @@ from __future__ import annotations
 import argparse
 import sys
 
+from common.arguments import Help, finish
 from common.errors import UserError, run_script
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="model folder or Hub id, also as NAME=PATH")
-    parser.add_argument(
-        "--config", action="append", default=[], help="a file or a name in configs/evaluate/; repeatable"
+    text, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(description=text, epilog=f"examples:\n{examples}", formatter_class=Help)
+    scored = parser.add_argument_group("what is scored")
+    scored.add_argument("models", nargs="*", metavar="MODEL", help="model folder or Hub id, also as NAME=PATH")
+    scored.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a file or a name in configs/evaluate/, which names the test sets; repeatable",
     )
-    parser.add_argument("--out", help="folder for scores and report (default outputs/evaluation)")
-    parser.add_argument("--profile", help="how transcripts are cut: cjk (default), hike, wer, cer")
-    parser.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
-    parser.add_argument("--beams", type=int, help="hypotheses kept side by side; 1 is greedy (default)")
-    parser.add_argument("--backend", help="transformers (default), or faster-whisper: the model's conversion")
-    parser.add_argument("--window", help="audio that the encoder is given: 30s, longest, seconds (default: as trained)")
-    parser.add_argument("--baseline", metavar="NAME", help="model whose differences from the others are tested")
-    parser.add_argument("--batch-size", type=int, help="utterances decoded side by side (default 32)")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
-    parser.add_argument("--devices", type=int, metavar="N", help="divide the utterances over so many GPUs (default 1)")
-    parser.add_argument(
+    scored.add_argument("--profile", help="how transcripts are cut: cjk (default), hike, wer, cer")
+    scored.add_argument("--baseline", metavar="NAME", help="model whose differences from the others are tested")
+    scored.add_argument("--out", metavar="DIR", help="folder for scores and report (default: outputs/evaluation)")
+    decoding = parser.add_argument_group("decoding")
+    decoding.add_argument("--language", help="language tag: matrix (default), embedded, auto, two_tag, or a code")
+    decoding.add_argument("--beams", type=int, metavar="N", help="hypotheses kept side by side; 1 is greedy (default)")
+    decoding.add_argument("--backend", help="transformers (default), or faster-whisper: the model's conversion")
+    decoding.add_argument(
+        "--window", metavar="SECONDS", help="audio that the encoder is given: 30s, longest, seconds (default: as trained)"
+    )
+    decoding.add_argument("--batch-size", type=int, metavar="N", help="utterances side by side (default: 32)")
+    decoding.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
+    decoding.add_argument("--devices", type=int, metavar="N", help="divide the utterances over so many GPUs (default: 1)")
+    done = parser.add_argument_group("evaluations that are done")
+    done.add_argument(
         "--compare",
         nargs=2,
         metavar=("RUN_A", "RUN_B"),
         help="two evaluations' folders, or a model of one as FOLDER/NAME: paired differences, and what changed most",
     )
-    return parser.parse_args()
+    return finish(parser).parse_args()
 
 
 def main() -> int | None:

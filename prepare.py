@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from common.arguments import Help, finish
 from common.errors import UserError, run_script
 from datamodules import readers
 from datamodules.readers.base import Reader, options
@@ -15,7 +16,14 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="prepare.py",
         description=__doc__,
-        epilog="docs/corpora.md tells where each corpus is to be had, under which licence, and what comes out.",
+        epilog="""examples:
+  python prepare.py demo
+  python prepare.py cs_fleurs
+  python prepare.py folder --source recordings/ --help
+  python prepare.py check data/*/
+
+docs/corpora.md tells where each corpus is to be had, under which licence, and what comes out.""",
+        formatter_class=Help,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
@@ -67,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     align.add_argument("--device", help="cpu or cuda (default: cuda where there is one)")
     align.add_argument("--seed", type=int, default=0, help="of fitting (default: %(default)s)")
     align.set_defaults(run=run_align)
-    return top
+    return finish(top)
 
 
 def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:

@@ -6,11 +6,18 @@ python train.py --config fishr.yaml --resume
 python -m torch.distributed.run --nproc-per-node 2 train.py --config fishr.yaml
 """
 
+import sys
+
 from common.errors import run_script
 
 
 def main() -> None:
     """Parses the recipe and trains."""
+    if {"-h", "--help", "--print-completion"} & set(sys.argv[1:]):
+        from lightning_modules.train_arguments import parser
+
+        parser().parse_args()
+    sys.argv = ["--help" if word == "--help_all" else word for word in sys.argv]
     from lightning_modules.cli import TrainCLI
     from lightning_modules.ranks import one_error
 

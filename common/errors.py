@@ -21,8 +21,11 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def run_script(main: Callable[[], int | None]) -> None:
     """Runs a script's `main` and exits: 0, its own code, 2 after a `UserError` or a full disk, 130 after Ctrl-C.
 
-    `CROSSPAIR_DEBUG=1` lets the traceback through.
+    `--debug`, or `CROSSPAIR_DEBUG=1`, lets the traceback through.
     """
+    if "--debug" in sys.argv[1:]:
+        sys.argv.remove("--debug")
+        os.environ["CROSSPAIR_DEBUG"] = "1"  # which the processes that a script starts inherit
     try:
         code = main() or 0
     except UserError as error:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.arguments import Help, finish
 from common.errors import UserError
 
 _EXAMPLES = """examples:
@@ -22,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
         prog="evaluate.py transcribe",
         description="Transcribes recordings of any length; prints what was heard, or writes it to files.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     top.add_argument("model", metavar="MODEL", help="model folder or Hub id, also as NAME=PATH")
     top.add_argument("paths", nargs="*", metavar="FILE|DIR", help="sound files (wav, flac, mp3, ogg ...), or folders")
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     page = top.add_argument_group("a page to speak to (pip install 'crosspair[gradio]')")
     page.add_argument("--gradio", action="store_true", help="serve a page with a microphone, the models side by side")
     page.add_argument("--port", type=int, default=7860, help="of the page, on this machine alone (default: 7860)")
-    return top
+    return finish(top)
 
 
 def main(arguments: Sequence[str]) -> int:

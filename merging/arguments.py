@@ -6,6 +6,7 @@ import argparse
 import textwrap
 from typing import Any
 
+from common.arguments import Help, finish
 from merging.methods import Method, methods
 from merging.parameters import parse
 from merging.recipe import ENGINES, compose
@@ -22,7 +23,14 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="merge.py",
         description="Merges fine-tunes of one Whisper into one model, without training.",
-        epilog="`python merge.py METHOD --help` explains a method and its parameters.",
+        epilog="""`python merge.py METHOD --help` explains a method and its parameters.
+
+examples:
+  python merge.py ties --subsets all
+  python merge.py task_arithmetic --lambda 0.4 --models outputs/ko_en/model outputs/de_en/model --base openai/whisper-medium
+  python merge.py sweep ties --config demo.yaml --lambda 0.2:1.2:0.1 --density 0.2,0.5
+""",  # noqa: E501
+        formatter_class=Help,
     )
     commands = top.add_subparsers(dest="method", required=True, metavar="METHOD")
     for method in methods().values():
@@ -40,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
             _add_shared(command, "outputs/merges/sweep-METHOD-MODEL+MODEL")
             _add_sweep(command, method)
             _add_parameters(command, method, without=_SWEPT)
-    return top
+    return finish(top)
 
 
 def _add(commands: argparse._SubParsersAction, method: Method) -> argparse.ArgumentParser:  # type: ignore[type-arg]
@@ -48,7 +56,7 @@ def _add(commands: argparse._SubParsersAction, method: Method) -> argparse.Argum
         method.name,
         help=textwrap.shorten(method.summary, 200),
         description=f"{textwrap.fill(method.summary, 100)}\n\n  {method.formula}\n\n{method.source}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
 
 
