@@ -37,11 +37,15 @@ def parse() -> argparse.Namespace:
     decoding.add_argument("--beams", type=int, metavar="N", help="hypotheses kept side by side; 1 is greedy (default)")
     decoding.add_argument("--backend", help="transformers (default), or faster-whisper: the model's conversion")
     decoding.add_argument(
-        "--window", metavar="SECONDS", help="audio that the encoder is given: 30s, longest, seconds (default: as trained)"
+        "--window",
+        metavar="SECONDS",
+        help="audio that the encoder is given: 30s, longest, seconds (default: as trained)",
     )
     decoding.add_argument("--batch-size", type=int, metavar="N", help="utterances side by side (default: 32)")
     decoding.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
-    decoding.add_argument("--devices", type=int, metavar="N", help="divide the utterances over so many GPUs (default: 1)")
+    decoding.add_argument(
+        "--devices", type=int, metavar="N", help="divide the utterances over so many GPUs (default: 1)"
+    )
     done = parser.add_argument_group("evaluations that are done")
     done.add_argument(
         "--compare",

@@ -147,7 +147,6 @@ class TrainCLI(LightningCLI):
             keep_identity(self.trainer.loggers, folder, resumes=start is not None)
             self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
 
-
     def _loggers(self, folder: Path) -> list[Logger]:
         name, study = self.config.name, study_of(self.config.output_root)
         method = _algorithm(self.config.model.algorithm).__name__
