@@ -193,6 +193,64 @@ def test_the_plain_mean_needs_no_second_pass_in_micro_batches():
     assert seen == [4, 4, 1]
 
 
+@pytest.mark.parametrize("micro_batch", [None, 4])
+def test_a_backward_pass_returns_losses_without_graph_and_says_which_part_is_the_last(micro_batch: int | None):
+    last: list[bool] = []
+    step_context = context(
+        TinyDecoder(), micro_batch=micro_batch, backward=lambda loss, is_last: (last.append(is_last), loss.backward())
+    )
+    assert not step_context.backward(token_batch()).requires_grad
+    assert last == ([True] if micro_batch is None else [False, False, True])
+
+
+def test_a_step_is_clipped_as_torch_clips():
+    model, reference, batch = TinyDecoder(), TinyDecoder(), token_batch()
+    make("ERM").step(context(model, OPTIMIZERS["sgd"](model.parameters()), clip_norm=0.1), batch)
+    losses_BU = reference(batch).losses_BU
+    sum(losses_BU[r][batch.labels_BU[r] >= 0].mean() / 3 for r in batch.pair_slices().values()).backward()
+    torch.nn.utils.clip_grad_norm_(reference.parameters(), 0.1)
+    OPTIMIZERS["sgd"](reference.parameters()).step()
+    torch.testing.assert_close(weights(model), weights(reference), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 4])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_refused_step_was_shown_every_loss_and_the_norm_and_changes_nothing(name: str, micro_batch: int | None):
+    """Fish's second inner step sees both losses so far; the others' update sees all three pairs'."""
+    model, seen = TinyDecoder(), []
+
+    def refuse(losses: torch.Tensor, norm: torch.Tensor) -> None:
+        seen.append((len(losses), float(norm)))
+        raise ArithmeticError
+
+    before = weights(model)
+    with pytest.raises(ArithmeticError):
+        make(name).step(context(model, check=refuse, micro_batch=micro_batch, step=3), token_batch())
+    (count, norm), *others = seen
+    assert not others and norm > 0
+    assert count == {"Fish": 1, "SAM": 6}.get(name, 3)  # one pair so far; at the start and at the top
+    assert torch.equal(weights(model), before)
+
+
+@pytest.mark.parametrize(("ranks", "labelled"), [(1, 0), (1, 1), (2, 1)])
+def test_a_pair_of_few_tokens(ranks: int, labelled: int):
+    """Without any its loss is 0; one token's is that token's own, also where the other of two ranks has none."""
+    model, batch = TinyDecoder(), token_batch({"ko-en": 2, "ja-en": 1})
+    batch.labels_BU[2] = -100
+    batch.labels_BU[2, 2 : 2 + labelled] = 7
+    all_reduce = lambda tensor: tensor  # noqa: E731  # the other rank adds nothing
+    step_context = context(model, world_size=ranks, all_reduce=all_reduce)
+    expected = model(batch).losses_BU[2, 2] if labelled else torch.tensor(0.0).double()
+    torch.testing.assert_close(step_context.backward(batch)[1], expected.detach(), rtol=1e-14, atol=0)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+def test_the_ends_of_a_range_belong_to_it():
+    assert (make("Fishr", ema=0.9999).ema, make("Fishr", ema=0.0).ema) == (0.9999, 0.0)
+    with pytest.raises(UserError, match="Fishr: ema is 1.0, expected 0 to 0.9999"):
+        make("Fishr", ema=1.0)
+
+
 def test_generators_are_named_by_seed_and_step():
     def draw(seed: int, step: int) -> list[float]:
         model = TinyDecoder()

@@ -22,13 +22,13 @@ def order_of(step: int, pairs: int = 3) -> list[int]:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_five_steps_equal_the_definition(optimizer: str):
-    """The reference makes a second network, steps it, and interpolates, as DomainBed does."""
+    """The reference makes a second network, steps it clipped, and interpolates, as DomainBed does."""
     model, reference = TinyDecoder(), TinyDecoder()
     algorithm, steps = Fish(meta_lr=0.3), OPTIMIZERS[optimizer](model.parameters())
     inner, state = TinyDecoder(), None
     for step in range(5):
         batch = token_batch(seed=step)
-        algorithm.step(context(model, steps, step=step), batch)
+        algorithm.step(context(model, steps, step=step, clip_norm=0.5), batch)
 
         inner.load_state_dict(reference.state_dict())
         inner_optimizer = OPTIMIZERS[optimizer](inner.parameters())
@@ -39,6 +39,7 @@ def test_five_steps_equal_the_definition(optimizer: str):
             losses_BU, mask_BU = inner(parts[pair]).losses_BU, parts[pair].labels_BU >= 0
             inner_optimizer.zero_grad()
             losses_BU[mask_BU].mean().backward()
+            torch.nn.utils.clip_grad_norm_(inner.parameters(), 0.5)
             inner_optimizer.step()
         state = inner_optimizer.state_dict()
         with torch.no_grad():

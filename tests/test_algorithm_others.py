@@ -182,6 +182,12 @@ def test_sam_by_hand():
     assert model.theta.item() == pytest.approx(1.25, abs=1e-15)
 
 
+def test_sam_stays_where_there_is_nothing_to_climb():
+    model = Quadratics([2.0, 1.0], {"ko-en": [2.0, 1.0]})
+    SAM(rho=0.5).step(context(model), model.batch())
+    assert weights(model).tolist() == [2.0, 1.0]
+
+
 @pytest.mark.parametrize("held_out", [1, 2])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_mldg(optimizer: str, held_out: int):
