@@ -20,7 +20,8 @@ class Found:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.made = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+        files = [path for path in sorted(folder.glob("*.json")) if "nano" not in path.stem]  # those are mere trials
+        self.made = {path.stem: json.loads(path.read_text()) for path in files}
 
     def __call__(self, name: str, *keys: str) -> Any:
         """A figure, or None."""

@@ -54,6 +54,7 @@ def ours(
     module = WhisperModule(str(folder), learning_rate=LEARNING_RATE, **options)
     data = PairDataModule({"ko-en": str(manifest)}, utterances_per_pair=batch, workers=workers)
     stamps = Stamps()
+    out.mkdir(exist_ok=True)
     trainer = L.Trainer(
         max_steps=steps,
         accelerator="auto",

@@ -11,6 +11,8 @@ from transformers import WhisperFeatureExtractor
 
 from lightning_modules.windows import FRAMES_PER_SECOND, Window
 
+_CPU_ROWS = 4  # utterances at a time: what lies between stays in memory that was used before
+
 
 class LogMel(nn.Module):
     """Equals `WhisperFeatureExtractor` to 1e-4, but computes no frame of the padding to the window.
@@ -43,14 +45,20 @@ class LogMel(nn.Module):
         window_samples = frames * self.hop
         waveforms_BS = waveforms_BS[:, :window_samples]
         audible = min(waveforms_BS.shape[1] + self.n_fft, window_samples)
-        padded_BS = nn.functional.pad(waveforms_BS, (0, audible - waveforms_BS.shape[1]))
-        with torch.autocast(waveforms_BS.device.type, enabled=False):
-            spectrum = torch.stft(padded_BS.float(), self.n_fft, self.hop, window=self.hann, return_complex=True)
-            power_BKT = spectrum[..., :-1].abs().square_()
-            log_BFT = (self.filters_FK @ power_BKT).clamp_(min=1e-10).log10_()
+        padded_BS = nn.functional.pad(waveforms_BS, (0, audible - waveforms_BS.shape[1])).float()
+        mel_BFT = padded_BS.new_empty(len(padded_BS), len(self.filters_FK), frames)
+        rows = _CPU_ROWS if padded_BS.device.type == "cpu" else max(1, len(padded_BS))
+        with torch.autocast(padded_BS.device.type, enabled=False):
+            for part_BS, out_BFT in zip(padded_BS.split(rows), mel_BFT.split(rows), strict=True):
+                self._transform(part_BS, out_BFT)
+        return mel_BFT
+
+    def _transform(self, padded_BS: Tensor, out_BFT: Tensor) -> None:
+        """Log-mel of the audible part, and what silence comes to behind it."""
+        spectrum = torch.stft(padded_BS, self.n_fft, self.hop, window=self.hann, return_complex=True)
+        power_BKT = spectrum[..., :-1].abs().square_()
+        log_BFT = (self.filters_FK @ power_BKT).clamp_(min=1e-10).log10_()
         floor_B11 = log_BFT.amax((1, 2), keepdim=True) - 8.0
-        silence_B11 = floor_B11.clamp(min=-10.0)  # log10 of the smallest power that is told apart
-        mel_BFT = log_BFT.new_empty(*log_BFT.shape[:2], frames)
-        mel_BFT[..., : log_BFT.shape[-1]] = torch.maximum(log_BFT, floor_B11, out=log_BFT)
-        mel_BFT[..., log_BFT.shape[-1] :] = silence_B11
-        return mel_BFT.add_(4.0).div_(4.0)
+        out_BFT[..., : log_BFT.shape[-1]] = torch.maximum(log_BFT, floor_B11, out=log_BFT)
+        out_BFT[..., log_BFT.shape[-1] :] = floor_B11.clamp(min=-10.0)  # log10 of the smallest power told apart
+        out_BFT.add_(4.0).div_(4.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from itertools import chain
@@ -22,9 +23,14 @@ from datamodules.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
 from datamodules.prompts import prompt_ids
 from datamodules.sampler import PairBatchSampler
+from lightning_modules.candidates import Candidate
+from lightning_modules.conversion import FasterWhisper, convert
 from lightning_modules.decoding import TorchWhisper, Transcriber
-from lightning_modules.export import read_model_folder
+from lightning_modules.evaluation import Evaluation, _kept
+from lightning_modules.evaluation_sets import read_sets
+from lightning_modules.export import read_model_folder, write_model_folder
 from lightning_modules.features import LogMel
+from lightning_modules.hypotheses import Decoding
 from lightning_modules.whisper import WhisperModule
 from lightning_modules.windows import Window, record_window, recorded_window, take_short_windows, window_of
 from tests.conftest import TEXTS
@@ -237,3 +243,30 @@ def test_prompts_are_read_under_a_short_window_too(tiny_model: Path, manifests: 
     encoded_BTD = engine.encode(waves_BS)
     assert encoded_BTD.shape[1] == 95 and len(engine.detect(encoded_BTD)) == 6
     assert len(engine.generate(encoded_BTD, [prompt_ids(engine.tokenizer, ("ko",))] * 6)) == 6
+
+
+@pytest.mark.skipif(importlib.util.find_spec("faster_whisper") is None, reason="faster-whisper is not installed")
+@pytest.mark.parametrize("window", [1.8, "longest"])
+def test_a_conversion_hears_through_the_same_window(
+    tiny_model: Path, manifests: dict[str, str], tmp_path: Path, window: str | float
+):
+    model, processor = read_model_folder(tiny_model)
+    record_window(window, speaking(model).config)
+    write_model_folder(tmp_path / "model", model, processor)
+    converted = FasterWhisper(convert(tmp_path / "model", "identity", tmp_path), tmp_path / "model")
+    utterances = read_manifest(manifests["de-en"])
+    texts = Transcriber(converted, batch_size=4).transcribe(utterances)
+    assert texts == Transcriber(TorchWhisper(model, processor)).transcribe(utterances)
+    assert len(set(texts)) > 1
+
+
+def test_transcripts_of_another_window_are_kept_apart(tiny_model: Path, manifests: dict[str, str], tmp_path: Path):
+    """Those that were made before there were windows are still found."""
+    (one,) = read_sets({"ko-en": manifests["ko-en"]})
+    model = Candidate("tiny", str(tiny_model))
+    made_from = [
+        _kept(Evaluation([model], {}, tmp_path, decoding=Decoding(window=window)), model, one).made_from
+        for window in (None, "longest", 1.5)
+    ]
+    assert [made.pop("window", None) for made in made_from] == [None, "longest", 1.5]
+    assert made_from[0] == made_from[1] == made_from[2] and len(made_from[0]) == 5
