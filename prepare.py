@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="""examples:
   python prepare.py demo
   python prepare.py cs_fleurs
-  python prepare.py folder --source recordings/ --help
+  python prepare.py folder --help
   python prepare.py check data/*/
 
 docs/corpora.md tells where each corpus is to be had, under which licence, and what comes out.""",

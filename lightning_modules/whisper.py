@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from common.errors import UserError
+from common.models import check_generation_config
 from datamodules.augment import SpecAugment
 from datamodules.batch import SpeechBatch
 from datamodules.pairs import PairDataModule
@@ -124,6 +125,8 @@ class WhisperModule(L.LightningModule):
             datamodule.read(self.processor.tokenizer, window.seconds, most_tokens, by_duration=window.longest)
 
     def _load(self) -> None:
+        if Path(self.backbone).is_dir():
+            check_generation_config(Path(self.backbone))  # what training leaves could not be decoded without it
         self.model, self.processor = read_model_folder(self.backbone)
         if self.lora:
             self.lora.add_to(self.model, self.seed)

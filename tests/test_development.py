@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from lightning_modules.decoding import score_state_dict
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS, fit, make, weights
 from tests.conftest import write_corpus
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -190,3 +194,24 @@ def test_the_command_line_knows_them(
     TrainCLI([*arguments, "--trainer.enable_progress_bar", "false"]).fit()
     assert rows(Path("outputs/erm")).step.tolist() == [1, 2]
     TrainCLI(["--config", "outputs/erm/config.yaml", "--name", "again"])  # what is saved, parses
+
+
+@pytest.mark.slow
+def test_two_ranks_share_an_evaluation(
+    tiny_model: Path, manifests: dict[str, str], dev: dict[str, str], tmp_path: Path
+):
+    """Each transcribes a part; the figures are those of the model that both leave."""
+    command = [sys.executable, "train.py", "--config", "erm.yaml", "--config", "csv.yaml", "--data.workers", "0"]
+    command += [f"--data.train.{pair}={manifests[pair]}" for pair in PAIRS]
+    command += [f"--development.manifests.{pair}={dev[pair]}" for pair in PAIRS]
+    command += ["--development.batch_size", "3", "--development.every_n_steps", "2", "--pair_gradients.every_n_steps=1"]
+    command += ["--trainer.max_steps", "2", "--trainer.accelerator", "cpu", "--trainer.devices", "2"]
+    command += ["--trainer.strategy", "ddp", "--trainer.enable_progress_bar", "false", "--output_root", str(tmp_path)]
+    found = subprocess.run([*command, "--model.backbone", str(tiny_model)], capture_output=True, text=True, cwd=ROOT)
+    assert found.returncode == 0, found.stderr
+    run = tmp_path / "erm"
+    model = WhisperForConditionalGeneration.from_pretrained(run / "model")
+    expected = score_state_dict(run / "model", dict(model.named_parameters()), [Path(path) for path in dev.values()])
+    assert rows(run).iloc[-1][list(PAIRS)].to_dict() == pytest.approx(expected)
+    curves = pandas.read_csv(run / "csv/metrics.csv")
+    assert curves["pair_gradient_norm/ko-en"].count() == 2 and (curves["pair_gradient_norm/ko-en"].dropna() > 0).all()

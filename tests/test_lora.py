@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -208,25 +206,3 @@ def test_the_overlay_lies_over_a_recipe(tiny_model: Path, manifests: dict[str, s
     assert (CONFIGS / "lora.yaml").is_file() and (tmp_path / "lora" / "model" / "config.json").is_file()
     with pytest.raises(UserError, match="model.lora has no option 'rnak', did you mean 'rank'"):
         TrainCLI([*arguments, "--model.lora.rnak", "3"])
-
-
-def test_a_model_of_128_mel_bins_trains_and_is_written_whole(
-    tiny_model: Path, manifests: dict[str, str], tmp_path: Path
-):
-    """As large-v3's are; faster-whisper reads the bins from preprocessor_config.json."""
-    base = tmp_path / "base"
-    shutil.copytree(tiny_model, base)
-    model, _ = read_model_folder(tiny_model)
-    config = copy.deepcopy(model.config)
-    config.num_mel_bins = 128
-    wide = WhisperForConditionalGeneration(config)
-    wide.generation_config = model.generation_config
-    wide.save_pretrained(base)
-    for name in ("preprocessor_config.json", "processor_config.json"):
-        text = json.loads((base / name).read_text())
-        (text.get("feature_extractor", text))["feature_size"] = 128
-        (base / name).write_text(json.dumps(text))
-    fit(base, manifests, tmp_path / "run", ERM(), trainer={"callbacks": [ModelFolder()]})
-    assert json.loads((tmp_path / "run/model/preprocessor_config.json").read_text())["feature_size"] == 128
-    trained, processor = read_model_folder(tmp_path / "run/model")
-    assert trained.model.encoder.conv1.weight.shape[1] == 128 and processor.feature_extractor.feature_size == 128
