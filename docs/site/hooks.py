@@ -92,7 +92,8 @@ def _is_documented(module: str) -> bool:
 
 def _place(files: Files, nav: list[Any]) -> None:
     """Puts pages that the navigation does not name behind those of their folder."""
-    named = {entry for item in nav for entry in (next(iter(item.values())) if isinstance(item, dict) else [item])}
+    entries = [next(iter(item.values())) for item in nav]
+    named = {page for entry in entries for page in (entry if isinstance(entry, list) else [entry])}
     for file in files.documentation_pages():
         folder = posixpath.dirname(file.src_uri)
         if file.src_uri in named or file.inclusion.is_excluded() or file.generated_by:
