@@ -51,7 +51,7 @@ def test_every_module_imports(path: Path):
         importlib.import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
 
 
-@pytest.mark.parametrize("script", [path for path in SCRIPTS if path.stem != "train"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_help_imports_nothing_heavy(script: Path):
     code = (
         f"import sys, runpy; sys.argv = [{str(script)!r}, '--help']\n"
