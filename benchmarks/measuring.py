@@ -70,14 +70,14 @@ def equal(what: str, ours: Any, theirs: Any, *, atol: float = 0.0, rtol: float =
     """
     if isinstance(ours, list) and ours and isinstance(ours[0], str | list):
         if ours != theirs:
-            odd = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-            sys.exit(f"{what}: broken equality at {odd}: {ours[odd]!r} and {theirs[odd]!r}")
+            odd = next(((a, b) for a, b in zip(ours, theirs, strict=False) if a != b), (len(ours), len(theirs)))
+            sys.exit(f"{what}: broken equality: {odd[0]!r} and {odd[1]!r}")
         return 0.0
     import torch
 
     a, b = (torch.as_tensor(values, dtype=torch.float64) for values in (ours, theirs))
     worst = float((a - b).abs().max()) if a.shape == b.shape else float("inf")
-    if not torch.allclose(a, b, atol=atol, rtol=rtol):
+    if a.shape != b.shape or not torch.allclose(a, b, atol=atol, rtol=rtol):
         sys.exit(f"{what}: broken equality: the results differ by {worst:.3g}, expected {atol:g} or {rtol:g} of them")
     return worst
 
