@@ -19,6 +19,7 @@ NOT_RUN = {
     r"python -m torch\.distributed": "needs several GPUs; tests/faults starts ranks so",
     r"python evaluate\.py .*--devices [2-9]": "needs several GPUs; tests/test_evaluation.py has two processes",
     r"python prepare\.py pairs_of_files": "is the reader that the page lets one write",
+    r"python .* --gradio": "serves a page until it is stopped",
     r"python benchmarks/": "measures for minutes",
     r"python prepare\.py demo": "speaks for a minute; tests/test_synthesis.py has it speak less",
     r"python prepare\.py ko_de_script .*--sheet": "reads what a person filled in; tests/test_prepare.py fills it in",
