@@ -14,8 +14,8 @@ from merging.tensors import DTYPES
 
 _SWEPT = ("lambda", "density")
 _MARKS = """[model]: one number for all models or one for each, as in 1 0.5 1.
-[module]: may follow the layers' depth, as in 1,0.5, or be set by module, as in
-          encoder=1 decoder=1,0.5 embeddings=0 norms=1."""
+[module]: may follow the layers' depth, as in 1,0.5, or be set by module, as
+          in encoder=1 decoder=1,0.5 embeddings=0 norms=1."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,9 +55,13 @@ def _add(commands: argparse._SubParsersAction, method: Method) -> argparse.Argum
     return commands.add_parser(
         method.name,
         help=textwrap.shorten(method.summary, 200),
-        description=f"{textwrap.fill(method.summary, 100)}\n\n  {method.formula}\n\n{method.source}",
+        description=f"{_filled(method.summary)}\n\n{_filled(method.formula, '  ')}\n\n{_filled(method.source)}",
         formatter_class=Help,
     )
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 79, initial_indent=indent, subsequent_indent=2 * indent)
 
 
 def _add_shared(command: argparse.ArgumentParser, out: str) -> None:
