@@ -110,9 +110,9 @@ def check_curves(root: Path, folder: Path, manifest: Path, args: argparse.Namesp
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=SHAPES, default="tiny")
-    parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=4, help="of a run; the first is not timed")
-    parser.add_argument("--curve-steps", type=int, default=3, help="whose losses are compared beforehand")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=3, help="of a run; the first is not timed")
+    parser.add_argument("--curve-steps", type=int, default=2, help="whose losses are compared beforehand")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()

@@ -106,6 +106,8 @@ def model_folder(folder: Path, shape: str, *, text_tokens: int = 444, window_s: 
         for layer in model.model.decoder.layers:
             for projection, factor in (("q_proj", 8.0), ("k_proj", 8.0), ("out_proj", 8.0)):
                 getattr(layer.encoder_attn, projection).weight.mul_(factor)
+        # Tags are never the most probable: some would be written into the pipeline's text, and into no other's.
+        model.model.decoder.embed_tokens.weight[VOCABULARY - _SPECIAL :] = 0.0
     model.generation_config = generation_config(names, config)
     # None ends early: what is compared are as many tokens of each utterance.
     model.generation_config.suppress_tokens = sorted({*model.generation_config.suppress_tokens, end})
