@@ -28,7 +28,6 @@ def trial(arguments: Sequence[str]) -> dict[str, float]:
     Raises:
         UserError: as `merge.py sweep`, or where the arguments are several settings.
     """
-    online = os.environ.get("WANDB_MODE") is None and wandb.login(prompt=False)
     with tempfile.TemporaryDirectory(prefix="merge-trial-") as scratch:
         out = Path(scratch) / "trial"
         merge(["sweep", *arguments, "--out", str(out)], score=score_state_dict)
@@ -39,7 +38,7 @@ def trial(arguments: Sequence[str]) -> dict[str, float]:
         raise UserError(f"a trial has one setting, found {len(rows)}; give --lambda and --density one value each")
     strengths = {name: float(rows[0][name]) for name in ("lambda", "density") if rows[0][name]}
     rates = {f"development/{name}": float(value) for name, value in rows[0].items() if name not in strengths and value}
-    mode = None if online or "WANDB_MODE" in os.environ else "offline"
+    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
     with wandb.init(project=os.environ.get("WANDB_PROJECT", "crosspair"), job_type="merge", mode=mode) as run:
         run.config.update({"method": arguments[0], **strengths}, allow_val_change=True)
         run.log(rates)
