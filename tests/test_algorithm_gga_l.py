@@ -81,3 +81,10 @@ def test_the_logged_ratio_is_gamma_times_disagreement():
 
 def test_a_gradient_of_zero_has_no_direction():
     assert cosines(torch.tensor([[0.0, 0.0], [0.0, 4.0]], dtype=torch.float64)).tolist() == [0.0]
+
+
+def test_without_any_gradient_there_is_no_noise():
+    model = Quadratics([1.0, 2.0], {"ko-en": [1.0, 2.0], "ja-en": [1.0, 2.0]})
+    figures = GGAL(0.5).step(context(model), model.batch())
+    assert figures["noise_to_gradient"] == 0.0
+    assert weights(model).tolist() == [1.0, 2.0]
