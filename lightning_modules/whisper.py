@@ -59,9 +59,9 @@ class WhisperModule(L.LightningModule):
         frozen: parts of the model to leave as they are, such as encoder; see `lightning_modules.freezing`.
         max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
             everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
+        divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
         window: how much audio the encoder is given: `30s`, the model's whole window, as Whisper was trained; `longest`,
             what each batch needs; or seconds, for shorter utterances alone. The model folder records it for decoding.
-        divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
     """
 
     def __init__(
