@@ -88,3 +88,7 @@ def test_without_any_gradient_there_is_no_noise():
     figures = GGAL(0.5).step(context(model), model.batch())
     assert figures["noise_to_gradient"] == 0.0
     assert weights(model).tolist() == [1.0, 2.0]
+
+
+def test_small_gradients_have_a_direction():
+    assert cosines(torch.tensor([[4e-6, -3e-6], [-3e-6, 9e-6]], dtype=torch.float64)).tolist() == pytest.approx([-0.5])
