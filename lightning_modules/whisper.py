@@ -87,6 +87,14 @@ class WhisperModule(L.LightningModule):
         super().__init__()
         if accumulate < 1:
             raise UserError(f"model.accumulate is {accumulate}, expected the number of micro-batches, 1 or more")
+        shares = {"learning_rate": learning_rate, "weight_decay": weight_decay, "ctc_weight": ctc_weight}
+        for name, share in {**shares, "warmup_fraction": warmup_fraction}.items():
+            if not 0 <= share <= 1:
+                raise UserError(f"model.{name} is {share:g}, expected a number from 0 to 1")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise UserError(f"model.betas are {list(betas)}, expected two numbers from 0 to below 1")
+        if clip_norm is not None and not clip_norm > 0:
+            raise UserError(f"model.clip_norm is {clip_norm:g}, expected a norm above 0, or null")
         self.automatic_optimization = False
         self.backbone = backbone
         self.algorithm = algorithm or ERM()
@@ -128,6 +136,8 @@ class WhisperModule(L.LightningModule):
         if Path(self.backbone).is_dir():
             check_generation_config(Path(self.backbone))  # what training leaves could not be decoded without it
         self.model, self.processor = read_model_folder(self.backbone)
+        # Whisper's sinusoids are no weights; transformers builds them so, and forgets it in from_pretrained.
+        self.model.model.encoder.embed_positions.requires_grad_(False)
         if self.lora:
             self.lora.add_to(self.model, self.seed)
         freeze(self.model, self.frozen)

@@ -112,6 +112,8 @@ def test_a_run_learns_and_leaves_a_whole_model_folder(tiny_model: Path, manifest
     again = WhisperForConditionalGeneration.from_pretrained(tmp_path / "model")
     for (name, ours), theirs in zip(module.model.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
+    sinusoids = "model.encoder.embed_positions.weight"
+    assert torch.equal(again.get_parameter(sinusoids), loaded(tiny_model).model.get_parameter(sinusoids))
     assert again.generation_config.lang_to_id == module.model.generation_config.lang_to_id
     old, new = (WhisperProcessor.from_pretrained(folder) for folder in (tiny_model, tmp_path / "model"))
     assert old.tokenizer.get_vocab() == new.tokenizer.get_vocab()
