@@ -19,15 +19,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
+import measuring
 import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional
 from transformers import WhisperConfig, WhisperForConditionalGeneration
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from lightning_modules import algorithms
@@ -206,17 +204,11 @@ def reset_peak(device: str) -> int:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         return torch.cuda.memory_allocated()
-    Path("/proc/self/clear_refs").write_text("5")
-    return status_bytes("VmRSS")
+    return measuring.reset_peak()
 
 
 def peak(device: str) -> int:
-    return torch.cuda.max_memory_allocated() if device == "cuda" else status_bytes("VmHWM")
-
-
-def status_bytes(key: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
-    return int(line.split()[1]) * 1024
+    return torch.cuda.max_memory_allocated() if device == "cuda" else measuring.peak()
 
 
 def report(turns: dict[str, Turns], args: argparse.Namespace) -> None:
