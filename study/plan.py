@@ -19,12 +19,12 @@ import yaml
 from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError, nearest
 from scoring.table import SEEN, UNSEEN
-from study.settings import check_keys, flag, manifests, merged, record_of
+from study.settings import check_keys, check_names, flag, flags, manifests, merged, record_of
 
 _KEYS = {
     "study": "root seeds backbone corpora train runs merge evaluate analyze resources printed",
     "corpora": "command parts after",
-    "runs": "name group train",
+    "runs": "name group config train",
     "merge": "engine of rows",
     "merge: rows": "name group folder method options seeded",
     "analyze": "of threshold",
@@ -73,6 +73,9 @@ class Study:
             check_keys(f"corpora: {folder}", corpus, _KEYS["corpora"].split(), ["command"])
         for name, run in self.runs.items():
             check_keys(f"runs: {name}", run, _KEYS["runs"].split(), ["name", "group"])
+            check_names(
+                f"runs: {name}: config", run.get("config", ["erm.yaml"]), "recipes such as [erm.yaml, splice.yaml]"
+            )
         for part in ("merge", "analyze"):
             check_keys(part, self.settings[part], _KEYS[part].split(), ["of"])
             for run in self.settings[part]["of"]:
@@ -147,30 +150,30 @@ class Study:
 
     @property
     def runs(self) -> Mapping[str, Mapping[str, Any]]:
-        """The runs by the name of their recipe."""
+        """The runs by their name, which is their folder's and, where a run names no recipes, its recipe's."""
         return self.settings["runs"]
 
     def recipe_files(self, run: str) -> list[Path]:
         """The files that a run's configuration is composed of, in order."""
-        return [find_config(name) for name in ("base.yaml", f"{run}.yaml", *self._overlays)]
+        return [find_config(name) for name in ("base.yaml", *self._configs(run))]
 
     def train_flags(self, run: str) -> list[str]:
         """The options of a run, without its seed and folder."""
-        configs = [flag("config", name) for name in (f"{run}.yaml", *self._overlays)]
-        return configs + [
-            flag(f"{group}.{name}", value) for group, of in self._training(run).items() for name, value in of.items()
-        ]
+        configs = [flag("config", name) for name in self._configs(run)]
+        own_name = [flag("name", run)] if "config" in self.runs[run] else []  # else the recipe says it
+        return configs + own_name + flags(self._training(run))
 
     def train_manifests(self, run: str) -> list[str]:
-        """The manifests that a run reads: those it trains on, and those it is guarded against."""
+        """The manifests that a run reads: it trains on them, splices with their spans, or is guarded against them."""
         data = merged(*map(read_yaml, self.recipe_files(run)), self._training(run))["data"]
         pairs = data.get("pairs") or data["train"]
         trained_on = [path for pair in pairs for path in manifests(data["train"].get(pair, []))]
-        return trained_on + (data.get("held_out") or [])
+        spliced_with = (data.get("splice") or {}).get("sources") or []
+        return trained_on + spliced_with + (data.get("held_out") or [])
 
-    @property
-    def _overlays(self) -> list[str]:
-        return list(self.settings.get("train", {}).get("config", []))
+    def _configs(self, run: str) -> list[str]:
+        own = self.runs[run].get("config", [f"{run}.yaml"])
+        return [*own, *self.settings.get("train", {}).get("config", [])]
 
     def _training(self, run: str) -> dict[str, Any]:
         shared = {key: value for key, value in self.settings.get("train", {}).items() if key != "config"}

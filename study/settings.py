@@ -38,10 +38,30 @@ def check_keys(where: str, mapping: Any, known: Iterable[str], needed: Iterable[
             raise UserError(f"{where}: {key!r} is missing")
 
 
+def check_names(where: str, names: Any, expected: str) -> None:
+    """Refuses what is no list of names.
+
+    Raises:
+        UserError: naming the place and what was expected.
+    """
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where} is {names!r}, expected a list of {expected}")
+
+
 def flag(name: str, value: Any) -> str:
     """An option as on a shell's command line: text as it is, anything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"--{name} {shlex.quote(text)}"
+
+
+def flags(options: Mapping[str, Any]) -> list[str]:
+    """Options by group as on a shell's command line: `{data: {speed: 1}, budget: 2}` is `--data.speed 1 --budget 2`."""
+    named = (
+        (f"{group}.{name}", value) if name else (group, value)
+        for group, of in options.items()
+        for name, value in (of.items() if isinstance(of, Mapping) else [("", of)])
+    )
+    return [flag(name, value) for name, value in named]
 
 
 def manifests(entry: Any) -> Iterator[str]:

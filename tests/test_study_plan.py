@@ -63,6 +63,30 @@ def test_a_run_waits_for_the_corpora_that_it_reads():
     assert record_of("data/demo/ko-en/test.jsonl", ["data/demo/ko/corpus.json"]) == "data/demo/ko-en/test.jsonl"
 
 
+def test_a_run_may_be_made_of_several_recipes_and_options_of_its_own():
+    own = {"config": ["fishr.yaml", "splice.yaml"], "train": {"budget": 8, "data": {"splice": {"share": 0.25}}}}
+    several = study("demo", runs={"spliced": {"name": "spliced", "group": "g", **own}})
+    assert several.train_flags("spliced") == [
+        "--config fishr.yaml",
+        "--config splice.yaml",
+        "--config demo.yaml",
+        "--name spliced",
+        "--budget 8",
+        """--data.splice '{"share": 0.25}'""",
+        "--model.backbone models/demo-backbone",
+    ]
+    names = ["base.yaml", "fishr.yaml", "splice.yaml", "demo.yaml"]
+    assert [path.name for path in several.recipe_files("spliced")] == names
+    assert several.rows(1)[8] == {"name": "spliced", "group": "g", "path": "outputs/demo/seed-1/spliced/model"}
+    assert study("demo").train_flags("erm")[:2] == ["--config erm.yaml", "--config demo.yaml"]
+
+
+def test_a_run_waits_for_the_manifests_that_it_splices_with():
+    train = {"data": {"splice": {"sources": ["data/x/ko/train.jsonl"]}}}
+    spliced = study("demo", runs={"ko_en": {"config": ["ko_en.yaml", "splice.yaml"], "train": train}})
+    assert spliced.train_manifests("ko_en") == ["data/demo/ko-en/train.jsonl", "data/x/ko/train.jsonl"]
+
+
 @pytest.mark.parametrize("run", ["ko_en", "ja_en", "de_en", "erm", "fish", "fishr", "gga_l"])
 def test_the_papers_setting_is_stated_alike_in_the_study_and_in_the_recipes(run: str):
     ours_alone = {"precision", "devices", "held_out"}
@@ -105,6 +129,10 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
         ({"seeds": 3}, r"seeds is 3, expected a list of whole numbers such as \[0, 1, 2\]"),
         ({"merge": {"of": ["ko_en", "jaen"]}}, r"merge: of: no run is called 'jaen', did you mean 'ja_en'\?"),
         ({"runs": {"erm": {"gruop": "x"}}}, r"runs: erm: no 'gruop', did you mean 'group'\?"),
+        (
+            {"runs": {"erm": {"config": "fishr.yaml"}}},
+            r"runs: erm: config is 'fishr.yaml', expected a list of recipes such",
+        ),
         ({"merge": {"rows": [{"name": "x", "method": "ties"}]}}, r"merge: rows: 'group' is missing"),
         ({"corpora": {"data/x": {"parts": []}}}, r"corpora: data/x: 'command' is missing"),
     ],
