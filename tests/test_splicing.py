@@ -83,6 +83,23 @@ def test_a_span_at_the_begin_leaves_the_frame_its_silence(corpora: dict[str, str
     assert spliced.spans == (Span("ja", 0.1, 0.45, "新しい。"), Span("ko", 0.45, 0.95, "내일 만나요."))
 
 
+def test_an_utterance_in_one_language_gives_up_a_run_of_its_words(corpora: dict[str, str], tiny_model: Path):
+    """새 책을 봤어요., whose words have times, keeps some of them, and all its silence."""
+    splice, training = splicer(corpora, tiny_model)
+    words = (Span("ko", 0.1, 0.3, "새"), Span("ko", 0.3, 0.65, "책을"), Span("ko", 0.7, 1.1, "봤어요."))
+    frame = replace(training["ko-en"][0], pair="ko", text="새 책을 봤어요.", spans=words)
+    source = training["ja-en"][0]
+    spliced, waveform = find(splice, frame, "새 に行く 봤어요.")
+    expected = [samples(frame, 0, 0.3), samples(source, 0.8, 1.3), samples(frame, 0.65, 1.2)]
+    assert torch.equal(waveform, torch.cat(expected))
+    assert spliced.pair == "ko-ja" and spliced.matrix_language == "ko"
+    plans = [splice.plan("ko", frame, seed) for seed in range(300)]
+    kept = {tuple(span.text for span in plan.utterance.spans if span.language == "ko") for plan in plans}
+    assert kept == {("새",), ("봤어요.",), ("새 책을",), ("책을 봤어요.",), ("새", "봤어요.")}
+    whole = replace(frame, spans=(Span("ko", 0.1, 1.1, frame.text),))
+    assert splice.plan("ko", whole, 0) is None
+
+
 def test_a_japanese_frame_has_no_spaces_and_a_german_one_has(corpora: dict[str, str], tiny_model: Path):
     splice, training = splicer(corpora, tiny_model)
     assert find(splice, training["ja-en"][0], "私はIch habe dasに行く。")[0].matrix_language == "ja"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 from datamodules.audio import SAMPLE_RATE_HZ
@@ -47,9 +47,13 @@ class Slot(NamedTuple):
 Pattern = list[Cut | Slot]
 
 
-def frame(utterance: Utterance, parts: Sequence[Part], kept: str, other: str) -> Pattern:
-    """The whole utterance with a slot of the `other` language for each stretch that is not in the `kept` one."""
-    runs = [(is_kept, list(run)) for is_kept, run in groupby(parts, key=lambda part: part.language == kept)]
+def frame(utterance: Utterance, parts: Sequence[Part], kept: str, other: str, rng: random.Random) -> Pattern:
+    """The whole utterance with a slot of the `other` language for each stretch that is not in the `kept` one.
+
+    Of an utterance in one language, a run of its words gives way.
+    """
+    told = [(part.language == kept, part) for part in parts] if len(parts) > 1 else _without_a_run(parts[0], rng)
+    runs = [(is_kept, [part for _, part in run]) for is_kept, run in groupby(told, key=lambda one: one[0])]
     borders = [_sample(run[0].start_s) for _, run in runs[1:]]
     ends = [_sample(run[-1].end_s) for _, run in runs[:-1]]
     whole = round(utterance.duration * SAMPLE_RATE_HZ)
@@ -66,6 +70,15 @@ def frame(utterance: Utterance, parts: Sequence[Part], kept: str, other: str) ->
     if isinstance(pattern[-1], Slot) and whole - (end := _sample(runs[-1][1][-1].end_s)) >= _LEAST_SILENCE:
         pattern.append(Cut(utterance, end, whole, None))
     return pattern
+
+
+def _without_a_run(part: Part, rng: random.Random) -> list[tuple[bool, Part]]:
+    """A part in two or three, each with whether it is kept: all but a run of its pieces, which is not all of them."""
+    count = len(part.pieces)
+    size = rng.randint(1, count - 1)
+    first = rng.randint(0, count - size)
+    borders = sorted({0, first, first + size, count})
+    return [(begin != first, part.run(begin, end)) for begin, end in pairwise(borders)]
 
 
 def chain(

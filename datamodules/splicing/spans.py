@@ -33,15 +33,19 @@ class Part:
         yield replace(self, pieces=())
         for size in range(1, len(self.pieces)):
             for first in range(len(self.pieces) - size + 1):
-                chosen = self.pieces[first : first + size]
-                yield Part(
-                    self.language,
-                    chosen[0][1].start_s,
-                    chosen[-1][1].end_s,
-                    "".join(gap + piece.text for gap, piece in chosen).strip(),
-                    self.glued_before and first == 0,
-                    self.glued_after and first + size == len(self.pieces),
-                )
+                yield self.run(first, first + size)
+
+    def run(self, first: int, end: int) -> Part:
+        """What its pieces from the `first` to the one before `end` make."""
+        chosen = self.pieces[first:end]
+        return Part(
+            self.language,
+            chosen[0][1].start_s,
+            chosen[-1][1].end_s,
+            "".join(gap + piece.text for gap, piece in chosen).strip(),
+            self.glued_before and first == 0,
+            self.glued_after and end == len(self.pieces),
+        )
 
 
 class NotCuttable(Exception):

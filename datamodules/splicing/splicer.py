@@ -119,7 +119,7 @@ class CrossPairSplicer:
         rng = random.Random(f"splice {seed} {attempt}")
         kept, other = rng.choice(choices)
         if self.options.pattern == "frame":
-            pattern = frame(utterance, parts, kept, other)
+            pattern = frame(utterance, parts, kept, other, rng)
         else:
             pattern = chain(utterance, parts, kept, other, rng.randint(*self.options.spans), rng)
         cuts = self._filled(pattern, utterance.speaker, rng)
@@ -151,7 +151,7 @@ class CrossPairSplicer:
     def _choices(self, parts: Sequence[Part]) -> list[tuple[str, str]]:
         """The languages to keep, each with those that can be put beside it."""
         languages = dict.fromkeys(part.language for part in parts)
-        if self.options.pattern == "frame" and len(languages) == 1:
+        if self.options.pattern == "frame" and len(languages) == 1 and not parts[0].pieces:
             return []
         return [
             (kept, other)
