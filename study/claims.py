@@ -27,7 +27,7 @@ class Claim:
 
 def claims(collected: Collected) -> list[Claim]:
     """The statements that the study has the rows for; a case is a seed, for transfer a model on a pair in all seeds."""
-    if not all(collected.pairs):
+    if not all(collected.pairs) or "of" not in collected.study.settings["merge"]:
         return []
     parts = (_transfer, _third_model, _steadiness, _short_steps, _joint, _gap)
     return [claim for part in parts for claim in part(collected)]
@@ -118,7 +118,7 @@ def _claim(statement: str, found: str, change: Figure, *, worse: bool = False) -
 
 def _subsets(collected: Collected, method: str, weight: Any = 1) -> list[str]:
     """The rows that a method merged at a weight, the largest subset last."""
-    merges = collected.study.merges.values()
+    merges = [one for one in collected.study.merges.values() if not one.listed]
     return [one.name for one in merges if one.method == method and one.options.get("weight", 1) == weight]
 
 

@@ -26,7 +26,7 @@ _KEYS = {
     "corpora": "command parts after",
     "runs": "name group config train",
     "merge": "engine of rows",
-    "merge: rows": "name group folder method options seeded",
+    "merge: rows": "name group folder method runs options seeded",
     "analyze": "of threshold",
 }
 BEST = "best"  # stands for the best row of a column
@@ -40,7 +40,10 @@ def is_oracle(group: str) -> bool:
 
 @dataclass(frozen=True)
 class Merge:
-    """A merged model of each seed: `folder` lies within the seed's, `runs` are what is merged."""
+    """A merged model of each seed: `folder` lies within the seed's, `runs` are what is merged.
+
+    `listed` tells of one that a row asks for by its runs, and not as a subset among others.
+    """
 
     name: str
     group: str
@@ -49,6 +52,7 @@ class Merge:
     runs: tuple[str, ...]
     options: Mapping[str, Any]
     seeded: bool
+    listed: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,22 @@ class Study:
             check_names(
                 f"runs: {name}: config", run.get("config", ["erm.yaml"]), "recipes such as [erm.yaml, splice.yaml]"
             )
+        check_keys("merge", self.settings["merge"], _KEYS["merge"].split())
+        check_keys("analyze", self.settings["analyze"], _KEYS["analyze"].split(), ["of"])
         for part in ("merge", "analyze"):
-            check_keys(part, self.settings[part], _KEYS[part].split(), ["of"])
-            for run in self.settings[part]["of"]:
-                if run not in self.runs:
-                    raise UserError(f"{part}: of: no run is called {run!r}{nearest(run, self.runs)}")
+            self._check_runs(f"{part}: of", self.settings[part].get("of", []))
         for row in self.settings["merge"].get("rows", []):
             check_keys("merge: rows", row, _KEYS["merge: rows"].split(), ["name", "group", "method"])
+            if "runs" in row:
+                check_names(f"merge: rows: {row['name']}: runs", row["runs"], "runs to merge")
+                self._check_runs(f"merge: rows: {row['name']}: runs", row["runs"])
+            elif "of" not in self.settings["merge"]:
+                raise UserError(f"merge: rows: {row['name']}: name its 'runs', or in merge: of: those of all rows")
+
+    def _check_runs(self, where: str, runs: Iterable[str]) -> None:
+        for run in runs:
+            if run not in self.runs:
+                raise UserError(f"{where}: no run is called {run!r}{nearest(run, self.runs)}")
 
     # Folders
 
@@ -183,16 +196,18 @@ class Study:
 
     @cached_property
     def merges(self) -> dict[str, Merge]:
-        """Every method over every subset of two runs or more, by folder within a seed's."""
-        of, found = self.settings["merge"]["of"], {}
+        """Every row's runs, or every subset of two or more of those that rows share, by folder within a seed's."""
+        of, found = self.settings["merge"].get("of", []), {}
         subsets = [chosen for size in range(2, len(of) + 1) for chosen in itertools.combinations(of, size)]
-        for row, runs in itertools.product(self.settings["merge"].get("rows", []), subsets):
-            folder = f"{row.get('folder', 'merges')}/{row['method']}-{'+'.join(runs)}"
-            name = f"{row['name']} {' + '.join(self.runs[run]['name'] for run in runs)}"
-            options, seeded = row.get("options", {}), row.get("seeded", False)
-            if folder in found:
-                raise UserError(f"merge: {found[folder].name} and {name} are both written to {folder}; name a 'folder'")
-            found[folder] = Merge(name, row["group"], folder, row["method"], runs, options, seeded)
+        for row in self.settings["merge"].get("rows", []):
+            for runs in [tuple(row["runs"])] if "runs" in row else subsets:
+                folder = f"{row.get('folder', 'merges')}/{row['method']}-{'+'.join(runs)}"
+                of_runs = "" if "runs" in row else f" {' + '.join(self.runs[run]['name'] for run in runs)}"
+                name, options, seeded = row["name"] + of_runs, row.get("options", {}), row.get("seeded", False)
+                if folder in found:
+                    both = f"{found[folder].name} and {name}"
+                    raise UserError(f"merge: {both} are both written to {folder}; name a 'folder'")
+                found[folder] = Merge(name, row["group"], folder, row["method"], runs, options, seeded, "runs" in row)
         return found
 
     def merge_flags(self, merge: Merge, seed: int) -> list[str]:

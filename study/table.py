@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common import cards
 from common.files import write_text
 from scoring import escape
 from scoring.table import DASH, Row, Table, column_head, to_latex, to_markdown
@@ -86,15 +87,13 @@ def beside_the_paper(collected: Collected) -> str:
     if not lines:
         return ""
     rows = [
-        f"Beside the paper (%, micro). {escape.markdown(collected.study.printed_source)}",
-        "",
-        f"| Model | | {' | '.join(column_head(column, escape.markdown) for column in columns)} |",
-        f"|---|---|{'---:|' * len(columns)}",
+        ("" if position else escape.markdown(model), name, *cells)
+        for model, of_model in lines
+        for position, (name, cells) in enumerate(of_model)
     ]
-    for model, of_model in lines:
-        for position, (name, cells) in enumerate(of_model):
-            rows.append(f"| {'' if position else escape.markdown(model)} | {name} | {' | '.join(cells)} |")
-    return "\n".join(rows) + "\n"
+    head = ("Model", "", *(column_head(column, escape.markdown) for column in columns))
+    caption = f"Beside the paper (%, micro). {escape.markdown(collected.study.printed_source)}"
+    return f"{caption}\n\n{cards.table(head, rows, 2)}\n"
 
 
 def _shown(figures: Mapping[str, float], columns: list[str], sign: str) -> list[str]:

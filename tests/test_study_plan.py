@@ -81,6 +81,28 @@ def test_a_run_may_be_made_of_several_recipes_and_options_of_its_own():
     assert study("demo").train_flags("erm")[:2] == ["--config erm.yaml", "--config demo.yaml"]
 
 
+def test_a_merge_may_name_what_it_merges():
+    rows = [
+        {"name": "average", "group": "Merged", "method": "linear", "runs": ["ja_en", "erm"]},
+        {"name": "wise-ft 0.5", "group": "Merged", "method": "wise_ft", "runs": ["erm"], "options": {"alpha": 0.5}},
+        {"name": "wise-ft 0.7", "group": "Merged", "method": "wise_ft", "runs": ["erm"], "folder": "merges_0.7"},
+    ]
+    settings = read_yaml(CONFIGS / "study/demo.yaml")
+    settings["merge"] = {"rows": rows}
+    merges = Study(settings).merges
+    assert {folder: (merge.name, merge.runs) for folder, merge in merges.items()} == {
+        "merges/linear-ja_en+erm": ("average", ("ja_en", "erm")),
+        "merges/wise_ft-erm": ("wise-ft 0.5", ("erm",)),
+        "merges_0.7/wise_ft-erm": ("wise-ft 0.7", ("erm",)),
+    }
+    assert "--alpha 0.5" in Study(settings).merge_flags(merges["merges/wise_ft-erm"], 0)
+    settings["merge"] = {"of": ["ko_en", "ja_en"], "rows": [rows[0], {"name": "ties", "group": "g", "method": "ties"}]}
+    assert [merge.name for merge in Study(settings).merges.values()] == ["average", "ties ko-en + ja-en"]
+    settings["merge"] = {"rows": [{"name": "ties", "group": "g", "method": "ties"}]}
+    with pytest.raises(UserError, match="merge: rows: ties: name its 'runs', or in merge: of: those of all rows"):
+        Study(settings)
+
+
 def test_a_run_waits_for_the_manifests_that_it_splices_with():
     train = {"data": {"splice": {"sources": ["data/x/ko/train.jsonl"]}}}
     spliced = study("demo", runs={"ko_en": {"config": ["ko_en.yaml", "splice.yaml"], "train": train}})
@@ -134,6 +156,14 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
             r"runs: erm: config is 'fishr.yaml', expected a list of recipes such",
         ),
         ({"merge": {"rows": [{"name": "x", "method": "ties"}]}}, r"merge: rows: 'group' is missing"),
+        (
+            {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "runs": ["emr"]}]}},
+            r"merge: rows: x: runs: no run is called 'emr', did you mean 'erm'\?",
+        ),
+        (
+            {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "runs": []}]}},
+            r"merge: rows: x: runs is \[\], expected a list of runs to merge",
+        ),
         ({"corpora": {"data/x": {"parts": []}}}, r"corpora: data/x: 'command' is missing"),
     ],
 )
