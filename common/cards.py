@@ -1,0 +1,48 @@
+"""Model cards: the head of YAML that the Hub reads, and Markdown tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.configs import load_yaml
+from common.errors import UserError
+
+_HEAD = re.compile(r"\A---\n(.*?)\n---(?:\n|\Z)", re.DOTALL)
+
+
+def split(card: str) -> tuple[dict[str, Any], str]:
+    """A card's head as a mapping, and the text behind it.
+
+    Raises:
+        UserError: where it has no head, or that is no YAML mapping.
+    """
+    found = _HEAD.match(card)
+    try:
+        head = load_yaml(found[1]) if found else None
+    except yaml.YAMLError:
+        head = None
+    if not found or not isinstance(head, dict):
+        raise UserError("the model card has no head of YAML between two lines of ---; was it written by hand?")
+    return head, card[found.end() :]
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that a model folder's card states; None where there is none."""
+    try:
+        head, _ = split((folder / "README.md").read_text(encoding="utf-8", errors="replace"))
+    except (OSError, UserError):
+        return None
+    return str(head["license"]) if head.get("license") else None
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int | None = None) -> str:
+    """A Markdown table; its columns from number `numbers_from` on, counted from 0, are set flush right."""
+    left = len(head) if numbers_from is None else numbers_from
+    rule = "|" + "---|" * left + "---:|" * (len(head) - left)
+    first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))
+    return "\n".join((first, rule, *others))
