@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import UserError
+from common.files import write_text
 from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from datamodules.scripts import script_pattern
+from datamodules.statistics import Statistics
 
+_COMMAND = "align"
 _FRAME = SAMPLE_RATE_HZ // 100
 _SILENCE = 10 ** (-40 / 20)  # of the loudest frame
 _KEPT_S = 0.05  # of silence at an utterance's ends
 _SHORTEST_S = 0.04  # two positions of the encoder: a word of less was hardly found
 _SPACE = re.compile(r"\s+")
-_JAPANESE_BORDER = re.compile(r"\s+|(?<=[ぁ-ん。、？！])(?=[^ぁ-ん。、？！ー\s])")
+# Japanese writes no spaces: hiragana gives way to kanji, katakana or Latin, or a particle stands between such words.
+_JAPANESE_BORDER = re.compile(
+    r"\s+|(?<=[ぁ-ん。、？！])(?=[^ぁ-ん。、？！ー\s])"
+    r"|(?<=[^ぁ-ん。、？！\s])(?=(?:から|まで|には|では|とは|での|との|[をはがにでとのへもや])(?![ぁ-ん]))"
+)
+# A Korean noun of two syllables or more and its particle; endings of verbs that look like one are cut off, too.
+_KOREAN_PARTICLE = re.compile(r"([가-힣]{2,}?)((?:에서|에게|한테|까지|부터|으로|이랑|[을를이가은는에와과로도의])\W*)")
 
 
 class Switch(NamedTuple):
@@ -62,6 +72,13 @@ class Report:
     left_out: Counter[str] = field(default_factory=Counter)
     errors_ms: list[float] = field(default_factory=list)
 
+    def add(self, other: Report) -> None:
+        """Counts another report in."""
+        self.utterances += other.utterances
+        self.aligned += other.aligned
+        self.left_out += other.left_out
+        self.errors_ms += other.errors_ms
+
     def lines(self) -> list[str]:
         """The report for the terminal."""
         lines = [f"{self.aligned} of {self.utterances} utterances aligned"]
@@ -76,28 +93,78 @@ class Report:
         return lines
 
 
-def align(manifests: Sequence[Path], out: Path, aligner: Aligner, least_score: float, words: bool = False) -> Report:
+def align(
+    manifests: Sequence[Path],
+    out: Path,
+    aligner: Aligner,
+    least_score: float,
+    words: bool = False,
+    made_by: Mapping[str, Any] | None = None,
+) -> Report:
     """Writes `<out>/<folder's name>/<manifest's name>` with span times for each manifest; audio stays where it is.
 
     An utterance that cannot be aligned, or has a switch that scores less than `least_score`, keeps spans without times.
-    With `words` each word is a span of its own, but for those whose border scores less.
+    With `words` each word is a span of its own, but for those whose border scores less. Beside the manifests,
+    `corpus.json` keeps what was aligned by what (`made_by`), and what came of it.
 
     Raises:
-        UserError: where a manifest or audio cannot be read, or two manifests would be written to one place.
+        UserError: where a manifest or audio cannot be read, two manifests would be written to one place, or another
+            corpus lies there.
     """
     places = {manifest: out / manifest.absolute().parent.name / manifest.name for manifest in manifests}
     taken = Counter(places.values())
     for manifest, place in places.items():
         if taken[place] > 1 or place.absolute() == manifest.absolute():
             raise UserError(f"{manifest}: would be written to {place}, which is taken; choose another --out")
+    records = {place.parent: _earlier_record(place.parent) for place in places.values()}
     read = {manifest: read_manifest(manifest) for manifest in manifests}
     known = [_with_spans(utterance, words) for utterances in read.values() for utterance in utterances]
     aligner.prepare([(utterance, spans) for utterance, spans, _ in known if spans])
-    report = Report(utterances=len(known))
+    whole = Report()
     times = iter(tqdm(known, "aligning", disable=None))
+    how = dict(made_by or {}) | {"words": words, "least_score": least_score}
     for manifest, utterances in read.items():
-        write_manifest(places[manifest], [_aligned(*next(times), aligner, least_score, report) for _ in utterances])
-    return report
+        report = Report(utterances=len(utterances))
+        rows = [_aligned(*next(times), aligner, least_score, report) for _ in utterances]
+        whole.add(report)
+        write_manifest(places[manifest], rows)
+        records[places[manifest].parent][manifest.name] = _about(manifest, rows, report) | how
+    for folder, about in records.items():
+        licences = dict.fromkeys(licence for of in about.values() for licence in of["licence"].split("; ") if licence)
+        record = {"corpus": folder.name, "command": _COMMAND, "licence": "; ".join(licences), "manifests": about}
+        write_text(folder / "corpus.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    return whole
+
+
+def _earlier_record(folder: Path) -> dict[str, dict[str, Any]]:
+    """What was aligned into a folder before, by manifest.
+
+    Raises:
+        UserError: where another corpus lies there, whose record would be overwritten.
+    """
+    path = folder / "corpus.json"
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about["command"] == _COMMAND:
+            return {name: of for name, of in about["manifests"].items() if (folder / name).is_file()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass
+    raise UserError(f"{folder}: another corpus lies there; choose another --out")
+
+
+def _about(manifest: Path, rows: Sequence[Utterance], report: Report) -> dict[str, Any]:
+    """A manifest's entry in the record: where it is from, what came of it, and its statistics."""
+    statistics = Statistics()
+    for row in rows:
+        statistics.add(row)
+    return {
+        "source": str(manifest),
+        "licence": "; ".join(dict.fromkeys(row.licence for row in rows if row.licence)),
+        "aligned": report.aligned,
+        "left_out": dict(report.left_out),
+    } | statistics.as_dict()
 
 
 def _with_spans(utterance: Utterance, words: bool) -> tuple[Utterance, list[Span], str]:
@@ -113,7 +180,8 @@ def _aligned(
 ) -> Utterance:
     if not spans:
         report.left_out[reason] += 1
-        return utterance
+        spans = utterance.spans and tuple(replace(span, start=None, end=None) for span in utterance.spans)
+        return replace(utterance, spans=spans)
     untimed = replace(utterance, spans=tuple(_joined(spans, utterance.text)))
     waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
     try:
@@ -160,12 +228,14 @@ def _errors_ms(utterance: Utterance, found: Sequence[Switch]) -> Iterator[float]
 
 
 def span_words(span: Span) -> list[Span]:
-    """A span's words, by white space; in Japanese by where hiragana gives way to kanji, katakana or Latin."""
+    """A span's words, by white space, in Japanese by script; particles after Japanese and Korean nouns by themselves."""
     border = _JAPANESE_BORDER if span.language == "ja" else _SPACE
     words: list[str] = []
     for word in border.split((span.text or "").strip()):
         if words and not any(map(str.isalnum, word)):
             words[-1] += word if span.language == "ja" else f" {word}"
+        elif span.language == "ko" and (bound := _KOREAN_PARTICLE.fullmatch(word)):
+            words += bound.groups()
         else:
             words.append(word)
     return [Span(span.language, text=word) for word in words]

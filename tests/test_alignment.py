@@ -65,18 +65,22 @@ def test_what_tells_no_spans_says_why(text: str, pair: str, reason: str):
 @pytest.mark.parametrize(
     ("language", "text", "words"),
     [
-        ("ko", "오늘 아침에 , 가요.", ["오늘", "아침에 ,", "가요."]),
+        ("ko", "오늘 아침에 , 가요.", ["오늘", "아침", "에 ,", "가요."]),
+        ("ko", "카페에서 역에 학교로 친구가 저는", ["카페", "에서", "역에", "학교", "로", "친구", "가", "저는"]),
         ("de", "Ich habe – das", ["Ich", "habe –", "das"]),
         (
             "ja",
             "この卵は少し新鮮です。データをcheckした",
-            ["この", "卵は", "少し", "新鮮です。", "データを", "checkした"],
+            ["この", "卵", "は", "少し", "新鮮です。", "データ", "を", "checkした"],
         ),
-        ("ja", "に学校に行きます。", ["に", "学校に", "行きます。"]),
+        ("ja", "に学校に行きます。", ["に", "学校", "に", "行きます。"]),
         ("ja", "東京", ["東京"]),
+        ("ja", "東京から会議まで一緒にはやい", ["東京", "から", "会議", "まで", "一緒にはやい"]),
     ],
 )
-def test_words_are_cut_at_spaces_and_in_japanese_after_hiragana(language: str, text: str, words: list[str]):
+def test_words_are_cut_at_spaces_and_in_japanese_by_script_and_particles_after_nouns(
+    language: str, text: str, words: list[str]
+):
     assert [word.text for word in span_words(Span(language, text=text))] == words
 
 

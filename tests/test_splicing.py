@@ -97,6 +97,10 @@ def test_an_utterance_in_one_language_gives_up_a_run_of_its_words(corpora: dict[
     kept = {tuple(span.text for span in plan.utterance.spans if span.language == "ko") for plan in plans}
     assert kept == {("새",), ("봤어요.",), ("새 책을",), ("책을 봤어요.",), ("새", "봤어요.")}
     whole = replace(frame, spans=(Span("ko", 0.1, 1.1, frame.text),))
+    words = (words[0], Span("ko", 0.3, 0.5, "책"), Span("ko", 0.5, 0.65, "을"), words[2])
+    bound = [splice.plan("ko", replace(frame, spans=words), seed).utterance for seed in range(300)]
+    assert "새 に行く을 봤어요." in {spliced.text for spliced in bound}  # a particle stays glued, and begins no run
+    assert not any("책 " in spliced.text or "책に" in spliced.text for spliced in bound)
     assert splice.plan("ko", whole, 0) is None
 
 

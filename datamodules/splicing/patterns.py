@@ -74,11 +74,15 @@ def frame(utterance: Utterance, parts: Sequence[Part], kept: str, other: str, rn
 
 def _without_a_run(part: Part, rng: random.Random) -> list[tuple[bool, Part]]:
     """A part in two or three, each with whether it is kept: all but a run of its pieces, which is not all of them."""
-    count = len(part.pieces)
-    size = rng.randint(1, count - 1)
-    first = rng.randint(0, count - size)
-    borders = sorted({0, first, first + size, count})
-    return [(begin != first, part.run(begin, end)) for begin, end in pairwise(borders)]
+    gaps = [gap for gap, _ in part.pieces]
+    first = rng.choice(part.beginnings)
+    end = rng.randint(first + 1, len(gaps) if first else len(gaps) - 1)
+    told = []
+    for begin, before in pairwise(sorted({0, first, end, len(gaps)})):
+        run = part.run(begin, before)
+        glued = {"glued_before": begin > 0 and not gaps[begin], "glued_after": before < len(gaps) and not gaps[before]}
+        told.append((begin != first, replace(run, **glued)))
+    return told
 
 
 def chain(

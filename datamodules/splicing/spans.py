@@ -31,9 +31,16 @@ class Part:
     def runs(self) -> Iterator[Part]:
         """The part, and all that some of its pieces, one after the other, make."""
         yield replace(self, pieces=())
-        for size in range(1, len(self.pieces)):
-            for first in range(len(self.pieces) - size + 1):
-                yield self.run(first, first + size)
+        for first in self.beginnings:
+            for end in range(first + 1, len(self.pieces) + 1):
+                if end - first < len(self.pieces):
+                    yield self.run(first, end)
+
+    @property
+    def beginnings(self) -> list[int]:
+        """The pieces that a run may begin with: not with a particle, where others stand behind white space."""
+        unspaced = self.language in UNSPACED
+        return [index for index, (gap, _) in enumerate(self.pieces) if index == 0 or gap or unspaced]
 
     def run(self, first: int, end: int) -> Part:
         """What its pieces from the `first` to the one before `end` make."""
