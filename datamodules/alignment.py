@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import statistics
 from collections import Counter
@@ -17,11 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import UserError
-from common.files import write_text
 from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
+from datamodules.derived import about, earlier_record, write_record
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from datamodules.scripts import script_pattern
-from datamodules.statistics import Statistics
 
 _COMMAND = "align"
 _FRAME = SAMPLE_RATE_HZ // 100
@@ -105,7 +103,7 @@ def align(
 
     An utterance that cannot be aligned, or has a switch that scores less than `least_score`, keeps spans without times.
     With `words` each word is a span of its own, but for those whose border scores less. Beside the manifests,
-    `corpus.json` keeps what was aligned by what (`made_by`), and what came of it.
+    `corpus.json` keeps what was aligned, by what (`made_by`), and what came of it.
 
     Raises:
         UserError: where a manifest or audio cannot be read, two manifests would be written to one place, or another
@@ -116,55 +114,22 @@ def align(
     for manifest, place in places.items():
         if taken[place] > 1 or place.absolute() == manifest.absolute():
             raise UserError(f"{manifest}: would be written to {place}, which is taken; choose another --out")
-    records = {place.parent: _earlier_record(place.parent) for place in places.values()}
+    records = {place.parent: earlier_record(place.parent, _COMMAND) for place in places.values()}
     read = {manifest: read_manifest(manifest) for manifest in manifests}
     known = [_with_spans(utterance, words) for utterances in read.values() for utterance in utterances]
     aligner.prepare([(utterance, spans) for utterance, spans, _ in known if spans])
-    whole = Report()
-    times = iter(tqdm(known, "aligning", disable=None))
+    whole, times = Report(), iter(tqdm(known, "aligning", disable=None))
     how = dict(made_by or {}) | {"words": words, "least_score": least_score}
     for manifest, utterances in read.items():
-        report = Report(utterances=len(utterances))
+        report, place = Report(utterances=len(utterances)), places[manifest]
         rows = [_aligned(*next(times), aligner, least_score, report) for _ in utterances]
+        write_manifest(place, rows)
+        came = {"aligned": report.aligned, "left_out": dict(report.left_out)}
+        records[place.parent][place.name] = about(rows, source=str(manifest), **how, **came)
         whole.add(report)
-        write_manifest(places[manifest], rows)
-        records[places[manifest].parent][manifest.name] = _about(manifest, rows, report) | how
-    for folder, about in records.items():
-        licences = dict.fromkeys(licence for of in about.values() for licence in of["licence"].split("; ") if licence)
-        record = {"corpus": folder.name, "command": _COMMAND, "licence": "; ".join(licences), "manifests": about}
-        write_text(folder / "corpus.json", json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    for folder, of_manifests in records.items():
+        write_record(folder, folder.name, _COMMAND, of_manifests)
     return whole
-
-
-def _earlier_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """What was aligned into a folder before, by manifest.
-
-    Raises:
-        UserError: where another corpus lies there, whose record would be overwritten.
-    """
-    path = folder / "corpus.json"
-    if not path.is_file():
-        return {}
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if about["command"] == _COMMAND:
-            return {name: of for name, of in about["manifests"].items() if (folder / name).is_file()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        pass
-    raise UserError(f"{folder}: another corpus lies there; choose another --out")
-
-
-def _about(manifest: Path, rows: Sequence[Utterance], report: Report) -> dict[str, Any]:
-    """A manifest's entry in the record: where it is from, what came of it, and its statistics."""
-    statistics = Statistics()
-    for row in rows:
-        statistics.add(row)
-    return {
-        "source": str(manifest),
-        "licence": "; ".join(dict.fromkeys(row.licence for row in rows if row.licence)),
-        "aligned": report.aligned,
-        "left_out": dict(report.left_out),
-    } | statistics.as_dict()
 
 
 def _with_spans(utterance: Utterance, words: bool) -> tuple[Utterance, list[Span], str]:
@@ -228,7 +193,7 @@ def _errors_ms(utterance: Utterance, found: Sequence[Switch]) -> Iterator[float]
 
 
 def span_words(span: Span) -> list[Span]:
-    """A span's words, by white space, in Japanese by script; particles after Japanese and Korean nouns by themselves."""
+    """A span's words, by white space, in Japanese by script; particles of Japanese and Korean nouns alone."""
     border = _JAPANESE_BORDER if span.language == "ja" else _SPACE
     words: list[str] = []
     for word in border.split((span.text or "").strip()):
