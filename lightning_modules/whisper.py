@@ -87,8 +87,13 @@ class WhisperModule(L.LightningModule):
         super().__init__()
         if accumulate < 1:
             raise UserError(f"model.accumulate is {accumulate}, expected the number of micro-batches, 1 or more")
-        shares = {"learning_rate": learning_rate, "weight_decay": weight_decay, "ctc_weight": ctc_weight}
-        for name, share in {**shares, "warmup_fraction": warmup_fraction}.items():
+        shares = {
+            "learning_rate": learning_rate,
+            "weight_decay": weight_decay,
+            "warmup_fraction": warmup_fraction,
+            "ctc_weight": ctc_weight,
+        }
+        for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise UserError(f"model.{name} is {share:g}, expected a number from 0 to 1")
         if not all(0 <= beta < 1 for beta in betas):
