@@ -19,7 +19,7 @@ from transformers import AutoConfig, WhisperProcessor
 from common.errors import UserError
 from common.files import atomic_folder
 from lightning_modules.features import LogMel
-from lightning_modules.windows import recorded_window, window_of
+from lightning_modules.windows import window_of
 
 
 def convert(source: Path, identity: str, cache: Path) -> Path:
@@ -85,7 +85,7 @@ class FasterWhisper:
         self.tokenizer = processor.tokenizer
         self.beams = beams
         self.max_tokens = config.max_target_positions
-        self.window = window_of(window or recorded_window(config), config)
+        self.window = window_of(window, config)
         self.log_mel = LogMel(processor.feature_extractor, self.window).to(self.device)
 
     def encode(self, waveforms_BS: Tensor) -> Any:

@@ -34,7 +34,7 @@ from datamodules.prompts import language_id, prompt_ids, prompt_languages, speci
 from lightning_modules.devices import default_device
 from lightning_modules.features import LogMel
 from lightning_modules.greedy import greedy
-from lightning_modules.windows import FRAMES_PER_SECOND, Window, recorded_window, take_short_windows, window_of
+from lightning_modules.windows import FRAMES_PER_SECOND, Window, take_short_windows, window_of
 from scoring.metrics import score
 
 
@@ -152,7 +152,7 @@ class TorchWhisper:
         self.beams = beams
         self.device = torch.device(device)
         take_short_windows(model)
-        self.window = window_of(window or recorded_window(model.config), model.config)
+        self.window = window_of(window, model.config)
         self.log_mel = LogMel(processor.feature_extractor, self.window).to(device)
         self.end = special_id(self.tokenizer, "endoftext")
         self.never_V, self.never_first_V = self._suppressed()

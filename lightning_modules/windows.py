@@ -47,12 +47,13 @@ class Window:
         return min(max(1, math.ceil(round(seconds, 3))) * FRAMES_PER_SECOND, self.frames)
 
 
-def window_of(value: str | float, config: PretrainedConfig) -> Window:
-    """The window that an option names: `30s` (the model's whole one), `longest`, or seconds.
+def window_of(value: str | float | None, config: PretrainedConfig) -> Window:
+    """The window that an option names: `30s` (the model's whole one), `longest`, or seconds; None is the recorded one.
 
     Raises:
         UserError: where it names none, or more than the model has.
     """
+    value = recorded_window(config) if value is None else value
     whole = 2 * config.max_source_positions
     if value in (WHOLE, LONGEST):
         return Window(whole, longest=value == LONGEST)

@@ -115,7 +115,7 @@ def test_the_record_is_left_out_where_the_window_is_whole(tiny_model: Path):
     before = config.to_dict()
     for value, recorded in ((1.5, 1.5), ("longest", "longest"), ("1s", 1.0), (2, "30s"), ("30s", "30s")):
         record_window(value, config)
-        assert recorded_window(config) == recorded
+        assert recorded_window(config) == recorded and window_of(None, config) == window_of(value, config)
     assert config.to_dict() == before
 
 
