@@ -31,7 +31,7 @@ def short(table: str) -> str:
         cells[0] = "" if any(row[0] == group for row in kept) else group
         cells[1] = cells[1].split(" ko-en + ")[0] + (", all three" if MERGES in cells[1] else "")
         kept.append([group, cells])
-    return "".join(f"| {' | '.join(cells[:SHOWN])} |\n".replace("|  |", "|  |") for _, cells in kept)
+    return "".join(f"| {' | '.join(cells[:SHOWN])} |\n" for _, cells in kept)
 
 
 def put(path: Path, table: str) -> None:
