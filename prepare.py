@@ -176,7 +176,8 @@ def run_align(args: argparse.Namespace) -> int:
     from lightning_modules.devices import default_device
 
     chosen = aligner(args.method, args.model, args.device or default_device(), args.seed)
-    report = align(args.manifests, args.out, chosen, args.least_score, args.words)
+    made_by = {"model": args.model, "method": args.method, "seed": args.seed}
+    report = align(args.manifests, args.out, chosen, args.least_score, args.words, made_by)
     print("\n".join(report.lines()))
     return 0
 

@@ -315,6 +315,44 @@ def test_words_become_spans_where_their_borders_are_sure(tmp_path: Path):
     assert report.aligned == 0 and row.spans == (Span("ko", text="이 긴 새"), Span("en", text="I am here."))
 
 
+def test_a_record_tells_what_was_aligned_and_what_came_of_it(tmp_path: Path):
+    """Two manifests of one corpus, one after the other; 1 s each, one of three left out."""
+    train = corpus(tmp_path / "aihub", "새 yes", "새 may", "네 ok")
+    dev = train.with_name("dev.jsonl")
+    write_manifest(dev, [replace(row, licence="CC0-1.0") for row in read_manifest(train)[:1]])
+    write_manifest(train, [replace(row, licence="CC-BY-4.0") for row in read_manifest(train)])
+    how = {"model": "openai/whisper-medium"}
+    align([train], tmp_path / "out", Fixed(), 0.2, made_by=how)
+    align([dev], tmp_path / "out", Fixed(), 0.3, made_by=how)
+    record = json.loads((tmp_path / "out/aihub/corpus.json").read_text())
+    assert (record["corpus"], record["command"], record["licence"]) == ("aihub", "align", "CC-BY-4.0; CC0-1.0")
+    told = record["manifests"]["train.jsonl"]
+    assert (told["source"], told["model"], told["words"], told["least_score"]) == (str(train), how["model"], False, 0.2)
+    assert (told["aligned"], told["left_out"]) == (2, {"with a switch that scores under 0.2": 1})
+    assert (told["utterances"], told["pairs"], told["hours"]) == (3, {"ko-en": 3}, round(3 / 3600, 4))
+    assert record["manifests"]["dev.jsonl"]["aligned"] == 1
+
+
+def test_another_corpus_is_not_written_over(tmp_path: Path):
+    manifest = corpus(tmp_path / "a" / "ko-en", "새 yes")
+    (tmp_path / "out/ko-en").mkdir(parents=True)
+    (tmp_path / "out/ko-en/corpus.json").write_text('{"corpus": "aihub", "reader": "aihub", "manifests": {}}')
+    with pytest.raises(UserError, match="out/ko-en: another corpus lies there; choose another --out"):
+        align([manifest], tmp_path / "out", Fixed(), 0.2)
+    assert [path.name for path in (tmp_path / "out/ko-en").iterdir()] == ["corpus.json"]
+
+
+def test_what_cannot_be_aligned_keeps_no_times_of_before(tmp_path: Path):
+    """Spans without texts, and letters that do not tell the language."""
+    manifest = corpus(tmp_path / "unicom", "das meeting")
+    [row] = read_manifest(manifest)
+    known = (Span("de", 0.1, 0.4), Span("en", 0.4, 0.9))
+    write_manifest(manifest, [replace(row, pair="de-en", matrix_language="de", spans=known)])
+    align([manifest], tmp_path / "out", Fixed(), 0.2)
+    [row] = read_manifest(tmp_path / "out" / "unicom" / "train.jsonl")
+    assert row.spans == (Span("de"), Span("en"))
+
+
 def test_no_manifest_is_written_over(tmp_path: Path):
     first, second = corpus(tmp_path / "a" / "ko-en", "새 yes"), corpus(tmp_path / "b" / "ko-en", "새 yes")
     with pytest.raises(UserError, match=r"would be written to .*out/ko-en/train\.jsonl, which is taken"):
@@ -333,5 +371,7 @@ def test_the_command_says_how_far_off_it_is(tiny_model: Path, tmp_path: Path, ca
         assert args.run(args) == 0
         printed = capsys.readouterr().out
         assert "6 of 6 utterances aligned\n  6 switches of known times: median error" in printed
+        told = json.loads((tmp_path / method / "corpus" / "corpus.json").read_text())["manifests"]["train.jsonl"]
+        assert (told["model"], told["method"], told["seed"]) == (str(tiny_model), method, 0)
         row = json.loads((tmp_path / method / "corpus" / "train.jsonl").read_text().splitlines()[0])
         assert row["spans"][0]["end"] == row["spans"][1]["start"]

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from common.errors import UserError
 from common.files import atomic_folder
 from datamodules.audio import SAMPLE_RATE_HZ
+from datamodules.derived import about, write_record
 from datamodules.manifest import Utterance, read_manifest, write_manifest
 from datamodules.splicing.options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer, Splice
@@ -32,7 +33,8 @@ def write_spliced(
 ) -> dict[str, Path]:
     """Writes `<out>/<pair>/spliced.jsonl` and its audio for each pair, of so many utterances; returns the manifests.
 
-    No two utterances of a pair begin from the same frame until all frames have been used.
+    `corpus.json` beside a manifest keeps what it was made from. No two utterances of a pair begin from the same frame
+    until all frames have been used.
 
     Raises:
         UserError: where a manifest cannot be read, or a pair cannot be made.
@@ -58,6 +60,8 @@ def write_spliced(
                 soundfile.write(audio, (waveform_S / peak).numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
                 rows.append(replace(splice.utterance, id=f"{pair}-spliced-{len(rows):05d}", audio=audio))
             write_manifest(folder / "spliced.jsonl", rows)
+            made_by = {"sources": list(map(str, manifests)), "pattern": options.pattern, "seed": seed}
+            write_record(folder, pair, "splice", {"spliced.jsonl": about(rows, **made_by)})
     return written
 
 
