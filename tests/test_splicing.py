@@ -20,6 +20,7 @@ from common.errors import UserError
 from datamodules.audio import load_waveform
 from datamodules.manifest import Span, Utterance, read_manifest
 from datamodules.pairs import PairDataModule
+from datamodules.splicing.jitter import jittered
 from datamodules.splicing.options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
 from lightning_modules.cli import TrainCLI
@@ -136,6 +137,17 @@ def test_each_hearing_agrees_with_itself(corpora: dict[str, str], tiny_model: Pa
                     heard = waveform[round(span.start * HZ) : round(span.end * HZ)]
                     assert torch.equal(heard, samples(utterance, source.start, source.end))
         assert set(pairs) == {"ko-ja", "ko-de", "ja-de"} and min(pairs.values()) > 30
+
+
+def test_a_moved_border_is_where_the_sound_is_cut(corpora: dict[str, str], tiny_model: Path):
+    """새 [report]를 봤어요. with borders moved by up to 50 ms: the frame is cut there, and the Japanese at its own."""
+    splice, training = splicer(corpora, tiny_model, jitter_s=0.05)
+    frame, source = (jittered(training[pair][0], 0.05) for pair in ("ko-en", "ja-en"))
+    assert all(a.start != b.start for a, b in zip(frame.spans, training["ko-en"][0].spans, strict=True))
+    _, waveform = find(splice, training["ko-en"][0], "새 に行く를 봤어요.")
+    (_, report, _), (_, _, iku) = frame.spans, source.spans
+    pieces = [samples(frame, 0, report.start), samples(source, iku.start, iku.end), samples(frame, report.end, 1.2)]
+    assert torch.equal(waveform, torch.cat(pieces))
 
 
 def test_a_chain_joins_spans_in_turn(corpora: dict[str, str], tiny_model: Path):
@@ -396,6 +408,7 @@ def test_splicing_lies_over_any_recipe(name: str, corpora: dict[str, str], tiny_
         ({"spans": [1, 4]}, r"data\.splice\.spans is \[1, 4\], expected the least and the most, 2 or more"),
         ({"crossfade_s": 0.2}, r"data\.splice\.crossfade_s is 0\.2, expected 0 to 0\.05"),
         ({"gap_s": 5}, r"data\.splice\.gap_s is 5, expected seconds"),
+        ({"jitter_s": 2}, r"data\.splice\.jitter_s is 2, expected seconds from 0 to 1"),
         ({"pairs": ["ko"]}, r"data\.splice\.pairs names 'ko', expected two languages, such as ko-ja"),
         ({"pairs": ["ko-zh"]}, r"data\.splice: no span of zh to make ko-zh of"),
         ({"shaer": 1}, r"data\.splice has no option 'shaer', did you mean 'share'"),
@@ -429,6 +442,9 @@ def test_prepare_writes_splices_as_a_corpus(corpora: dict[str, str], tmp_path: P
     for pair in ("ko-ja", "ko-de", "ja-de"):
         manifest = tmp_path / "a" / pair / "spliced.jsonl"
         assert manifest.read_bytes() == (tmp_path / "b" / pair / "spliced.jsonl").read_bytes()
+        record = json.loads(manifest.with_name("corpus.json").read_text())
+        assert (record["corpus"], record["command"]) == (pair, "splice")
+        assert record["manifests"]["spliced.jsonl"]["utterances"] == 5
         rows = read_manifest(manifest)
         assert len({row.id for row in rows}) == 5 and {row.pair for row in rows} == {pair}
         kept = {tuple(s.text for s in row.spans if s.language == row.matrix_language) for row in rows[:4]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from common.errors import UserError
 from datamodules.audio import load_cut, load_waveform
 from datamodules.manifest import Span, Utterance
 from datamodules.splicing.fillers import FillerPool, Room
+from datamodules.splicing.jitter import jittered
 from datamodules.splicing.joining import bare, closing, overlap_add, space
 from datamodules.splicing.spans import NotCuttable, Part, cut_parts
 
@@ -212,3 +214,42 @@ def test_tokens_count_too():
     assert fillers.least("ja") == Room(8_000, 2)
     assert {fillers.draw("ja", Room(8_000, 6), random.Random(seed)).index for seed in range(50)} == {0, 2}
     assert {fillers.draw("ja", Room(8_000, 3), random.Random(seed)).index for seed in range(50)} == {2}
+
+
+# Borders moved at random
+
+
+def spoken(name: str, *spans: tuple[str, float | None, float | None, str | None]) -> Utterance:
+    return replace(utterance("a b c", "ko", *spans), id=name)
+
+
+def borders(one: Utterance) -> list[float]:
+    return [time for span in one.spans for time in (span.start, span.end)]
+
+
+@pytest.mark.parametrize("jitter_s", [0.05, 0.2, 1.0])
+def test_moved_borders_keep_their_order(jitter_s: float):
+    """The first two spans meet at 0.6 and go on meeting; the last ends with the utterance, at 3 s."""
+    spans = (("ko", 0.0, 0.6, "a"), ("en", 0.6, 1.0, "b"), ("ko", 1.1, 3.0, "c"))
+    shifts = []
+    for number in range(300):
+        one = spoken(f"u{number}", *spans)
+        moved = jittered(one, jitter_s)
+        assert moved == jittered(one, jitter_s)
+        found = borders(moved)
+        assert found[1] == found[2] and sorted(found) == found and len(set(found)) == 5
+        assert found[0] >= 0 and found[-1] <= 3.0
+        assert all(abs(a - b) <= jitter_s for a, b in zip(found, borders(one), strict=True))
+        assert replace(moved, spans=one.spans) == one and [s.text for s in moved.spans] == ["a", "b", "c"]
+        shifts.append(found[1] - 0.6)
+    if jitter_s <= 0.2:  # nothing is in the way of this border: uniform from -jitter_s to jitter_s
+        assert abs(sum(shifts) / 300) < 4 * jitter_s / 3**0.5 / 300**0.5
+        assert max(shifts) > 0.95 * jitter_s and min(shifts) < -0.95 * jitter_s
+        assert len(set(shifts)) == 300
+
+
+def test_what_has_no_times_in_order_is_left_alone():
+    known = (("ko", 0.1, 0.6, "a"), ("en", 0.6, 1.0, "b"))
+    assert jittered(spoken("u", *known), 0.0).spans == tuple(Span(*span) for span in known)
+    for spans in ((("ko", None, None, "a"),), (("ko", 0.5, 0.9, "a"), ("en", 0.8, 1.0, "b")), (("ko", -0.1, 1, "a"),)):
+        assert jittered(spoken("u", *spans), 0.1) == spoken("u", *spans)

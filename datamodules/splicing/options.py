@@ -25,6 +25,7 @@ class Splicing:
         crossfade_s: seconds over which spans fade into each other.
         gap_s: seconds of silence between spans.
         shortest_s: a span under so many seconds is not cut.
+        jitter_s: seconds by which borders of spans are moved at most, to see what bad alignment costs.
 
     Raises:
         UserError: for a value out of its range.
@@ -41,6 +42,7 @@ class Splicing:
     crossfade_s: float = 0.01
     gap_s: float = 0.0
     shortest_s: float = 0.1
+    jitter_s: float = 0.0
 
     def __post_init__(self) -> None:
         for share in self.share.values() if isinstance(self.share, dict) else (self.share,):
@@ -55,6 +57,8 @@ class Splicing:
             )
         if not 0 <= self.gap_s <= 1:
             raise UserError(f"data.splice.gap_s is {self.gap_s:g}, expected seconds from 0 to 1")
+        if not 0 <= self.jitter_s <= 1:
+            raise UserError(f"data.splice.jitter_s is {self.jitter_s:g}, expected seconds from 0 to 1")
         for pair in self.pairs or ():
             if len(languages := pair.split("-")) != 2 or languages[0] == languages[1] or "" in languages:
                 raise UserError(f"data.splice.pairs names {pair!r}, expected two languages, such as ko-ja")

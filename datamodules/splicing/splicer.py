@@ -25,6 +25,7 @@ from datamodules.manifest import Utterance
 from datamodules.prompts import Tokenizer
 from datamodules.skips import Skipped
 from datamodules.splicing.fillers import FillerPool, Room
+from datamodules.splicing.jitter import jittered
 from datamodules.splicing.joining import overlap_add
 from datamodules.splicing.options import Splicing
 from datamodules.splicing.patterns import Cut, Pattern, Slot, chain, frame, longest, transcript
@@ -76,7 +77,8 @@ class CrossPairSplicer:
         self.fade = round(options.crossfade_s * SAMPLE_RATE_HZ / 2)
         self.gap = round(options.gap_s * SAMPLE_RATE_HZ)
         sources = sources or training
-        self.pool = FillerPool(sources, options.shortest_s, self._tokens, self.room)
+        moved = {pair: [jittered(one, options.jitter_s) for one in of] for pair, of in sources.items()}
+        self.pool = FillerPool(moved, options.shortest_s, self._tokens, self.room)
         pairs = options.pairs or _unrecorded([*training, *sources])
         self.targets = {frozenset(pair.split("-")): pair for pair in pairs}
         self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
@@ -109,6 +111,7 @@ class CrossPairSplicer:
         """What to cut and join for a hearing; None where the utterance is heard as it is."""
         if random.Random(f"whether to splice {seed}").random() >= self.options.share_of(pair):
             return None
+        utterance = jittered(utterance, self.options.jitter_s)
         try:
             parts = cut_parts(utterance, self.options.shortest_s)
         except NotCuttable:
@@ -232,7 +235,7 @@ class CrossPairSplicer:
         for pair, utterances in training.items():
             for utterance in utterances:
                 try:
-                    parts = cut_parts(utterance, self.options.shortest_s)
+                    parts = cut_parts(jittered(utterance, self.options.jitter_s), self.options.shortest_s)
                 except NotCuttable as reason:
                     self.left_out[pair][str(reason)] += 1
                 else:
