@@ -8,6 +8,7 @@ and values, each read once) of the rate of copying memory.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Callable
 
@@ -20,11 +21,12 @@ from workload import SHAPES, bare_module, noise_batch
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.greedy import StepDecoder
+from lightning_modules.products import product
 from lightning_modules.whisper import WhisperModule
 
 GROUPS = {
-    "attention": ("scaled_dot_product", "flash_attention", "efficient_attention"),
-    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::matmul", "aten::linear"),
+    "attention": ("scaled_dot_product", "flash_attention", "efficient_attention", "aten::softmax", "aten::_softmax"),
+    "matrix products": ("aten::mm", "aten::addmm", "aten::bmm", "aten::matmul", "aten::linear", "mkldnn::_linear"),
     "convolutions": ("convolution",),
     "optimizer": ("Adam", "adam", "Optimizer", "foreach_norm", "linalg_vector_norm", "aten::norm"),
     "softmax of the vocabulary": ("TokenCrossEntropy", "logsumexp", "aten::exp", "scatter_add", "log_softmax"),
@@ -32,12 +34,13 @@ GROUPS = {
     "additions and products": ("aten::add", "aten::mul", "aten::sub", "aten::div", "aten::sum"),
     "copies and fills": ("copy", "fill", "zero", "cat", "clone", "index", "contiguous", "embedding"),
 }
-# The CPU's kernels, which the counter does not know; backwards they take five products where forwards there are two.
-_ATTENTION_FLOP = {
+# The CPU's kernels, which the counter does not know; backwards attention takes five products, forwards two.
+_FLOP = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: (lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v)),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
         lambda _, q, k, v, *__, **___: sdpa_flop_count(q, k, v) * 5 // 2
     ),
+    torch.ops.mkldnn._linear_pointwise: (lambda inputs, weight, *_, **__: 2 * math.prod(inputs) * weight[0]),
 }
 
 
@@ -70,7 +73,7 @@ def ceilings(device: str) -> dict[str, float]:
     a, b = torch.randn(2048, 2048, device=device), torch.randn(2048, 2048, device=device)
     source = torch.randn(2**26, device=device)
     target = torch.empty_like(source)
-    product_s = min(seconds(lambda: a @ b, 5))
+    product_s = min(seconds(lambda: product(a, b), 5))
     copy_s = min(seconds(lambda: target.copy_(source), 5))
     return {"flops": 2 * 2048**3 / product_s, "bytes_a_s": 2 * source.nbytes / copy_s}
 
@@ -123,7 +126,7 @@ def main() -> None:
     ceiling = ceilings(device)
     module = bare_module(args.shape, device=device)
     train_step = training(module, args.batch, args.tokens, device)
-    with FlopCounterMode(display=False, custom_mapping=_ATTENTION_FLOP) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_FLOP) as counter:
         train_step()
     train_s = seconds(train_step, args.rounds)
     train_shares = shares(train_step)

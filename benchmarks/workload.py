@@ -20,6 +20,7 @@ from transformers import (
 
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from datamodules.manifest import Utterance, write_manifest
+from lightning_modules.encoder import speed_up
 from lightning_modules.export import write_model_folder
 from lightning_modules.miniature import generation_config, train_tokenizer
 from lightning_modules.whisper import WhisperModule
@@ -68,6 +69,7 @@ def bare_module(shape: str, window_s: int = 30, device: str = "cpu") -> WhisperM
     module = WhisperModule()
     config = WhisperConfig(max_source_positions=50 * window_s, use_cache=False, **sizes(shape))
     module.model, module.ctc = WhisperForConditionalGeneration(config).to(device).train(), None
+    speed_up(module.model)
     return module
 
 

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn import functional
 
 from lightning_modules.algorithms.forward import IGNORED_LABEL, Forward
+from lightning_modules.products import product
 
 _BLOCK_ELEMENTS = 2**22
 
@@ -82,7 +82,7 @@ class _TokenCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, dtype: torch.dtype) -> Any:
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            logits_NV = functional.linear(hidden_ND.to(dtype), weight_VD.to(dtype))
+            logits_NV = product(hidden_ND.to(dtype), weight_VD.to(dtype))
             whole = torch.promote_types(weight_VD.dtype, torch.float32)
             rows = max(1, _BLOCK_ELEMENTS // logits_NV.shape[1])
             log_sums_N = torch.cat([block.to(whole).logsumexp(1) for block in logits_NV.split(rows)])
@@ -107,9 +107,9 @@ class _TokenCrossEntropy(torch.autograd.Function):
             if d_losses_N is not None:
                 parts.append(_loss_derivative(logits_NV[:, rows], log_sums_N, labels_N - start, d_losses_N))
             d_Nc = (parts[0] if len(parts) == 1 else parts[0] + parts[1]).to(dtype)
-            d_hidden_ND += d_Nc @ weight_VD[rows].to(dtype)
+            d_hidden_ND += product(d_Nc, weight_VD[rows].to(dtype).T)
             if d_weight_VD is not None:
-                d_weight_VD[rows] = d_Nc.T @ hidden_ND.to(dtype)
+                d_weight_VD[rows] = product(d_Nc.T, hidden_ND.to(dtype).T)
         return d_hidden_ND.to(hidden_ND.dtype), d_weight_VD, None, None
 
 

@@ -32,6 +32,7 @@ from datamodules.dataset import check_lengths
 from datamodules.manifest import Utterance, read_manifest
 from datamodules.prompts import language_id, prompt_ids, prompt_languages, special_id
 from lightning_modules.devices import default_device
+from lightning_modules.encoder import speed_up
 from lightning_modules.features import LogMel
 from lightning_modules.greedy import greedy
 from lightning_modules.windows import FRAMES_PER_SECOND, Window, take_short_windows, window_of
@@ -152,6 +153,7 @@ class TorchWhisper:
         self.beams = beams
         self.device = torch.device(device)
         take_short_windows(model)
+        speed_up(model)
         self.window = window_of(window, model.config)
         self.log_mel = LogMel(processor.feature_extractor, self.window).to(device)
         self.end = special_id(self.tokenizer, "endoftext")

@@ -30,6 +30,7 @@ from lightning_modules.algorithms.forward import Forward
 from lightning_modules.checks import check_pairs, check_trainer
 from lightning_modules.cross_entropy import fused_cross_entropy
 from lightning_modules.ctc import CTCHead, mix
+from lightning_modules.encoder import speed_up
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
 from lightning_modules.finite import StepGuard, Undo, Unusable, refuse
@@ -153,6 +154,7 @@ class WhisperModule(L.LightningModule):
         config = self.model.config
         self.ctc = CTCHead(config.d_model, config.vocab_size, config.eos_token_id) if self.ctc_weight else None
         take_short_windows(self.model)
+        speed_up(self.model)
         record_window(self.window, config)
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(self.window, config))
 
