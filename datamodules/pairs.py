@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
@@ -151,6 +152,10 @@ class PairDataModule(L.LightningDataModule):
             persistent_workers=False,
             multiprocessing_context="fork" if self.workers else None,
         )
+
+    def transfer_batch_to_device(self, batch: SpeechBatch, device: torch.device, dataloader_idx: int) -> SpeechBatch:
+        """From page-locked memory without waiting until it is there; Lightning waits for batches of others' making."""
+        return batch.to(device, non_blocking=device.type == "cuda")
 
     def on_before_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
         """Accounts for broken audio when its batch is trained on, not when a worker fetches it ahead.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from torch import Tensor
 from transformers import WhisperProcessor
 
 from common.errors import UserError
@@ -105,6 +106,23 @@ def test_a_batch_is_padded_and_viewed_by_pair(tiny_model: Path, manifests: dict[
         alone = collate([dataset[key] for key in keys_of_part])
         assert torch.equal(part.labels_BU, alone.labels_BU)
         assert torch.equal(part.decoder_inputs_BU, alone.decoder_inputs_BU)
+
+
+@pytest.mark.parametrize(("kind", "waits"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_a_gpu_is_sent_its_batch_without_waiting(
+    tiny_model: Path, manifests: dict[str, str], monkeypatch: pytest.MonkeyPatch, kind: str, waits: bool
+):
+    make_labels = LabelMaker(WhisperProcessor.from_pretrained(tiny_model).tokenizer)
+    batch = collate([PairDataset({"ko-en": read_manifest(manifests["ko-en"])}, make_labels)[("ko-en", 0)]])
+    sent: list[tuple[str, bool]] = []
+
+    def to(self: Tensor, device: torch.device, non_blocking: bool) -> Tensor:
+        sent.append((device.type, non_blocking))
+        return self
+
+    monkeypatch.setattr(Tensor, "to", to)
+    PairDataModule().transfer_batch_to_device(batch, torch.device(kind), 0)
+    assert sent == [(kind, not waits)] * 4
 
 
 def test_over_long_utterances_are_listed(manifests: dict[str, str]):
