@@ -137,14 +137,14 @@ def _row(work: str, against: str, goal: str, figure: Mapping[str, float] | None,
 
 
 def arithmetic(found: Found) -> Iterator[str]:
-    """How much of a training step is what both ways have to do."""
+    """How much of a training step is arithmetic that has to be done."""
     shares = found("breakdown-small", "training", "shares") or {}
     both = sum(shares.get(name, 0.0) for name in ("matrix products", "attention", "convolutions"))
     if both:
         yield (
-            f"Matrix products, attention and convolutions are {100 * both:.0f} % of whisper-small's step, nearly all "
-            "of it the encoder's 1,500 positions, and the recipe has to do the same. Were all else free, a step would "
-            f"be {1 / both:.2f} times as fast: without fewer positions or lower precision there is no more to be had."
+            f"Now matrix products, attention and convolutions are {100 * both:.0f} % of whisper-small's step. Were all "
+            f"else free, a step would be {1 / both:.2f} times as fast; beyond that there are only fewer positions or "
+            "lower precision."
         )
 
 
