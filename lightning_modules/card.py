@@ -11,11 +11,10 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from common.errors import UserError
+from common.cards import licence_of, split, table
 
 _BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
-_HEAD = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ makes of the folder what faster-whisper reads.
 
 ## Training speech
 
-{_table(("pair", "utterances", "sources", "licences"), rows)}
+{table(("pair", "utterances", "sources", "licences"), rows)}
 
 ## Recipe
 
@@ -135,11 +134,11 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
     index = yaml.safe_load(ModelCardData(model_name=name, eval_results=results).to_yaml())
     head["model-index"] = index["model-index"]
     how = scores["decoding"]
-    table = _table(("test set", "kind", "mixed error rate, %", "95 % interval", "utterances"), rows)
+    shown = table(("test set", "kind", "mixed error rate, %", "95 % interval", "utterances"), rows)
     text = f"""{_BEGIN}
 ## Scores
 
-{table}
+{shown}
 
 Micro-averaged, profile `{profile}`, language tag `{how["language"]}`, {how["beams"]} beam{"s" * (how["beams"] > 1)}; intervals by bootstrap.
 {_END}
@@ -149,36 +148,5 @@ Micro-averaged, profile `{profile}`, language tag `{how["language"]}`, {how["bea
     return f"---\n{front}---\n{kept}\n\n{text}"
 
 
-def split(card: str) -> tuple[dict[str, Any], str]:
-    """A card's head as a mapping, and the text behind it.
-
-    Raises:
-        UserError: where it has no head, or that is no YAML mapping.
-    """
-    found = _HEAD.match(card)
-    try:
-        head = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError:
-        head = None
-    if not found or not isinstance(head, dict):
-        raise UserError("the model card has no head of YAML between two lines of ---; was it written by hand?")
-    return head, card[found.end() :]
-
-
-def licence_of(folder: Path) -> str | None:
-    """The licence that a model folder's card states; None where there is none."""
-    card = folder / "README.md"
-    try:
-        licence = split(card.read_text(encoding="utf-8"))[0].get("license")
-    except (OSError, UnicodeDecodeError, UserError):
-        return None
-    return str(licence) if licence else None
-
-
 def _first(recipe: Recipe) -> str:
     return recipe.corpora[0].pair.split("-")[0] if recipe.corpora else "en"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

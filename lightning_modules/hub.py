@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from common.arguments import Help, finish
+from common.cards import split
 from common.errors import UserError
 from common.files import write_text
 from lightning_modules.candidates import Candidate
-from lightning_modules.card import split, with_scores
+from lightning_modules.card import with_scores
 
 CARD = "README.md"
 _NEEDED = (

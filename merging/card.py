@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
-from common.configs import load_yaml
-from merging.folders import ModelFolder
+from common.cards import licence_of, table
 from merging.inputs import Inputs
 from merging.recipe import Recipe
 from merging.statistics import Moments, Statistics
@@ -20,7 +18,7 @@ def write_card(
 ) -> None:
     """Writes `README.md`: front matter for the Hub, the recipe, the lineage, and the geometry of the merge."""
     sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
-    licences = {source.name: licence(source) for source in sources}
+    licences = {source.name: licence_of(source.path) for source in sources}
     front = {
         "library_name": "transformers",
         "pipeline_tag": "automatic-speech-recognition",
@@ -58,31 +56,18 @@ Source: {inputs.method.source}.
 
 ## Lineage
 
-{_table(("part", "model", "licence", "fingerprint of the weights"), lineage)}
+{table(("part", "model", "licence", "fingerprint of the weights"), lineage)}
 
 ## What the merge did
 
-{_table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, statistics.total))}
+{table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, statistics.total))}
 
 Conflicts are entries in which two task vectors point in opposite directions; angles, conflicts and shares are measured
 on every fourth block of rows.
 
-{_table(("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector"), _modules(statistics))}
+{table(("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector"), _modules(statistics))}
 """  # noqa: E501
     (folder / "README.md").write_text(text, encoding="utf-8")
-
-
-def licence(model: ModelFolder) -> str | None:
-    """The licence that a model's own card states, or None."""
-    card = model.path / "README.md"
-    if not card.is_file():
-        return None
-    match = re.match(r"---\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    try:
-        front = load_yaml(match[1]) if match else None
-    except yaml.YAMLError:
-        return None
-    return str(front["license"]) if isinstance(front, dict) and front.get("license") else None
 
 
 def _lengths(inputs: Inputs, total: Moments) -> list[tuple[str, ...]]:
@@ -104,8 +89,3 @@ def _modules(statistics: Statistics) -> list[tuple[str, ...]]:
         ratio = f"{step / mean:.2f}" if mean > 0 else "-"
         rows.append((name, f"{part.conflict_share:.1%}", f"{part.mean_cosine:.3f}", ratio))
     return rows
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -14,14 +14,16 @@ import yaml
 from huggingface_hub import ModelCard
 
 from callbacks.model_folder import ModelFolder
+from common.cards import licence_of, split, table
 from common.errors import UserError
 from datamodules.manifest import read_manifest, write_manifest
 from lightning_modules.algorithms.fishr import Fishr
 from lightning_modules.candidates import candidates
-from lightning_modules.card import Corpus, Recipe, split, training_card
+from lightning_modules.card import Corpus, Recipe, training_card
 from lightning_modules.evaluation import Evaluation, evaluate
 from lightning_modules.export import read_model_folder
 from lightning_modules.hub import add_scores, main, push
+from lightning_modules.lora import LoRA
 from merging.command import main as merge
 from tests.algorithm_runs import fit
 
@@ -148,17 +150,56 @@ def test_a_card_without_a_head_is_told(run: Path, tmp_path: Path):
         push(tmp_path / "model", "me/mine")
 
 
+def test_whatever_a_head_holds_the_licence_is_read_or_none(tmp_path: Path):
+    card = tmp_path / "README.md"
+    assert licence_of(tmp_path) is None
+    for text, licence in (
+        (b"---\nlicense: mit\n---\n# Mine\n", "mit"),
+        (b"---\r\nlicense: mit\r\n---", "mit"),
+        (b"---\nauthor: M\xfcller\nlicense: mit\n---\n", "mit"),
+        (b"---\nlicense:\n---\n", None),
+        (b"---\n- mit\n---\n", None),
+        (b"---\nlicense: [mit\n---\n", None),
+        (b"# Mine\n---\nlicense: mit\n---\n", None),
+    ):
+        card.write_bytes(text)
+        assert licence_of(tmp_path) == licence, text
+
+
+def test_a_head_of_aliases_to_aliases_is_none(tmp_path: Path):
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [{', '.join(9 * [f'*a{i - 1}'])}]" for i in range(1, 9))]
+    text = "\n".join(["---", *lines, "license: mit", "---", ""])
+    (tmp_path / "README.md").write_text(text)
+    assert licence_of(tmp_path) is None
+    with pytest.raises(UserError, match="the model card has no head"):
+        split(text)
+
+
+def test_tables_in_markdown():
+    rows = [("a", "1", "2"), ("b", "3", "4")]
+    assert table(("x", "y", "z"), rows) == "| x | y | z |\n|---|---|---|\n| a | 1 | 2 |\n| b | 3 | 4 |"
+    assert table(("x", "y", "z"), iter([]), 1) == "| x | y | z |\n|---|---:|---:|"
+
+
 def test_the_heads_of_cards_are_plain_yaml(run: Path):
     head = re.match(r"---\n(.*?)\n---", (run / "model/README.md").read_text(), re.DOTALL)[1]
     assert yaml.safe_load(head)["pipeline_tag"] == "automatic-speech-recognition"
 
 
-def test_the_conversion_hears_what_the_folder_does(run: Path, tmp_path: Path):
+@pytest.mark.parametrize("adapters", [False, True], ids=["weights", "adapters"])
+def test_the_conversion_hears_what_the_folder_does(
+    run: Path, tiny_model: Path, manifests: dict[str, str], tmp_path: Path, adapters: bool
+):
     pytest.importorskip("faster_whisper")
     from lightning_modules.conversion import FasterWhisper, convert
     from lightning_modules.decoding import TorchWhisper, Transcriber
 
-    folder = convert(run / "model", "identity", tmp_path)
+    model = run / "model"
+    if adapters:
+        pytest.importorskip("peft")
+        fit(tiny_model, manifests, tmp_path, Fishr(), lora=LoRA(rank=2), trainer={"callbacks": [ModelFolder()]})
+        model = tmp_path / "model"
+    folder = convert(model, "identity", tmp_path)
     utterances = read_manifest(run / "test.jsonl")
-    theirs = Transcriber(FasterWhisper(folder, run / "model")).transcribe(utterances)
-    assert theirs == Transcriber(TorchWhisper(*read_model_folder(run / "model"))).transcribe(utterances)
+    theirs = Transcriber(FasterWhisper(folder, model)).transcribe(utterances)
+    assert theirs == Transcriber(TorchWhisper(*read_model_folder(model))).transcribe(utterances)
