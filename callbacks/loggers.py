@@ -43,8 +43,8 @@ def loggers(
     """
     found: list[Logger] = []
     for kind in kinds:
-        if kind == "wandb" and os.environ.get("WANDB_MODE", "online").lower() != "disabled":
-            found.append(_wandb(folder, name, study, method, pairs))
+        if kind == "wandb" and (mode := wandb_mode()) != "disabled":
+            found.append(_wandb(mode, folder, name, study, method, pairs))
         elif kind == "tensorboard":
             try:
                 found.append(TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False))
@@ -53,6 +53,12 @@ def loggers(
         elif kind == "csv":
             found.append(CSVLogger(folder, name="csv", version=""))
     return found
+
+
+def wandb_mode() -> str:
+    """What `WANDB_MODE` says, but offline where nobody is logged in, so that wandb never asks."""
+    mode = (os.environ.get("WANDB_MODE") or "online").lower()
+    return "offline" if mode == "online" and not wandb.login(prompt=False) else mode
 
 
 def study_of(output_root: str) -> str:
@@ -74,11 +80,7 @@ def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
             logger._wandb_init["id"] = logger._id = file.read_text(encoding="utf-8").strip()
 
 
-def _wandb(folder: Path, name: str, study: str, method: str, pairs: Sequence[str]) -> WandbLogger:
-    """Offline where nobody is logged in, so that it never asks."""
-    mode = os.environ.get("WANDB_MODE", "online").lower()
-    if mode == "online" and not wandb.login(prompt=False):
-        mode = "offline"
+def _wandb(mode: str, folder: Path, name: str, study: str, method: str, pairs: Sequence[str]) -> WandbLogger:
     if mode == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
         _say(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/offline-run-*")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import wandb
 
+from callbacks.loggers import wandb_mode
 from common.errors import UserError, run_script
 from lightning_modules.decoding import score_state_dict
 from merging.command import main as merge
@@ -38,8 +39,8 @@ def trial(arguments: Sequence[str]) -> dict[str, float]:
         raise UserError(f"a trial has one setting, found {len(rows)}; give --lambda and --density one value each")
     strengths = {name: float(rows[0][name]) for name in ("lambda", "density") if rows[0][name]}
     rates = {f"development/{name}": float(value) for name, value in rows[0].items() if name not in strengths and value}
-    mode = os.environ.get("WANDB_MODE") or ("online" if wandb.login(prompt=False) else "offline")
-    with wandb.init(project=os.environ.get("WANDB_PROJECT", "crosspair"), job_type="merge", mode=mode) as run:
+    project = os.environ.get("WANDB_PROJECT", "crosspair")
+    with wandb.init(project=project, job_type="merge", mode=wandb_mode()) as run:
         run.config.update({"method": arguments[0], **strengths}, allow_val_change=True)
         run.log(rates)
     return strengths | rates
