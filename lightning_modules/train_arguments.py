@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from common.arguments import Help, finish
-from common.configs import CONFIGS
+from common.configs import CONFIGS, read_yaml
 
 _ROOT = Path(__file__).parent.parent
 _OF_ANOTHER = {("model", "seed"), ("data", "seed")}  # linked to --seed_everything
@@ -69,7 +69,7 @@ def options_of(file: Path, kind: str) -> list[Option]:
 
 def parser() -> argparse.ArgumentParser:
     """A parser to show and to complete; training itself is parsed by `lightning_modules.cli`."""
-    base = yaml.safe_load((CONFIGS / "base.yaml").read_text(encoding="utf-8"))
+    base = read_yaml(CONFIGS / "base.yaml")
     top = argparse.ArgumentParser(
         prog="train.py",
         description="Fine-tunes Whisper on language pairs.\n\n"
