@@ -35,7 +35,7 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
     Raises:
         UserError: where the file is missing, unreadable, empty, shorter than asked for or not of finite samples.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         rate_hz = file.samplerate
         samples = _read(file, round(offset_s * rate_hz), -1 if duration_s is None else round(duration_s * rate_hz))
     if not len(samples):
@@ -43,7 +43,7 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
     if duration_s is not None and duration_s - len(samples) / rate_hz > _TOLERANCE_S:
         held = f"{len(samples) / rate_hz:.2f} s of audio" + (f" from {offset_s:g} s on" if offset_s else "")
         raise UserError(f"{path}: {held}, {duration_s:.2f} s by the manifest; the file is cut short")
-    return resample(_mono(samples, path), rate_hz)
+    return resample(torch.from_numpy(mono(samples, path)), rate_hz)
 
 
 def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
@@ -54,7 +54,7 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
     Raises:
         UserError: as `load_waveform`.
     """
-    with _opened(utterance.audio) as file:
+    with opened(utterance.audio) as file:
         rate_hz, common = file.samplerate, math.gcd(file.samplerate, SAMPLE_RATE_HZ)
         # Blocks of so many frames last as long as a whole number of samples: a resampled part keeps the phase.
         frames, samples = rate_hz // common, SAMPLE_RATE_HZ // common
@@ -64,7 +64,7 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
         read = _read(file, round(utterance.offset * rate_hz) + first * frames, max(0, last - first * frames))
     if first * frames + len(read) < last:  # refused by the words that tell of the whole
         load_waveform(utterance.audio, utterance.offset, utterance.duration)
-    waveform_S = resample(_mono(read, utterance.audio), rate_hz) if len(read) else torch.zeros(0)
+    waveform_S = resample(torch.from_numpy(mono(read, utterance.audio)), rate_hz) if len(read) else torch.zeros(0)
     begin, end = begin - first * samples, end - first * samples
     part_S = waveform_S[max(0, begin) : end]
     before = max(0, -begin)
@@ -72,7 +72,12 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """An audio file to read from.
+
+    Raises:
+        UserError: where it is missing or unreadable, also while it is read, or its sample rate is none of audio.
+    """
     try:
         with soundfile.SoundFile(path) as file:
             common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
@@ -94,11 +99,16 @@ def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
     return file.read(count, dtype="float32", always_2d=True)
 
 
-def _mono(samples: np.ndarray, path: Path) -> Tensor:
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(mono).all():
+def mono(samples: np.ndarray, path: Path) -> np.ndarray:
+    """The mean of the channels: (S, channels) -> (S,).
+
+    Raises:
+        UserError: naming the file, where a sample is no finite number.
+    """
+    mean_S = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mean_S).all():
         raise UserError(f"{path}: the audio holds samples that are not finite numbers")
-    return torch.from_numpy(np.ascontiguousarray(mono))
+    return np.ascontiguousarray(mean_S)
 
 
 def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:

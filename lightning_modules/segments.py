@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from common.errors import UserError
+from datamodules.audio import mono, opened
 
 _FRAME_S = 0.02
 _PAUSE_FRAMES = 10  # a pause is looked for as 0.2 s of little sound
@@ -49,20 +49,13 @@ def loudness(path: Path) -> tuple[np.ndarray, float]:
         UserError: where it cannot be read, or holds no audio.
     """
     squares = []
-    try:
-        with soundfile.SoundFile(path) as file:
-            rate_hz, size = file.samplerate, max(1, round(_FRAME_S * file.samplerate))
-            count = 0
-            for block in file.blocks(blocksize=500 * size, dtype="float32", always_2d=True):
-                count += len(block)
-                mono = block.mean(axis=1, dtype=np.float64)
-                if not np.isfinite(mono).all():
-                    raise UserError(f"{path}: the audio holds samples that are not finite numbers")
-                padded = np.pad(mono, (0, -len(mono) % size))
-                squares.append((padded.reshape(-1, size) ** 2).mean(axis=1))
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = "no such file" if not path.exists() else str(error).rsplit(": ", 1)[-1]
-        raise UserError(f"{path}: the audio cannot be read: {reason}") from None
+    count = 0
+    with opened(path) as file:
+        rate_hz, size = file.samplerate, max(1, round(_FRAME_S * file.samplerate))
+        for block in file.blocks(blocksize=500 * size, dtype="float32", always_2d=True):
+            count += len(block)
+            padded = np.pad(mono(block, path).astype(np.float64), (0, -len(block) % size))
+            squares.append((padded.reshape(-1, size) ** 2).mean(axis=1))
     if not count:
         raise UserError(f"{path}: the file holds no audio")
     return np.sqrt(np.concatenate(squares)), count / rate_hz
