@@ -46,9 +46,16 @@ class Dashboard(L.Callback):
         return self
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the configuration, and what was heard when an evaluation was made up for."""
+        """Logs the configuration, and what was heard when an evaluation was made up for.
+
+        Says where there will be no predictions for want of development sets.
+        """
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config)
+        if self.predictions and not self.development.manifests and _wandb_run(trainer):
+            pl_module.print(
+                "wandb: no predictions: they are of development sets, and development.manifests names none"
+            )
         self._log_predictions(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:

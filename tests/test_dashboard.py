@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -15,7 +16,8 @@ import torch
 import wandb
 import yaml
 
-from callbacks.dashboard import COLUMNS, coloured
+from callbacks.dashboard import COLUMNS, Dashboard, coloured
+from callbacks.development import Development
 from callbacks.loggers import study_of
 from callbacks.pair_gradients import pair_gradient
 from common.errors import UserError
@@ -190,9 +192,20 @@ def test_a_pairs_gradient_is_that_of_its_mean_loss(tiny_model: Path, manifests: 
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_a_run_without_development_sets_says_that_it_shows_no_predictions(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("callbacks.dashboard._wandb_run", lambda trainer: object())
+    said: list[str] = []
+    trainer, module = SimpleNamespace(loggers=[]), SimpleNamespace(print=said.append)
+    Dashboard(predictions=0).on_train_start(trainer, module)
+    Dashboard().of_run("mine", {}, Development({"ko-en": "dev.jsonl"})).on_train_start(trainer, module)
+    assert not said
+    Dashboard().on_train_start(trainer, module)
+    assert len(said) == 1 and "development.manifests names none" in said[0]
+
+
 def test_studies_are_named_by_their_folder():
     assert study_of("outputs/demo") == study_of("outputs/demo/seed-3") == "demo"
-    assert study_of("/work/outputs") == "outputs"
+    assert study_of("/runs/outputs") == "outputs"
 
 
 @pytest.mark.parametrize(
