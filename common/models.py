@@ -12,6 +12,7 @@ from common.errors import UserError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 TIED = "proj_out.weight"  # Whisper's output projection is its token embedding; some files hold it twice
+WINDOW = "encoder_window"  # in config.json: the audio that the encoder had in training; absent where it is the whole
 _HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors")
 
 

@@ -17,10 +17,10 @@ from torch import nn
 from transformers import PretrainedConfig, WhisperForConditionalGeneration
 
 from common.errors import UserError
+from common.models import WINDOW
 
 WHOLE, LONGEST = "30s", "longest"
 FRAMES_PER_SECOND = 100  # of the log-mel; the encoder's two convolutions halve them
-_RECORD = "encoder_window"  # in config.json, beside transformers' own; absent where the window is whole
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,16 @@ def record_window(value: str | float, config: PretrainedConfig) -> None:
         UserError: where the option names no window of the model.
     """
     window = window_of(value, config)
-    vars(config).pop(_RECORD, None)
+    vars(config).pop(WINDOW, None)
     if window.longest:
-        setattr(config, _RECORD, LONGEST)
+        setattr(config, WINDOW, LONGEST)
     elif window != window_of(WHOLE, config):
-        setattr(config, _RECORD, window.seconds)
+        setattr(config, WINDOW, window.seconds)
 
 
 def recorded_window(config: PretrainedConfig) -> str | float:
     """The window that a model was trained with."""
-    return getattr(config, _RECORD, WHOLE)
+    return getattr(config, WINDOW, WHOLE)
 
 
 def take_short_windows(model: WhisperForConditionalGeneration) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.models import WINDOW
 from merging.folders import ModelFolder
 from merging.tensors import DTYPES, ITEM_BYTES
 
@@ -34,6 +35,7 @@ def check_alike(base: ModelFolder, models: list[ModelFolder]) -> None:
                 )
         _check_vocabulary(base, model)
         _check_mel_bins(model)
+    _check_windows(models)
 
 
 def _check_tensors(base: ModelFolder, model: ModelFolder) -> None:
@@ -82,6 +84,16 @@ def _check_mel_bins(model: ModelFolder) -> None:
             found = content.get("feature_extractor", content).get("feature_size")
             if found is not None and found != expected:
                 raise UserError(f"{model.path / file}: {found} mel bins, but config.json says {expected}")
+
+
+def _check_windows(models: list[ModelFolder]) -> None:
+    for model in models[1:]:
+        expected, found = (one.config.get(WINDOW, "30s") for one in (models[0], model))
+        if found != expected:
+            raise UserError(
+                f"{model.name}: was trained with the window {found}, {models[0].name} with {expected}; a merge is "
+                "decoded with one window, so train what is to be merged with the same (model.window)"
+            )
 
 
 def check_disk(base: ModelFolder, dtype: str, out: Path, copies: int = 1) -> None:

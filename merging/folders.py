@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.models import TIED, find_model, short_name, weight_files
+from common.models import TIED, WINDOW, find_model, short_name, weight_files
 from merging.tensors import Entry, read_header
 
 SIDE_FILES = (
@@ -89,21 +89,25 @@ def find_all(names: Iterable[str]) -> list[ModelFolder]:
     ]
 
 
-def write_side_files(folder: Path, donors: list[ModelFolder], dtype: str) -> None:
-    """Writes config, generation config, tokenizer and both processor files, each from the first donor that has it.
+def write_side_files(folder: Path, base: ModelFolder, models: list[ModelFolder], dtype: str) -> None:
+    """Writes config, generation config, tokenizer and both processor files: the base's, or of the first that has them.
+
+    The window of training alone is the fine-tunes', so that the merge is decoded as they are.
 
     Raises:
-        UserError: where no donor has a tokenizer or a feature extractor.
+        UserError: where none has a tokenizer or a feature extractor.
     """
+    donors = [base, *models]
     for file in SIDE_FILES:
         donor = next((donor for donor in donors if (donor.path / file).is_file()), None)
         if donor is not None:
             shutil.copyfile(donor.path / file, folder / file)
     if not (folder / "tokenizer.json").is_file() and not (folder / "vocab.json").is_file():
-        raise UserError(f"{donors[0].name}: has no tokenizer files (tokenizer.json, or vocab.json and merges.txt)")
-    _complete_processor(folder, donors[0])
-    config = {key: value for key, value in donors[0].config.items() if key not in ("_name_or_path", "torch_dtype")}
-    _write_json(folder / "config.json", config | {"dtype": dtype})
+        raise UserError(f"{base.name}: has no tokenizer files (tokenizer.json, or vocab.json and merges.txt)")
+    _complete_processor(folder, base)
+    config = {key: value for key, value in base.config.items() if key not in ("_name_or_path", "torch_dtype", WINDOW)}
+    window = {key: value for key, value in models[0].config.items() if key == WINDOW}
+    _write_json(folder / "config.json", config | window | {"dtype": dtype})
 
 
 def _complete_processor(folder: Path, donor: ModelFolder) -> None:

@@ -56,7 +56,7 @@ def _write_weights(folder: Path, recipe: Recipe, inputs: Inputs) -> Statistics:
     tensors = inputs.base.tensors
     dtypes = {name: entry.dtype if recipe.dtype == "auto" else DTYPES[recipe.dtype] for name, entry in tensors.items()}
     codes = list(dtypes.values())
-    write_side_files(folder, [inputs.base, *inputs.models], TORCH_NAMES[max(set(codes), key=codes.count)])
+    write_side_files(folder, inputs.base, inputs.models, TORCH_NAMES[max(set(codes), key=codes.count)])
     with Writer(folder / WEIGHTS, {name: entry.shape for name, entry in tensors.items()}, dtypes) as writer:
         return _engine(recipe.engine)(inputs, writer)
 

@@ -155,7 +155,7 @@ def merged_step(recipe: Recipe, scratch: Path) -> Iterator[tuple[Path, Callable[
         inputs = open_inputs(_with(recipe, **{"lambda": 1.0}), reader)
         scratch.mkdir(parents=True, exist_ok=True)
         folder = Path(stack.enter_context(TemporaryDirectory(dir=scratch, prefix=".sweep-")))
-        write_side_files(folder, [inputs.base, *inputs.models], "float32")
+        write_side_files(folder, inputs.base, inputs.models, "float32")
         shapes = {name: entry.shape for name, entry in inputs.base.tensors.items()}
         with Writer(folder / WEIGHTS, shapes, dict.fromkeys(shapes, "F32")) as writer:
             stream.merge(inputs, writer, only_step=True)

@@ -71,6 +71,16 @@ def test_every_method_s_folder_loads_and_converts(whispers: Path, tmp_path: Path
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("window", [1.5, "longest", None])
+def test_the_merge_is_decoded_with_the_fine_tunes_window(whispers: Path, tmp_path: Path, window):  # noqa: F811
+    root = tmp_path / "models"
+    shutil.copytree(whispers, root)
+    for folder in [root / "base"] if window is None else [root / pair / "model" for pair in PAIRS]:
+        _record_window(folder, window or 1.0)  # the base's own is another
+    _merge(root, "ties", "--out", tmp_path / "merged")
+    assert json.loads((tmp_path / "merged" / "config.json").read_text()).get("encoder_window") == window
+
+
 def test_all_subsets_are_the_three_pairs_and_the_three(whispers: Path, tmp_path: Path):  # noqa: F811
     _merge(whispers, "ties", "--subsets", "all", "--out", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -162,9 +172,19 @@ def _other_mel_bins(root: Path) -> str:
     return r"ja_en.*conv1.weight has shape \[16, 128, 3\], in the base .* \[16, 80, 3\]"
 
 
+def _other_window(root: Path) -> str:
+    _record_window(root / "ja_en" / "model", 1.5)
+    return "ja_en/model: was trained with the window 1.5, .*/ko_en/model with 30s"
+
+
+def _record_window(folder: Path, window: float | str) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder_window": window}))
+
+
 FAULTS = (
     _other_shape, _other_tensor_shape, _missing_tensor, _other_vocabulary, _cut_short, _not_finite, _no_weights,
-    _missing, _other_mel_bins,
+    _missing, _other_mel_bins, _other_window,
 )  # fmt: skip
 
 
