@@ -24,6 +24,7 @@ from datamodules.manifest import Span, Utterance
 from datamodules.prompts import prompt_ids
 from lightning_modules.export import read_model_folder
 from lightning_modules.features import LogMel
+from lightning_modules.windows import WHOLE, take_short_windows, window_of
 
 POSITIONS_PER_S = 50
 _BLANK = 0
@@ -48,7 +49,7 @@ class CTCAligner:
     def __init__(self, model: str, device: str = "cpu", seed: int = 0) -> None:
         self.whisper, processor = read_model_folder(model)
         self.whisper.to(device).eval()
-        self.log_mel = LogMel(processor.feature_extractor, 2 * self.whisper.config.max_source_positions).to(device)
+        self.log_mel = _log_mel(self.whisper, processor).to(device)
         self.device, self.seed = device, seed
         self.kinds: dict[str, int] = {}
         self.head: nn.Linear
@@ -59,7 +60,7 @@ class CTCAligner:
         Raises:
             UserError: for an utterance beyond the model's window.
         """
-        check_lengths([utterance for utterance, _ in utterances], self.log_mel.window_s, "align")
+        _fit_window(self.log_mel, self.whisper, [utterance for utterance, _ in utterances])
         texts = [letters(spans)[0] for _, spans in utterances]
         self.kinds = {letter: kind for kind, letter in enumerate(sorted(set().union(*texts)), start=_BLANK + 1)}
         rng = random.Random(self.seed)
@@ -136,7 +137,7 @@ class AttentionAligner:
         self.whisper, self.processor = read_model_folder(model)
         self.whisper.set_attn_implementation("eager")  # the others do not tell what they attend to
         self.whisper.to(device).eval()
-        self.log_mel = LogMel(self.processor.feature_extractor, 2 * self.whisper.config.max_source_positions).to(device)
+        self.log_mel = _log_mel(self.whisper, self.processor).to(device)
         self.device = device
         self.heads = self._heads()
 
@@ -147,12 +148,12 @@ class AttentionAligner:
         return [tuple(pair) for pair in named] if named else upper
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Checks the lengths; the attention is there already.
+        """Chooses the window; the attention is there already.
 
         Raises:
             UserError: for an utterance beyond the model's window.
         """
-        check_lengths([utterance for utterance, _ in utterances], self.log_mel.window_s, "align")
+        _fit_window(self.log_mel, self.whisper, [utterance for utterance, _ in utterances])
 
     @torch.inference_mode()
     def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
@@ -219,6 +220,23 @@ def aligner(method: str, model: str, device: str, seed: int = 0) -> CTCAligner |
         UserError: where the model cannot be loaded.
     """
     return CTCAligner(model, device, seed) if method == "ctc" else AttentionAligner(model, device)
+
+
+def _log_mel(whisper: WhisperForConditionalGeneration, processor: WhisperProcessor) -> LogMel:
+    """Of the window that the model was trained with."""
+    take_short_windows(whisper)
+    return LogMel(processor.feature_extractor, window_of(None, whisper.config))
+
+
+def _fit_window(log_mel: LogMel, whisper: WhisperForConditionalGeneration, utterances: Sequence[Utterance]) -> None:
+    """Takes the model's whole window where an utterance is beyond the one that it was trained with.
+
+    Raises:
+        UserError: for an utterance beyond the whole one.
+    """
+    if any(utterance.duration > log_mel.window_s for utterance in utterances):
+        log_mel.window = window_of(WHOLE, whisper.config)
+    check_lengths(utterances, log_mel.window_s, "align")
 
 
 def _positions(waveform_S: Tensor) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,15 @@ import pytest
 import soundfile
 import torch
 from torch import Tensor
+from transformers import WhisperFeatureExtractor
 
 import prepare as prepare_script
 from common.errors import UserError
 from datamodules.alignment import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
+from datamodules.audio import load_waveform
 from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
 from lightning_modules.alignment import AttentionAligner, CTCAligner, monotone_path
+from tests.test_windows import cut_by_hand
 
 HZ = 16_000
 
@@ -232,6 +236,32 @@ def test_attention_is_read_from_the_alignment_heads(tiny_model: Path):
     assert switch.time_s == 12 / 50
     assert switch.score == pytest.approx(0.5 * (5 + 7 + 8 + 6) / 4)
     assert tokenizer.decode(calls["tokens"][4:]) == "abxy" and len(calls["tokens"]) == 8
+
+
+@pytest.mark.parametrize("kind", [CTCAligner, AttentionAligner])
+def test_a_model_hears_the_window_that_it_was_trained_with(tiny_model: Path, tmp_path: Path, kind: type):
+    """Against a table of positions cut by hand; an utterance beyond the window brings the whole one back."""
+    shutil.copytree(tiny_model, tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    (tmp_path / "model/config.json").write_text(json.dumps(config | {"encoder_window": 1.5}))
+    aligner = kind(str(tmp_path / "model"))
+    heard = []
+    aligner.whisper.model.encoder.register_forward_hook(lambda _, given, states: heard.append(states[0]))
+    utterances = spoken(tmp_path / "audio", 2)
+    spans = [(u, language_spans(u)) for u in utterances]
+    waveform_S = load_waveform(utterances[0].audio)
+    extractor = WhisperFeatureExtractor(chunk_length=2)
+    mel_BFT = extractor(waveform_S.numpy(), sampling_rate=HZ, return_tensors="pt").input_features
+    soundfile.write(tmp_path / "long.wav", np.tile(waveform_S, 2)[: round(1.8 * HZ)], HZ)
+    long = replace(utterances[0], audio=tmp_path / "long.wav", duration=1.8)
+    for positions, rows in ((75, spans), (100, [*spans, (long, spans[0][1])])):
+        aligner.prepare(rows)
+        aligner.switches(waveform_S, spans[0][1])
+        encoder = cut_by_hand(tiny_model, positions).model.encoder
+        expected = encoder(mel_BFT[..., : 2 * positions]).last_hidden_state
+        torch.testing.assert_close(heard[-1], expected, atol=1e-3, rtol=1e-3)
+    with pytest.raises(UserError, match=r"align: 1 of 1 utterances are longer than the model's window of 2 s"):
+        aligner.prepare([(replace(utterances[0], duration=2.5), spans[0][1])])
 
 
 # Manifests
