@@ -41,6 +41,9 @@ def parse() -> argparse.Namespace:
         metavar="SECONDS",
         help="audio that the encoder is given: 30s, longest, seconds (default: as trained)",
     )
+    decoding.add_argument(
+        "--compile", action="store_true", default=None, help="translate the greedy step by torch.compile, for a GPU"
+    )
     decoding.add_argument("--batch-size", type=int, metavar="N", help="utterances side by side (default: 32)")
     decoding.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     decoding.add_argument(

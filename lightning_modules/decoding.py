@@ -137,6 +137,7 @@ class TorchWhisper:
         beams: hypotheses kept side by side; 1 is greedy.
         device: where to decode.
         window: how much audio the encoder is given; None takes what the model was trained with.
+        compiled: translate the decoder's greedy step by torch.compile.
     """
 
     def __init__(
@@ -147,10 +148,12 @@ class TorchWhisper:
         beams: int = 1,
         device: torch.device | str = "cpu",
         window: str | float | None = None,
+        compiled: bool = False,
     ) -> None:
         self.model = model.to(device).eval()
         self.tokenizer = processor.tokenizer
         self.beams = beams
+        self.compiled = compiled
         self.device = torch.device(device)
         take_short_windows(model)
         speed_up(model)
@@ -193,7 +196,10 @@ class TorchWhisper:
         prompt = torch.tensor(prompt_BU, device=self.device)
         if self.beams > 1:
             return self._beam(encoded_BTD, prompt).tolist()
-        return greedy(self.model, encoded_BTD, prompt, self.end, self.never_V, self.never_first_V).tolist()
+        tokens_BU = greedy(
+            self.model, encoded_BTD, prompt, self.end, self.never_V, self.never_first_V, compiled=self.compiled
+        )
+        return tokens_BU.tolist()
 
     def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
         """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""

@@ -45,6 +45,7 @@ KINDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "language": _TEXT,
     "backend": _TEXT,
     "window": _WINDOW,
+    "compile": (lambda value: isinstance(value, bool), "true or false"),
     "device": _TEXT,
     "out": _TEXT,
     "beams": _COUNT,

@@ -10,6 +10,9 @@ D width, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,6 +22,8 @@ _LIVING_SHARE = 0.75  # below it, the utterances that have ended leave the batch
 _FIRST_ROOM = 64  # tokens; the room doubles
 _STEPS_A_LOOK = {"cpu": 1}  # at which utterances have ended; elsewhere 8, as to look is to wait for the device
 
+States = Sequence[tuple[Tensor, Tensor]]  # keys and values (R, H, T or U, d) of each layer
+
 
 class StepDecoder:
     """Whisper's decoder for a batch of encoded utterances, some tokens at a time.
@@ -26,56 +31,37 @@ class StepDecoder:
     Args:
         model: in evaluation mode; its weights are read at every step.
         encoded_RTD: encoder states.
+        compiled: translate a step of one token by torch.compile, once for all batches.
     """
 
-    def __init__(self, model: WhisperForConditionalGeneration, encoded_RTD: Tensor) -> None:
-        self.decoder, self.projection = model.model.decoder, model.proj_out
+    def __init__(self, model: WhisperForConditionalGeneration, encoded_RTD: Tensor, *, compiled: bool = False) -> None:
+        self.model, self.compiled = model, compiled
         self.heads = model.config.decoder_attention_heads
         self.most = model.config.max_target_positions
         self.length = 0
+        layers = model.model.decoder.layers
         self.audio = [
             (
-                self._by_head(layer.encoder_attn.k_proj(encoded_RTD)),
-                self._by_head(layer.encoder_attn.v_proj(encoded_RTD)),
+                _by_head(layer.encoder_attn.k_proj(encoded_RTD), self.heads),
+                _by_head(layer.encoder_attn.v_proj(encoded_RTD), self.heads),
             )
-            for layer in self.decoder.layers
-        ]  # (R, H, T, d)
+            for layer in layers
+        ]  # keys and values (R, H, T, d)
         room = (len(encoded_RTD), self.heads, min(_FIRST_ROOM, self.most), encoded_RTD.shape[2] // self.heads)
-        self.tokens = [(encoded_RTD.new_empty(room), encoded_RTD.new_empty(room)) for _ in self.decoder.layers]
+        self.tokens = [(encoded_RTD.new_empty(room), encoded_RTD.new_empty(room)) for _ in layers]
 
     def __call__(self, tokens_RU: Tensor) -> Tensor:
         """Logits (R, V) after the last of the tokens, which follow those of earlier calls."""
         begin, self.length = self.length, self.length + tokens_RU.shape[1]
         while self.length > self.tokens[0][0].shape[2]:
             self._make_room()
-        hidden_RUD = self.decoder.embed_tokens(tokens_RU) + self.decoder.embed_positions.weight[begin : self.length]
-        for layer, audio, tokens in zip(self.decoder.layers, self.audio, self.tokens, strict=True):
-            normal_RUD = layer.self_attn_layer_norm(hidden_RUD)
-            for made, kept in zip((layer.self_attn.k_proj, layer.self_attn.v_proj), tokens, strict=True):
-                kept[:, :, begin : self.length] = self._by_head(made(normal_RUD))
-            seen = [kept[:, :, : self.length] for kept in tokens]
-            hidden_RUD = hidden_RUD + self._attend(layer.self_attn, normal_RUD, *seen)
-            normal_RUD = layer.encoder_attn_layer_norm(hidden_RUD)
-            hidden_RUD = hidden_RUD + self._attend(layer.encoder_attn, normal_RUD, *audio)
-            normal_RUD = layer.final_layer_norm(hidden_RUD)
-            hidden_RUD = hidden_RUD + layer.fc2(layer.activation_fn(layer.fc1(normal_RUD)))
-        return self.projection(self.decoder.layer_norm(hidden_RUD[:, -1]))
+        step = _compiled_step() if self.compiled and tokens_RU.shape[1] == 1 else _ahead
+        return step(self.model, tokens_RU, begin, self.audio, self.tokens)
 
     def keep(self, rows: Tensor) -> None:
         """Lets all other utterances go."""
         self.audio = [(keys[rows], values[rows]) for keys, values in self.audio]
         self.tokens = [(keys[rows], values[rows]) for keys, values in self.tokens]
-
-    def _attend(self, attention: nn.Module, normal_RUD: Tensor, keys_RHTd: Tensor, values_RHTd: Tensor) -> Tensor:
-        query_RHUd = self._by_head(attention.q_proj(normal_RUD) * attention.scaling)
-        prompt = attention.is_causal and query_RHUd.shape[2] > 1  # all of it at once, at the very beginning
-        found_RHUd = functional.scaled_dot_product_attention(
-            query_RHUd, keys_RHTd, values_RHTd, is_causal=prompt, scale=1.0
-        )
-        return attention.out_proj(found_RHUd.transpose(1, 2).flatten(2))
-
-    def _by_head(self, states_RUD: Tensor) -> Tensor:
-        return states_RUD.unflatten(2, (self.heads, -1)).transpose(1, 2).contiguous()
 
     def _make_room(self) -> None:
         room = min(2 * self.tokens[0][0].shape[2], self.most)
@@ -88,6 +74,44 @@ class StepDecoder:
         self.tokens = [(longer(keys), longer(values)) for keys, values in self.tokens]
 
 
+def _ahead(
+    model: WhisperForConditionalGeneration, tokens_RU: Tensor, begin: int, audio: States, kept: States
+) -> Tensor:
+    """Logits (R, V) after tokens at `begin` and behind it, whose keys and values are added to those that are kept."""
+    decoder, end = model.model.decoder, begin + tokens_RU.shape[1]
+    heads = model.config.decoder_attention_heads
+    hidden_RUD = decoder.embed_tokens(tokens_RU) + decoder.embed_positions.weight[begin:end]
+    for layer, heard, (keys_RHUd, values_RHUd) in zip(decoder.layers, audio, kept, strict=True):
+        normal_RUD = layer.self_attn_layer_norm(hidden_RUD)
+        keys_RHUd[:, :, begin:end] = _by_head(layer.self_attn.k_proj(normal_RUD), heads)
+        values_RHUd[:, :, begin:end] = _by_head(layer.self_attn.v_proj(normal_RUD), heads)
+        said = keys_RHUd[:, :, :end], values_RHUd[:, :, :end]
+        hidden_RUD = hidden_RUD + _attend(layer.self_attn, heads, normal_RUD, *said)
+        normal_RUD = layer.encoder_attn_layer_norm(hidden_RUD)
+        hidden_RUD = hidden_RUD + _attend(layer.encoder_attn, heads, normal_RUD, *heard)
+        normal_RUD = layer.final_layer_norm(hidden_RUD)
+        hidden_RUD = hidden_RUD + layer.fc2(layer.activation_fn(layer.fc1(normal_RUD)))
+    return model.proj_out(decoder.layer_norm(hidden_RUD[:, -1]))
+
+
+@cache
+def _compiled_step() -> Callable[..., Tensor]:
+    return torch.compile(_ahead, dynamic=True)
+
+
+def _attend(attention: nn.Module, heads: int, normal_RUD: Tensor, keys_RHTd: Tensor, values_RHTd: Tensor) -> Tensor:
+    query_RHUd = _by_head(attention.q_proj(normal_RUD) * attention.scaling, heads)
+    prompt = attention.is_causal and query_RHUd.shape[2] > 1  # all of it at once, at the very beginning
+    found_RHUd = functional.scaled_dot_product_attention(
+        query_RHUd, keys_RHTd, values_RHTd, is_causal=prompt, scale=1.0
+    )
+    return attention.out_proj(found_RHUd.transpose(1, 2).flatten(2))
+
+
+def _by_head(states_RUD: Tensor, heads: int) -> Tensor:
+    return states_RUD.unflatten(2, (heads, -1)).transpose(1, 2).contiguous()
+
+
 def greedy(
     model: WhisperForConditionalGeneration,
     encoded_BTD: Tensor,
@@ -95,6 +119,8 @@ def greedy(
     end: int,
     never_V: Tensor,
     never_first_V: Tensor,
+    *,
+    compiled: bool = False,
 ) -> Tensor:
     """The most probable token after each other, until every utterance has ended or the decoder is full.
 
@@ -103,11 +129,12 @@ def greedy(
         prompt_BU: what each utterance's tokens begin with.
         end: the token that ends an utterance.
         never_V, never_first_V: added to the logits of every token but the first, and of the first.
+        compiled: as in `StepDecoder`.
 
     Returns:
         (B, U) without the prompt; an utterance that has ended is filled with `end`.
     """
-    decoder = StepDecoder(model, encoded_BTD)
+    decoder = StepDecoder(model, encoded_BTD, compiled=compiled)
     rows_R = torch.arange(len(prompt_BU), device=prompt_BU.device)  # of the utterances still decoded
     room = decoder.most - prompt_BU.shape[1]
     tokens_BU = prompt_BU.new_full((len(prompt_BU), room), end)

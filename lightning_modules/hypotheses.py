@@ -39,6 +39,7 @@ class Decoding:
     beams: int = 1
     backend: str = TRANSFORMERS
     window: str | float | None = None
+    compile: bool = False
     batch_size: int = 32
     device: str = "cpu"
     devices: int = 1
@@ -118,6 +119,8 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
         raise UserError(
             f"no backend is called {how.backend!r}{nearest(how.backend, BACKENDS)}; there are: {', '.join(BACKENDS)}"
         )
+    if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
+        raise UserError("compile translates the greedy step of the backend transformers; leave it out, or the others")
     conversions = {}
     if how.backend == FASTER_WHISPER:
         for model in dict.fromkeys(task.model for task in tasks):
@@ -147,7 +150,7 @@ def _engine(model: Candidate, work: Work, device: str) -> Engine:
     how = {"beams": work.how.beams, "device": device, "window": work.how.window}
     if model in work.conversions:
         return FasterWhisper(work.conversions[model], model.folder, **how)
-    return TorchWhisper(*read_model_folder(model.folder), **how)
+    return TorchWhisper(*read_model_folder(model.folder), compiled=work.how.compile, **how)
 
 
 def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task, list[Utterance]]]:

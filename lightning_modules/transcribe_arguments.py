@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     )
     decoding = top.add_argument_group("decoding")
     decoding.add_argument("--beams", type=int, default=1, metavar="N", help="hypotheses kept; 1 is greedy (default)")
+    decoding.add_argument(
+        "--compile", action="store_true", help="translate the greedy step by torch.compile, for a GPU"
+    )
     decoding.add_argument("--batch-size", type=int, default=16, metavar="N", help="pieces side by side (default: 16)")
     decoding.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
     page = top.add_argument_group("a page to speak to (pip install 'crosspair[gradio]')")
@@ -71,6 +74,7 @@ def main(arguments: Sequence[str]) -> int:
         beams=given.beams,
         batch_size=given.batch_size,
         device=given.device or default_device(),
+        compile=given.compile,
     )
     models = candidates([given.model, *given.beside])
     for model in models:
@@ -87,6 +91,8 @@ def _check(given: argparse.Namespace) -> None:
     for name in ("beams", "batch_size"):
         if getattr(given, name) < 1:
             raise UserError(f"--{name.replace('_', '-')} is {getattr(given, name)}, expected 1 or more")
+    if given.compile and given.beams > 1:
+        raise UserError("--compile translates the greedy step; leave it out, or --beams")
     if given.gradio and given.paths:
         raise UserError("--gradio serves a page and takes no files; name further models with --beside")
     if not given.gradio and not given.paths:

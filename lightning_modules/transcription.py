@@ -35,7 +35,7 @@ class Listening:
         language: `auto` (the model's own choice for each piece), a language code, or with `pair` one of the policies.
         pair: what is spoken, such as ko-en, the matrix language first.
         longest_s: longest piece in seconds; None takes what the model's window holds.
-        beams, batch_size, device: as in an evaluation.
+        beams, batch_size, device, compile: as in an evaluation.
     """
 
     language: str = "auto"
@@ -44,6 +44,7 @@ class Listening:
     beams: int = 1
     batch_size: int = 16
     device: str = "cpu"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.pair is None and self.language in POLICIES and self.language != "auto":
@@ -92,7 +93,9 @@ class Listener:
 
     def __init__(self, model: Candidate, how: Listening) -> None:
         self.name, self.how = model.name, how
-        engine = TorchWhisper(*read_model_folder(model.folder), beams=how.beams, device=how.device)
+        engine = TorchWhisper(
+            *read_model_folder(model.folder), beams=how.beams, device=how.device, compiled=how.compile
+        )
         self.transcriber = Transcriber(engine, language=how.language, batch_size=how.batch_size)
         self.longest_s = min(how.longest_s or engine.window.seconds, engine.window.seconds)
 

@@ -202,6 +202,12 @@ def test_a_device_without_memory_is_told(job: Evaluation, parrot: type[Parrot], 
         evaluate(job)
 
 
+@pytest.mark.parametrize("other", [{"beams": 2}, {"backend": "faster-whisper"}])
+def test_compiling_is_of_the_greedy_step(job: Evaluation, parrot: type[Parrot], other: dict):
+    with pytest.raises(UserError, match="compile translates the greedy step"):
+        evaluate(replace(job, decoding=Decoding(compile=True, **other)))
+
+
 def test_the_hike_profile_scores_as_hike_does(tmp_path: Path, tiny_model: Path, parrot: type[Parrot], monkeypatch):
     """With the corpus's normalised references and loanwords; the oracle is HiKE's own chain, written with jiwer."""
     said = ["이번 버그는 e-mail로 보냈어.", "John's meeting — 3.5% 올랐어.", "이 모델은 데이터가 좋아."]
@@ -405,6 +411,7 @@ def test_the_script_from_end_to_end(tiny_model: Path, manifests: dict[str, str],
         ("beams", True, "True, expected a whole number"),
         ("batch_size", 0, "0, expected a whole number of 1 or more"),
         ("out", 3, "3, expected text"),
+        ("compile", "yes", "'yes', expected true or false"),
     ],
 )
 def test_options_are_of_their_kind(option: str, value: object, expected: str, tmp_path: Path):

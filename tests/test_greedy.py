@@ -73,6 +73,23 @@ def test_greedy_written_out(model: WhisperForConditionalGeneration, monkeypatch:
             assert tokens[-1] != end or set(row[len(tokens) :]) <= {end}
 
 
+@pytest.mark.slow
+@torch.inference_mode()
+def test_a_compiled_step_says_the_same(model: WhisperForConditionalGeneration):
+    """Two batches, some of whose utterances leave: token for token what the plain step says."""
+    vocabulary = model.config.vocab_size
+    mask_V = torch.where(torch.arange(vocabulary) < 300, 0.0, -torch.inf)
+    for seed, rows in ((0, 5), (1, 3)):
+        torch.manual_seed(seed)
+        encoded_BTD, prompt_BU = torch.randn(rows, 37, 16).double(), torch.randint(300, (1, 4)).expand(rows, 4)
+        free = greedy(model, encoded_BTD, prompt_BU, -1, mask_V, mask_V)
+        end = int(free[0, 9])  # which the first comes to by then, and others later or never
+        plain, compiled = (
+            greedy(model, encoded_BTD, prompt_BU, end, mask_V, mask_V, compiled=one) for one in (False, True)
+        )
+        assert torch.equal(plain, compiled) and len(set(plain.flatten().tolist())) > 5
+
+
 def _alone(model, encoded, prompt, end: int, never_V: Tensor, first_V: Tensor, most: int) -> list[int]:
     tokens = prompt
     while tokens.shape[1] < prompt.shape[1] + most:

@@ -139,6 +139,7 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
         (["a.wav", "--language", "xx"], "language 'xx' has no tag"),
         (["a.wav", "--longest", "0"], "--longest is 0, expected 1 second or more"),
         (["a.wav", "--beams", "0"], "--beams is 0, expected 1 or more"),
+        (["a.wav", "--beams", "2", "--compile"], "--compile translates the greedy step"),
         (["a.wav", "--format", "txt", "srt"], "several formats need --out"),
         (["a.wav", "--gradio"], "takes no files"),
     ],
