@@ -53,9 +53,7 @@ class Dashboard(L.Callback):
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config)
         if self.predictions and not self.development.manifests and _wandb_run(trainer):
-            pl_module.print(
-                "wandb: no predictions: they are of development sets, and development.manifests names none"
-            )
+            pl_module.print("wandb: no predictions: they are of development sets, and development.manifests names none")
         self._log_predictions(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
