@@ -17,11 +17,15 @@ _DECIDES_OUTPUT = ("*.safetensors", "*.json")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be scored: its name and group in the table, and its folder or Hub id as given."""
+    """A model to be scored: its name and group in the table, and its folder or Hub id as given.
+
+    `language` is its own policy of language tags; None leaves it that of the evaluation.
+    """
 
     name: str
     path: str
     group: str = "models"
+    language: str | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -52,9 +56,9 @@ class Candidate:
 
 
 def candidates(rows: Sequence[Any]) -> list[Candidate]:
-    """Models from a configuration's list: paths, or mappings with `path` and optionally `name` and `group`.
+    """Models from a configuration's list: paths, or mappings with `path`, optionally `name`, `group` and `language`.
 
     Raises:
         UserError: where an entry is neither, or two models share a name.
     """
-    return [Candidate(**row) for row in named_models(rows, ("name", "path", "group"))]
+    return [Candidate(**row) for row in named_models(rows, ("name", "path", "group", "language"))]

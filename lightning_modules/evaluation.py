@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from scoring.files import to_row
 from scoring.report import write_report
 from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
 from scoring.summary import failure_lines
-from scoring.table import SEEN, UNSEEN, Table, write_table
+from scoring.table import AVERAGES, Table, write_table
 from scoring.terminal import to_terminal
 from scoring.tokens import get_profile
 
@@ -84,6 +84,7 @@ def evaluate(job: Evaluation) -> Table:
     }
     groups = {model.name: model.group for model in job.models}
     table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
+    table = replace(table, tags={model.name: model.language for model in job.models if model.language})
     _write_hypotheses(job, results)
     write_text(job.out / "scores.json", json.dumps(_scores(job, sets, kept, results), ensure_ascii=False, indent=1))
     write_table(table, job.out)
@@ -99,7 +100,7 @@ def _kept(job: Evaluation, model: Candidate, one: EvaluationSet) -> Kept:
     made_from = {
         "model": model.identity,
         "manifest": one.identity,
-        "language": how.language,
+        "language": model.language or how.language,
         "beams": how.beams,
         "backend": how.backend,
     } | ({} if how.window is None else {"window": how.window})
@@ -155,12 +156,13 @@ def _scores(
             "path": model.path,
             "group": model.group,
             "identity": model.identity,
+            **({"language": model.language} if model.language else {}),
             "sets": {
                 name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
                 for (owner, name), files in kept.items()
                 if owner == model.name
             },
-            "averages": {name: one for name, one in _estimates(rates).items() if name in (SEEN, UNSEEN)},
+            "averages": {name: one for name, one in _estimates(rates).items() if name in AVERAGES},
         }
         if job.baseline not in (None, model.name):
             against = differences(by_set, results[job.baseline], job.seen, job.unseen)
@@ -200,7 +202,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
     how = job.decoding
     by_id = {(one.name, utterance.id): utterance for one in sets for utterance in one.utterances}
     notes = {
-        "Language tag": how.language,
+        "Language tag": how.language + table.own_tags,
         "Decoding": "greedy" if how.beams == 1 else f"{how.beams} beams",
         "Backend": how.backend,
         "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),

@@ -134,9 +134,8 @@ def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress:
         for model, group in groupby(work.tasks, key=lambda task: task.model):
-            transcriber = Transcriber(
-                _engine(model, work, device), language=work.how.language, batch_size=work.how.batch_size
-            )
+            language = model.language or work.how.language
+            transcriber = Transcriber(_engine(model, work, device), language=language, batch_size=work.how.batch_size)
             batches = _batches(transcriber, list(group))[rank::world]
             bar = progress.add_task(model.name, total=sum(len(utterances) for _, utterances in batches))
             for task, utterances in batches:

@@ -16,7 +16,7 @@ from scoring.languages import MAX_DISTANCE
 from scoring.plots import Scale, interval_strip, stacked_strip
 from scoring.results import Results, error_rates, having
 from scoring.summary import per_cent
-from scoring.table import DASH, SEEN, UNSEEN, Table
+from scoring.table import AVERAGES, DASH, SINGLE, Table
 
 Figures = Mapping[str, Estimate]
 
@@ -51,8 +51,8 @@ def rate_panels(results: Results, table: Table, sets: Sequence[str]) -> tuple[Sc
 
 
 def _rate_title(name: str, table: Table) -> tuple[str, str]:
-    if name in (SEEN, UNSEEN):
-        return f"Average of {name} pairs", ""
+    if name in AVERAGES:
+        return f"Average of {name} {'languages' if name == SINGLE else 'pairs'}", ""
     return name.upper(), "seen in training" if name in table.seen else "unseen" if name in table.unseen else ""
 
 

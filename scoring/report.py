@@ -17,7 +17,7 @@ from scoring.panels import failure_panels, language_panels, place_panels, rate_p
 from scoring.plots import axis
 from scoring.results import Results, having
 from scoring.summary import source_text
-from scoring.table import SEEN, UNSEEN, Table
+from scoring.table import AVERAGES, Table
 
 _PAGE = Path(__file__).parent / "page"
 
@@ -57,7 +57,7 @@ def write_report(
             title=title,
             notes=dict(notes or {}),
             table=table,
-            averages=(SEEN, UNSEEN),
+            averages=AVERAGES,
             sets=sets,
             models=[row.model for row in table.rows],
             hues={row.model: groups.index(row.group) for row in table.rows},

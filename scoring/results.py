@@ -14,7 +14,7 @@ from scoring.alignment import Counts
 from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean, resample, tally
 from scoring.breakdown import ScoredUtterance, Transcript, contributions, score_transcript
 from scoring.metrics import Score
-from scoring.table import SEEN, UNSEEN, Row, Table
+from scoring.table import SEEN, SINGLE, UNSEEN, Row, Table, single_languages
 from scoring.tokens import get_profile
 
 
@@ -145,7 +145,7 @@ def _significant(
 def error_rates(
     by_set: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = ()
 ) -> dict[str, Estimate]:
-    """Returns a model's error rate by test set, and its means over the seen and unseen pairs where it has them all."""
+    """Returns a model's error rate by test set, and its means over seen pairs, unseen ones and single languages."""
     return _with_averages({name: result.estimates["mer"] for name, result in by_set.items()}, seen, unseen)
 
 
@@ -162,7 +162,7 @@ def differences(
 def _with_averages(by_set: dict[str, Estimate], seen: Sequence[str], unseen: Sequence[str]) -> dict[str, Estimate]:
     return by_set | {
         average: mean([by_set[pair] for pair in pairs])
-        for average, pairs in ((SEEN, seen), (UNSEEN, unseen))
+        for average, pairs in ((SEEN, seen), (UNSEEN, unseen), (SINGLE, single_languages(by_set, (*seen, *unseen))))
         if pairs and all(pair in by_set for pair in pairs)
     }
 

@@ -16,7 +16,7 @@ from scoring.escape import visible
 from scoring.failures import FAILURES
 from scoring.languages import MAX_DISTANCE
 from scoring.results import Comparison, Results, SetScore
-from scoring.table import DASH, SEEN, UNSEEN
+from scoring.table import AVERAGES, DASH
 
 SOURCE_TEXTS = {
     "spans": "the manifest's spans",
@@ -60,7 +60,7 @@ def overview(
     for name in (first, second, "difference", "95 % interval"):
         table.add_column(Text(visible(name)), justify="right", overflow="fold")
     for name, estimate in differences.items():
-        label = f"{name} average" if name in (SEEN, UNSEEN) else name
+        label = f"{name} average" if name in AVERAGES else name
         rates = (per_cent(side[name].value) for side in (ours, theirs))
         table.add_row(Text(visible(label)), *rates, *_difference_cells(estimate))
     return Group(Text(title, style="bold"), table)

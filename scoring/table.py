@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -15,7 +15,7 @@ from common import cards
 from common.files import write_text
 from scoring import escape
 
-SEEN, UNSEEN = "seen", "unseen"
+SEEN, UNSEEN, SINGLE = AVERAGES = ("seen", "unseen", "single")
 DASH = "–"
 
 
@@ -23,7 +23,7 @@ DASH = "–"
 class Row:
     """A model's figures by test set: `scores` are micro, `macro` the averages over utterances, both fractions.
 
-    `significant` names the columns (pairs, `seen`, `unseen`) whose difference from the table's baseline is significant.
+    `significant` names the columns (sets and averages) whose difference from the table's baseline is significant.
     """
 
     model: str
@@ -42,8 +42,9 @@ class Row:
 class Table:
     """Models by test sets; rows of a group stand together, in the order given.
 
-    Sets outside `seen` and `unseen` (single languages) follow them and enter no average. The best of each column is
-    bold; a group whose name begins with "oracle" is out of that contest.
+    Sets outside `seen` and `unseen` follow them, and the average of the single languages. The best of each column is
+    bold; a group whose name begins with "oracle" is out of that contest. `tags` names the models that were decoded with
+    a policy of language tags of their own.
     """
 
     profile: str
@@ -51,13 +52,26 @@ class Table:
     unseen: Sequence[str]
     rows: Sequence[Row]
     baseline: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def own_tags(self) -> str:
+        """The models that were decoded with tags of their own, as the rest of a line; nothing where there are none."""
+        policies = dict.fromkeys(self.tags.values())
+        models = {policy: ", ".join(name for name, own in self.tags.items() if own == policy) for policy in policies}
+        return "".join(f"; tag {policy} for {escape.visible(names)}" for policy, names in models.items())
 
     @cached_property
     def columns(self) -> list[str]:
-        """The columns in order: seen pairs and their average, unseen pairs and theirs, other sets."""
+        """The columns in order: seen pairs and their average, unseen pairs and theirs, other sets, single average."""
         pairs = [*self.seen, *([SEEN] if self.seen else []), *self.unseen, *([UNSEEN] if self.unseen else [])]
         others = dict.fromkeys(name for row in self.rows for name in row.scores if name not in pairs)
-        return pairs + list(others)
+        return pairs + list(others) + ([SINGLE] if self.single else [])
+
+    @cached_property
+    def single(self) -> list[str]:
+        """The single languages, where there are several."""
+        return single_languages((name for row in self.rows for name in row.scores), (*self.seen, *self.unseen))
 
     @cached_property
     def groups(self) -> list[tuple[str, list[Row]]]:
@@ -69,9 +83,9 @@ class Table:
     def value(self, row: Row, column: str, *, macro: bool = False) -> float | None:
         """A cell as a fraction; None where the model has no score, an average also where it lacks one of its pairs."""
         scores = row.macro if macro else row.scores
-        if column not in (SEEN, UNSEEN):
+        if column not in AVERAGES:
             return scores.get(column)
-        pairs = self.seen if column == SEEN else self.unseen
+        pairs = {SEEN: self.seen, UNSEEN: self.unseen, SINGLE: self.single}[column]
         values = [scores.get(pair) for pair in pairs]
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
@@ -105,10 +119,16 @@ class Table:
     def caption(self, averaging: str) -> str:
         """What the figures are, in a line."""
         over = "pooled over utterances" if averaging == "micro" else "mean over utterances"
-        text = f"Mixed error rate (%), {averaging} ({over}), profile {self.profile}; best in bold"
+        text = f"Mixed error rate (%), {averaging} ({over}), profile {self.profile}{self.own_tags}; best in bold"
         if averaging == "micro" and any(row.significant for row in self.rows):
             text += f"; * differs from {escape.visible(self.baseline or 'the baseline')} (paired bootstrap, 95 %)"
         return text
+
+
+def single_languages(names: Iterable[str], pairs: Sequence[str]) -> list[str]:
+    """The test sets of one language each, beside those of pairs; none where there are fewer than two to average."""
+    found = [name for name in dict.fromkeys(names) if "-" not in name and name not in pairs]
+    return found if len(found) > 1 else []
 
 
 def write_table(table: Table, folder: Path | str) -> None:
@@ -200,6 +220,6 @@ def _latex(table: Table, averaging: str, macro: bool) -> str:
 
 def column_head(column: str, escaped: Callable[[str], str]) -> str:
     """Returns a column's title, escaped for where it is shown."""
-    if column in (SEEN, UNSEEN):
+    if column in AVERAGES:
         return f"{column.capitalize()} avg"
     return escaped(escape.visible(column.upper()))

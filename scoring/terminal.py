@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
 from scoring.escape import visible
-from scoring.table import SEEN, UNSEEN, Row, Table, column_head
+from scoring.table import AVERAGES, SEEN, SINGLE, UNSEEN, Row, Table, column_head
 
 _GAPS = (2, 1)  # spaces between columns; the narrow one where it saves a block
 _INDENT = 2
@@ -50,7 +50,7 @@ class _Averaging:
         def width(columns: Sequence[str]) -> int:
             return sum(gap + self._cells_width(column) for column in columns)
 
-        families = [[*self.table.seen, SEEN], [*self.table.unseen, UNSEEN]]
+        families = [[*self.table.seen, SEEN], [*self.table.unseen, UNSEEN], [*self.table.single, SINGLE]]
         columns = self.table.columns
         grouped = [[column for column in family if column in columns] for family in families]
         grouped.append([column for column in columns if not any(column in family for family in families)])
@@ -98,8 +98,8 @@ class _Averaging:
 
 def _head_words(column: str) -> list[str]:
     """An average's title takes two lines, a name stays whole."""
-    return column_head(column, str).split(" ") if column in (SEEN, UNSEEN) else [column_head(column, str)]
+    return column_head(column, str).split(" ") if column in AVERAGES else [column_head(column, str)]
 
 
 def _style(column: str) -> str:
-    return "cyan" if column in (SEEN, UNSEEN) else ""
+    return "cyan" if column in AVERAGES else ""

@@ -139,6 +139,28 @@ def test_finished_work_is_kept_until_what_it_was_made_from_changes(job: Evaluati
         manifest.write_text(text)
 
 
+def test_a_model_may_have_language_tags_of_its_own(job: Evaluation, parrot: type[Parrot], monkeypatch):
+    policies: list[tuple[str, str]] = []
+    batches = Parrot.transcribe_batch
+
+    def noted(self, utterances):
+        policies.extend((self.language, utterance.id) for utterance in utterances)
+        return batches(self, utterances)
+
+    monkeypatch.setattr(Parrot, "transcribe_batch", noted)
+    evaluate(job)
+    policies.clear()
+    tagged = Candidate("tagged", job.models[0].path, "Fine-tuned", "two_tag")  # the base's weights once more
+    evaluate(replace(job, models=[*job.models, tagged]))
+    assert sorted(policies) == sorted(("two_tag", f"{pair}-{index}") for pair in job.test for index in range(6))
+    models = json.loads((job.out / "scores.json").read_text())["models"]
+    assert models["tagged"]["language"] == "two_tag" and "language" not in models["base"]
+    assert models["tagged"]["sets"]["ko"]["made_from"]["language"] == "two_tag"
+    assert models["base"]["sets"]["ko"]["made_from"]["language"] == "matrix"
+    assert "profile cjk; tag two\\_tag for tagged; best" in (job.out / "table.md").read_text()
+    assert "matrix; tag two_tag for tagged" in (job.out / "report.html").read_text()
+
+
 def test_an_interrupted_evaluation_goes_on_with_the_next_batch(job: Evaluation, parrot: type[Parrot], monkeypatch):
     job = replace(job, models=job.models[:1], decoding=Decoding(batch_size=4))
 
