@@ -2,7 +2,7 @@
 
 python -m study run configs/study/demo.yaml --cores 2     # snakemake, once no earlier call is at work
 python -m study show outputs/demo/study/study.yaml        # the table, and where everything is
-python -m study results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md
+python -m study results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md     # further files: further sections
 python -m study summary outputs/demo/study/study.yaml     # tables, figure and page: the workflow's last step
 """
 
@@ -23,10 +23,13 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("command", choices=["run", "show", "results", "summary"])
     parser.add_argument("study", type=Path, help="the study's file")
+    parser.add_argument("more", type=Path, nargs="*", help="of results: studies that are to be sections")
     parser.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="of results (default: %(default)s)")
     options, rest = parser.parse_known_args()
-    if rest and options.command != "run":
-        parser.error(f"{options.command} takes no {rest[0]}")
+    if options.command == "run":  # all that follows is Snakemake's
+        options.more, rest = [], [*map(str, options.more), *rest]
+    elif rest or (options.more and options.command != "results"):
+        parser.error(f"{options.command} takes no {[*rest, *options.more][0]}")
     return options, rest
 
 
@@ -49,7 +52,7 @@ def main() -> None:
     elif options.command == "results":
         from study.results import write_results
 
-        write_results(collected, options.out)
+        write_results([collected, *(collect(Study(read_yaml(file))) for file in options.more)], options.out)
     else:
         from study.summary import write_summary
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from scoring.table import SEEN, UNSEEN
+from scoring.table import SEEN, SINGLE, UNSEEN, single_languages
 from study.plan import BEST, Study, is_oracle
 
 MICRO, MACRO = AVERAGINGS = ("micro", "macro")
@@ -45,7 +45,7 @@ def mean_figure(figures: Sequence[Figure]) -> Figure:
 
 @dataclass(frozen=True)
 class Collected:
-    """A study's figures: `figures[averaging][model][column]`, columns being test sets and the two averages."""
+    """A study's figures: `figures[averaging][model][column]`, columns being test sets and averages."""
 
     study: Study
     groups: Mapping[str, str]
@@ -55,15 +55,27 @@ class Collected:
 
     @property
     def columns(self) -> list[str]:
-        """Seen pairs and their average, unseen pairs and theirs, then the other test sets."""
+        """Seen pairs and their average, unseen pairs and theirs, the other test sets, the single languages' average."""
         seen, unseen = self.pairs
         others = [name for name in self.study.evaluation["test"] if name not in (*seen, *unseen)]
-        return [*seen, *([SEEN] if seen else []), *unseen, *([UNSEEN] if unseen else []), *others]
+        return [
+            *seen,
+            *([SEEN] if seen else []),
+            *unseen,
+            *([UNSEEN] if unseen else []),
+            *others,
+            *([SINGLE] if self.averages[SINGLE] else []),
+        ]
+
+    @cached_property
+    def averages(self) -> dict[str, list[str]]:
+        """The test sets that make up each average."""
+        return averages(self.study)
 
     @cached_property
     def pairs(self) -> tuple[list[str], list[str]]:
         """The seen and the unseen pairs."""
-        return tuple(list(self.study.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
+        return self.averages[SEEN], self.averages[UNSEEN]
 
     def figure(self, model: str, column: str, averaging: str = MICRO) -> Figure:
         """One figure; `best` is a column's best model."""
@@ -81,9 +93,10 @@ def collect(study: Study) -> Collected:
     Raises:
         UserError: where a seed has none, or was scored otherwise than the study says.
     """
-    scores = [_read(Path(folder) / "scores.json") for folder in study.folders]
+    folders = [study.scored(folder) for folder in study.folders]
+    scores = [_read(Path(folder) / "scores.json") for folder in folders]
     first, rows = scores[0], study.rows(study.seeds[0])
-    for folder, found in zip(study.folders, scores, strict=True):
+    for folder, found in zip(folders, scores, strict=True):
         for key in ("profile", "decoding", "seen", "unseen"):
             if found[key] != first[key]:
                 raise UserError(f"{folder}: {key} is {found[key]!r}, another seed's {first[key]!r}; score both alike")
@@ -110,7 +123,14 @@ def _figures(study: Study, by_seed: Sequence[dict[str, Any]], averaging: str) ->
     figures = {
         name: Figure(tuple(found["sets"][name][averaging] for found in by_seed)) for name in study.evaluation["test"]
     }
-    for average in (SEEN, UNSEEN):
-        if pairs := study.evaluation.get(average):
-            figures[average] = mean_figure([figures[pair] for pair in pairs])
+    for average, sets in averages(study).items():
+        if sets:
+            figures[average] = mean_figure([figures[name] for name in sets])
     return figures
+
+
+def averages(study: Study) -> dict[str, list[str]]:
+    """The test sets that make up each average: of seen pairs, unseen pairs and single languages."""
+    seen, unseen = (list(study.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
+    single = single_languages(study.evaluation["test"], (*seen, *unseen))
+    return {SEEN: seen, UNSEEN: unseen, SINGLE: single}

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,24 +19,32 @@ import yaml
 
 from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError, nearest
-from scoring.table import SEEN, UNSEEN
+from scoring.table import AVERAGES, SEEN, UNSEEN
 from study.settings import check_keys, check_names, flag, flags, manifests, merged, record_of
 
 _KEYS = {
-    "study": "root seeds backbone corpora train runs merge evaluate analyze resources printed",
+    "study": "name about root seeds backbone corpora train runs merge evaluate analyze compare curves resources "
+    "printed",
     "corpora": "command parts after",
-    "runs": "name group config train",
+    "runs": "name group config train language",
     "merge": "engine of rows",
     "merge: rows": "name group folder method runs options seeded",
     "analyze": "of threshold",
+    "compare": "to rows",
+    "curves": "of axis rows beside",
 }
 BEST = "best"  # stands for the best row of a column
-_NEEDED = "root seeds backbone corpora runs merge evaluate analyze"
+_NEEDED = "root seeds backbone corpora runs merge evaluate"
 
 
 def is_oracle(group: str) -> bool:
     """Whether a group's models were trained on what they are tested on."""
     return group.lower().startswith("oracle")
+
+
+def _language(row: Mapping[str, Any]) -> dict[str, str]:
+    """A row's own policy of language tags, if it has one."""
+    return {"language": row["language"]} if "language" in row else {}
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,16 @@ class Merge:
     options: Mapping[str, Any]
     seeded: bool
     listed: bool = False
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line figure: a column's figures, of rows by their place on the axis, and of rows beside as level lines."""
+
+    of: str
+    axis: str
+    rows: Mapping[str, float]
+    beside: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -81,9 +100,10 @@ class Study:
                 f"runs: {name}: config", run.get("config", ["erm.yaml"]), "recipes such as [erm.yaml, splice.yaml]"
             )
         check_keys("merge", self.settings["merge"], _KEYS["merge"].split())
-        check_keys("analyze", self.settings["analyze"], _KEYS["analyze"].split(), ["of"])
-        for part in ("merge", "analyze"):
-            self._check_runs(f"{part}: of", self.settings[part].get("of", []))
+        self._check_runs("merge: of", self.settings["merge"].get("of", []))
+        if self.analyzes:
+            check_keys("analyze", self.settings["analyze"], _KEYS["analyze"].split(), ["of"])
+            self._check_runs("analyze: of", self.settings["analyze"]["of"])
         for row in self.settings["merge"].get("rows", []):
             check_keys("merge: rows", row, _KEYS["merge: rows"].split(), ["name", "group", "method"])
             if "runs" in row:
@@ -92,12 +112,34 @@ class Study:
             elif "of" not in self.settings["merge"]:
                 raise UserError(f"merge: rows: {row['name']}: name its 'runs', or in merge: of: those of all rows")
 
+        self._check_name()
+        if "compare" in self.settings or "curves" in self.settings:  # rather now than after hours of training
+            _ = self.compared, self.curves
+
+    def _check_name(self) -> None:
+        taken = {"study", "logs", "benchmarks", "analysis", "decoded", *self.runs}
+        taken |= {Path(folder).parts[0] for folder in self.merges}
+        if "name" in self.settings and (not re.fullmatch(r"[\w-]+", str(self.name)) or self.name in taken):
+            raise UserError(
+                f"name is {self.name!r}, expected letters, digits, - and _, and no other folder's name: it becomes one"
+            )
+
     def _check_runs(self, where: str, runs: Iterable[str]) -> None:
         for run in runs:
             if run not in self.runs:
                 raise UserError(f"{where}: no run is called {run!r}{nearest(run, self.runs)}")
 
     # Folders
+
+    @property
+    def name(self) -> str | None:
+        """What tells the study from others in the same root, with which it shares runs and merges; None for none."""
+        return self.settings.get("name")
+
+    @property
+    def about(self) -> str:
+        """What the study asks, in a paragraph of its own."""
+        return " ".join(str(self.settings.get("about", "")).split())
 
     @property
     def root(self) -> str:
@@ -118,10 +160,22 @@ class Study:
         """The seeds by their folders."""
         return {self.folder(seed): seed for seed in self.seeds}
 
+    def scored(self, folder: str) -> str:
+        """Where in a seed's folder its scores are: there itself, or in a folder of the study's name."""
+        return f"{folder}/{self.name}" if self.name else folder
+
+    @property
+    def tag(self) -> str:
+        """What the names of the study's own logs begin with."""
+        return f"{self.name}_" if self.name else ""
+
     @property
     def summary(self) -> str:
         """The folder of what all seeds show together."""
-        return f"{self.root}/study" + (f"-{len(self.seeds)}-seeds" if len(self.seeds) > 1 else "")
+        seeds = len(self.seeds)
+        if self.name:
+            return f"{self.root}/{self.name}-{seeds}-seed{'s' if seeds > 1 else ''}"
+        return f"{self.root}/study" + (f"-{seeds}-seeds" if seeds > 1 else "")
 
     # Corpora
 
@@ -136,12 +190,14 @@ class Study:
         return f"{self.settings['corpora'][folder]['command']} --out {shlex.quote(folder)}"
 
     def before_corpus(self, folder: str) -> list[str]:
-        """What must be there first: the corpora it is guarded against, and for spoken ones our own words and code."""
+        """What must be there first: the corpora that it needs, the backbone that it names, for spoken ones our code."""
         corpus = self.settings["corpora"][folder]
         needed = [record for other in corpus.get("after", []) for record in self.corpora[other]]
         if corpus["command"] == "demo":
             words = (file for end in ("py", "tsv", "txt") for file in Path("datamodules/synthesis").rglob(f"*.{end}"))
             needed += sorted(map(str, words))
+        if self.backbone in shlex.split(corpus["command"]):
+            needed += self.backbone_files
         return needed
 
     def records(self, of_manifests: Iterable[str]) -> list[str]:
@@ -230,8 +286,8 @@ class Study:
         """The table's rows in order, as `evaluate.py` takes models: base, runs, merges, oracles."""
         here = self.folder(seed)
         runs = [
-            {"name": run["name"], "group": run["group"], "path": f"{here}/{recipe}/model"}
-            for recipe, run in self.runs.items()
+            {"name": run["name"], "group": run["group"], "path": f"{here}/{folder}/model"} | _language(run)
+            for folder, run in self.runs.items()
         ]
         merges = [{"name": of.name, "group": of.group, "path": f"{here}/{of.folder}"} for of in self.merges.values()]
         oracles = [row for row in runs if is_oracle(row["group"])]
@@ -240,8 +296,42 @@ class Study:
 
     def evaluation_yaml(self, seed: int) -> str:
         """A seed's configuration of `evaluate.py`."""
-        options = {"out": self.folder(seed)} | self.evaluation | {"models": self.rows(seed)}
+        options = {"out": self.scored(self.folder(seed))} | self.evaluation | {"models": self.rows(seed)}
         return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
+
+    @property
+    def analyzes(self) -> bool:
+        """Whether the study looks into what fine-tuning changed."""
+        return "analyze" in self.settings
+
+    @property
+    def compared(self) -> tuple[list[str], list[str]]:
+        """The rows whose differences from others are asked for, and these others; none where nothing is."""
+        compare = self.settings.get("compare", {"to": []})
+        check_keys("compare", compare, _KEYS["compare"].split(), ["to"])
+        rows = compare.get("rows", "all")
+        self._check_rows("compare: to", compare["to"])
+        self._check_rows("compare: rows", [] if rows == "all" else rows)
+        return ([row["name"] for row in self.rows(0)] if rows == "all" else rows), compare["to"]
+
+    @property
+    def curves(self) -> dict[str, Curve]:
+        """The line figures that are asked for, by name."""
+        found = {}
+        for name, curve in self.settings.get("curves", {}).items():
+            where = f"curves: {name}"
+            check_keys(where, curve, _KEYS["curves"].split(), ["of", "axis", "rows"])
+            check_keys(f"{where}: of", {curve["of"]: 0}, [*AVERAGES, *self.evaluation["test"]])
+            self._check_rows(f"{where}: rows", curve["rows"])
+            self._check_rows(f"{where}: beside", curve.get("beside", []))
+            found[name] = Curve(curve["of"], curve["axis"], dict(curve["rows"]), tuple(curve.get("beside", [])))
+        return found
+
+    def _check_rows(self, where: str, names: Iterable[str]) -> None:
+        known = [row["name"] for row in self.rows(0)]
+        for name in names:
+            if name not in known:
+                raise UserError(f"{where}: no row is called {name!r}{nearest(str(name), known)}")
 
     def analysed(self, seed: int) -> list[str]:
         """The fine-tunes whose changes are shown, as NAME=PATH."""

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import UserError
@@ -14,11 +15,13 @@ from scoring import escape
 from scoring.table import to_markdown
 from study.claims import claims
 from study.collect import Collected
-from study.table import beside_the_paper, study_table
+from study.differences import differences
+from study.plan import Study
+from study.table import beside_the_paper, study_table, to_differences
 from study.times import Job, busy_s, jobs
 
-FIGURES = {
-    "rates.png": "Error rates on seen and unseen pairs, by model",
+RATES = "Error rates on seen and unseen pairs, by model"
+ANALYSIS = {
     "rows_changed.png": "Rows changed by fine-tuning, by layer and module",
     "cosines.png": "Cosine between the pairs' task vectors",
     "sign_conflicts.png": "Sign conflict between the pairs' task vectors, by layer and module",
@@ -26,26 +29,21 @@ FIGURES = {
 _MINIATURE = Path(__file__).parent / "miniature.md"
 
 
-def write_results(collected: Collected, out: Path) -> None:
-    """Writes the page and copies its figures to `docs/figures` beside it.
+def write_results(collected: Sequence[Collected], out: Path) -> None:
+    """Writes the page of a study, others being sections of it, and copies all figures to `docs/figures` beside it.
 
     Raises:
         UserError: where a figure is missing.
     """
-    study = collected.study
-    first = Path(study.folder(study.seeds[0]))
-    for name in FIGURES:
-        source = (Path(study.summary) if name == "rates.png" else first / "analysis") / name
-        if not source.is_file():
-            raise UserError(f"{source}: is missing; the study is not through, run its workflow again")
-        with atomic_file(out.parent / "docs/figures" / name) as partial:
-            shutil.copyfile(source, partial)
-    write_text(out, "\n".join([*_head(collected), *_figures(), *_picture(collected), *_made(collected)]))
+    first, *others = collected
+    lines = [*_head(first), "## Figures", "", *_figures(first, out), *_picture(first)]
+    for other in others:
+        lines += _section(other, out)
+    write_text(out, "\n".join([*lines, *_made(collected)]))
 
 
 def _head(collected: Collected) -> list[str]:
     seeds = ", ".join(map(str, collected.study.seeds))
-    micro, micro_rows, macro, macro_rows = to_markdown(study_table(collected)).strip().split("\n\n")
     return [
         "# Results",
         "",
@@ -53,6 +51,28 @@ def _head(collected: Collected) -> list[str]:
         f"{seeds}.",
         "`make results` wrote this page out of what the study left; no figure is typed in.",
         "",
+        *_tables(collected),
+    ]
+
+
+def _section(collected: Collected, out: Path) -> list[str]:
+    """A further study, at the same backbone and budget or others, as its file says."""
+    study = collected.study
+    name = study.name or Path(study.root).name
+    return [
+        f"## {name.replace('-', ' ').capitalize()}",
+        "",
+        *([escape.markdown(study.about), ""] if study.about else []),
+        f"`configs/study/{name}.yaml`, seeds {', '.join(map(str, study.seeds))}.",
+        "",
+        *_tables(collected),
+        *_figures(collected, out),
+    ]
+
+
+def _tables(collected: Collected) -> list[str]:
+    micro, micro_rows, macro, macro_rows = to_markdown(study_table(collected)).strip().split("\n\n")
+    return [
         f"{micro}.",
         "",
         *micro_rows.splitlines(),
@@ -65,13 +85,26 @@ def _head(collected: Collected) -> list[str]:
         "",
         *beside_the_paper(collected).splitlines(),
         "",
+        *to_differences(differences(collected)).splitlines(),
+        "",
     ]
 
 
-def _figures() -> list[str]:
-    lines = ["## Figures", ""]
-    for name, title in FIGURES.items():
-        lines += [f"![{title}](docs/figures/{name})", ""]
+def _figures(collected: Collected, out: Path) -> list[str]:
+    """The study's figures, copied beside the page."""
+    study, lines = collected.study, []
+    sources = {Path(study.summary, "rates.png"): RATES}
+    for name, curve in study.curves.items():
+        sources[Path(study.summary, f"curve_{name}.png")] = f"Error rate, {curve.of}, against {curve.axis}"
+    if study.analyzes:
+        sources |= {Path(study.folder(study.seeds[0]), "analysis", name): title for name, title in ANALYSIS.items()}
+    for source, title in sources.items():
+        if not source.is_file():
+            raise UserError(f"{source}: is missing; the study is not through, run its workflow again")
+        place = f"docs/figures/{study.tag}{source.name}"
+        with atomic_file(out.parent / place) as partial:
+            shutil.copyfile(source, partial)
+        lines += [f"![{title}]({place})", ""]
     return lines
 
 
@@ -91,30 +124,42 @@ def _picture(collected: Collected) -> list[str]:
     return [*lines, "", *_MINIATURE.read_text(encoding="utf-8").splitlines(), ""]
 
 
-def _made(collected: Collected) -> list[str]:
-    study, measured = collected.study, jobs(collected.study)
-    runs = [json.loads((Path(folder) / run / "run.json").read_text()) for folder in study.folders for run in study.runs]
-    versions = collected.versions | {name: of for run in runs for name, of in run["versions"].items()}
+def _made(collected: Sequence[Collected]) -> list[str]:
+    studies = [one.study for one in collected]
+    folders = {Path(folder, run) for study in studies for folder in study.folders for run in study.runs}
+    runs = [json.loads((folder / "run.json").read_text()) for folder in sorted(folders)]
+    versions = collected[0].versions | {name: of for run in runs for name, of in run["versions"].items()}
     commits = sorted({str(run["commit"]) for run in runs})
+    lines = ["## How it was made", "", "```", *_commands(studies), "```", "", f"- Machine: {_machine()}."]
+    for study in studies:
+        measured = jobs(study)
+        named = f" of {study.name}" if study.name else ""
+        lines += [
+            f"- Time{named}: {busy_s(measured) / 60:.0f} minutes in which at least one of {len(measured)} jobs ran, "
+            "by stage:",
+            "",
+            "| Stage | Jobs | Seconds a job | Minutes in all | Memory (MB, most) |",
+            "|---|---:|---:|---:|---:|",
+            *(_stage(name, of) for name, of in _stages(measured).items()),
+            "",
+        ]
     return [
-        "## How it was made",
-        "",
-        "```",
-        "make study-demo    # the five seeds; make demo: seed 0 alone",
-        "make results       # this page",
-        "```",
-        "",
-        f"- Machine: {_machine()}.",
-        f"- Time: {busy_s(measured) / 60:.0f} minutes in which at least one of {len(measured)} jobs ran, by stage:",
-        "",
-        "| Stage | Jobs | Seconds a job | Minutes in all | Memory (MB, most) |",
-        "|---|---:|---:|---:|---:|",
-        *(_stage(name, of) for name, of in _stages(measured).items()),
-        "",
+        *lines,
         f"- Versions: {', '.join(f'{name} {version}' for name, version in sorted(versions.items()))}.",
         f"- Commit: {', '.join(f'`{commit}`' for commit in commits)}.",
         "",
     ]
+
+
+def _commands(studies: Sequence[Study]) -> list[str]:
+    commands = ["make study-demo    # the five seeds; make demo: seed 0 alone"]
+    for study in studies[1:]:
+        seeds = str(study.seeds).replace(" ", "")
+        commands.append(f"python -m study run configs/study/{study.name}.yaml --cores 2 --config 'seeds={seeds}'")
+    if len(studies) == 1:
+        return [*commands, "make results       # this page"]
+    files = " ".join(f"{study.summary}/study.yaml" for study in studies)
+    return [*commands, f"python -m study results {files}    # this page"]
 
 
 def _stages(measured: list[Job]) -> dict[str, list[Job]]:

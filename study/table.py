@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from common import cards
 from common.files import write_text
 from scoring import escape
+from scoring.bootstrap import Estimate
 from scoring.table import DASH, Row, Table, column_head, to_latex, to_markdown
 from study.collect import AVERAGINGS, MACRO, MICRO, Collected
+from study.differences import Difference
 
 
 @dataclass(frozen=True)
@@ -52,19 +54,26 @@ def study_table(collected: Collected) -> StudyTable:
         kind: {model: {column: figure.deviation for column, figure in of.items()} for model, of in by_model.items()}
         for kind, by_model in figures.items()
     }
+    tags = {row["name"]: row["language"] for row in collected.study.rows(0) if "language" in row}
     seeds = len(collected.study.seeds)
-    return StudyTable(collected.profile, seen, unseen, rows, None, deviations, seeds)
+    return StudyTable(collected.profile, seen, unseen, rows, tags=tags, deviations=deviations, seeds=seeds)
 
 
-def write_study_table(collected: Collected, folder: Path) -> None:
+def write_study_table(collected: Collected, folder: Path, found: Sequence[Difference] = ()) -> None:
     """Writes `table.md`, `table.tex`, `table.csv` and `table.json`, each atomically."""
     table = study_table(collected)
-    write_text(folder / "table.md", "\n".join(filter(None, [to_markdown(table), beside_the_paper(collected)])))
+    write_text(
+        folder / "table.md",
+        "\n".join(filter(None, [to_markdown(table), beside_the_paper(collected), to_differences(found)])),
+    )
     write_text(folder / "table.tex", to_latex(table))
     write_text(folder / "table.csv", to_csv(collected))
-    write_text(folder / "table.json", to_json(collected))
+    write_text(folder / "table.json", to_json(collected, found))
 
 
+DIFFERENCES = (
+    "Differences in points, micro; in brackets the 95 % interval of a paired bootstrap over utterances and seeds"
+)
 Lines = list[tuple[str, list[tuple[str, list[str]]]]]
 
 
@@ -100,6 +109,28 @@ def _shown(figures: Mapping[str, float], columns: list[str], sign: str) -> list[
     return [f"{100 * figures[column]:{sign}.1f}" if column in figures else DASH for column in columns]
 
 
+def differing(found: Sequence[Difference]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Differences in points with their intervals: the columns, and a line for each pair of rows."""
+    columns = list(found[0].by_average) if found else []
+    lines = [(f"{one.model} − {one.other}", [_interval(one.by_average[name]) for name in columns]) for one in found]
+    return columns, lines
+
+
+def _interval(estimate: Estimate) -> str:
+    value, low, high = (DASH if x is None else f"{100 * x:+.1f}" for x in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]"
+
+
+def to_differences(found: Sequence[Difference]) -> str:
+    """Returns `differing` as a Markdown table; nothing where no differences are asked for."""
+    columns, lines = differing(found)
+    if not lines:
+        return ""
+    head = ("", *(column_head(column, escape.markdown) for column in columns))
+    rows = [(escape.markdown(name), *cells) for name, cells in lines]
+    return f"{DIFFERENCES}\n\n{cards.table(head, rows, 1)}\n"
+
+
 def to_csv(collected: Collected) -> str:
     """Returns all figures as CSV, a line a model, column and averaging; rates are fractions."""
     buffer = io.StringIO()
@@ -117,7 +148,7 @@ def to_csv(collected: Collected) -> str:
     return buffer.getvalue()
 
 
-def to_json(collected: Collected) -> str:
+def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
     """Returns all figures as JSON: rates are fractions, by seed."""
     rows = [
         {
@@ -135,6 +166,15 @@ def to_json(collected: Collected) -> str:
         for model, group in collected.groups.items()
     ]
     document = {"profile": collected.profile, "seeds": collected.study.seeds, "rows": rows}
+    if found:
+        document["differences"] = [
+            {
+                "model": one.model,
+                "other": one.other,
+                **{name: {"value": of.value, "low": of.low, "high": of.high} for name, of in one.by_average.items()},
+            }
+            for one in found
+        ]
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 

@@ -16,9 +16,9 @@ def show(collected: Collected) -> None:
     study, console, table = collected.study, Console(), study_table(collected)
     first = study.folder(study.seeds[0])
     places = {
-        "transcripts": f"{first}/report.html",
+        "transcripts": f"{study.scored(first)}/report.html",
         "all seeds" if len(study.seeds) > 1 else "study": f"{study.summary}/report.html",
-        "heat maps": f"{first}/analysis/rows_changed.png",
+        **({"heat maps": f"{first}/analysis/rows_changed.png"} if study.analyzes else {}),
         "table": f"{study.summary}/table.md (.csv, .tex, .json)",
     }
     console.print(to_terminal(replace(table, rows=[replace(row, macro={}) for row in table.rows])))

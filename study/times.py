@@ -20,10 +20,12 @@ class Job:
 
 
 def jobs(study: Study) -> list[Job]:
-    """All jobs of the study that are measured."""
-    folders = [Path(folder) / "benchmarks" for folder in {study.root: 0} | study.folders]
-    files = {file for folder in folders for file in folder.rglob("*.tsv")}
-    return [_job(file) for file in sorted(files)]
+    """All jobs of the study that are measured, in whichever study of the same root they ran."""
+    of_seed = [f"train_{run}" for run in study.runs]
+    of_seed += [*study.merges, f"{study.tag}evaluate", *(["analyze"] if study.analyzes else [])]
+    files = [Path(study.root, "benchmarks", f"corpus_{Path(folder).name}.tsv") for folder in study.corpora]
+    files += [Path(folder, "benchmarks", f"{job}.tsv") for folder in study.folders for job in of_seed]
+    return [_job(file, study.tag) for file in files if file.is_file()]
 
 
 def busy_s(of: list[Job]) -> float:
@@ -35,8 +37,13 @@ def busy_s(of: list[Job]) -> float:
     return total
 
 
-def _job(file: Path) -> Job:
+def _job(file: Path, tag: str) -> Job:
     with file.open(encoding="utf-8") as stream:
         row = next(csv.DictReader(stream, delimiter="\t"))
     memory = row["max_rss"]
-    return Job(file.stem, float(row["s"]), file.stat().st_mtime, 0.0 if memory in ("-", "NA") else float(memory))
+    return Job(
+        file.stem.removeprefix(tag),
+        float(row["s"]),
+        file.stat().st_mtime,
+        0.0 if memory in ("-", "NA") else float(memory),
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from common.configs import read_yaml
 from common.errors import UserError
@@ -16,8 +17,8 @@ from study.settings import flag, merged, record_of
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
-def study(name: str, **changes: Any) -> Study:
-    return Study(merged(read_yaml(CONFIGS / f"study/{name}.yaml"), changes))
+def study(file: str, /, **changes: Any) -> Study:
+    return Study(merged(read_yaml(CONFIGS / f"study/{file}.yaml"), changes))
 
 
 def test_the_demos_rows_stand_in_the_order_of_the_table():
@@ -79,6 +80,31 @@ def test_a_run_may_be_made_of_several_recipes_and_options_of_its_own():
     assert [path.name for path in several.recipe_files("spliced")] == names
     assert several.rows(1)[8] == {"name": "spliced", "group": "g", "path": "outputs/demo/seed-1/spliced/model"}
     assert study("demo").train_flags("erm")[:2] == ["--config erm.yaml", "--config demo.yaml"]
+
+
+def test_studies_of_one_root_share_runs_and_keep_their_scores_apart():
+    demo, named = study("demo", seeds=[0, 2]), study("demo", name="other", seeds=[0, 2])
+    assert named.folders == demo.folders
+    assert named.train_flags("erm") == demo.train_flags("erm")
+    assert named.rows(2) == demo.rows(2)
+    assert yaml.safe_load(named.evaluation_yaml(0))["out"] == "outputs/demo/other"
+    assert yaml.safe_load(named.evaluation_yaml(2))["out"] == "outputs/demo/seed-2/other"
+    assert yaml.safe_load(demo.evaluation_yaml(2))["out"] == "outputs/demo/seed-2"
+    assert named.summary == "outputs/demo/other-2-seeds"
+    assert study("demo", name="other").summary == "outputs/demo/other-1-seed"
+
+
+@pytest.mark.parametrize("name", ["erm", "merges", "a/b", ""])
+def test_a_studys_name_is_a_folders_of_its_own(name: str):
+    with pytest.raises(UserError, match=f"name is '{name}', expected letters, digits, - and _, and no other folder's"):
+        study("demo", name=name)
+
+
+def test_a_run_may_be_decoded_with_tags_of_its_own():
+    tagged = study("demo", runs={"erm": {"language": "two_tag"}})
+    models = {row["name"]: row for row in yaml.safe_load(tagged.evaluation_yaml(0))["models"]}
+    assert models["erm"]["language"] == "two_tag" and "language" not in models["fish"]
+    assert tagged.train_flags("erm") == study("demo").train_flags("erm")  # how it is trained is its recipes' matter
 
 
 def test_a_merge_may_name_what_it_merges():

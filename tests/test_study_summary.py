@@ -16,7 +16,7 @@ from study.plan import Study
 from study.results import write_results
 from study.summary import write_summary
 from study.table import beside, study_table
-from study.times import Job, busy_s
+from study.times import Job, busy_s, jobs
 
 # By model, by seed: ko-en (seen), ja-en (seen), ko-ja (unseen).
 RATES = {
@@ -62,6 +62,8 @@ def small(root: Path, **changes: Any) -> Study:
 def scored(study: Study) -> Study:
     """Writes what evaluation, analysis and training would have left."""
     for seed, folder in enumerate(map(Path, study.folders)):
+        scores = Path(study.scored(str(folder)))
+        scores.mkdir(parents=True, exist_ok=True)
         models = {
             name: {
                 "sets": {
@@ -73,7 +75,7 @@ def scored(study: Study) -> Study:
         }
         head = {"profile": "cjk", "decoding": {"beams": 1}, "seen": ["ko-en", "ja-en"], "unseen": ["ko-ja"]}
         (folder / "analysis").mkdir(parents=True)
-        (folder / "scores.json").write_text(json.dumps(head | {"versions": {"python": "3"}, "models": models}))
+        (scores / "scores.json").write_text(json.dumps(head | {"versions": {"python": "3"}, "models": models}))
         for name in ("rows_changed", "cosines", "sign_conflicts"):
             (folder / f"analysis/{name}.png").write_bytes(b"a picture")
         for run in study.runs:
@@ -184,7 +186,7 @@ def test_names_are_shown_as_text(tmp_path: Path):
 
 def test_results_carry_figures_commands_and_times(collected: Collected, tmp_path: Path):
     write_summary(collected)
-    write_results(collected, tmp_path / "RESULTS.md")
+    write_results([collected], tmp_path / "RESULTS.md")
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "|  | fish | **30.0 ± 1.4** |" in text
     assert "| fine-tunes | 2 | 30–31 | 1.0 | 512 |" in text
@@ -194,6 +196,20 @@ def test_results_carry_figures_commands_and_times(collected: Collected, tmp_path
     for link in ("rates", "rows_changed", "cosines", "sign_conflicts"):
         assert f"docs/figures/{link}.png" in text
         assert (tmp_path / f"docs/figures/{link}.png").is_file()
+
+
+def test_a_named_study_that_looks_into_no_weights_sums_up_beside_another(tmp_path: Path):
+    settings = {name: value for name, value in small(tmp_path / "out", name="mine").settings.items()}
+    del settings["analyze"]
+    study = scored(Study(settings))
+    (tmp_path / "out/benchmarks/mine_evaluate.tsv").write_text("s\tmax_rss\n7.0\t1.0\n")
+    (tmp_path / "out/benchmarks/evaluate.tsv").write_text("s\tmax_rss\n9.0\t1.0\n")
+    collected = collect(study)
+    write_summary(collected)
+    page = (tmp_path / "out/mine-2-seeds/report.html").read_text(encoding="utf-8")
+    assert 'href="../mine/report.html"' in page and 'href="../seed-1/mine/report.html"' in page
+    assert "What fine-tuning changed" not in page
+    assert [(job.name, job.seconds) for job in jobs(study)] == [("train_erm", 30), ("evaluate", 7), ("train_erm", 31)]
 
 
 def test_busy_time_leaves_out_what_lay_still():

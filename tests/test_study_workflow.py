@@ -19,6 +19,7 @@ from common.configs import read_yaml
 from study.plan import Study
 from study.settings import merged
 from tests.corpus_trees import TREES, put, wav
+from tests.splicing_corpora import SENTENCES, write_pairs
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs/study"
@@ -45,6 +46,8 @@ def planned(output: str) -> dict[str, int]:
         # 3 fine-tunes, 4 joint runs and 2 oracles; 3 methods at weight 1 and 2 at 1/n, of 4 subsets each.
         ("demo", [], {"train": 9, "merge": 20, "evaluate": 1, "analyze": 1}),
         ("demo", ["seeds=[0,1,2,3,4]"], {"train": 45, "merge": 100, "evaluate": 5, "analyze": 5}),
+        # 33 runs; three corpora, two of them aligned.
+        ("splicing", [], {"train": 33, "merge": 12, "evaluate": 1}),
         # Three seeds, no oracles.
         ("paper", [], {"train": 21, "merge": 60, "evaluate": 3, "analyze": 3}),
     ],
@@ -54,10 +57,12 @@ def test_a_dry_run_plans_every_job(scale: str, extra: list[str], expected: dict[
     found = workflow(tmp_path, "--dry-run", "--cores", "2", "--configfile", str(CONFIGS / f"{scale}.yaml"), *config)
     assert found.returncode == 0, found.stderr
     jobs = planned(found.stdout)
+    assert ("analyze" in jobs) == ("analyze" in expected)
     assert expected.items() <= jobs.items()
     corpora = {rule for rule in jobs if rule.startswith("corpus_")}
     of_paper = {f"corpus_{name}" for name in ("aihub", "jecs", "unicom", "cs_fleurs", "ko_ja", "ko_de")}
-    assert corpora == (of_paper if scale == "paper" else {"corpus_demo"})
+    of_splicing = {"corpus_demo", "corpus_demo_aligned", "corpus_demo_aligned_single"}
+    assert corpora == {"paper": of_paper, "splicing": of_splicing}.get(scale, {"corpus_demo"})
 
 
 def test_lint_finds_nothing(tmp_path: Path):
@@ -135,6 +140,69 @@ def kill_after(folder: Path, arguments: list[str], finished: int) -> None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+@pytest.fixture
+def two_studies(tmp_path: Path) -> Path:
+    """A folder with a corpus of noise whose spans are known, and two studies of it in one root."""
+    for script in SCRIPTS:
+        (tmp_path / script).symlink_to(ROOT / script)
+    write_backbone(tmp_path / "backbone")
+    write_pairs(tmp_path / "data/noise")
+    train = {pair: f"data/noise/{pair}/train.jsonl" for pair in SENTENCES}
+    first = {
+        "root": "out",
+        "seeds": [0],
+        "backbone": "backbone",
+        "corpora": {},
+        "train": {
+            "data": {"train": train, "utterances_per_pair": 1, "workers": 0},
+            "trainer": {"accelerator": "cpu", "max_steps": 2},
+        },
+        "runs": {"erm": {"name": "joint", "group": "Joint"}},
+        "merge": {"rows": []},
+        "evaluate": {"test": train, "seen": ["ko-en"], "unseen": ["ja-en", "de-en"], "device": "cpu"},
+    }
+    aligned = {pair: f"data/aligned/{pair}/train.jsonl" for pair in SENTENCES}
+    align = {"command": f"align {' '.join(train.values())} --model backbone --words --least-score 0", "parts": [*train]}
+    splice = {"config": ["erm.yaml", "splice.yaml"], "train": {"data": {"train": aligned}}, "language": "two_tag"}
+    second = first | {
+        "name": "mine",
+        "corpora": {"data/aligned": align},
+        "runs": first["runs"] | {"splice": {"name": "splice", "group": "Spliced", **splice}},
+        "merge": {"rows": [{"name": "wise", "group": "Merged", "method": "wise_ft", "runs": ["erm"]}]},
+        "compare": {"to": ["joint"], "rows": ["splice", "wise"]},
+        "curves": {"share": {"of": "unseen", "axis": "share", "rows": {"joint": 0, "splice": 0.5}}},
+    }
+    for name, settings in (("first", first), ("second", second)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_a_second_study_of_a_root_makes_what_the_first_has_not(two_studies: Path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = workflow(two_studies, "--cores", "2", "--configfile", "first.yaml")
+    assert found.returncode == 0, found.stderr[-4000:]
+    plan = workflow(two_studies, "--cores", "2", "--configfile", "second.yaml", "--dry-run")
+    expected = {"corpus_aligned": 1, "train": 1, "merge": 1, "evaluate": 1, "plan": 1, "summary": 1, "all": 1}
+    assert planned(plan.stdout) == expected, plan.stdout
+    found = workflow(two_studies, "--cores", "2", "--configfile", "second.yaml")
+    assert found.returncode == 0, found.stderr[-4000:]
+    scores = json.loads((two_studies / "out/mine/scores.json").read_text())["models"]
+    assert list(scores) == ["base", "joint", "splice", "wise"] and scores["splice"]["language"] == "two_tag"
+    assert json.loads((two_studies / "out/splice/run.json").read_text())["spliced"]["frames"]
+    rows = json.loads((two_studies / "out/mine-1-seed/table.json").read_text())
+    assert [(row["model"], row["other"]) for row in rows["differences"]] == [("splice", "joint"), ("wise", "joint")]
+    for name in ("first", "second"):
+        again = workflow(two_studies, "--cores", "2", "--configfile", f"{name}.yaml")
+        assert "Nothing to be done" in again.stderr, name
+    files = ["out/study/study.yaml", "out/mine-1-seed/study.yaml"]
+    subprocess.run([sys.executable, "-m", "study", "results", *files], cwd=two_studies, check=True)
+    page = (two_studies / "RESULTS.md").read_text()
+    assert "## Mine" in page and "splice − joint" in page
+    assert (two_studies / "docs/figures/mine_curve_share.png").is_file()
 
 
 @pytest.mark.slow
