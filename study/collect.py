@@ -108,7 +108,8 @@ def collect(study: Study) -> Collected:
         }
         for averaging in AVERAGINGS
     }
-    groups = {row["name"]: row["group"] for row in rows}
+    order = list(dict.fromkeys(row["group"] for row in rows))
+    groups = {row["name"]: row["group"] for row in sorted(rows, key=lambda row: order.index(row["group"]))}
     return Collected(study, groups, figures, first["versions"], first["profile"])
 
 

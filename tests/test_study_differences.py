@@ -81,6 +81,14 @@ def test_single_languages_have_an_average(tmp_path: Path):
     assert both.by_seed == pytest.approx((0.40, 0.43))
 
 
+def test_a_groups_rows_stand_together(tmp_path: Path):
+    rows = [
+        {"name": "task arithmetic ko-en + ja-en", "group": "Fine-tuned on a pair", "method": "ties", "runs": ["erm"]}
+    ]
+    collected = collect(scored(small(tmp_path / "out", merge={"rows": rows})))
+    assert list(collected.groups)[:4] == ["base", "ko-en", "ja-en", "task arithmetic ko-en + ja-en"]
+
+
 def test_other_utterances_are_refused(tmp_path: Path):
     study = heard(asked(tmp_path / "out"), lambda *_: 1)
     path = Path(study.root) / "seed-1/hypotheses.jsonl"
