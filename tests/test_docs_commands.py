@@ -21,6 +21,7 @@ from lightning_modules.cli import TrainCLI
 from merging.methods import methods
 from merging.recipe import compose, recipe_of
 from study.plan import Study
+from study.settings import merged
 from tests.docs_commands import ALL, ROOT, Command, blocks, pages, saved_files
 from tests.docs_exceptions import NOT_RUN
 
@@ -232,7 +233,8 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
     elif room == "analyze":
         assert read_configs([path.name], path.parent, ("models", "base", "threshold", "out"))
     elif room == "study":
-        assert Study(read_yaml(path)).runs
+        whole = path.with_name(f"{path.stem.removesuffix('-dev')}.yaml")  # what an overlay is laid over
+        assert Study(merged(read_yaml(whole), read_yaml(path))).runs
     elif room == "sweeps":
         _check_sweep(read_yaml(path), recipe, monkeypatch)
     else:
