@@ -31,10 +31,10 @@ class Part:
     def runs(self) -> Iterator[Part]:
         """The part, and all that some of its pieces, one after the other, make."""
         yield replace(self, pieces=())
-        for first in self.beginnings:
-            for end in range(first + 1, len(self.pieces) + 1):
-                if end - first < len(self.pieces):
-                    yield self.run(first, end)
+        for size in range(1, len(self.pieces)):
+            for first in self.beginnings:
+                if first + size <= len(self.pieces):
+                    yield self.run(first, first + size)
 
     @property
     def beginnings(self) -> list[int]:
