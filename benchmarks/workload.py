@@ -84,8 +84,13 @@ def noise_batch(config: WhisperConfig, pairs: int, utterances: int, tokens: int)
     return SpeechBatch(names, names, torch.zeros(rows, 1), torch.ones(rows), tokens_BU, labels_BU, mel_BFT)
 
 
-def model_folder(folder: Path, shape: str, *, text_tokens: int = 444, window_s: int = 30) -> Path:
-    """A model folder of random weights, whose decoder holds a prompt of four and so many tokens."""
+def model_folder(
+    folder: Path, shape: str, *, text_tokens: int = 444, window_s: int = 30, listens: bool = False
+) -> Path:
+    """A model folder of random weights, whose decoder holds a prompt of four and so many tokens.
+
+    With `listens` its attention is sharp, so that other sound gives other text; rounding, too, weighs more then.
+    """
     names = tokenizer()
     assert len(names) == VOCABULARY
     end, start = (names.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript"))
@@ -104,10 +109,10 @@ def model_folder(folder: Path, shape: str, *, text_tokens: int = 444, window_s: 
     model = WhisperForConditionalGeneration(config)
     for convolution in (model.model.encoder.conv1, model.model.encoder.conv2):
         nn.init.kaiming_normal_(convolution.weight)
-    with torch.no_grad():  # sharp attention: otherwise all noise sounds alike, and equal texts would show little
-        for layer in model.model.decoder.layers:
-            for projection, factor in (("q_proj", 8.0), ("k_proj", 8.0), ("out_proj", 8.0)):
-                getattr(layer.encoder_attn, projection).weight.mul_(factor)
+    with torch.no_grad():
+        for layer in model.model.decoder.layers if listens else ():
+            for projection in ("q_proj", "k_proj", "out_proj"):
+                getattr(layer.encoder_attn, projection).weight.mul_(8.0)
         # Tags are never the most probable: some would be written into the pipeline's text, and into no other's.
         model.model.decoder.embed_tokens.weight[VOCABULARY - _SPECIAL :] = 0.0
     model.generation_config = generation_config(names, config)
