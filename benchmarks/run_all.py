@@ -22,7 +22,7 @@ PLAN: dict[str, list[str]] = {
     "decoding-small": ["decoding.py", "--shape", "small", "--utterances", "4", "--batch", "4", "--rounds", "2"],
     "training-tiny": ["training.py", "--shape", "tiny"],
     "training-small": [
-        "training.py", "--shape", "small", "--batch", "2", "--steps", "3", "--rounds", "2",
+        "training.py", "--shape", "small", "--batch", "2", "--steps", "2", "--rounds", "2",
     ],
     "memory-tiny": ["memory.py", "--shape", "tiny"],
     "breakdown-small": ["breakdown.py", "--shape", "small", "--batch", "1"],
