@@ -83,7 +83,8 @@ def has_onednn(inputs: Tensor) -> bool:
 
 @cache
 def _has_avx512() -> bool:
-    return torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    has_call = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # not public
+    return has_call and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class _Product(torch.autograd.Function):

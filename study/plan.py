@@ -20,21 +20,10 @@ import yaml
 from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError, nearest
 from scoring.table import AVERAGES, SEEN, UNSEEN
-from study.settings import check_keys, check_names, flag, flags, manifests, merged, record_of
+from study.checks import KEYS, check_keys, check_study
+from study.settings import flag, flags, manifests, merged, record_of
 
-_KEYS = {
-    "study": "name about root seeds backbone corpora train runs merge evaluate analyze compare curves resources "
-    "printed",
-    "corpora": "command parts after",
-    "runs": "name group config train language",
-    "merge": "engine of rows",
-    "merge: rows": "name group folder method runs options seeded",
-    "analyze": "of threshold",
-    "compare": "to rows",
-    "curves": "of axis rows beside",
-}
 BEST = "best"  # stands for the best row of a column
-_NEEDED = "root seeds backbone corpora runs merge evaluate"
 
 
 def is_oracle(group: str) -> bool:
@@ -86,32 +75,7 @@ class Study:
         Raises:
             UserError: naming the place and what was expected.
         """
-        if not self.settings:
-            raise UserError("no study is named: add --configfile configs/study/demo.yaml, or another file")
-        check_keys("the study", self.settings, _KEYS["study"].split(), _NEEDED.split())
-        seeds = self.settings["seeds"]
-        if not isinstance(seeds, list) or not seeds or not all(str(seed).isdecimal() for seed in seeds):
-            raise UserError(f"seeds is {seeds!r}, expected a list of whole numbers such as [0, 1, 2]")
-        for folder, corpus in self.settings["corpora"].items():
-            check_keys(f"corpora: {folder}", corpus, _KEYS["corpora"].split(), ["command"])
-        for name, run in self.runs.items():
-            check_keys(f"runs: {name}", run, _KEYS["runs"].split(), ["name", "group"])
-            check_names(
-                f"runs: {name}: config", run.get("config", ["erm.yaml"]), "recipes such as [erm.yaml, splice.yaml]"
-            )
-        check_keys("merge", self.settings["merge"], _KEYS["merge"].split())
-        self._check_runs("merge: of", self.settings["merge"].get("of", []))
-        if self.analyzes:
-            check_keys("analyze", self.settings["analyze"], _KEYS["analyze"].split(), ["of"])
-            self._check_runs("analyze: of", self.settings["analyze"]["of"])
-        for row in self.settings["merge"].get("rows", []):
-            check_keys("merge: rows", row, _KEYS["merge: rows"].split(), ["name", "group", "method"])
-            if "runs" in row:
-                check_names(f"merge: rows: {row['name']}: runs", row["runs"], "runs to merge")
-                self._check_runs(f"merge: rows: {row['name']}: runs", row["runs"])
-            elif "of" not in self.settings["merge"]:
-                raise UserError(f"merge: rows: {row['name']}: name its 'runs', or in merge: of: those of all rows")
-
+        check_study(self.settings)
         self._check_name()
         if "compare" in self.settings or "curves" in self.settings:  # rather now than after hours of training
             _ = self.compared, self.curves
@@ -123,11 +87,6 @@ class Study:
             raise UserError(
                 f"name is {self.name!r}, expected letters, digits, - and _, and no other folder's name: it becomes one"
             )
-
-    def _check_runs(self, where: str, runs: Iterable[str]) -> None:
-        for run in runs:
-            if run not in self.runs:
-                raise UserError(f"{where}: no run is called {run!r}{nearest(run, self.runs)}")
 
     # Folders
 
@@ -308,7 +267,7 @@ class Study:
     def compared(self) -> tuple[list[str], list[str]]:
         """The rows whose differences from others are asked for, and these others; none where nothing is."""
         compare = self.settings.get("compare", {"to": []})
-        check_keys("compare", compare, _KEYS["compare"].split(), ["to"])
+        check_keys("compare", compare, KEYS["compare"].split(), ["to"])
         rows = compare.get("rows", "all")
         self._check_rows("compare: to", compare["to"])
         self._check_rows("compare: rows", [] if rows == "all" else rows)
@@ -320,7 +279,7 @@ class Study:
         found = {}
         for name, curve in self.settings.get("curves", {}).items():
             where = f"curves: {name}"
-            check_keys(where, curve, _KEYS["curves"].split(), ["of", "axis", "rows"])
+            check_keys(where, curve, KEYS["curves"].split(), ["of", "axis", "rows"])
             check_keys(f"{where}: of", {curve["of"]: 0}, [*AVERAGES, *self.evaluation["test"]])
             self._check_rows(f"{where}: rows", curve["rows"])
             self._check_rows(f"{where}: beside", curve.get("beside", []))

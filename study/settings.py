@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, nearest
-
 
 def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
     """Mappings laid over each other: later ones win, also within mappings inside them."""
@@ -19,33 +17,6 @@ def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
             both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
             result[key] = merged(result[key], value) if both else value
     return result
-
-
-def check_keys(where: str, mapping: Any, known: Iterable[str], needed: Iterable[str] = ()) -> None:
-    """Refuses what is no mapping, has a key outside `known`, or lacks one of `needed`.
-
-    Raises:
-        UserError: naming the place, the key and the nearest right one.
-    """
-    known = list(known)
-    if not isinstance(mapping, Mapping):
-        raise UserError(f"{where}: expected a mapping, found {mapping!r}")
-    for key in mapping:
-        if key not in known:
-            raise UserError(f"{where}: no {key!r}{nearest(str(key), known)} Known: {', '.join(known)}")
-    for key in needed:
-        if key not in mapping:
-            raise UserError(f"{where}: {key!r} is missing")
-
-
-def check_names(where: str, names: Any, expected: str) -> None:
-    """Refuses what is no list of names.
-
-    Raises:
-        UserError: naming the place and what was expected.
-    """
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{where} is {names!r}, expected a list of {expected}")
 
 
 def flag(name: str, value: Any) -> str:
