@@ -213,8 +213,8 @@ class WhisperModule(L.LightningModule):
             wrapped.step()  # without gradients: it counts, and changes nothing
             figures = {"unusable_steps": float(len(self.unusable_steps))}
         self._guard = None
+        figures["learning_rate"] = wrapped.param_groups[0]["lr"]  # before the schedule turns to the next step's
         self.lr_schedulers().step()
-        figures["learning_rate"] = wrapped.param_groups[0]["lr"]
         losses = {name: value for name, value in figures.items() if name.startswith("loss/")}
         self.log_dict(losses, prog_bar=True, batch_size=len(batch))
         self.log_dict({k: v for k, v in figures.items() if k not in losses}, batch_size=len(batch))
