@@ -15,7 +15,8 @@ from datamodules.batch import SpeechBatch
 class Throughput(L.Callback):
     """Logs `utterances_per_s` (all ranks, a moving mean over about ten steps) and `data_wait` (share of the step).
 
-    Both also stand in `<run>/throughput.csv`, apart from the figures that are the same in every run.
+    Both also stand in `<run>/throughput.csv`, apart from the figures that are the same in every run. What other
+    callbacks do between two steps, such as an evaluation or a checkpoint, belongs to neither: see `Interlude`.
     """
 
     def __init__(self) -> None:
@@ -38,9 +39,8 @@ class Throughput(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: SpeechBatch, batch_idx: int
     ) -> None:
         """Logs both figures, from the second step on."""
-        now = time.perf_counter()
         if self._ended is not None:
-            duration = now - self._ended
+            duration = time.perf_counter() - self._ended
             rate = len(batch) * trainer.world_size / duration
             self._rate = rate if self._rate is None else 0.9 * self._rate + 0.1 * rate
             wait = (self._began - self._ended) / duration
@@ -48,7 +48,11 @@ class Throughput(L.Callback):
             pl_module.log("data_wait", wait, batch_size=len(batch))
             if trainer.is_global_zero:
                 self._write(trainer, f"{self._rate:.4g}", f"{wait:.4g}")
-        self._ended = now
+        self.go_on()
+
+    def go_on(self) -> None:
+        """The wait for the next batch begins now."""
+        self._ended = time.perf_counter()
 
     def _write(self, trainer: L.Trainer, rate: str, wait: str) -> None:
         with _path(trainer).open("a", encoding="utf-8", newline="") as file:
@@ -56,6 +60,17 @@ class Throughput(L.Callback):
             if not file.tell():
                 writer.writerow(["step", "utterances_per_s", "data_wait"])
             writer.writerow([trainer.global_step - 1, rate, wait])
+
+
+class Interlude(L.Callback):
+    """The last of all callbacks: only once it has run does the wait for data begin."""
+
+    def __init__(self, throughput: Throughput) -> None:
+        self._throughput = throughput
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Ends the interlude."""
+        self._throughput.go_on()
 
 
 def _path(trainer: L.Trainer) -> Path:

@@ -25,7 +25,7 @@ from callbacks.model_folder import ModelFolder
 from callbacks.pair_gradients import PairGradients
 from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
-from callbacks.throughput import Throughput
+from callbacks.throughput import Interlude, Throughput
 from common.configs import CONFIGS, find_config, load_yaml
 from common.errors import UserError
 from common.files import sole_writer, write_text
@@ -119,7 +119,8 @@ class TrainCLI(LightningCLI):
         config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
         development = self.config_init.development
         dashboard = self.config_init.dashboard.of_run(self.config.name, config, development)
-        own = [Throughput(), MetricsFile(), self.config_init.pair_gradients, development]
+        throughput = Throughput()
+        own = [throughput, MetricsFile(), self.config_init.pair_gradients, development]
         own += [ModelFolder(development, self.config.name)]
         own += [RunRecord(self.config.name, self.config.seed_everything), dashboard]
         if self.config.trainer.enable_progress_bar is not False:
@@ -132,6 +133,7 @@ class TrainCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ImportError, TypeError, ValueError) as error:  # by Lightning, of its options
             raise UserError(f"trainer: {error}") from error
+        trainer.callbacks.append(Interlude(throughput))  # behind the checkpoints, which Lightning puts last
         complete(trainer.strategy, self.config.rank_timeout_s)
         return trainer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ import torch
 import wandb
 import yaml
 
+from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import COLUMNS, Dashboard, coloured
 from callbacks.development import Development
 from callbacks.loggers import study_of
@@ -84,6 +86,9 @@ def test_each_panel_is_in_the_offline_run(run: Path):
     assert panels["pair_gradient_cosine/ko-en,ja-en"] == [0, 3]
     assert panels["gradient_norm"] == panels["learning_rate"] == panels["fishr/penalty"] == every
     assert panels["fishr/penalty_to_loss_gradient"] == [1, 2, 3]
+    rates = [row["learning_rate"] for row in rows if "learning_rate" in row]
+    cosine = [0.5e-5 * (1 + math.cos(math.pi * step / STEPS)) for step in every]  # so few steps have no warm-up
+    assert rates == pytest.approx(cosine, rel=1e-6)  # of the step itself: the last does not learn at 0
     assert panels["utterances_per_s"] == panels["data_wait"] == [1, 2, 3]
     assert panels["development/mean"] == panels["predictions/path"] == [1, 3]
     metrics = pandas.read_csv(run / "metrics.csv")
@@ -137,7 +142,7 @@ def test_a_resumed_run_is_one_run_and_a_new_one_another(
     monkeypatch.setenv("WANDB_MODE", "offline")
     given = [*arguments(tiny_model, manifests, tmp_path, "erm"), "--checkpoint.every_n_steps", "1"]
     stopped = TrainCLI(given)
-    stopped.trainer.callbacks.insert(-1, _Stop())
+    stopped.trainer.callbacks.insert(0, _Stop())  # before the step is saved
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         stopped.fit()
     wandb.finish()
@@ -168,6 +173,35 @@ def test_the_overlays_log_to_tensorboard_and_csv(tiny_model: Path, manifests: di
     events = EventAccumulator(str(tmp_path / "erm/tensorboard"))
     events.Reload()
     assert [scalar.step for scalar in events.Scalars("loss/ko-en")] == list(range(STEPS))
+
+
+def test_an_evaluation_is_no_wait_for_data(
+    tiny_model: Path, manifests: dict[str, str], dev: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    clock = [0.0]
+
+    def takes(owner: Any, name: str, seconds: float) -> None:
+        whole = getattr(owner, name)
+
+        def slow(*args: Any, **kwargs: Any) -> Any:
+            clock[0] += seconds
+            return whole(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, slow)
+
+    monkeypatch.setattr("callbacks.throughput.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    takes(WhisperModule, "training_step", 3)
+    takes(PairDataset, "__getitem__", 0.25)
+    takes(Development, "_evaluate", 100)
+    takes(Checkpoints, "_prune", 50)
+    given = [*arguments(tiny_model, manifests, tmp_path, "erm"), "--loggers", "[]"]
+    given += [f"--development.manifests.ko-en={dev['ko-en']}", "--development.every_n_steps", "1"]
+    TrainCLI([*given, "--checkpoint.every_n_steps", "1", "--data.utterances_per_pair", "2"]).fit()
+    kept = pandas.read_csv(tmp_path / "erm/throughput.csv")
+    assert list(kept["step"]) == [1, 2, 3]
+    seconds = 3 + 6 * 0.25  # a step of six utterances
+    assert list(kept["data_wait"]) == pytest.approx([1.5 / seconds] * 3, rel=1e-3)
+    assert list(kept["utterances_per_s"]) == pytest.approx([6 / seconds] * 3, rel=1e-3)
 
 
 def test_errors_are_coloured_and_nothing_in_a_transcript_acts():
