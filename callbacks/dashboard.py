@@ -99,7 +99,8 @@ def coloured(reference: str, hypothesis: str) -> tuple[str, float]:
             words.append(heard)
         else:
             gone = f"<s>{said}</s>" if said else ""
-            words.append(f'<b style="color:{_COLOURS[operation]}">{gone}{" " if gone and heard else ""}{heard}</b>')
+            style = f"color:{_COLOURS[operation]};background:{_COLOURS[operation]}1f;border-radius:4px;padding:0 3px"
+            words.append(f'<b style="{style}">{gone}{" " if gone and heard else ""}{heard}</b>')
     style = "font:15px/1.6 system-ui,sans-serif;background:#fff;color:#1b1f27;padding:4px"
     return f'<div style="{style}">{" ".join(words)}</div>', 100 * (alignment.counts.rate or 0.0)
 
@@ -108,7 +109,8 @@ def _row(step: int, utterance: Utterance, text: str) -> list[Any]:
     waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
     errors, rate = coloured(utterance.text, text)
     audio = wandb.Audio(waveform_S.numpy(), sample_rate=SAMPLE_RATE_HZ)
-    return [step, utterance.pair, utterance.id, audio, utterance.text, text, wandb.Html(errors, inject=False), rate]
+    page = wandb.Html(errors, inject=False)
+    return [step, utterance.pair, utterance.id, audio, utterance.text, text, page, round(rate, 1)]
 
 
 def _wandb_run(trainer: L.Trainer) -> Any:
