@@ -15,6 +15,7 @@ NOT_RUN = {
     r"sbatch ": "needs a cluster",
     r"snakemake .*--executor slurm": "needs a cluster",
     r"snakemake (?!.*--dry-run)": "is run by tests/test_study_workflow.py in miniature; its files are looked up",
+    r"python -m study (run|results)": "takes hours; tests/test_study_workflow.py runs both in miniature",
     r"python .*--trainer\.(devices|num_nodes) [2-9]": "needs several GPUs",
     r"python -m torch\.distributed": "needs several GPUs; tests/faults starts ranks so",
     r"python evaluate\.py .*--devices [2-9]": "needs several GPUs; tests/test_evaluation.py has two processes",

@@ -46,8 +46,8 @@ def planned(output: str) -> dict[str, int]:
         # 3 fine-tunes, 4 joint runs and 2 oracles; 3 methods at weight 1 and 2 at 1/n, of 4 subsets each.
         ("demo", [], {"train": 9, "merge": 20, "evaluate": 1, "analyze": 1}),
         ("demo", ["seeds=[0,1,2,3,4]"], {"train": 45, "merge": 100, "evaluate": 5, "analyze": 5}),
-        # 33 runs; three corpora, two of them aligned.
-        ("splicing", [], {"train": 33, "merge": 12, "evaluate": 1}),
+        # 26 runs; two corpora, one of them aligned.
+        ("splicing", [], {"train": 26, "merge": 10, "evaluate": 1}),
         # Three seeds, no oracles.
         ("paper", [], {"train": 21, "merge": 60, "evaluate": 3, "analyze": 3}),
     ],
@@ -61,7 +61,7 @@ def test_a_dry_run_plans_every_job(scale: str, extra: list[str], expected: dict[
     assert expected.items() <= jobs.items()
     corpora = {rule for rule in jobs if rule.startswith("corpus_")}
     of_paper = {f"corpus_{name}" for name in ("aihub", "jecs", "unicom", "cs_fleurs", "ko_ja", "ko_de")}
-    of_splicing = {"corpus_demo", "corpus_demo_aligned", "corpus_demo_aligned_single"}
+    of_splicing = {"corpus_demo", "corpus_demo_aligned"}
     assert corpora == {"paper": of_paper, "splicing": of_splicing}.get(scale, {"corpus_demo"})
 
 
