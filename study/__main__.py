@@ -22,14 +22,12 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
         prog="python -m study", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=["run", "show", "results", "summary"])
-    parser.add_argument("study", type=Path, help="the study's file")
-    parser.add_argument("more", type=Path, nargs="*", help="of results: studies that are to be sections")
+    parser.add_argument("study", type=Path, help="the study's file; of results: more files are sections")
     parser.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="of results (default: %(default)s)")
-    options, rest = parser.parse_known_args()
-    if options.command == "run":  # all that follows is Snakemake's
-        options.more, rest = [], [*map(str, options.more), *rest]
-    elif rest or (options.more and options.command != "results"):
-        parser.error(f"{options.command} takes no {[*rest, *options.more][0]}")
+    options, rest = parser.parse_known_args()  # of run: all of it is Snakemake's
+    unknown = [word for word in rest if options.command != "results" or word.startswith("-")]
+    if unknown and options.command != "run":
+        parser.error(f"{options.command} takes no {unknown[0]}")
     return options, rest
 
 
@@ -52,7 +50,7 @@ def main() -> None:
     elif options.command == "results":
         from study.results import write_results
 
-        write_results([collected, *(collect(Study(read_yaml(file))) for file in options.more)], options.out)
+        write_results([collected, *(collect(Study(read_yaml(Path(file)))) for file in rest)], options.out)
     else:
         from study.summary import write_summary
 
