@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional
-from transformers import WhisperConfig, WhisperForConditionalGeneration
+from workload import SHAPES, bare_module, noise_batch
 
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from lightning_modules import algorithms
@@ -33,8 +33,6 @@ from lightning_modules.algorithms.base import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.whisper import WhisperModule
 
-# Layers on each side, width, attention heads.
-SHAPES = {"tiny": (4, 384, 6), "base": (6, 512, 8), "small": (12, 768, 12), "medium": (24, 1024, 16)}
 STEP = 100  # past every annealing and search window
 
 
@@ -99,11 +97,15 @@ class Turns:
 def main() -> None:
     args = arguments().parse_args()
     torch.set_num_threads(args.threads)
-    module = build(args)
+    module = bare_module(args.shape, args.window, args.device)
+    if args.checkpointing:
+        module.model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW(module.model.parameters(), lr=1e-6)
-    batch = make_batch(args, module.model.config, args.utterances)
     # A CPU is warm after less; a GPU chooses its kernels by shape.
-    warm_up = batch if args.device == "cuda" else make_batch(args, module.model.config, 1)
+    sizes = (args.utterances, args.utterances if args.device == "cuda" else 1)
+    batch, warm_up = (
+        noise_batch(module.model.config, args.pairs, utterances, args.tokens).to(args.device) for utterances in sizes
+    )
     turns = {name: Turns(kind().to(args.device)) for name, kind in algorithms.named()}
     turns |= {name: Turns(HeldFishr(gradients)) for name, gradients in HELD.items()}
     if args.only:
@@ -136,37 +138,6 @@ def arguments() -> argparse.ArgumentParser:
     names = [*dict(algorithms.named()), *HELD]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"beside ERM: {', '.join(names)}")
     return parser
-
-
-def build(args: argparse.Namespace) -> WhisperModule:
-    """The training module around a Whisper of random weights."""
-    layers, width, heads = SHAPES[args.shape]
-    sides = {
-        f"{side}_{what}": value
-        for side in ("encoder", "decoder")
-        for what, value in {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}.items()
-    }
-    torch.manual_seed(0)
-    config = WhisperConfig(d_model=width, max_source_positions=50 * args.window, use_cache=False, **sides)
-    module = WhisperModule()
-    module.model = WhisperForConditionalGeneration(config).to(args.device).train()
-    module.ctc = None
-    if args.checkpointing:
-        module.model.activation_checkpointing_enable({"use_reentrant": False})
-    return module
-
-
-def make_batch(args: argparse.Namespace, config: WhisperConfig, utterances: int) -> SpeechBatch:
-    """Noise in, random tokens out, after a prompt of four."""
-    rows = args.pairs * utterances
-    tokens_BU = torch.randint(config.vocab_size, (rows, args.tokens + 4))
-    labels_BU = tokens_BU.clone()
-    labels_BU[:, :3] = IGNORED_LABEL
-    mel_BFT = torch.randn(rows, config.num_mel_bins, 100 * args.window)
-    pairs = [f"pair-{row // utterances}" for row in range(rows)]
-    ids, silence = [str(row) for row in range(rows)], torch.zeros(rows, 1)
-    batch = SpeechBatch(ids, pairs, silence, torch.ones(rows), tokens_BU, labels_BU, mel_BFT)
-    return batch.to(args.device)
 
 
 def take_turn(
