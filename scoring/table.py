@@ -63,10 +63,8 @@ class Table:
 
     @cached_property
     def columns(self) -> list[str]:
-        """The columns in order: seen pairs and their average, unseen pairs and theirs, other sets, single average."""
-        pairs = [*self.seen, *([SEEN] if self.seen else []), *self.unseen, *([UNSEEN] if self.unseen else [])]
-        others = dict.fromkeys(name for row in self.rows for name in row.scores if name not in pairs)
-        return pairs + list(others) + ([SINGLE] if self.single else [])
+        """The columns in order."""
+        return in_order(self.seen, self.unseen, (name for row in self.rows for name in row.scores))
 
     @cached_property
     def single(self) -> list[str]:
@@ -129,6 +127,13 @@ def single_languages(names: Iterable[str], pairs: Sequence[str]) -> list[str]:
     """The test sets of one language each, beside those of pairs; none where there are fewer than two to average."""
     found = [name for name in dict.fromkeys(names) if "-" not in name and name not in pairs]
     return found if len(found) > 1 else []
+
+
+def in_order(seen: Sequence[str], unseen: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Seen pairs and their average, unseen pairs and theirs, the other test sets, the single languages' average."""
+    pairs = [*seen, *([SEEN] if seen else []), *unseen, *([UNSEEN] if unseen else [])]
+    others = [name for name in dict.fromkeys(names) if name not in pairs]
+    return pairs + others + ([SINGLE] if single_languages(others, ()) else [])
 
 
 def write_table(table: Table, folder: Path | str) -> None:

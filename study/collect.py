@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from scoring.table import SEEN, SINGLE, UNSEEN, single_languages
+from scoring.table import SEEN, SINGLE, UNSEEN, in_order, single_languages
 from study.plan import BEST, Study, is_oracle
 
 MICRO, MACRO = AVERAGINGS = ("micro", "macro")
@@ -55,17 +55,8 @@ class Collected:
 
     @property
     def columns(self) -> list[str]:
-        """Seen pairs and their average, unseen pairs and theirs, the other test sets, the single languages' average."""
-        seen, unseen = self.pairs
-        others = [name for name in self.study.evaluation["test"] if name not in (*seen, *unseen)]
-        return [
-            *seen,
-            *([SEEN] if seen else []),
-            *unseen,
-            *([UNSEEN] if unseen else []),
-            *others,
-            *([SINGLE] if self.averages[SINGLE] else []),
-        ]
+        """The columns of the table, in order."""
+        return in_order(*self.pairs, self.study.evaluation["test"])
 
     @cached_property
     def averages(self) -> dict[str, list[str]]:
