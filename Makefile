@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo results backbone test test-all bench faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo splicing results backbone test test-all bench faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,8 +33,15 @@ study-demo: $(STAMP)  ## the same with five seeds: mean and spread
 	@$(STUDY) --config 'seeds=[0,1,2,3,4]'
 	@$(BIN)/python -m study show outputs/demo/study-5-seeds/study.yaml
 
-results: study-demo  ## RESULTS.md, out of the five seeds
-	$(BIN)/python -m study results outputs/demo/study-5-seeds/study.yaml
+SPLICING := $(BIN)/python -m study run configs/study/splicing
+splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (about two hours on two cores)
+	@$(SPLICING).yaml --cores $(CORES) --config 'seeds=[0,1,2,3,4]'
+	@$(SPLICING)-ablations.yaml --cores $(CORES)
+	@$(BIN)/python -m study show outputs/splicing/splicing-5-seeds/study.yaml
+
+results: study-demo splicing  ## RESULTS.md, out of both
+	$(BIN)/python -m study results outputs/demo/study-5-seeds/study.yaml \
+	  outputs/splicing/splicing-5-seeds/study.yaml outputs/splicing/splicing-ablations-1-seed/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
 	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 6000

@@ -64,6 +64,15 @@ def test_a_run_waits_for_the_corpora_that_it_reads():
     assert record_of("data/demo/ko-en/test.jsonl", ["data/demo/ko/corpus.json"]) == "data/demo/ko-en/test.jsonl"
 
 
+def test_studies_that_share_a_root_train_what_is_called_alike_alike():
+    several, ablations = study("splicing"), study("splicing-ablations")
+    shared = several.runs.keys() & ablations.runs.keys()
+    assert several.root == ablations.root and shared == {"erm", "listed", "oracle"}
+    for run in shared:
+        assert several.train_flags(run) == ablations.train_flags(run)
+        assert several.runs[run] == ablations.runs[run]
+
+
 def test_a_run_may_be_made_of_several_recipes_and_options_of_its_own():
     own = {"config": ["fishr.yaml", "splice.yaml"], "train": {"budget": 8, "data": {"splice": {"share": 0.25}}}}
     several = study("demo", runs={"spliced": {"name": "spliced", "group": "g", **own}})

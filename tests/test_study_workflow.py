@@ -46,8 +46,9 @@ def planned(output: str) -> dict[str, int]:
         # 3 fine-tunes, 4 joint runs and 2 oracles; 3 methods at weight 1 and 2 at 1/n, of 4 subsets each.
         ("demo", [], {"train": 9, "merge": 20, "evaluate": 1, "analyze": 1}),
         ("demo", ["seeds=[0,1,2,3,4]"], {"train": 45, "merge": 100, "evaluate": 5, "analyze": 5}),
-        # 26 runs; two corpora, one of them aligned.
-        ("splicing", [], {"train": 26, "merge": 10, "evaluate": 1}),
+        # Two corpora, one of them aligned.
+        ("splicing", ["seeds=[0,1]"], {"train": 22, "merge": 16, "evaluate": 2}),
+        ("splicing-ablations", [], {"train": 18, "merge": 1, "evaluate": 1}),
         # Three seeds, no oracles.
         ("paper", [], {"train": 21, "merge": 60, "evaluate": 3, "analyze": 3}),
     ],
@@ -62,7 +63,8 @@ def test_a_dry_run_plans_every_job(scale: str, extra: list[str], expected: dict[
     corpora = {rule for rule in jobs if rule.startswith("corpus_")}
     of_paper = {f"corpus_{name}" for name in ("aihub", "jecs", "unicom", "cs_fleurs", "ko_ja", "ko_de")}
     of_splicing = {"corpus_demo", "corpus_demo_aligned"}
-    assert corpora == {"paper": of_paper, "splicing": of_splicing}.get(scale, {"corpus_demo"})
+    of = {"paper": of_paper, "splicing": of_splicing, "splicing-ablations": of_splicing}
+    assert corpora == of.get(scale, {"corpus_demo"})
 
 
 def test_lint_finds_nothing(tmp_path: Path):
