@@ -39,15 +39,16 @@ def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
     statistics = Statistics()
     for utterance in utterances:
         statistics.add(utterance)
-    return {"licence": _listed(utterance.licence for utterance in utterances), **more, **statistics.as_dict()}
+    return {"licence": listed(utterance.licence for utterance in utterances), **more, **statistics.as_dict()}
 
 
 def write_record(folder: Path, corpus: str, command: str, manifests: Manifests) -> None:
     """Writes the record of a folder of manifests, the last file of a corpus: all of it is there."""
-    licence = _listed(of["licence"] for of in manifests.values())
+    licence = listed(of["licence"] for of in manifests.values())
     record = {"corpus": corpus, "command": command, "licence": licence, "manifests": manifests}
     write_text(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
 
 
-def _listed(licences: Iterable[str | None]) -> str | None:
-    return "; ".join(dict.fromkeys(one for of in licences if of for one in of.split("; "))) or None
+def listed(names: Iterable[str | None]) -> str | None:
+    """Licences or sources as one text, `A; B`, each once; of texts that may be such lists themselves."""
+    return "; ".join(dict.fromkeys(one for of in names if of for one in of.split("; "))) or None

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from common.errors import UserError, nearest
 from datamodules.audio import SAMPLE_RATE_HZ, load_cut
+from datamodules.derived import listed
 from datamodules.manifest import Utterance
 from datamodules.prompts import Tokenizer
 from datamodules.skips import Skipped
@@ -209,9 +210,9 @@ class CrossPairSplicer:
             pair=self.targets[frozenset((kept, other))],
             matrix_language=matrix,
             spans=spans,
-            source=_listed(source.source for source in sources),
+            source=listed(source.source for source in sources),
             source_sentence_id=None,
-            licence=_listed(source.licence for source in sources),
+            licence=listed(source.licence for source in sources),
         )
 
     def _pieces(self, cuts: Sequence[Cut]) -> list[Tensor]:
@@ -283,10 +284,6 @@ def _level(waveform_S: Tensor) -> float:
 def _gain(waveform_S: Tensor, level: float) -> float:
     own = _level(waveform_S)
     return min(max(level / own, 1 / _MOST_GAIN), _MOST_GAIN) if own else 1.0
-
-
-def _listed(names: Iterable[str | None]) -> str | None:
-    return "; ".join(dict.fromkeys(name for name in names if name)) or None
 
 
 def _hint(reasons: Counter[str]) -> str:
