@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import runpy
 import shutil
@@ -27,7 +28,8 @@ PARTS = {
     "en": ["the meeting", "a project", "coffee please"],
 }
 PAIRS = ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "ko", "ja", "de", "en")
-RECIPES = ("ko_en", "ja_en", "de_en", "ko_ja", "ko_de", "erm", "fish", "fishr", "gga_l", "ko_de_mine")
+NAMES = {"ko": "korean", "ja": "japanese", "de": "german"}
+RECIPES = ("ko_en", "ja_en", "de_en", "ko_ja", "ko_de", "erm", "fish", "fishr", "gga_l", "splice", "ko_de_mine")
 SPAN_S, EDGE_S = 0.35, 0.1
 # What stands on a page for a place of the reader's.
 TREES_OF = {"DELIVERY": "aihub", "OUTPUT": "unicom", "RECORDINGS": "folder"}
@@ -68,6 +70,7 @@ def _corpora(world: Path) -> None:
     places["de-en"] += ["data/unicom/train", "data/cs_fleurs/de-en/test"]
     places["ko-ja"] += ["data/ko_ja/test"]
     places["ko-de"] += ["data/ko_de/test", "data/mine/train", "data/mine/test", "MANIFEST"]
+    places |= {language: [*places[language], f"data/{name}/train"] for language, name in NAMES.items()}
     for pair, names in places.items():
         for name in names:
             _corpus(world / name, pair, seed=sum(map(ord, name)))
@@ -128,6 +131,8 @@ def _sources(world: Path) -> None:
     for name in ("talk.mp3", "clip.wav", "recordings/a.flac"):
         soundfile.write(world / name, 0.1 * np.random.default_rng(0).standard_normal(24_000), 16_000)
     (world / "dev_manifest.json").rename(world / "train_manifest.json")
+    nemo = {"audio_filepath": str(world / "clip.wav"), "duration": 1.5, "text": "새 책을 읽어요."}
+    (world / "korean_train.json").write_text(json.dumps(nemo, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def run(command: Command, world: Path) -> tuple[int, str]:
