@@ -34,7 +34,7 @@ study-demo: $(STAMP)  ## the same with five seeds: mean and spread
 	@$(BIN)/python -m study show outputs/demo/study-5-seeds/study.yaml
 
 SPLICING := $(BIN)/python -m study run configs/study/splicing
-splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (about two hours on two cores)
+splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (1 h 40 min on two cores)
 	@$(SPLICING).yaml --cores $(CORES) --config 'seeds=[0,1,2,3,4]'
 	@$(SPLICING)-ablations.yaml --cores $(CORES)
 	@$(BIN)/python -m study show outputs/splicing/splicing-5-seeds/study.yaml
