@@ -130,8 +130,7 @@ class WhisperModule(L.LightningModule):
         check_trainer(self.algorithm, self.trainer)
         # Equal on all ranks by construction: DDP need not send them before every step.
         self._ddp_params_and_buffers_to_ignore = [f"algorithm.{name}" for name, _ in self.algorithm.named_buffers()]
-        if not hasattr(self, "model"):
-            self._load()
+        self._load()
         datamodule = getattr(self.trainer, "datamodule", None)
         if isinstance(datamodule, PairDataModule) and stage == "fit":
             check_pairs(self.algorithm, len(datamodule.train))
@@ -139,6 +138,8 @@ class WhisperModule(L.LightningModule):
             datamodule.read(self.processor.tokenizer, window.seconds, most_tokens, by_duration=window.longest)
 
     def _load(self) -> None:
+        if hasattr(self, "model"):
+            return
         if Path(self.backbone).is_dir():
             check_generation_config(Path(self.backbone))  # what training leaves could not be decoded without it
         self.model, self.processor = read_model_folder(self.backbone)
@@ -160,6 +161,7 @@ class WhisperModule(L.LightningModule):
 
     def configure_model(self) -> None:
         """Divides the weights over the ranks, where the strategy asks for that: each layer is gathered by itself."""
+        self._load()  # Lightning's weight averaging copies the module before `setup`, but configures it first
         if self.device_mesh is None or isinstance(next(self.model.parameters()), DTensor):
             return
         if self.ctc is not None:
