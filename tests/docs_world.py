@@ -28,7 +28,6 @@ PARTS = {
     "en": ["the meeting", "a project", "coffee please"],
 }
 PAIRS = ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "ko", "ja", "de", "en")
-NAMES = {"ko": "korean", "ja": "japanese", "de": "german"}
 RECIPES = ("ko_en", "ja_en", "de_en", "ko_ja", "ko_de", "erm", "fish", "fishr", "gga_l", "splice", "ko_de_mine")
 SPAN_S, EDGE_S = 0.35, 0.1
 # What stands on a page for a place of the reader's.
@@ -70,7 +69,9 @@ def _corpora(world: Path) -> None:
     places["de-en"] += ["data/unicom/train", "data/cs_fleurs/de-en/test"]
     places["ko-ja"] += ["data/ko_ja/test"]
     places["ko-de"] += ["data/ko_de/test", "data/mine/train", "data/mine/test", "MANIFEST"]
-    places |= {language: [*places[language], f"data/{name}/train"] for language, name in NAMES.items()}
+    places["ko"] += ["data/korean/train"]
+    places["ja"] += ["data/japanese/train"]
+    places["de"] += ["data/german/train"]
     for pair, names in places.items():
         for name in names:
             _corpus(world / name, pair, seed=sum(map(ord, name)))
