@@ -13,6 +13,7 @@ import torch
 
 from common.errors import UserError
 from datamodules.audio import load_cut, load_waveform
+from datamodules.derived import listed
 from datamodules.manifest import Span, Utterance
 from datamodules.splicing.fillers import FillerPool, Room
 from datamodules.splicing.jitter import jittered
@@ -253,3 +254,8 @@ def test_what_has_no_times_in_order_is_left_alone():
     assert jittered(spoken("u", *known), 0.0).spans == tuple(Span(*span) for span in known)
     for spans in ((("ko", None, None, "a"),), (("ko", 0.5, 0.9, "a"), ("en", 0.8, 1.0, "b")), (("ko", -0.1, 1, "a"),)):
         assert jittered(spoken("u", *spans), 0.1) == spoken("u", *spans)
+
+
+def test_what_was_spliced_before_lists_its_sources_once():
+    assert listed(["AI-Hub; JECS", None, "JECS", "UniCoM; AI-Hub"]) == "AI-Hub; JECS; UniCoM"
+    assert listed([None, ""]) is None
