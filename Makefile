@@ -23,29 +23,29 @@ $(STAMP): setup.cfg pyproject.toml
 # Snakemake under a lock, by workflow/profiles/default: killed and called again, it goes on where it was.
 # At most four jobs at a time, as each takes a gigabyte: make demo CORES=8 where there is room for more.
 CORES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n : 4)))
-STUDY := $(BIN)/python -m study run configs/study/demo.yaml --cores $(CORES)
+STUDY := $(BIN)/python -m workflow run configs/study/demo.yaml --cores $(CORES)
 
 demo: $(STAMP)  ## the whole study in miniature: corpora, fine-tunes, merges, one table
 	@$(STUDY)
-	@$(BIN)/python -m study show outputs/demo/study/study.yaml
+	@$(BIN)/python -m workflow show outputs/demo/study/study.yaml
 
 study-demo: $(STAMP)  ## the same with five seeds: mean and spread
 	@$(STUDY) --config 'seeds=[0,1,2,3,4]'
-	@$(BIN)/python -m study show outputs/demo/study-5-seeds/study.yaml
+	@$(BIN)/python -m workflow show outputs/demo/study-5-seeds/study.yaml
 
-SPLICING := $(BIN)/python -m study run configs/study/splicing
+SPLICING := $(BIN)/python -m workflow run configs/study/splicing
 splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (1 h 40 min on two cores)
 	@$(SPLICING).yaml --cores $(CORES) --config 'seeds=[0,1,2,3,4]'
 	@$(SPLICING)-ablations.yaml --cores $(CORES)
-	@$(BIN)/python -m study show outputs/splicing/splicing-5-seeds/study.yaml
+	@$(BIN)/python -m workflow show outputs/splicing/splicing-5-seeds/study.yaml
 
 results: study-demo splicing  ## RESULTS.md, out of both
-	$(BIN)/python -m study results outputs/demo/study-5-seeds/study.yaml \
+	$(BIN)/python -m workflow results outputs/demo/study-5-seeds/study.yaml \
 	  outputs/splicing/splicing-5-seeds/study.yaml outputs/splicing/splicing-ablations-1-seed/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
-	$(BIN)/python -m datamodules.synthesis data/backbone --backbone 6000
-	$(BIN)/python -m lightning_modules.miniature --out outputs/backbone_init data/backbone/*/*.jsonl
+	$(BIN)/python -m corpora.speak data/backbone --backbone 6000
+	$(BIN)/python -m backbone.miniature --out outputs/backbone_init data/backbone/*/*.jsonl
 	$(BIN)/python train.py --config backbone_short.yaml
 	$(BIN)/python train.py --config backbone_joint.yaml
 	$(BIN)/python train.py --config backbone.yaml

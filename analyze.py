@@ -10,9 +10,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common.arguments import Help, finish
 from common.configs import CONFIGS, read_configs
 from common.errors import UserError, run_script
+from common.options import Help, finish
 
 OPTIONS = ("models", "base", "threshold", "out")
 
@@ -46,7 +46,7 @@ def main() -> None:
     if not options.get("base"):
         raise UserError("no base named: give --base, the folder or Hub id of the model that was fine-tuned")
 
-    from analysis.run import analyze
+    from analysis.analyze_models import analyze
 
     analyze(options["models"], options["base"], options["threshold"], Path(options["out"]))
 

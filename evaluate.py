@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from common.arguments import Help, finish
 from common.errors import UserError, run_script
+from common.options import Help, finish
 
 
 def parse() -> argparse.Namespace:
@@ -62,7 +62,7 @@ def parse() -> argparse.Namespace:
 def main() -> int | None:
     """Reads the configuration, evaluates; or transcribes recordings."""
     if sys.argv[1:2] == ["transcribe"]:
-        from lightning_modules.transcribe_arguments import main as transcribe
+        from decoding.transcribe_arguments import main as transcribe
 
         return transcribe(sys.argv[2:])
     given = {name: value for name, value in vars(parse()).items() if value not in (None, [])}
@@ -72,12 +72,12 @@ def main() -> int | None:
         if others := given.keys() - {"profile"}:
             raise UserError(f"--compare transcribes nothing and takes --profile alone, not {', '.join(sorted(others))}")
         return compare_runs(*runs, **given)
-    from lightning_modules.evaluation_options import read_options
+    from evaluation.evaluation_options import read_options
 
     options = read_options(given.pop("config", []), given)
 
     from common.files import sole_writer
-    from lightning_modules.evaluation import evaluate, evaluation
+    from evaluation.evaluate_models import evaluate, evaluation
 
     job = evaluation(options)
     with sole_writer(job.out):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common.arguments import Help, finish
 from common.errors import UserError, run_script
-from datamodules import readers
-from datamodules.readers.base import Reader, options
+from common.options import Help, finish
+from corpora import readers
+from corpora.readers.reader import Reader, options
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: a command for every reader found in `datamodules.readers`, and those that are none."""
+    """The command line: a command for every reader found in `corpora.readers`, and those that are none."""
     top = argparse.ArgumentParser(
         prog="prepare.py",
         description=__doc__,
@@ -105,8 +105,8 @@ def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Synthesises the demo's corpora."""
-    from datamodules.statistics import describe
-    from datamodules.synthesis.corpora import write_demo
+    from corpora.speak.demo_corpora import write_demo
+    from corpora.statistics import describe
 
     write_demo(args.out, progress=True)
     print("\n".join(describe(args.out)))
@@ -115,8 +115,8 @@ def run_demo(args: argparse.Namespace) -> int:
 
 def run_reader(args: argparse.Namespace) -> int:
     """Prepares one corpus."""
-    from datamodules.corpus import configured, held_out_manifests, prepare
-    from datamodules.readers.source import open_source
+    from corpora.corpus import configured, held_out_manifests, prepare
+    from corpora.readers.source import open_source
 
     if args.train_utterances is not None and args.train_utterances < 1:
         raise UserError(f"--train-utterances is {args.train_utterances}, expected 1 or more")
@@ -133,7 +133,7 @@ def run_reader(args: argparse.Namespace) -> int:
 
 def run_ko_de_script(args: argparse.Namespace) -> int:
     """Writes the sheet to translate and record, or reads it back with the recordings."""
-    from datamodules.ko_de import prepare_recorded, write_sheet
+    from corpora.ko_de import prepare_recorded, write_sheet
 
     if (args.sheet is None) != (args.audio is None) or (args.sheet and args.source):
         raise UserError(
@@ -150,15 +150,15 @@ def run_ko_de_script(args: argparse.Namespace) -> int:
 
 def run_check(args: argparse.Namespace) -> int:
     """Checks manifests; 1 where something in them is wrong."""
-    from datamodules.check import check
+    from corpora.check import check
 
     return check(args.manifests, args.tokenizer)
 
 
 def run_splice(args: argparse.Namespace) -> int:
     """Writes spliced utterances."""
-    from datamodules.splicing.options import Splicing
-    from datamodules.splicing.writing import write_spliced
+    from corpora.spliced import write_spliced
+    from datamodules.splicing.splice_options import Splicing
 
     if args.utterances < 1:
         raise UserError(f"--utterances is {args.utterances}, expected 1 or more")
@@ -171,9 +171,9 @@ def run_splice(args: argparse.Namespace) -> int:
 
 def run_align(args: argparse.Namespace) -> int:
     """Writes manifests with span times."""
-    from datamodules.alignment import align
-    from lightning_modules.alignment import aligner
-    from lightning_modules.devices import default_device
+    from backbone.devices import default_device
+    from corpora.align import align
+    from corpora.aligners import aligner
 
     chosen = aligner(args.method, args.model, args.device or default_device(), args.seed)
     made_by = {"model": args.model, "method": args.method, "seed": args.seed}

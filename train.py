@@ -14,12 +14,12 @@ from common.errors import run_script
 def main() -> None:
     """Parses the recipe and trains."""
     if {"-h", "--help", "--print-completion"} & set(sys.argv[1:]):
-        from lightning_modules.train_arguments import parser
+        from training.train_arguments import parser
 
         parser().parse_args()
     sys.argv = ["--help" if word == "--help_all" else word for word in sys.argv]
-    from lightning_modules.cli import TrainCLI
     from lightning_modules.ranks import one_error
+    from training.cli import TrainCLI
 
     with one_error():
         TrainCLI().fit()

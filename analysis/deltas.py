@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.models import Model
+from analysis.delta_models import Model
 from common.errors import UserError
 
 PROJECTIONS = {

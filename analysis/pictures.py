@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.deltas import Measure
-from analysis.figures import DIVERGING, Scale, Values, heat_maps, matrix, save
-from analysis.tables import Measures, chance_conflict, groups, projections
+from analysis.heat_maps import DIVERGING, Scale, Values, heat_maps, matrix, save
+from analysis.measures_csv import Measures, chance_conflict, groups, projections
 
 _MOST_PANELS = 6  # figures of pairs of models show each pair up to so many, else their mean
 

@@ -29,7 +29,7 @@ from workload import SHAPES, bare_module, noise_batch
 
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from lightning_modules import algorithms
-from lightning_modules.algorithms.base import Algorithm, Figures
+from lightning_modules.algorithms.algorithm import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.whisper import WhisperModule
 

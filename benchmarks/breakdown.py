@@ -18,10 +18,10 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from workload import SHAPES, bare_module, noise_batch
 
+from backbone.greedy import StepDecoder
+from backbone.products import product
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
-from lightning_modules.greedy import StepDecoder
-from lightning_modules.products import product
 from lightning_modules.whisper import WhisperModule
 
 GROUPS = {

@@ -17,14 +17,14 @@ from typing import Any
 import soundfile
 import torch
 from measuring import ratio, shown, spread, take_turns, write
-from training import cut
 from transformers import pipeline
 from workload import SHAPES, corpus, model_folder
 
-from datamodules.manifest import Utterance, read_manifest
-from lightning_modules.conversion import FasterWhisper, convert
-from lightning_modules.decoding import Engine, TorchWhisper, Transcriber
-from lightning_modules.export import read_model_folder
+from backbone.model_folder.export import read_model_folder
+from common.manifest import Utterance, read_manifest
+from decoding.faster_whisper import FasterWhisper, convert
+from decoding.transcriber import Engine, TorchWhisper, Transcriber
+from training import cut
 
 SHORT_S = 8
 _TIE = 1e-4  # of the largest logit

@@ -13,7 +13,7 @@ import torch
 from measuring import equal, ratio, shown, take_turns, write
 from transformers import WhisperFeatureExtractor
 
-from lightning_modules.features import LogMel
+from backbone.log_mel import LogMel
 
 
 def main() -> None:

@@ -23,10 +23,10 @@ from torch import nn
 from transformers import WhisperFeatureExtractor, WhisperProcessor
 from workload import SHAPES, corpus, model_folder
 
+from backbone.model_folder.export import read_model_folder, write_model_folder
 from callbacks.throughput import Throughput
-from datamodules.manifest import Utterance, read_manifest
+from common.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
-from lightning_modules.export import read_model_folder, write_model_folder
 from lightning_modules.whisper import WhisperModule
 
 LEARNING_RATE = 1e-4

@@ -18,11 +18,11 @@ from transformers import (
     WhisperTokenizer,
 )
 
+from backbone.encoder import speed_up
+from backbone.miniature import generation_config, train_tokenizer
+from backbone.model_folder.export import write_model_folder
+from common.manifest import Utterance, write_manifest
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
-from datamodules.manifest import Utterance, write_manifest
-from lightning_modules.encoder import speed_up
-from lightning_modules.export import write_model_folder
-from lightning_modules.miniature import generation_config, train_tokenizer
 from lightning_modules.whisper import WhisperModule
 
 # Layers on each side, width, attention heads; nano only shows that a benchmark runs.

@@ -11,10 +11,10 @@ import wandb
 from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.development import Development
+from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
-from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
-from datamodules.manifest import Utterance
-from scoring.alignment import HIT, align
+from common.manifest import Utterance
+from scoring.edit_alignment import HIT, align
 from scoring.escape import html
 from scoring.tokens import get_profile
 

@@ -17,9 +17,9 @@ from torch import Tensor, distributed
 from callbacks.checkpoints import Checkpoints
 from common.errors import UserError, nearest
 from common.files import write_text
+from common.manifest import Utterance, read_manifest
 from datamodules.leaks import HeldOut, check_leaks
-from datamodules.manifest import Utterance, read_manifest
-from lightning_modules.decoding import TorchWhisper, Transcriber
+from decoding.transcriber import TorchWhisper, Transcriber
 from lightning_modules.whisper import WhisperModule
 from scoring.metrics import score
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from scoring.alignment import Counts
+from scoring.edit_alignment import Counts
 from scoring.metrics import score
 
 _COUNTS = ("hits", "substitutions", "deletions", "insertions")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torchaudio.functional import mask_along_axis
 
+from common.audio import SAMPLE_RATE_HZ, resample
 from common.errors import UserError
-from datamodules.audio import SAMPLE_RATE_HZ, resample
 from datamodules.batch import SpeechBatch
 
 _FRAME_SAMPLES = SAMPLE_RATE_HZ // 100

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
+from backbone.language_tags import Tokenizer, prompt_ids, prompt_languages, special_id
+from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
-from datamodules.audio import SAMPLE_RATE_HZ, load_waveform
+from common.manifest import Utterance
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
-from datamodules.manifest import Utterance
-from datamodules.prompts import Tokenizer, prompt_ids, prompt_languages, special_id
 from datamodules.sampler import Draw
 from datamodules.skips import Skipped
 from datamodules.splicing.splicer import CrossPairSplicer

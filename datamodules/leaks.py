@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from common.errors import UserError
-from datamodules.manifest import Utterance, iter_manifest
+from common.manifest import Utterance, iter_manifest
 
 
 def transcript_key(text: str) -> bytes:

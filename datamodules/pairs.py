@@ -12,17 +12,17 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
+from backbone.language_tags import Tokenizer
 from common.errors import UserError
+from common.manifest import Utterance, read_manifest
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, check_labels, check_lengths, collate
 from datamodules.leaks import HeldOut, check_leaks
-from datamodules.manifest import Utterance, read_manifest
 from datamodules.mixture import check_manifests, mixture, utterances_of
-from datamodules.prompts import Tokenizer
 from datamodules.sampler import PairBatchSampler
 from datamodules.skips import SkipBudget
-from datamodules.splicing.options import Splicing
+from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
 
 

@@ -18,26 +18,26 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from backbone.encoder import speed_up
+from backbone.freezing import freeze
+from backbone.log_mel import LogMel
+from backbone.lora import LoRA
+from backbone.loss import fused_cross_entropy
+from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.locate import check_generation_config
+from backbone.window import WHOLE, record_window, take_short_windows, window_of
 from common.errors import UserError
-from common.models import check_generation_config
 from datamodules.augment import SpecAugment
 from datamodules.batch import SpeechBatch
 from datamodules.pairs import PairDataModule
-from lightning_modules.algorithms.base import Algorithm, Figures
+from lightning_modules.algorithms.algorithm import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.algorithms.forward import Forward
-from lightning_modules.checks import check_pairs, check_trainer
-from lightning_modules.cross_entropy import fused_cross_entropy
 from lightning_modules.ctc import CTCHead, mix
-from lightning_modules.encoder import speed_up
-from lightning_modules.export import read_model_folder
-from lightning_modules.features import LogMel
-from lightning_modules.finite import StepGuard, Undo, Unusable, refuse
-from lightning_modules.freezing import freeze
-from lightning_modules.lora import LoRA
 from lightning_modules.ranks import as_one
-from lightning_modules.windows import WHOLE, record_window, take_short_windows, window_of
+from lightning_modules.step_guard import StepGuard, Undo, Unusable, refuse
+from lightning_modules.trainer_checks import check_pairs, check_trainer
 
 
 class WhisperModule(L.LightningModule):
@@ -57,7 +57,7 @@ class WhisperModule(L.LightningModule):
         seed: of the algorithms' own draws.
         spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null leaves it whole.
         lora: train low-rank adapters instead of the weights, merged into them at export; `{}` takes their defaults.
-        frozen: parts of the model to leave as they are, such as encoder; see `lightning_modules.freezing`.
+        frozen: parts of the model to leave as they are, such as encoder; see `backbone.freezing`.
         max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
             everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
         divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.

@@ -6,7 +6,7 @@ import argparse
 import textwrap
 from typing import Any
 
-from common.arguments import Help, finish
+from common.options import Help, finish
 from merging.methods import Method, methods
 from merging.parameters import parse
 from merging.recipe import ENGINES, compose

@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from common.errors import UserError
+from merging import merge_run as run
 from merging import recipe as recipes
-from merging import run, sweep
+from merging import sweep
 from merging.arguments import overrides, parser
 from merging.folders import find_all
 from merging.recipe import Recipe

@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from backbone.model_folder.locate import TIED, WINDOW, find_model, short_name, weight_files
 from common.errors import UserError
-from common.models import TIED, WINDOW, find_model, short_name, weight_files
 from merging.tensors import Entry, read_header
 
 SIDE_FILES = (

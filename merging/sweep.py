@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backbone.model_folder.locate import WEIGHTS
 from common.errors import UserError
 from common.files import atomic_file
-from common.models import WEIGHTS
 from merging import stream
 from merging.folders import write_side_files
+from merging.merge_run import open_inputs
 from merging.recipe import Recipe, checked_parameters
-from merging.run import open_inputs
 from merging.tensors import Reader, Writer, read_header, to_float32
 
 if TYPE_CHECKING:

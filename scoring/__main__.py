@@ -14,9 +14,9 @@ def main() -> int:
     # Here, so that --help does not wait for them.
     from rich.console import Console
 
-    from scoring.files import read_json_lines, read_texts
     from scoring.results import score_set, to_dict
     from scoring.summary import summary
+    from scoring.transcript_files import read_json_lines, read_texts
 
     languages = tuple(arguments.languages.lower().split("-")) if arguments.languages else None
     if arguments.hypotheses:

@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from scoring.alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
+from common.languages import code_mixing_index, find_switches, language_by_script, languages_by_spans
+from scoring.edit_alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
 from scoring.failures import FAILURES, find_failures
-from scoring.languages import code_mixing_index, find_switches, language_by_script, languages_by_spans
 from scoring.metrics import empty_reference
 from scoring.tokens import Profile, replace_loanwords
 

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from common.errors import UserError, nearest
 from scoring.escape import visible
-from scoring.files import Run, read_run
 from scoring.results import SetScore, compare, differences, error_rates, score_set
 from scoring.summary import comparison_summary, overview
+from scoring.transcript_files import Run, read_run
 
 HYPOTHESES = "hypotheses.jsonl"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 
-from scoring.languages import LATIN, script, scripts_of
+from common.languages import LATIN, script, scripts_of
 
 EMPTY, TRANSLATION, WRONG_SCRIPT, LOOP = FAILURES = ("empty", "translation", "wrong_script", "loop")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError
-from scoring.alignment import Counts, align
+from scoring.edit_alignment import Counts, align
 from scoring.tokens import get_profile, replace_loanwords
 
 

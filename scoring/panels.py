@@ -9,10 +9,10 @@ from typing import Any
 
 from markupsafe import Markup
 
+from common.languages import MAX_DISTANCE
 from scoring.bootstrap import Estimate
 from scoring.breakdown import EDITS
 from scoring.failures import FAILURES
-from scoring.languages import MAX_DISTANCE
 from scoring.plots import Scale, interval_strip, stacked_strip
 from scoring.results import Results, error_rates, having
 from scoring.summary import per_cent

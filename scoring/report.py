@@ -11,13 +11,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.files import write_text
-from scoring.cards import Audio, worst_utterances
 from scoring.escape import visible
 from scoring.panels import failure_panels, language_panels, place_panels, rate_panels
 from scoring.plots import axis
 from scoring.results import Results, having
 from scoring.summary import source_text
 from scoring.table import AVERAGES, Table
+from scoring.utterance_cards import Audio, worst_utterances
 
 _PAGE = Path(__file__).parent / "page"
 

@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from common.errors import UserError
-from scoring.alignment import Counts
 from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean, resample, tally
 from scoring.breakdown import ScoredUtterance, Transcript, contributions, score_transcript
+from scoring.edit_alignment import Counts
 from scoring.metrics import Score
 from scoring.table import SEEN, SINGLE, UNSEEN, Row, Table, single_languages
 from scoring.tokens import get_profile

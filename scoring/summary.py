@@ -10,11 +10,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from common.languages import MAX_DISTANCE
 from scoring.bootstrap import Estimate
 from scoring.breakdown import EDITS, SOURCES, ScoredUtterance
 from scoring.escape import visible
 from scoring.failures import FAILURES
-from scoring.languages import MAX_DISTANCE
 from scoring.results import Comparison, Results, SetScore
 from scoring.table import AVERAGES, DASH
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
-from common import cards
+from common import markdown as cards
 from common.files import write_text
 from scoring import escape
 

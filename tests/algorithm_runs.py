@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
-from lightning_modules.algorithms.base import Algorithm
+from lightning_modules.algorithms.algorithm import Algorithm
 from lightning_modules.ranks import fsdp
 from lightning_modules.whisper import WhisperModule
 

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import torch
 
-from datamodules.manifest import Utterance, write_manifest
+from common.manifest import Utterance, write_manifest
 
 torch.set_num_threads(1)
 
@@ -35,8 +35,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder: two layers each side, width 16, a 2 s window, random weights."""
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
-    from lightning_modules.export import write_model_folder
-    from lightning_modules.miniature import random_model, train_tokenizer
+    from backbone.miniature import random_model, train_tokenizer
+    from backbone.model_folder.export import write_model_folder
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([text for texts in TEXTS.values() for text in texts], vocabulary=300)

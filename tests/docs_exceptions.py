@@ -15,7 +15,7 @@ NOT_RUN = {
     r"sbatch ": "needs a cluster",
     r"snakemake .*--executor slurm": "needs a cluster",
     r"snakemake (?!.*--dry-run)": "is run by tests/test_study_workflow.py in miniature; its files are looked up",
-    r"python -m study (run|results)": "takes hours; tests/test_study_workflow.py runs both in miniature",
+    r"python -m workflow (run|results)": "takes hours; tests/test_study_workflow.py runs both in miniature",
     r"python .*--trainer\.(devices|num_nodes) [2-9]": "needs several GPUs",
     r"python -m torch\.distributed": "needs several GPUs; tests/faults starts ranks so",
     r"python evaluate\.py .*--devices [2-9]": "needs several GPUs; tests/test_evaluation.py has two processes",
@@ -24,7 +24,7 @@ NOT_RUN = {
     r"python benchmarks/": "measures for minutes",
     r"python prepare\.py demo": "speaks for a minute; tests/test_synthesis.py has it speak less",
     r"python prepare\.py ko_de_script .*--sheet": "reads what a person filled in; tests/test_prepare.py fills it in",
-    r"python docs/site/tables\.py": "rewrites README.md; tests/test_docs_examples.py runs it on a copy",
+    r"python docs/site/readme_tables\.py": "rewrites README.md; tests/test_docs_examples.py runs it on a copy",
 }
 
 

@@ -16,7 +16,7 @@ import safetensors.numpy
 import soundfile
 import yaml
 
-from datamodules.manifest import Span, Utterance, write_manifest
+from common.manifest import Span, Utterance, write_manifest
 from tests.corpus_trees import TREES
 from tests.docs_commands import ROOT, Command
 
@@ -102,8 +102,8 @@ def _models(world: Path) -> None:
     import torch
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
-    from lightning_modules.export import write_model_folder
-    from lightning_modules.miniature import random_model, train_tokenizer
+    from backbone.miniature import random_model, train_tokenizer
+    from backbone.model_folder.export import write_model_folder
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([part for parts in PARTS.values() for part in parts], vocabulary=300)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
+from common.manifest import Span, Utterance, read_manifest, write_manifest
 
 # Transcripts as spans of (language, text, seconds); 0.1 s of silence stands before and after.
 SENTENCES = {

@@ -14,7 +14,7 @@ import yaml
 
 from common.errors import UserError
 from lightning_modules import algorithms
-from lightning_modules.algorithms.base import Algorithm, Needs, ObjectiveAlgorithm
+from lightning_modules.algorithms.algorithm import Algorithm, Needs, ObjectiveAlgorithm
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.gradients import GradientAlgorithm
 from tests.algorithm_toys import OPTIMIZERS, Quadratics, TinyDecoder, context, token_batch, weights

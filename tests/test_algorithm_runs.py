@@ -17,11 +17,11 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDevice
 
 from common.errors import UserError
 from lightning_modules import algorithms
-from lightning_modules.checks import check_pairs, check_trainer
-from lightning_modules.cli import TrainCLI
 from lightning_modules.ranks import fsdp
+from lightning_modules.trainer_checks import check_pairs, check_trainer
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import SHARDED, SGDModule, fit, make, weights
+from training.cli import TrainCLI
 
 NAMES = [name for name, _ in algorithms.named()]
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
 import prepare as prepare_script
+from common.audio import load_waveform
 from common.errors import UserError
-from datamodules.alignment import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
-from datamodules.audio import load_waveform
-from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
-from lightning_modules.alignment import AttentionAligner, CTCAligner, monotone_path
+from common.manifest import Span, Utterance, read_manifest, write_manifest
+from corpora.align import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
+from corpora.aligners import AttentionAligner, CTCAligner, monotone_path
 from tests.test_windows import cut_by_hand
 
 HZ = 16_000

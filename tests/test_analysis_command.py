@@ -16,9 +16,10 @@ import torch
 import yaml
 
 import analyze as script
-from analysis import pictures, run
-from analysis.run import analyze
-from analysis.tables import chance_conflict, groups
+from analysis import analyze_models as run
+from analysis import pictures
+from analysis.analyze_models import analyze
+from analysis.measures_csv import chance_conflict, groups
 from common.errors import UserError
 from tests.analysis_models import shifted, tensors, write
 
@@ -251,7 +252,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
     """What the script's command line asks for."""
     asked: dict[str, Any] = {}
     names = ("entries", "base", "threshold", "out")
-    monkeypatch.setattr("analysis.run.analyze", lambda *given: asked.update(zip(names, given, strict=True)))
+    monkeypatch.setattr("analysis.analyze_models.analyze", lambda *given: asked.update(zip(names, given, strict=True)))
     monkeypatch.setattr(sys, "argv", ["analyze.py", *arguments])
     script.main()
     return asked

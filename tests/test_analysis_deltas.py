@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from analysis import deltas
+from analysis.analyze_models import suggested_threshold
+from analysis.delta_models import open_model
 from analysis.deltas import MODULES, Measure, Place, measure, place_of
-from analysis.models import open_model
-from analysis.run import suggested_threshold
 from common.errors import UserError
 from tests.analysis_models import shifted, tensors, write
 

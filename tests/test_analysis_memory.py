@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 PROGRAM = """
 import re, sys
 from pathlib import Path
-from analysis.run import analyze
+from analysis.analyze_models import analyze
 analyze(sys.argv[2:], sys.argv[1], 5e-5, Path(sys.argv[1]).parent / "out")
 print("PEAK", re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
 """

@@ -11,10 +11,10 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from callbacks.model_folder import ModelFolder
+from backbone.model_folder.export import read_model_folder
+from callbacks.final_model import ModelFolder
 from common.errors import UserError
 from lightning_modules.algorithms.erm import ERM
-from lightning_modules.export import read_model_folder
 from tests.algorithm_runs import fit
 
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from transformers import WhisperProcessor
 
+from backbone.language_tags import prompt_languages
+from common.audio import load_waveform
 from common.errors import UserError
-from datamodules.audio import load_waveform
+from common.manifest import Utterance, read_manifest
 from datamodules.dataset import LabelMaker, PairDataset, check_labels, check_lengths, collate
-from datamodules.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
-from datamodules.prompts import prompt_languages
 
 
 def tone(path: Path, rate_hz: int, channels: int = 1, subtype: str = "PCM_16") -> np.ndarray:

@@ -13,17 +13,17 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from callbacks.model_folder import ModelFolder
-from common.cards import licence_of, split, table
+from backbone.lora import LoRA
+from backbone.model_folder.candidates import candidates
+from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.hub import add_scores, main, push
+from backbone.model_folder.training_card import Corpus, Recipe, training_card
+from callbacks.final_model import ModelFolder
 from common.errors import UserError
-from datamodules.manifest import read_manifest, write_manifest
+from common.manifest import read_manifest, write_manifest
+from common.markdown import licence_of, split, table
+from evaluation.evaluate_models import Evaluation, evaluate
 from lightning_modules.algorithms.fishr import Fishr
-from lightning_modules.candidates import candidates
-from lightning_modules.card import Corpus, Recipe, training_card
-from lightning_modules.evaluation import Evaluation, evaluate
-from lightning_modules.export import read_model_folder
-from lightning_modules.hub import add_scores, main, push
-from lightning_modules.lora import LoRA
 from merging.command import main as merge
 from tests.algorithm_runs import fit
 
@@ -191,8 +191,8 @@ def test_the_conversion_hears_what_the_folder_does(
     run: Path, tiny_model: Path, manifests: dict[str, str], tmp_path: Path, adapters: bool
 ):
     pytest.importorskip("faster_whisper")
-    from lightning_modules.conversion import FasterWhisper, convert
-    from lightning_modules.decoding import TorchWhisper, Transcriber
+    from decoding.faster_whisper import FasterWhisper, convert
+    from decoding.transcriber import TorchWhisper, Transcriber
 
     model = run / "model"
     if adapters:

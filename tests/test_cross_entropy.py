@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from backbone import loss as cross_entropy
+from backbone.loss import token_cross_entropy
+from common.manifest import read_manifest
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, collate
-from datamodules.manifest import read_manifest
-from lightning_modules import cross_entropy
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.fishr import Fishr
 from lightning_modules.algorithms.forward import Forward
-from lightning_modules.cross_entropy import token_cross_entropy
 from lightning_modules.whisper import WhisperModule
 
 TOLERANCES = {torch.float64: (1e-12, 1e-13), torch.float32: (1e-5, 1e-6)}

@@ -23,13 +23,13 @@ from callbacks.development import Development
 from callbacks.loggers import study_of
 from callbacks.pair_gradients import pair_gradient
 from common.errors import UserError
+from common.manifest import read_manifest
 from datamodules.dataset import LabelMaker, PairDataset, collate
-from datamodules.manifest import read_manifest
-from lightning_modules.cli import TrainCLI
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
 from tests.wandb_records import records
+from training.cli import TrainCLI
 
 STEPS = 4
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from backbone.language_tags import prompt_ids
+from backbone.model_folder.export import read_model_folder, write_model_folder
+from common.audio import load_waveform
 from common.errors import UserError
-from datamodules.audio import load_waveform
-from datamodules.manifest import Utterance, read_manifest
-from datamodules.prompts import prompt_ids
-from lightning_modules.conversion import FasterWhisper, convert
-from lightning_modules.decoding import TorchWhisper, Transcriber
-from lightning_modules.export import read_model_folder, write_model_folder
+from common.manifest import Utterance, read_manifest
+from decoding.faster_whisper import FasterWhisper, convert
+from decoding.transcriber import TorchWhisper, Transcriber
 
 
 @pytest.fixture(scope="module")

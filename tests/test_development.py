@@ -17,13 +17,13 @@ from transformers import WhisperForConditionalGeneration
 from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path, newest_good
 from callbacks.checkpoints import Checkpoints
 from callbacks.development import Development
-from callbacks.model_folder import ModelFolder
+from callbacks.final_model import ModelFolder
 from common.errors import UserError
-from lightning_modules.cli import TrainCLI
-from lightning_modules.decoding import score_state_dict
+from decoding.transcriber import score_state_dict
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS, fit, make, weights
 from tests.conftest import write_corpus
+from training.cli import TrainCLI
 
 ROOT = Path(__file__).parent.parent
 

@@ -17,13 +17,13 @@ from jsonargparse import Namespace
 
 from common.configs import CONFIGS, find_config, read_configs, read_yaml
 from common.errors import UserError
-from lightning_modules.cli import TrainCLI
 from merging.methods import methods
 from merging.recipe import compose, recipe_of
-from study.plan import Study
-from study.settings import merged
 from tests.docs_commands import ALL, ROOT, Command, blocks, pages, saved_files
 from tests.docs_exceptions import NOT_RUN
+from training.cli import TrainCLI
+from workflow.plan import Study
+from workflow.settings import merged
 
 UNIQUE = list({command.words: command for command in ALL}.values())
 SCRIPTS = {"evaluate.py": "evaluate", "merge.py": "merge", "analyze.py": "analyze"}
@@ -196,7 +196,7 @@ def test_every_yaml_example_is_a_configuration(body: str, recipe: Recipe, tmp_pa
         (tmp_path / "example.yaml").write_text(body, encoding="utf-8")
         recipe(["--config", str(tmp_path / "example.yaml")])
     elif content.keys() & {"test", "models"}:
-        from lightning_modules.evaluation_options import KINDS
+        from evaluation.evaluation_options import KINDS
 
         for name, value in content.items():
             is_kind, expected = KINDS[name]
@@ -226,7 +226,7 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
         settings = compose(method, [] if method == path.stem else [path.name], {})
         assert recipe_of(method, settings).method == method
     elif room == "evaluate":
-        from lightning_modules.evaluation_options import KINDS
+        from evaluation.evaluation_options import KINDS
 
         content = read_configs([path.name], path.parent, KINDS)
         assert [name for name, value in content.items() if not KINDS[name][0](value)] == []

@@ -26,7 +26,7 @@ from tests.test_house import FILES
 HOW_TO = ROOT / "docs/howto"
 DOCTESTED = [path for path in FILES if ">>> " in path.read_text(encoding="utf-8")]
 sys.path.insert(0, str(ROOT / "docs/site"))
-import tables  # noqa: E402
+import readme_tables  # noqa: E402
 
 
 @pytest.mark.parametrize("path", DOCTESTED, ids=lambda path: path.stem)
@@ -61,9 +61,9 @@ def test_the_algorithm_of_the_page(tmp_path: Path):
 
 
 def test_the_reader_of_the_page(tmp_path: Path):
-    from datamodules.corpus import prepare
-    from datamodules.manifest import read_manifest
-    from datamodules.readers.source import Source
+    from common.manifest import read_manifest
+    from corpora.corpus import prepare
+    from corpora.readers.source import Source
 
     reader = written("new_corpus.md", tmp_path)["PairsOfFiles"]
     put(tmp_path / "in/kim/a.wav", wav(1.0, 16000, 1))
@@ -106,19 +106,19 @@ SHORT = """\
 
 
 def test_the_short_table_leaves_out_pairwise_merges_and_single_languages():
-    assert tables.full(f"A title\n\n{TABLE}\nmacro\n\n| other |\n") == TABLE
-    assert tables.short(TABLE) == SHORT
+    assert readme_tables.full(f"A title\n\n{TABLE}\nmacro\n\n| other |\n") == TABLE
+    assert readme_tables.short(TABLE) == SHORT
 
 
 def test_readme_and_the_demo_s_page_show_the_same_figures(tmp_path: Path):
     whole, readme = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/demo.md", "README.md"))
-    assert tables.short(tables.full(whole)) in readme
-    assert len(tables.full(whole).splitlines()) > 30
+    assert readme_tables.short(readme_tables.full(whole)) in readme
+    assert len(readme_tables.full(whole).splitlines()) > 30
     copy = tmp_path / "README.md"
     copy.write_text(readme, encoding="utf-8")
-    tables.put(copy, "\nNEW\n")
+    readme_tables.put(copy, "\nNEW\n")
     assert "\nNEW\n" in copy.read_text(encoding="utf-8")
-    assert copy.read_text(encoding="utf-8").split(tables.BEGIN)[0] == readme.split(tables.BEGIN)[0]
+    assert copy.read_text(encoding="utf-8").split(readme_tables.BEGIN)[0] == readme.split(readme_tables.BEGIN)[0]
 
 
 def test_the_citation_is_of_this_version():

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from lightning_modules import products
-from lightning_modules.attention import EncoderAttention
-from lightning_modules.encoder import encode_one_by_one, speed_up
-from lightning_modules.windows import take_short_windows
+from backbone import products
+from backbone.attention import EncoderAttention
+from backbone.encoder import encode_one_by_one, speed_up
+from backbone.window import take_short_windows
 
 onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
 

@@ -15,15 +15,15 @@ import jiwer
 import pytest
 import yaml
 
-import lightning_modules.hypotheses as hypotheses
+import evaluation.hypotheses as hypotheses
+from backbone.devices import on_devices
+from backbone.window import Window
 from common.configs import read_configs
 from common.errors import UserError
-from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
-from lightning_modules.decoding import Transcriber
-from lightning_modules.devices import on_devices
-from lightning_modules.evaluation import Candidate, Decoding, Evaluation, candidates, evaluate
-from lightning_modules.evaluation_options import KINDS, read_options
-from lightning_modules.windows import Window
+from common.manifest import Span, Utterance, read_manifest, write_manifest
+from decoding.transcriber import Transcriber
+from evaluation.evaluate_models import Candidate, Decoding, Evaluation, candidates, evaluate
+from evaluation.evaluation_options import KINDS, read_options
 from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
@@ -249,7 +249,7 @@ def test_the_hike_profile_scores_as_hike_does(tmp_path: Path, tiny_model: Path, 
     utterances = [Utterance(f"h{n}", audio, 1.0, text, "ko-en", "ko") for n, text in enumerate(said)]
     write_manifest(tmp_path / "test.jsonl", utterances)
     monkeypatch.setattr(Parrot, "transcribe_batch", lambda _, us: [heard[int(u.id[1])] for u in us])
-    monkeypatch.setattr("lightning_modules.evaluation.load_clip", lambda _: b"")
+    monkeypatch.setattr("evaluation.evaluate_models.load_clip", lambda _: b"")
     job = Evaluation(
         [Candidate("m", str(tiny_model))], {"ko-en": str(tmp_path / "test.jsonl")}, tmp_path / "out", profile="hike"
     )
@@ -299,7 +299,7 @@ def test_the_hike_profile_scores_as_hike_does(tmp_path: Path, tiny_model: Path, 
 def test_spans_tell_the_languages_where_the_script_cannot(tmp_path: Path, tiny_model: Path, parrot, monkeypatch):
     audio = tmp_path / "a.wav"
     shutil.copy(Path(__file__), audio)
-    monkeypatch.setattr("lightning_modules.evaluation.load_clip", lambda _: b"")
+    monkeypatch.setattr("evaluation.evaluate_models.load_clip", lambda _: b"")
     spans = (Span("de", text="Das"), Span("en", text="meeting"), Span("de", text="war schön."))
     write_manifest(tmp_path / "t.jsonl", [Utterance("u0", audio, 1, "Das meeting war schön.", "de-en", "de", 0, spans)])
     evaluate(Evaluation([Candidate("m", str(tiny_model))], {"de-en": str(tmp_path / "t.jsonl")}, tmp_path / "out"))

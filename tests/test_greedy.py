@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from lightning_modules import greedy as module
-from lightning_modules.export import read_model_folder
-from lightning_modules.greedy import StepDecoder, greedy
+from backbone import greedy as module
+from backbone.greedy import StepDecoder, greedy
+from backbone.model_folder.export import read_model_folder
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import pytest
 from common.completion import SCRIPTS, script
 from common.configs import CONFIGS
 from common.errors import UserError
-from lightning_modules.cli import TrainCLI
-from lightning_modules.train_arguments import parser
+from training.cli import TrainCLI
+from training.train_arguments import parser
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,22 +12,22 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
+from backbone.freezing import freeze
+from backbone.lora import LoRA, merged
+from backbone.model_folder.export import read_model_folder
 from callbacks.checkpoint_files import CheckpointFiles, newest_good
 from callbacks.checkpoints import Checkpoints
+from callbacks.final_model import ModelFolder
 from callbacks.metrics_file import MetricsFile
-from callbacks.model_folder import ModelFolder
 from common.configs import CONFIGS
 from common.errors import UserError
 from lightning_modules import algorithms
 from lightning_modules.algorithms.erm import ERM
-from lightning_modules.cli import TrainCLI
-from lightning_modules.export import read_model_folder
-from lightning_modules.freezing import freeze
-from lightning_modules.lora import LoRA, merged
 from lightning_modules.whisper import WhisperModule
 from merging.command import main as merge
 from tests.algorithm_runs import PAIRS, fit, make, weights
 from tests.test_reliability_resume import STEPS, Interrupted, assert_same, what_is_left
+from training.cli import TrainCLI
 
 peft = pytest.importorskip("peft")
 ALL = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]

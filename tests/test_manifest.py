@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
+from common.manifest import Span, Utterance, read_manifest, write_manifest
 
 GOOD = {
     "id": "a",

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from common.errors import UserError
-from lightning_modules.conversion import convert
+from decoding.faster_whisper import convert
 from merging.command import main
 from merging.methods import methods
 from tests.merging_models import fine_tune, tiny_whisper, whispers  # noqa: F401

@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
+from backbone.model_folder.export import read_model_folder, write_model_folder
 from common.errors import UserError
-from datamodules.manifest import read_manifest, write_manifest
-from lightning_modules.decoding import score_state_dict
-from lightning_modules.evaluation import Candidate, Evaluation, evaluate
-from lightning_modules.export import read_model_folder, write_model_folder
+from common.manifest import read_manifest, write_manifest
+from decoding.transcriber import score_state_dict
+from evaluation.evaluate_models import Candidate, Evaluation, evaluate
 from merge import score as scored_in_memory
 from merging import stream
 from merging.command import main

@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 
 from callbacks.mixed_error_rate import MixedErrorRate
 from common.errors import UserError
-from scoring.alignment import Counts
+from scoring.edit_alignment import Counts
 from scoring.metrics import score
 
 

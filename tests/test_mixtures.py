@@ -20,13 +20,13 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from transformers import WhisperProcessor
 
 from common.errors import UserError
+from common.manifest import read_manifest, write_manifest
 from datamodules.batch import SpeechBatch
-from datamodules.manifest import read_manifest, write_manifest
 from datamodules.pairs import PairDataModule
 from datamodules.sampler import PairBatchSampler
 from datamodules.skips import SkipBudget, Skipped
-from lightning_modules.cli import TrainCLI
 from tests.conftest import write_corpus
+from training.cli import TrainCLI
 
 # The sampler
 

@@ -17,17 +17,17 @@ from transformers import WhisperProcessor
 
 import prepare as script
 from common.errors import UserError
-from datamodules.check import check
-from datamodules.corpus import prepare
+from common.manifest import Span, Utterance, read_manifest, write_manifest
+from common.scripts import surprises, tagged_tokens, tokens
+from common.trust import trust
+from corpora.check import check
+from corpora.corpus import prepare
+from corpora.ko_de import prepare_recorded, write_sheet
+from corpora.readers import discover
+from corpora.readers.folder import Folder
+from corpora.readers.source import Source
+from corpora.statistics import Statistics, code_mixing_index, counted, describe, lasting, switches
 from datamodules.dataset import LabelMaker
-from datamodules.ko_de import prepare_recorded, write_sheet
-from datamodules.manifest import Span, Utterance, read_manifest, write_manifest
-from datamodules.readers import discover
-from datamodules.readers.folder import Folder
-from datamodules.readers.source import Source
-from datamodules.scripts import surprises, tagged_tokens, tokens
-from datamodules.statistics import Statistics, code_mixing_index, counted, describe, lasting, switches
-from datamodules.trust import trust
 from tests.corpus_trees import TREES, hike_row, noise, put, wav
 from tests.test_readers_broken import parquet
 
@@ -412,7 +412,7 @@ def test_check_counts_label_tokens(tmp_path: Path, capsys: pytest.CaptureFixture
     text = "가 a " * 80
     heard = utterance(text, **sound(tmp_path, noise(2, 16000, 1)))
     for tokens_a_text, code in ((444, 0), (445, 1)):
-        monkeypatch.setattr("datamodules.check._token_counter", lambda name, n=tokens_a_text: lambda text: n)
+        monkeypatch.setattr("corpora.check._token_counter", lambda name, n=tokens_a_text: lambda text: n)
         found, printed = checked(tmp_path, capsys, heard, tokenizer="some/whisper")
         assert found == code
         assert ("449 tokens, the most is 448" in printed) == bool(code)

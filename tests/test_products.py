@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lightning_modules import products
-from lightning_modules.cross_entropy import token_cross_entropy
-from lightning_modules.products import Linear, takes, use_onednn
+from backbone import products
+from backbone.loss import token_cross_entropy
+from backbone.products import Linear, takes, use_onednn
 
 onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
 

@@ -19,10 +19,10 @@ import pytest
 import soundfile
 
 from common.errors import UserError
-from datamodules.check import check
-from datamodules.corpus import prepare
-from datamodules.manifest import read_manifest
-from datamodules.readers.source import Source, open_source
+from common.manifest import read_manifest
+from corpora.check import check
+from corpora.corpus import prepare
+from corpora.readers.source import Source, open_source
 from tests.corpus_trees import TREES, hike_row, put, wav
 from tests.test_readers_layouts import READERS, assert_as_expected, prepared, reader
 
@@ -460,7 +460,7 @@ def test_archives_with_links_and_bombs_are_refused(tmp_path: Path, monkeypatch: 
             archive.writestr(f"{part}.pcm", bytes(2**26))
     with pytest.raises(UserError, match=r"bomb\.zip: \d+ bytes that unpack to 335544320; that is a zip bomb"):
         Source(tmp_path / "bomb.zip")
-    monkeypatch.setattr("datamodules.readers.source.MAX_MEMBER_BYTES", 2**20)
+    monkeypatch.setattr("corpora.readers.source.MAX_MEMBER_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("big.wav", bytes(2**20 + 1))
     with pytest.raises(UserError, match=r"big\.zip: the member 'big\.wav' is 1048577 bytes unpacked"):

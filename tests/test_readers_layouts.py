@@ -12,13 +12,13 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
-from datamodules.corpus import Prepared, configured, prepare
-from datamodules.manifest import Span, read_manifest
-from datamodules.readers import discover
-from datamodules.readers.aihub import resolve_notation
-from datamodules.readers.base import Reader
-from datamodules.readers.source import Source
-from datamodules.readers.unicom import spans_of
+from common.manifest import Span, read_manifest
+from corpora.corpus import Prepared, configured, prepare
+from corpora.readers import discover
+from corpora.readers.aihub import resolve_notation
+from corpora.readers.reader import Reader
+from corpora.readers.source import Source
+from corpora.readers.unicom import spans_of
 from tests.corpus_trees import TREES, put, wav
 
 READERS = discover()

@@ -61,7 +61,7 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("folder", [".", "callbacks", "datamodules/readers", "lightning_modules", "merging", "scoring"])
+@pytest.mark.parametrize("folder", [".", "callbacks", "corpora/readers", "lightning_modules", "merging", "scoring"])
 def test_the_linter_refuses_what_runs_or_trusts_a_file(folder: str):
     code = "\n".join(["import pickle, subprocess, tarfile, urllib.request, yaml", *PLANTED.values(), ""])
     given = [sys.executable, "-m", "ruff", "check", "--output-format", "json"]

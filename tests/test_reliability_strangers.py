@@ -14,15 +14,15 @@ import pytest
 import soundfile
 import torch
 
+from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.locate import weight_files
+from common.audio import load_waveform
 from common.configs import read_configs
 from common.errors import UserError
-from common.models import weight_files
-from datamodules.audio import load_waveform
-from datamodules.manifest import read_manifest
-from lightning_modules.cli import TrainCLI
-from lightning_modules.cli_errors import check_keys
-from lightning_modules.export import read_model_folder
+from common.manifest import read_manifest
 from merging.tensors import read_header
+from training.cli import TrainCLI
+from training.cli_errors import check_keys
 
 ROW = {"duration": 1.0, "text": "책 book", "pair": "ko-en", "matrix_language": "ko"}
 

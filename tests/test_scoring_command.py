@@ -11,8 +11,8 @@ import pytest
 from common.errors import run_script
 from scoring.__main__ import main
 from scoring.breakdown import Transcript, score_transcript
-from scoring.files import read_json_lines, to_row
 from scoring.tokens import PROFILES
+from scoring.transcript_files import read_json_lines, to_row
 
 ROOT = Path(__file__).parents[1]
 

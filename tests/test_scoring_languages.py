@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoring.failures import find_failures
-from scoring.languages import (
+from common.languages import (
     code_mixing_index,
     find_switches,
     language_by_script,
     languages_by_spans,
     script,
 )
+from scoring.failures import find_failures
 from scoring.tokens import PROFILES
 
 CJK = PROFILES["cjk"].reference

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from scoring.alignment import Counts, align
+from scoring.edit_alignment import Counts, align
 from scoring.metrics import score
 from scoring.tokens import PROFILES
 

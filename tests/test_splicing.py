@@ -16,16 +16,16 @@ from torch import Tensor
 from transformers import WhisperProcessor
 
 import prepare as prepare_script
+from common.audio import load_waveform
 from common.errors import UserError
-from datamodules.audio import load_waveform
-from datamodules.manifest import Span, Utterance, read_manifest
+from common.manifest import Span, Utterance, read_manifest
 from datamodules.pairs import PairDataModule
 from datamodules.splicing.jitter import jittered
-from datamodules.splicing.options import Splicing
+from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
-from lightning_modules.cli import TrainCLI
 from tests.splicing_corpora import rewrite, write_pairs
 from tests.test_mixtures import content, fit
+from training.cli import TrainCLI
 
 HZ = 16_000
 

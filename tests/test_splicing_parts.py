@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import torch
 
+from common.audio import load_cut, load_waveform
 from common.errors import UserError
-from datamodules.audio import load_cut, load_waveform
-from datamodules.derived import listed
-from datamodules.manifest import Span, Utterance
+from common.manifest import Span, Utterance
+from corpora.derived import listed
 from datamodules.splicing.fillers import FillerPool, Room
 from datamodules.splicing.jitter import jittered
 from datamodules.splicing.joining import bare, closing, overlap_add, space

@@ -11,13 +11,13 @@ import pytest
 
 from common.errors import UserError
 from scoring.table import single_languages
-from study.collect import collect, mean_figure
-from study.curves import draw
-from study.differences import differences
-from study.plan import Study
-from study.results import write_results
-from study.summary import write_summary
 from tests.test_study_summary import scored, small
+from workflow.collect import collect, mean_figure
+from workflow.curves import draw
+from workflow.differences import differences
+from workflow.plan import Study
+from workflow.results_page import write_results
+from workflow.study_summary import write_summary
 
 Errors = Callable[[str, int, int], int]  # of a model, a seed and an utterance's number
 
@@ -136,7 +136,7 @@ def test_a_further_study_is_a_section_of_the_results(tmp_path: Path):
     for figure in ("mine_rates", "mine_curve_share"):
         assert f"docs/figures/{figure}.png" in section and (tmp_path / f"docs/figures/{figure}.png").is_file()
     assert "sign_conflicts" not in section and "docs/figures/sign_conflicts.png" in text
-    assert "python -m study run configs/study/mine.yaml --cores 2 --config 'seeds=[0,1]'" in text
+    assert "python -m workflow run configs/study/mine.yaml --cores 2 --config 'seeds=[0,1]'" in text
 
 
 @pytest.mark.parametrize(

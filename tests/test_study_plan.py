@@ -11,8 +11,8 @@ import yaml
 
 from common.configs import read_yaml
 from common.errors import UserError
-from study.plan import Study
-from study.settings import flag, merged, record_of
+from workflow.plan import Study
+from workflow.settings import flag, merged, record_of
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

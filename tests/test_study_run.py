@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from common.configs import read_yaml
-from study import run as running
-from study.plan import Study
-from study.settings import merged
+from workflow import run_study as running
+from workflow.plan import Study
+from workflow.settings import merged
 
 ROOT = Path(__file__).parent.parent
 DEMO = ROOT / "configs/study/demo.yaml"

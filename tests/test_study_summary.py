@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from study.claims import claims
-from study.collect import Collected, Figure, collect
-from study.plan import Study
-from study.results import write_results
-from study.summary import write_summary
-from study.table import beside, study_table
-from study.times import Job, busy_s, jobs
+from workflow.claims import claims
+from workflow.collect import Collected, Figure, collect
+from workflow.plan import Study
+from workflow.results_page import write_results
+from workflow.study_summary import write_summary
+from workflow.study_table import beside, study_table
+from workflow.times import Job, busy_s, jobs
 
 # By model, by seed: ko-en (seen), ja-en (seen), ko-ja (unseen).
 RATES = {

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from common.configs import read_yaml
-from study.plan import Study
-from study.settings import merged
 from tests.corpus_trees import TREES, put, wav
 from tests.splicing_corpora import SENTENCES, write_pairs
+from workflow.plan import Study
+from workflow.settings import merged
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs/study"
@@ -101,8 +101,8 @@ def write_backbone(folder: Path) -> None:
     import torch
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
-    from lightning_modules.export import write_model_folder
-    from lightning_modules.miniature import random_model, train_tokenizer
+    from backbone.miniature import random_model, train_tokenizer
+    from backbone.model_folder.export import write_model_folder
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([row.text for tree in TREES.values() for row in tree.expected], vocabulary=300)

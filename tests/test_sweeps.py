@@ -12,13 +12,13 @@ import wandb
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command
 
+from backbone.model_folder.export import read_model_folder, write_model_folder
 from common.configs import CONFIGS
 from common.errors import UserError
-from lightning_modules.cli import TrainCLI
-from lightning_modules.export import read_model_folder, write_model_folder
-from lightning_modules.merge_trial import trial
+from evaluation.merge_trial import trial
 from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
+from training.cli import TrainCLI
 
 SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
 

@@ -9,14 +9,15 @@ import pytest
 import soundfile
 
 from common.errors import UserError
+from common.manifest import read_manifest
+from corpora.speak import demo_corpora as corpora
+from corpora.speak import espeak
+from corpora.speak.__main__ import main
+from corpora.speak.grammar import Filler, Slot, english, german, indefinite_article, particle
+from corpora.speak.lexicon import LANGUAGES, PARTS_OF_SPEECH, spoken, words, written
+from corpora.speak.mixing import switched
+from corpora.speak.sentences import Source, frames
 from datamodules.leaks import transcript_key
-from datamodules.manifest import read_manifest
-from datamodules.synthesis import corpora, espeak
-from datamodules.synthesis.__main__ import main
-from datamodules.synthesis.grammar import Filler, Slot, english, german, indefinite_article, particle
-from datamodules.synthesis.lexicon import LANGUAGES, PARTS_OF_SPEECH, spoken, words, written
-from datamodules.synthesis.mixing import switched
-from datamodules.synthesis.sentences import Source, frames
 
 PAIRS = [corpus.name for corpus in corpora.CORPORA]
 SCRIPTS = {

@@ -11,7 +11,7 @@ import yaml
 
 from common.configs import CONFIGS
 from common.errors import UserError
-from lightning_modules.cli import TrainCLI
+from training.cli import TrainCLI
 
 RECIPES = sorted(
     path.name

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import soundfile
 
+from backbone.model_folder.candidates import candidates
+from backbone.model_folder.export import read_model_folder
 from common.errors import UserError
-from datamodules.manifest import Utterance
-from lightning_modules.candidates import candidates
-from lightning_modules.decoding import TorchWhisper, Transcriber
-from lightning_modules.export import read_model_folder
-from lightning_modules.segments import Piece, pieces
-from lightning_modules.transcribe_arguments import main
-from lightning_modules.transcription import Listener, Listening, Transcript
+from common.manifest import Utterance
+from decoding.recordings import Listener, Listening, Transcript
+from decoding.segments import Piece, pieces
+from decoding.transcribe_arguments import main
+from decoding.transcriber import TorchWhisper, Transcriber
 
 ROOT = Path(__file__).parent.parent
 
@@ -164,7 +164,7 @@ def test_the_command_prints_what_it_heard(tiny_model: Path, tmp_path: Path):
 
 def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path):
     pytest.importorskip("gradio")
-    from lightning_modules.page import page
+    from decoding.microphone_page import page
 
     path = write(tmp_path / "a.wav", noise(1))
     models = candidates([f"one={tiny_model}", f"two={tiny_model}"])
@@ -178,7 +178,7 @@ def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path)
 
 
 def test_without_gradio_it_is_said(monkeypatch: pytest.MonkeyPatch):
-    from lightning_modules.page import page
+    from decoding.microphone_page import page
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"needs gradio .*pip install 'crosspair\[gradio\]'"):

@@ -8,9 +8,9 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from callbacks.model_folder import ModelFolder
+from backbone.model_folder.export import read_model_folder
+from callbacks.final_model import ModelFolder
 from lightning_modules.algorithms.erm import ERM
-from lightning_modules.export import read_model_folder
 from tests.algorithm_runs import fit, weights
 
 

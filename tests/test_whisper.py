@@ -12,16 +12,16 @@ import torch
 from lightning import Trainer, seed_everything
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
-from callbacks.model_folder import ModelFolder
+from backbone.log_mel import LogMel
+from backbone.model_folder.export import read_model_folder, write_model_folder
+from callbacks.final_model import ModelFolder
 from common.errors import UserError
+from common.manifest import read_manifest
 from datamodules.batch import SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, collate
-from datamodules.manifest import read_manifest
 from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.context import StepContext
-from lightning_modules.export import read_model_folder, write_model_folder
-from lightning_modules.features import LogMel
-from lightning_modules.finite import StepGuard, Unusable
+from lightning_modules.step_guard import StepGuard, Unusable
 from lightning_modules.whisper import WhisperModule, warmup_cosine
 
 

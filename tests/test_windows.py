@@ -16,23 +16,23 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from callbacks.model_folder import ModelFolder
+from backbone.language_tags import prompt_ids
+from backbone.log_mel import LogMel
+from backbone.model_folder.candidates import Candidate
+from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.window import Window, record_window, recorded_window, take_short_windows, window_of
+from callbacks.final_model import ModelFolder
+from common.audio import load_waveform
 from common.errors import UserError
-from datamodules.audio import load_waveform
-from datamodules.manifest import Utterance, read_manifest
+from common.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
-from datamodules.prompts import prompt_ids
 from datamodules.sampler import PairBatchSampler
-from lightning_modules.candidates import Candidate
-from lightning_modules.conversion import FasterWhisper, convert
-from lightning_modules.decoding import TorchWhisper, Transcriber
-from lightning_modules.evaluation import Evaluation, _kept
-from lightning_modules.evaluation_sets import read_sets
-from lightning_modules.export import read_model_folder, write_model_folder
-from lightning_modules.features import LogMel
-from lightning_modules.hypotheses import Decoding
+from decoding.faster_whisper import FasterWhisper, convert
+from decoding.transcriber import TorchWhisper, Transcriber
+from evaluation.evaluate_models import Evaluation, _kept
+from evaluation.hypotheses import Decoding
+from evaluation.test_sets import read_sets
 from lightning_modules.whisper import WhisperModule
-from lightning_modules.windows import Window, record_window, recorded_window, take_short_windows, window_of
 from tests.conftest import TEXTS
 
 

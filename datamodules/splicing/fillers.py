@@ -8,8 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from datamodules.audio import SAMPLE_RATE_HZ
-from datamodules.manifest import Utterance
+from common.audio import SAMPLE_RATE_HZ
+from common.manifest import Utterance
 from datamodules.splicing.joining import bare
 from datamodules.splicing.spans import NotCuttable, Part, cut_parts
 

@@ -6,7 +6,7 @@ import random
 from dataclasses import replace
 from itertools import pairwise
 
-from datamodules.manifest import Span, Utterance
+from common.manifest import Span, Utterance
 
 _KEPT = 0.01  # of what lies between two borders, however far they would move
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from datamodules.audio import SAMPLE_RATE_HZ
-from datamodules.manifest import Span, Utterance
+from common.audio import SAMPLE_RATE_HZ
+from common.manifest import Span, Utterance
 from datamodules.splicing.fillers import Filler
 from datamodules.splicing.joining import bare, closing, space
 from datamodules.splicing.spans import Part

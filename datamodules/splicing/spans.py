@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from datamodules.manifest import Utterance
+from common.manifest import Utterance
 from datamodules.splicing.joining import UNSPACED
 
 _TOLERANCE_S = 0.1  # by which audio files and the durations stated of them may differ

@@ -19,18 +19,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from backbone.language_tags import Tokenizer
+from common.audio import SAMPLE_RATE_HZ, load_cut
 from common.errors import UserError, nearest
-from datamodules.audio import SAMPLE_RATE_HZ, load_cut
-from datamodules.derived import listed
-from datamodules.manifest import Utterance
-from datamodules.prompts import Tokenizer
+from common.manifest import Utterance
+from corpora.derived import listed
 from datamodules.skips import Skipped
 from datamodules.splicing.fillers import FillerPool, Room
 from datamodules.splicing.jitter import jittered
 from datamodules.splicing.joining import overlap_add
-from datamodules.splicing.options import Splicing
 from datamodules.splicing.patterns import Cut, Pattern, Slot, chain, frame, longest, transcript
 from datamodules.splicing.spans import NotCuttable, Part, cut_parts
+from datamodules.splicing.splice_options import Splicing
 
 _PROMPT_TOKENS = 5  # of two language tags, and the text's end
 _MOST_GAIN = 4.0  # 12 dB

@@ -14,14 +14,19 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent.parent
 ROOMS = {
-    "common": "Errors, files and configurations, which every room uses.",
-    "datamodules": "From corpora to batches: readers, manifests, sampling, splicing, the demo's speech.",
-    "lightning_modules": "Whisper, the training algorithms, decoding, model folders.",
-    "callbacks": "What watches a run: checkpoints, records, curves, development sets.",
+    "common": "Errors, files, options, languages, manifests and audio, which every room uses.",
+    "backbone": "The Whisper that every room shares: model folders, log-mel, loss, language tags, greedy decoding.",
+    "datamodules": "From manifests to batches: mixtures, sampling, augmentation, splicing.",
+    "corpora": "From corpora to manifests: readers, checks, alignment, speech made from sentences.",
+    "decoding": "From utterances and recordings to hypotheses.",
+    "scoring": "From hypotheses to mixed error rates, tables and reports.",
     "merging": "Fine-tunes into one model.",
-    "scoring": "From transcripts to mixed error rates, tables and reports.",
     "analysis": "What fine-tuning changed, layer by layer.",
-    "study": "The whole study as one workflow.",
+    "lightning_modules": "Whisper as a LightningModule, and the training algorithms.",
+    "callbacks": "What watches a run: checkpoints, records, curves, development sets.",
+    "training": "From a recipe to a trained model folder.",
+    "evaluation": "Models on test sets: hypotheses, scores, one table, one report.",
+    "workflow": "The whole study as one workflow.",
 }
 BESIDE = {
     "RESULTS.md": "results.md",

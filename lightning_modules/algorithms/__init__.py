@@ -15,7 +15,7 @@ def import_all() -> list[ModuleType]:
 
 def named() -> list[tuple[str, type]]:
     """Every algorithm that can be trained with, by class name."""
-    from lightning_modules.algorithms.base import Algorithm
+    from lightning_modules.algorithms.algorithm import Algorithm
 
     return sorted(
         (name, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightning_modules.algorithms.base import Algorithm, Figures, erm_step
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, erm_step
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 

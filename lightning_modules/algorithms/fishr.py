@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from lightning_modules.algorithms.base import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import IGNORED_LABEL, Head, HeadPenalty, PairBatch
 from lightning_modules.algorithms.head_variance import Memory, TokenVariance, UtteranceVariance, VariancePenalty

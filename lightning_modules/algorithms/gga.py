@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 
-from lightning_modules.algorithms.base import Algorithm, Figures, Needs, check_option, erm_step
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.gradients import cosines, gram_matrix, pair_gradients

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_modules.algorithms.base import Figures, check_option, erm_step
+from lightning_modules.algorithms.algorithm import Figures, check_option, erm_step
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.gradients import GradientAlgorithm, mean_cosine

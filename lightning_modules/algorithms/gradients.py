@@ -10,7 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from lightning_modules.algorithms.base import Algorithm, Figures, Needs, loss_figures
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, loss_figures
 from lightning_modules.algorithms.context import Gradients, StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.sharded import drawn_normal, own_part, sum_of_parts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from lightning_modules.algorithms.base import Algorithm, Figures, Needs, check_option, loss_figures
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 

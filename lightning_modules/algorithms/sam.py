@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from lightning_modules.algorithms.base import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.gradients import gram_matrix

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightning_modules.algorithms.base import Needs, ObjectiveAlgorithm, check_option
+from lightning_modules.algorithms.algorithm import Needs, ObjectiveAlgorithm, check_option
 from lightning_modules.algorithms.context import StepContext
 
 

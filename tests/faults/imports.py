@@ -2,9 +2,8 @@
 
 import torch
 
-import lightning_modules.cli
-import lightning_modules.evaluation  # noqa: F401
-import merging.run
+import evaluation.evaluate_models  # noqa: F401
+import merging.merge_run
 import merging.stream  # noqa: F401
 
 torch.set_num_threads(1)

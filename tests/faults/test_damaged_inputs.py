@@ -15,20 +15,20 @@ import pytest
 import soundfile
 import yaml
 
+from backbone.model_folder.export import read_model_folder
 from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path
+from common.audio import load_waveform
 from common.configs import read_configs
 from common.errors import UserError
-from datamodules.audio import load_waveform
-from datamodules.manifest import read_manifest
-from datamodules.readers import discover
-from datamodules.readers.source import Source
-from lightning_modules.export import read_model_folder
-from lightning_modules.hypotheses import Kept
+from common.manifest import read_manifest
+from corpora.readers import discover
+from corpora.readers.source import Source
+from evaluation.hypotheses import Kept
 from merging.folders import ModelFolder
+from merging.merge_run import is_finished, merge
 from merging.recipe import RECIPE_FILE, compose, recipe_of
-from merging.run import is_finished, merge
 from merging.tensors import Reader, read_header
-from scoring.files import read_json_lines, read_run, read_texts
+from scoring.transcript_files import read_json_lines, read_run, read_texts
 from tests.corpus_trees import TREES
 from tests.faults.conftest import Tally
 from tests.merging_models import whispers  # noqa: F401

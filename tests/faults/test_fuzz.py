@@ -17,19 +17,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from backbone.model_folder.locate import weight_files
+from common.audio import load_waveform
 from common.configs import read_configs
 from common.errors import UserError
-from common.models import weight_files
-from datamodules.audio import load_waveform
-from datamodules.manifest import iter_manifest, read_manifest
-from datamodules.readers.source import Source
-from datamodules.readers.tables import read_csv, read_jsonl
+from common.manifest import iter_manifest, read_manifest
+from corpora.readers.source import Source
+from corpora.readers.tables import read_csv, read_jsonl
 from merging.tensors import ITEM_BYTES, read_header
 from merging.tensors import Reader as TensorReader
-from scoring.alignment import align
+from scoring.edit_alignment import align
 from scoring.escape import csv, html, latex, markdown, visible
-from scoring.files import read_json_lines, read_run, read_texts
 from scoring.tokens import PROFILES
+from scoring.transcript_files import read_json_lines, read_run, read_texts
 from tests.corpus_trees import TREES, put, wav
 from tests.test_readers_layouts import READERS, prepared
 

@@ -1,6 +1,6 @@
 """Snakemake's progress in a line a job: what begins, what is through and how far that is, what failed and why.
 
-`python -m study run` puts this folder on Python's path and asks for it: `snakemake --logger study`.
+`python -m workflow run` puts this folder on Python's path and asks for it: `snakemake --logger study`.
 """
 
 from __future__ import annotations

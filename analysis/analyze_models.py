@@ -1,0 +1,132 @@
+"""One analysis: models opened and checked, their deltas measured, figures and CSV written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from analysis import measures_csv as tables
+from analysis.delta_models import Model, check_alike, open_model
+from analysis.deltas import Measure, measure
+from analysis.measures_csv import Measures
+from analysis.pictures import brief, draw, saturation
+from backbone.model_folder.locate import named_models
+from common.errors import UserError
+from common.files import atomic_folder
+
+RECORD = "analysis.json"
+AUTO = "auto"
+# Half a unit in the last place, in per cent of the weight.
+_ROUNDING = {"F16": ("float16", 0.05), "BF16": ("bfloat16", 0.4)}
+
+
+def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Measures:
+    """Analyses fine-tunes of a base and writes figures (PNG and SVG), CSV and `analysis.json` to the folder `out`.
+
+    Args:
+        entries: models as paths or Hub ids, NAME=PATH, or mappings with `path` and optionally `name`.
+        base: folder or Hub id.
+        threshold: mean absolute delta above which a row counts as changed, or "auto".
+
+    Raises:
+        UserError: where an option is wrong, or a model is missing, unlike the base or not finite; nothing is written.
+    """
+    fixed = _fixed_threshold(threshold)
+    _check_out(out)
+    sources = {model["name"]: model["path"] for model in named_models(entries)}
+    opened = open_model("base", base)
+    models = [open_model(name, source) for name, source in sources.items()]
+    for model in models:
+        check_alike(opened, model)
+    measures = _measure(opened, models)
+    chosen = suggested_threshold(measures) if fixed is None else fixed
+    names = list(sources)
+    with atomic_folder(out) as folder:
+        for name, text in _csv(names, measures, chosen).items():
+            (folder / name).write_text(text, encoding="utf-8")
+        draw(folder, names, measures, chosen, suggested_threshold(measures))
+        record = {"base": base, "models": sources, "threshold": chosen, "threshold_given": threshold}
+        (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _report(names, models, measures, chosen, out)
+    return measures
+
+
+def suggested_threshold(measures: Measures) -> float:
+    """The median mean absolute delta of all rows that changed at all, over all models, to two digits; else 0."""
+    rows = torch.cat([measure.rows_MR.flatten() for measure in tables.projections(measures).values()])
+    changed = rows[rows > 0]
+    return float(f"{changed.median().item():.1e}") if len(changed) else 0.0
+
+
+def _fixed_threshold(given: Any) -> float | None:
+    """The threshold as a number; None for "auto"."""
+    if given == AUTO:
+        return None
+    try:
+        value = float(given)  # YAML reads 5e-5, without a point, as text
+    except (TypeError, ValueError):
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UserError(f"--threshold is {given!r}, expected a number of 0 or more, e.g. 5e-5, or auto")
+    return value
+
+
+def _check_out(out: Path) -> None:
+    """Writing replaces the folder: it must be new, empty or an earlier analysis."""
+    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: exists and is no earlier analysis (it has no {RECORD}); name another with --out")
+
+
+def _measure(base: Model, models: Sequence[Model]) -> Measures:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    console = Console(stderr=True)
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("measuring deltas", total=None)
+        return measure(base, models, lambda done, total: bar.update(task, advance=done, total=total))
+
+
+def _csv(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, str]:
+    files = {
+        "rows_changed.csv": tables.rows_changed(names, measures, threshold),
+        "norms.csv": tables.norms(names, measures),
+    }
+    if len(names) > 1:
+        files["cosines.csv"] = tables.cosines(names, measures)
+        files["sign_conflicts.csv"] = tables.sign_conflicts(names, measures)
+    return files
+
+
+def _report(names: Sequence[str], models: Sequence[Model], measures: Measures, threshold: float, out: Path) -> None:
+    """Prints the whole models' figures."""
+    whole = Measure.total(measures.values())
+    rows = Measure.total(tables.projections(measures).values())
+    console = Console()
+    table = Table("model", f"rows above {brief(threshold)} (%)", "norm of change", "in % of the base")
+    for index, name in enumerate(names):
+        figures = rows.percent_above(index, threshold), whole.norm(index), whole.relative_norm(index)
+        table.add_row(escape(name), *(f"{figure:.4g}" for figure in figures))
+    console.print(table)
+    if len(names) > 1:
+        table = Table("models", "cosine", "signs in conflict (%)", "by chance (%)")
+        for title, group in tables.groups(names).items():
+            cosine = f"{whole.cosine(*group):.3f}" if len(group) == 2 else ""
+            chance = tables.chance_conflict(len(group))
+            table.add_row(escape(title), cosine, f"{whole.percent_conflict(group):.1f}", f"{chance:.3g}")
+        console.print(table)
+    for code, (dtype, error) in _ROUNDING.items():
+        if stored := [model.name for model in models if code in model.dtypes]:
+            print(
+                f"note: {', '.join(stored)}: stored in {dtype}, whose rounding alone moves weights by up to {error} %; "
+                "that counts as change where the base is stored more exactly"
+            )
+    if note := saturation(names, measures, threshold, suggested_threshold(measures)):
+        print(f"note: {note}")
+    print(f"figures and CSV: {out}")

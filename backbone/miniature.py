@@ -1,0 +1,135 @@
+"""The demo's backbone before training: a small random Whisper with a real Whisper tokenizer.
+
+    python -m backbone.miniature --out outputs/backbone/init data/backbone/*/train.jsonl
+
+`python train.py --config backbone.yaml` then trains it on single languages: it stands for a pretrained multilingual
+Whisper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.trainers import BpeTrainer
+from torch import nn
+from transformers import (
+    AddedToken,
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
+from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+from backbone.model_folder.export import write_model_folder
+from common.errors import run_script
+from common.manifest import read_manifest
+
+# The 99 languages of Whisper's multilingual checkpoints before large-v3, in their order.
+WHISPER_LANGUAGES = [code for code in LANGUAGES if code != "yue"]
+_TASKS = ["translate", "transcribe", "startoflm", "startofprev", "nocaptions", "notimestamps"]
+_TIMESTAMPS = [f"{0.02 * i:.2f}" for i in range(1501)]
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000) -> WhisperTokenizer:
+    """Learns a byte-level BPE of at most `vocabulary` tokens and adds all of Whisper's special tokens in their order.
+
+    Merges end at characters: with a few thousand different words, whole words as tokens would be learnt by heart.
+    """
+    bpe = Tokenizer(BPE())
+    bpe.pre_tokenizer = Sequence([Split(Regex("."), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
+    alphabet = sorted(ByteLevel.alphabet())
+    bpe.train_from_iterator(texts, BpeTrainer(vocab_size=vocabulary, initial_alphabet=alphabet, show_progress=False))
+    learnt = json.loads(bpe.to_str())["model"]
+    tokenizer = WhisperTokenizer(vocab=learnt["vocab"], merges=[tuple(merge) for merge in learnt["merges"]])
+    special = ["startoftranscript", *WHISPER_LANGUAGES, *_TASKS]  # the tokenizer itself began with <|endoftext|>
+    tokenizer.add_tokens([_added(name, special=True) for name in special], special_tokens=True)
+    tokenizer.add_tokens([_added(name, special=False) for name in _TIMESTAMPS])
+    return tokenizer
+
+
+def random_model(tokenizer: WhisperTokenizer, window_s: int = 5, width: int = 128) -> WhisperForConditionalGeneration:
+    """A two-layer Whisper with random weights for a tokenizer and a window in whole seconds."""
+    end, start = (tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript"))
+    config = WhisperConfig(
+        vocab_size=len(tokenizer),
+        d_model=width,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=4 * width,
+        decoder_ffn_dim=4 * width,
+        max_source_positions=50 * window_s,
+        max_target_positions=128,
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=start,
+        init_std=0.05,  # Whisper's 0.02 is for larger widths: here the audio would vanish beside the positions
+    )
+    model = WhisperForConditionalGeneration(config)
+    for convolution in (model.model.encoder.conv1, model.model.encoder.conv2):
+        nn.init.kaiming_normal_(convolution.weight)
+    model.generation_config = generation_config(tokenizer, config)
+    return model
+
+
+def generation_config(tokenizer: WhisperTokenizer, config: WhisperConfig) -> GenerationConfig:
+    """What `generate` must know of a Whisper: its prompt tokens, and those that it may not emit."""
+
+    def ids(names: Iterable[str]) -> dict[str, int]:
+        return {f"<|{name}|>": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
+
+    heads = [[layer, head] for layer in range(config.decoder_layers) for head in range(config.decoder_attention_heads)]
+    return GenerationConfig(
+        decoder_start_token_id=config.decoder_start_token_id,
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+        max_length=config.max_target_positions,
+        is_multilingual=True,
+        lang_to_id=ids(WHISPER_LANGUAGES),
+        task_to_id={task: ids([task])[f"<|{task}|>"] for task in ("transcribe", "translate")},
+        no_timestamps_token_id=ids(["notimestamps"])["<|notimestamps|>"],
+        prev_sot_token_id=ids(["startofprev"])["<|startofprev|>"],
+        begin_suppress_tokens=[*tokenizer.encode(" ", add_special_tokens=False), config.eos_token_id],
+        suppress_tokens=sorted(ids(["startoftranscript", *_TASKS[:-1]]).values()),
+        alignment_heads=heads,
+        return_timestamps=False,
+    )
+
+
+def _added(name: str, *, special: bool) -> AddedToken:
+    return AddedToken(f"<|{name}|>", special=special, normalized=False)
+
+
+def main() -> None:
+    """Learns the tokenizer on the manifests' texts and writes the untrained model folder."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of single languages")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--window", type=int, default=5, help="encoder window in seconds (default 5)")
+    parser.add_argument("--vocabulary", type=int, default=2000, help="most tokens of the BPE (default 2000)")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    torch.manual_seed(arguments.seed)
+    texts = [utterance.text for manifest in arguments.manifests for utterance in read_manifest(manifest)]
+    tokenizer = train_tokenizer(texts, arguments.vocabulary)
+    model = random_model(tokenizer, arguments.window)
+    extractor = WhisperFeatureExtractor(chunk_length=arguments.window)
+    write_model_folder(arguments.out, model, WhisperProcessor(extractor, tokenizer))
+    print(f"{arguments.out}: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens")
+
+
+if __name__ == "__main__":
+    run_script(main)

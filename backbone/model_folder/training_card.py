@@ -1,0 +1,152 @@
+"""The model card of a fine-tune, in the Hub's format: what it was trained on, by which recipe, and how well it does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import EvalResult, ModelCardData
+
+from common.markdown import licence_of, split, table
+
+_BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
+_NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What a run was trained on of one pair."""
+
+    pair: str
+    utterances: int
+    sources: Sequence[str]
+    licences: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a fine-tune was made of.
+
+    `base` is the model it began as, `settings` the figures that make the recipe, `notes` whole sentences that a reader
+    must know, such as how the weights were chosen.
+    """
+
+    name: str
+    base: str
+    method: str
+    corpora: Sequence[Corpus]
+    settings: Mapping[str, Any]
+    notes: Sequence[str] = field(default_factory=tuple)
+
+
+def training_card(recipe: Recipe) -> str:
+    """A fine-tune's card, without scores yet."""
+    licences = sorted({licence for corpus in recipe.corpora for licence in corpus.licences})
+    bound = [licence for licence in licences if _NON_COMMERCIAL.search(licence)]
+    base_licence = licence_of(Path(recipe.base))
+    data = ModelCardData(
+        base_model=recipe.base,
+        base_model_relation="finetune",
+        language=list(dict.fromkeys(code for corpus in recipe.corpora for code in corpus.pair.split("-"))),
+        library_name="transformers",
+        pipeline_tag="automatic-speech-recognition",
+        tags=["whisper", "code-switching"],
+        license="other" if bound else base_licence,
+        license_name="non-commercial" if bound else None,
+    )
+    rows = [
+        (c.pair, f"{c.utterances:,}", ", ".join(c.sources) or "not stated", ", ".join(c.licences) or "not stated")
+        for c in recipe.corpora
+    ]
+    settings = "".join(f"{name}: {value}\n" for name, value in recipe.settings.items())
+    notes = list(recipe.notes)
+    if bound:
+        notes.insert(0, f"Not for commercial use: it was trained on speech under {', '.join(bound)}.")
+    if any(not corpus.licences for corpus in recipe.corpora):
+        notes.append("The licence of some training speech is not stated; clear it before you pass the model on.")
+    return f"""---
+{data.to_yaml().rstrip()}
+---
+
+# {recipe.name}
+
+Whisper for people who switch languages mid-sentence, fine-tuned with CrossPair from `{recipe.base}` by {recipe.method}.
+{"".join(f"{chr(10)}**{note}**{chr(10)}" for note in notes)}
+## Use
+
+```python
+from transformers import pipeline
+
+pipeline("automatic-speech-recognition", "FOLDER")("speech.wav", generate_kwargs={{"language": "{_first(recipe)}"}})
+```
+
+`python evaluate.py transcribe FOLDER speech.wav` transcribes recordings of any length, and `ct2-transformers-converter`
+makes of the folder what faster-whisper reads.
+
+## Training speech
+
+{table(("pair", "utterances", "sources", "licences"), rows)}
+
+## Recipe
+
+```yaml
+{settings}```
+
+## Lineage
+
+Base: `{recipe.base}`, licence {base_licence or "not stated"}.
+"""
+
+
+def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> str:
+    """A card with an evaluation's scores in place of older ones, in its head for the Hub and as a table for readers.
+
+    Args:
+        card: the card so far.
+        name: the model's own name.
+        scores: what an evaluation left in `scores.json`.
+        model: what that calls the model.
+    """
+    head, body = split(card)
+    sets = scores["models"][model]["sets"]
+    seen, unseen = scores.get("seen", []), scores.get("unseen", [])
+    profile = scores["profile"]
+    rows, results = [], []
+    for pair, found in sets.items():
+        rate = found["figures"]["mer"]
+        kind = "seen" if pair in seen else "unseen" if pair in unseen else "single language"
+        value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
+        rows.append((pair, kind, f"{value:.1f}", f"{low:.1f} to {high:.1f}", f"{found['utterances']:,}"))
+        results.append(
+            EvalResult(
+                task_type="automatic-speech-recognition",
+                dataset_type=Path(scores["test"][pair]["manifest"]).parent.as_posix(),
+                dataset_name=pair,
+                metric_type="mer",
+                metric_name=f"Mixed error rate, micro, profile {profile}",
+                metric_value=round(value, 2),
+            )
+        )
+    index = yaml.safe_load(ModelCardData(model_name=name, eval_results=results).to_yaml())
+    head["model-index"] = index["model-index"]
+    how = scores["decoding"]
+    shown = table(("test set", "kind", "mixed error rate, %", "95 % interval", "utterances"), rows)
+    text = f"""{_BEGIN}
+## Scores
+
+{shown}
+
+Micro-averaged, profile `{profile}`, language tag `{how["language"]}`, {how["beams"]} beam{"s" * (how["beams"] > 1)}; intervals by bootstrap.
+{_END}
+"""  # noqa: E501
+    kept = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
+    front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    return f"---\n{front}---\n{kept}\n\n{text}"
+
+
+def _first(recipe: Recipe) -> str:
+    return recipe.corpora[0].pair.split("-")[0] if recipe.corpora else "en"

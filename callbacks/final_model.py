@@ -1,0 +1,88 @@
+"""Leaves the model folder when training ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+from backbone.lora import merged
+from backbone.model_folder.export import write_model_folder
+from backbone.model_folder.training_card import Corpus, Recipe, training_card
+from callbacks.development import MEAN, Development
+from lightning_modules.ranks import check_replicas
+from lightning_modules.whisper import WhisperModule
+
+
+class ModelFolder(L.Callback):
+    """Writes `<run>/model` after the last step, or where development ended training: what everything downstream reads.
+
+    Lightning calls `on_fit_end` also where a run resumes from its last step's checkpoint, `on_train_end` does not come.
+
+    Args:
+        development: what may end training early.
+        name: the run's, for the model card.
+    """
+
+    def __init__(self, development: Development | None = None, name: str = "CrossPair") -> None:
+        self.development = development or Development()
+        self.name = name
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
+        """Makes sure that all ranks have trained the same model."""
+        check_replicas(pl_module.model)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
+        """Exports, on the first rank alone."""
+        if trainer.global_step >= trainer.max_steps or self.development.has_stopped:
+            # Every rank takes part where each has a part of the weights.
+            whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+            weights = get_model_state_dict(pl_module.model, options=whole)
+            if trainer.is_global_zero:
+                folder = Path(trainer.default_root_dir) / "model"
+                weights = merged(weights, pl_module.model)
+                pl_module.model.config.use_cache = True  # which training has no use for
+                card = {"README.md": training_card(self._recipe(trainer, pl_module))}
+                write_model_folder(folder, pl_module.model, pl_module.processor, weights=weights, extra=card)
+
+    def _recipe(self, trainer: L.Trainer, module: WhisperModule) -> Recipe:
+        data = trainer.datamodule
+        corpora = [
+            Corpus(
+                pair,
+                len(utterances),
+                sorted({u.source for u in utterances if u.source}),
+                sorted({u.licence for u in utterances if u.licence}),
+            )
+            for pair, utterances in data.utterances.items()
+        ]
+        algorithm = module.algorithm
+        options = {name: value for name, value in vars(algorithm).items() if isinstance(value, str | int | float)}
+        settings: dict[str, Any] = {
+            "algorithm": type(algorithm).__name__,
+            **{name: value for name, value in options.items() if not name.startswith("_") and name != "training"},
+            "steps": trainer.global_step,
+            "utterances a step": sum(data.utterances_per_pair.values()) * trainer.world_size,
+            "learning rate": module.learning_rate,
+            "weight decay": module.weight_decay,
+            "precision": str(trainer.precision),
+            "language tag": data.language,
+            "seed": module.seed,
+        }
+        if module.lora:
+            settings["LoRA"] = f"rank {module.lora.rank} at {', '.join(module.lora.targets)}, merged into the weights"
+        if module.frozen:
+            settings["frozen"] = ", ".join(module.frozen)
+        return Recipe(self.name, module.backbone, type(algorithm).__name__, corpora, settings, self._notes())
+
+    def _notes(self) -> list[str]:
+        best = self.development.best_row
+        if best is None or not (self.development.best or self.development.has_stopped):
+            return []
+        chosen = "the weights are those" if self.development.best else "training ended after the lowest, which was"
+        return [
+            f"Chosen on development sets of {', '.join(self.development.manifests)}: {chosen} of step "
+            f"{best['step']:g}, with a mean mixed error rate of {100 * best[MEAN]:.1f} %."
+        ]

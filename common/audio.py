@@ -1,0 +1,129 @@
+"""From an audio file to a waveform: any format that libsndfile reads, 16 kHz mono float32."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+from torch import Tensor
+from torch.nn import functional
+
+from common.errors import UserError
+from common.manifest import Utterance
+
+SAMPLE_RATE_HZ = 16_000
+_MOST_SAMPLES = 2**28  # four hours of mono speech at 16 kHz
+_MOST_TAPS = 2**24  # 44,100 Hz needs 70,560; 64 MB of filter
+_FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
+_TOLERANCE_S = 0.1  # by which files and the durations that corpora state of them may differ
+
+
+def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
+    """Reads `duration_s` seconds from `offset_s` on, averages the channels and resamples to 16 kHz.
+
+    Returns:
+        float32 samples, shape (S,).
+
+    Raises:
+        UserError: where the file is missing, unreadable, empty, shorter than asked for or not of finite samples.
+    """
+    with opened(path) as file:
+        rate_hz = file.samplerate
+        samples = _read(file, round(offset_s * rate_hz), -1 if duration_s is None else round(duration_s * rate_hz))
+    if not len(samples):
+        raise UserError(f"{path}: no audio at {offset_s:g} s; the file is empty or shorter than the manifest says")
+    if duration_s is not None and duration_s - len(samples) / rate_hz > _TOLERANCE_S:
+        held = f"{len(samples) / rate_hz:.2f} s of audio" + (f" from {offset_s:g} s on" if offset_s else "")
+        raise UserError(f"{path}: {held}, {duration_s:.2f} s by the manifest; the file is cut short")
+    return resample(torch.from_numpy(mono(samples, path)), rate_hz)
+
+
+def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
+    """Reads no more than the samples from `begin` to `end` of an utterance, counted at 16 kHz from its first.
+
+    Equals that part of the whole waveform; what lies before the utterance's begin or beyond its end is silence.
+
+    Raises:
+        UserError: as `load_waveform`.
+    """
+    with opened(utterance.audio) as file:
+        rate_hz, common = file.samplerate, math.gcd(file.samplerate, SAMPLE_RATE_HZ)
+        # Blocks of so many frames last as long as a whole number of samples: a resampled part keeps the phase.
+        frames, samples = rate_hz // common, SAMPLE_RATE_HZ // common
+        around = 0 if rate_hz == SAMPLE_RATE_HZ else _FILTER_SAMPLES
+        first = max(0, (begin - around) // samples)
+        last = min(-(-(end + around) // samples) * frames, round(utterance.duration * rate_hz))
+        read = _read(file, round(utterance.offset * rate_hz) + first * frames, max(0, last - first * frames))
+    if first * frames + len(read) < last:  # refused by the words that tell of the whole
+        load_waveform(utterance.audio, utterance.offset, utterance.duration)
+    waveform_S = resample(torch.from_numpy(mono(read, utterance.audio)), rate_hz) if len(read) else torch.zeros(0)
+    begin, end = begin - first * samples, end - first * samples
+    part_S = waveform_S[max(0, begin) : end]
+    before = max(0, -begin)
+    return functional.pad(part_S, (before, end - begin - before - len(part_S)))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """An audio file to read from.
+
+    Raises:
+        UserError: where it is missing or unreadable, also while it is read, or its sample rate is none of audio.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
+            if file.samplerate * SAMPLE_RATE_HZ // common**2 > _MOST_TAPS:
+                raise UserError(
+                    f"{path}: a sample rate of {file.samplerate} Hz is none that audio is recorded at; convert the file"
+                )
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = "no such file" if not Path(path).exists() else str(error).rsplit(": ", 1)[-1]
+        raise UserError(f"{path}: the audio cannot be read: {reason}") from None
+
+
+def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
+    file.seek(min(first, file.frames))
+    frames = file.frames - first if count < 0 else min(count, file.frames - first)
+    if frames * file.channels > _MOST_SAMPLES:  # a header may promise anything, and the room is made before reading
+        raise UserError(f"{file.name}: {frames} samples in {file.channels} channels at once; more than is read at once")
+    return file.read(count, dtype="float32", always_2d=True)
+
+
+def mono(samples: np.ndarray, path: Path) -> np.ndarray:
+    """The mean of the channels: (S, channels) -> (S,).
+
+    Raises:
+        UserError: naming the file, where a sample is no finite number.
+    """
+    mean_S = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(mean_S).all():
+        raise UserError(f"{path}: the audio holds samples that are not finite numbers")
+    return np.ascontiguousarray(mean_S)
+
+
+def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:
+    """Brings samples of any rate to 16 kHz."""
+    return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
+
+
+def load_clip(utterance: Utterance) -> bytes:
+    """The utterance as the bytes of a 16 kHz WAV file, for pages that play it."""
+    waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform_S.numpy(), SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+@lru_cache(maxsize=8)
+def _resampler(rate_hz: int) -> torchaudio.transforms.Resample:
+    return torchaudio.transforms.Resample(rate_hz, SAMPLE_RATE_HZ)

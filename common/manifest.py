@@ -1,0 +1,249 @@
+"""The manifest: one JSON line an utterance, the one format between a corpus and training.
+
+`audio_filepath`, `duration`, `text`, `offset` and `lang` are NeMo's names, so a NeMo manifest reads as it is and
+NeMo reads ours. Audio paths are relative to the manifest's folder.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.files import atomic_file
+from common.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
+
+_ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of one language inside an utterance.
+
+    `start` and `end` are seconds from the utterance's begin, `text` its part of the transcript; each is None where
+    the corpus does not give it.
+    """
+
+    language: str
+    start: float | None = None
+    end: float | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One recorded sentence: where its audio lies (seconds), what was said, and in which languages.
+
+    `pair` is `ko-en` for mixed speech (matrix language of the corpus first) and `ko` for a single language.
+    """
+
+    id: str
+    audio: Path
+    duration: float
+    text: str
+    pair: str
+    matrix_language: str
+    offset: float = 0.0
+    spans: tuple[Span, ...] | None = None
+    speaker: str | None = None
+    source: str | None = None
+    source_sentence_id: str | None = None
+    split: str | None = None
+    licence: str | None = None
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages of the pair, e.g. `("ko", "en")`."""
+        return tuple(self.pair.split("-"))
+
+
+def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
+    """Writes utterances as JSON lines, atomically, audio paths relative to the manifest's folder; returns how many."""
+    path = Path(path)
+    count = 0
+    with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        for utterance in utterances:
+            file.write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utterance]:
+    """Reads a whole manifest; see `iter_manifest`.
+
+    Raises:
+        UserError: also where the manifest holds no utterance, or an id twice.
+    """
+    utterances = list(iter_manifest(path, check_audio=check_audio))
+    if not utterances:
+        raise UserError(f"{path}: the manifest holds no utterance")
+    seen: set[str] = set()
+    for utterance in utterances:
+        if utterance.id in seen:
+            raise UserError(f"{path}: the id {utterance.id!r} stands twice; ids must be unique within a manifest")
+        seen.add(utterance.id)
+    return utterances
+
+
+def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utterance]:
+    """Yields the manifest's utterances line by line, texts in NFC, audio paths resolved.
+
+    Raises:
+        UserError: naming file, line and field, where the manifest is missing, a line is not a JSON object, a field is
+            missing or of the wrong kind, a text is empty, audio lies where a manifest may not point (see
+            `common.trust`), or (with `check_audio`) does not exist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such manifest")
+    roots = (absolute(path.parent), *trusted_roots())
+    with path.open(encoding="utf-8-sig") as file:
+        lines = enumerate(file, start=1)
+        while True:
+            try:
+                number, line = next(lines)
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+            if line.strip():
+                yield _from_line(line, path, number, check_audio, roots)
+
+
+def parse_json(text: str, where: str) -> Any:
+    """What a JSON text holds.
+
+    Raises:
+        UserError: beginning with `where`, where it is not JSON, nested beyond reason, or holds half a character.
+    """
+    try:
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # a character beyond U+FFFF is two escapes; either alone cannot be written again
+            json.dumps(content, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in text.rstrip() else ""
+        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        reason = "half a character, a \\u escape without its other" if isinstance(error, UnicodeError) else error
+        raise UserError(f"{where}: JSON that cannot be used ({reason})") from None
+    return content
+
+
+def _from_line(line: str, path: Path, number: int, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
+    where = f"{path}:{number}"
+    row = parse_json(line, where)
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+
+    audio_name = _text(row, "audio_filepath", where, alias="audio")
+    audio = Path(absolute(path.parent / audio_name))  # a `..` never climbs through a link
+    if not is_below(str(audio), roots):
+        raise _outside(audio, where)
+    duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
+    text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
+    if not text:
+        raise UserError(f"{where}: the text is empty; every utterance needs a transcript (or drop the line)")
+    if not duration:
+        raise UserError(f"{where}: the field 'duration' is 0, expected seconds above 0")
+    if check_audio and not audio.is_file():
+        raise UserError(f"{where}: the audio file {audio} does not exist")
+    language = _text(row, "matrix_language", where, alias="lang")
+    spans = row.get("spans")
+    return Utterance(
+        id=str(row.get("id") or (f"{audio.stem}@{offset:g}" if offset else audio.stem)),
+        audio=audio,
+        duration=duration,
+        text=text,
+        pair=_text(row, "pair", where) if row.get("pair") else language,
+        matrix_language=language,
+        offset=offset,
+        spans=None if spans is None else tuple(_span(span, where) for span in _as_list(spans, where)),
+        **{name: None if row.get(name) is None else str(row[name]) for name in _ABOUT},
+    )
+
+
+def _text(row: dict[str, Any], name: str, where: str, alias: str | None = None) -> str:
+    value = row.get(name, row.get(alias) if alias else None)
+    if value is None:
+        raise UserError(f"{where}: the field {name!r} is missing" + (f" (or {alias!r})" if alias else ""))
+    if not isinstance(value, str):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected text")
+    return value
+
+
+def _seconds(row: dict[str, Any], name: str, where: str, missing: float | None = None) -> float:
+    value = missing if row.get(name) is None else row[name]
+    if value is None:
+        raise UserError(f"{where}: the field {name!r} is missing")
+    if not _is_time(value):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number of seconds")
+    return float(value)
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def _outside(audio: Path, where: str) -> UserError:
+    return UserError(
+        f"{where}: the audio file {audio} lies neither beside the manifest nor below the folder you work in, nor in a "
+        "corpus that prepare.py read from here; if the manifest is to be trusted with it, allow its folder: "
+        f"export {AUDIO_ROOTS}={audio.parent}"
+    )
+
+
+def _as_list(spans: Any, where: str) -> list[Any]:
+    if not isinstance(spans, list):
+        raise UserError(f"{where}: the field 'spans' is {type(spans).__name__}, expected a list or null")
+    return spans
+
+
+def _span(span: Any, where: str) -> Span:
+    if not isinstance(span, dict) or not isinstance(span.get("language"), str):
+        raise UserError(f"{where}: a span must be an object with a 'language', found {span!r}")
+    unknown = set(span) - {"language", "start", "end", "text"}
+    if unknown:
+        raise UserError(f"{where}: a span has unknown fields {sorted(unknown)}")
+    for name in ("start", "end"):
+        if span.get(name) is not None and not _is_time(span[name]):
+            raise UserError(f"{where}: a span's {name!r} is {span[name]!r}, expected seconds")
+    return Span(**span)
+
+
+def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    """The fields of an utterance's line in a manifest that lies in `folder`."""
+    audio = utterance.audio
+    if audio.is_absolute() and audio.is_relative_to(folder.absolute()):
+        audio = audio.relative_to(folder.absolute())
+    elif not audio.is_absolute() and audio.is_relative_to(folder):
+        audio = audio.relative_to(folder)
+    else:
+        audio = audio.absolute()
+    return {
+        "id": utterance.id,
+        "audio_filepath": audio.as_posix(),
+        "offset": utterance.offset,
+        "duration": utterance.duration,
+        "text": utterance.text,
+        "pair": utterance.pair,
+        "matrix_language": utterance.matrix_language,
+        "spans": None
+        if utterance.spans is None
+        else [
+            {
+                name: getattr(span, name)
+                for name in ("language", "start", "end", "text")
+                if getattr(span, name) is not None
+            }
+            for span in utterance.spans
+        ],
+        "speaker": utterance.speaker,
+        "source": utterance.source,
+        "source_sentence_id": utterance.source_sentence_id,
+        "split": utterance.split,
+        "licence": utterance.licence,
+    }

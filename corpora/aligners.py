@@ -1,0 +1,247 @@
+"""Two ways in which a Whisper tells when a speaker switches: CTC on its encoder, and its decoder's cross-attention.
+
+Shape suffixes: B utterances, S samples at 16 kHz, T encoder positions of 20 ms, L letters, U tokens, V letters' kinds,
+D width, H attention heads.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+from torchaudio.functional import forced_align, merge_tokens
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+from backbone.language_tags import prompt_ids
+from backbone.log_mel import LogMel
+from backbone.model_folder.export import read_model_folder
+from backbone.window import WHOLE, take_short_windows, window_of
+from common.audio import load_waveform
+from common.manifest import Span, Utterance
+from corpora.align import NotAlignable, Switch, letters
+from datamodules.dataset import check_lengths
+
+POSITIONS_PER_S = 50
+_BLANK = 0
+_FIT_UTTERANCES = 600
+_STEPS, _BATCH = 400, 16
+_BESIDE = 2  # letters on either side of a switch that score it
+
+
+class CTCAligner:
+    """CTC forced alignment by a linear head on the frozen encoder, fitted to the transcripts that it then aligns.
+
+    It needs no other model, no times and no common alphabet: what the encoder hears of the letters of any language is
+    found in a minute. A switch is put where the peak of the last letter before it ends: peaks tend to come late in a
+    sound. Where in a sound they come is up to the encoder, so look at the bias on speech of known times.
+
+    Args:
+        model: model folder or Hub id of a Whisper.
+        device: where it runs.
+        seed: of the head and the order of fitting.
+    """
+
+    def __init__(self, model: str, device: str = "cpu", seed: int = 0) -> None:
+        self.whisper, processor = read_model_folder(model)
+        self.whisper.to(device).eval()
+        self.log_mel = _log_mel(self.whisper, processor).to(device)
+        self.device, self.seed = device, seed
+        self.kinds: dict[str, int] = {}
+        self.head: nn.Linear
+
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+        """Fits the head to a sample of the utterances.
+
+        Raises:
+            UserError: for an utterance beyond the model's window.
+        """
+        _fit_window(self.log_mel, self.whisper, [utterance for utterance, _ in utterances])
+        texts = [letters(spans)[0] for _, spans in utterances]
+        self.kinds = {letter: kind for kind, letter in enumerate(sorted(set().union(*texts)), start=_BLANK + 1)}
+        rng = random.Random(self.seed)
+        chosen = rng.sample(range(len(utterances)), min(_FIT_UTTERANCES, len(utterances)))
+        features = [self._features(_waveform(utterances[index][0])) for index in chosen]
+        labels = [self._labels(texts[index]) for index in chosen]
+        torch.manual_seed(self.seed)
+        self.head = nn.Linear(self.whisper.config.d_model, len(self.kinds) + 1).to(self.device)
+        optimizer = torch.optim.AdamW(self.head.parameters(), lr=0.1 / self.whisper.config.d_model**0.5)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, _STEPS)
+        for _ in range(_STEPS):
+            rows = rng.sample(range(len(chosen)), min(_BATCH, len(chosen)))
+            loss = self._loss([features[row] for row in rows], [labels[row] for row in rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+
+    @torch.inference_mode()
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        """One switch between each span and the next; its score is the letters' mean probability around it.
+
+        Raises:
+            NotAlignable: where there are more letters than positions.
+        """
+        heard, begins = letters(spans)
+        labels_L = self._labels(heard)
+        log_probabilities_TV = self.head(self._features(waveform_S)).log_softmax(-1)
+        needed = len(labels_L) + int((labels_L[1:] == labels_L[:-1]).sum())  # a blank parts equal letters
+        if needed > len(log_probabilities_TV):
+            raise NotAlignable("with more text than sound")
+        path, scores = forced_align(log_probabilities_TV[None].cpu(), labels_L[None].cpu(), blank=_BLANK)
+        found = merge_tokens(path[0], scores[0], blank=_BLANK)
+        return [
+            Switch(
+                found[begin - 1].end / POSITIONS_PER_S,
+                math.exp(sum(letter.score for letter in beside) / len(beside)),
+            )
+            for begin in begins[1:]
+            for beside in [found[max(0, begin - _BESIDE) : begin + _BESIDE]]
+        ]
+
+    @torch.inference_mode()
+    def _features(self, waveform_S: Tensor) -> Tensor:
+        """Encoder states (T, D) of what is not padding."""
+        mel_BFT = self.log_mel(waveform_S[None].to(self.device))
+        states_TD = self.whisper.model.encoder(mel_BFT).last_hidden_state[0]
+        return states_TD[: _positions(waveform_S)].clone()
+
+    def _labels(self, heard: Sequence[str]) -> Tensor:
+        return torch.tensor([self.kinds[letter] for letter in heard], dtype=torch.int32)
+
+    def _loss(self, features: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+        log_probabilities_TBV = self.head(pad_sequence(list(features))).log_softmax(-1)
+        lengths = [torch.tensor([len(row) for row in rows]) for rows in (features, labels)]
+        targets = torch.cat(list(labels)).to(self.device)
+        return functional.ctc_loss(log_probabilities_TBV, targets, *lengths, blank=_BLANK, zero_infinity=True)
+
+
+class AttentionAligner:
+    """Dynamic time warping on the decoder's cross-attention, as Whisper finds its own token times.
+
+    Where `generation_config.json` names alignment heads they are used, else all heads of the upper half of the decoder.
+    Each position goes to one token, each token has one position or more, and the path of most attention wins.
+
+    Args:
+        model: model folder or Hub id of a Whisper.
+        device: where it runs.
+    """
+
+    def __init__(self, model: str, device: str = "cpu") -> None:
+        self.whisper: WhisperForConditionalGeneration
+        self.processor: WhisperProcessor
+        self.whisper, self.processor = read_model_folder(model)
+        self.whisper.set_attn_implementation("eager")  # the others do not tell what they attend to
+        self.whisper.to(device).eval()
+        self.log_mel = _log_mel(self.whisper, self.processor).to(device)
+        self.device = device
+        self.heads = self._heads()
+
+    def _heads(self) -> list[tuple[int, int]]:
+        named = getattr(self.whisper.generation_config, "alignment_heads", None)
+        layers, heads = self.whisper.config.decoder_layers, self.whisper.config.decoder_attention_heads
+        upper = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
+        return [tuple(pair) for pair in named] if named else upper
+
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+        """Chooses the window; the attention is there already.
+
+        Raises:
+            UserError: for an utterance beyond the model's window.
+        """
+        _fit_window(self.log_mel, self.whisper, [utterance for utterance, _ in utterances])
+
+    @torch.inference_mode()
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        """One switch between each span and the next; its score is the attention that the path holds around it.
+
+        Raises:
+            NotAlignable: where the decoder cannot hold the text, or there are more tokens than positions.
+        """
+        tokenizer = self.processor.tokenizer
+        prompt = prompt_ids(tokenizer, (spans[0].language,))
+        pieces = [tokenizer.encode(span.text or "", add_special_tokens=False) for span in spans]
+        tokens = prompt + [token for piece in pieces for token in piece]
+        positions = _positions(waveform_S)
+        if len(tokens) > self.whisper.config.max_target_positions or len(tokens) - len(prompt) >= positions:
+            raise NotAlignable("with more text than sound")
+        output = self.whisper(
+            input_features=self.log_mel(waveform_S[None].to(self.device)),
+            decoder_input_ids=torch.tensor([tokens], device=self.device),
+            output_attentions=True,
+        )
+        attention_HUT = torch.stack([output.cross_attentions[layer][0, head] for layer, head in self.heads])
+        # A position attends in order to predict the next token: the prompt's last the first, the text's last the end.
+        attention_UT = attention_HUT[:, len(prompt) - 1 :, :positions].mean(0).cpu()
+        path_T = monotone_path(attention_UT.clamp(min=1e-6).log())
+        held_U = torch.zeros(len(attention_UT)).index_add_(0, path_T, attention_UT.gather(0, path_T[None])[0])
+        ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)[:-1].tolist()
+        return [
+            Switch(
+                int((path_T < end).sum()) / POSITIONS_PER_S,
+                float(held_U[max(0, end - _BESIDE) : end + _BESIDE].mean()),
+            )
+            for end in ends
+        ]
+
+
+def monotone_path(gains_UT: Tensor) -> Tensor:
+    """The row of each column (T,) on the path of the greatest sum that begins in the first row, ends in the last, and
+    goes from one column to the next by no row or one.
+
+    Raises:
+        ValueError: where there are more rows than columns.
+    """
+    rows, columns = gains_UT.shape
+    if rows > columns:
+        raise ValueError(f"no path through {rows} rows in {columns} columns")
+    best_U = torch.full((rows,), -torch.inf)
+    best_U[0] = gains_UT[0, 0]
+    rose_TU = torch.zeros(columns, rows, dtype=torch.bool)
+    for column in range(1, columns):
+        below_U = functional.pad(best_U[:-1], (1, 0), value=-torch.inf)
+        rose_TU[column] = below_U > best_U
+        best_U = torch.maximum(best_U, below_U) + gains_UT[:, column]
+    path, row = [], rows - 1
+    for column in range(columns - 1, -1, -1):
+        path.append(row)
+        row -= int(rose_TU[column, row])
+    return torch.tensor(path[::-1])
+
+
+def aligner(method: str, model: str, device: str, seed: int = 0) -> CTCAligner | AttentionAligner:
+    """The aligner of a name: `ctc` or `attention`.
+
+    Raises:
+        UserError: where the model cannot be loaded.
+    """
+    return CTCAligner(model, device, seed) if method == "ctc" else AttentionAligner(model, device)
+
+
+def _log_mel(whisper: WhisperForConditionalGeneration, processor: WhisperProcessor) -> LogMel:
+    """Of the window that the model was trained with."""
+    take_short_windows(whisper)
+    return LogMel(processor.feature_extractor, window_of(None, whisper.config))
+
+
+def _fit_window(log_mel: LogMel, whisper: WhisperForConditionalGeneration, utterances: Sequence[Utterance]) -> None:
+    """Takes the model's whole window where an utterance is beyond the one that it was trained with.
+
+    Raises:
+        UserError: for an utterance beyond the whole one.
+    """
+    if any(utterance.duration > log_mel.window_s for utterance in utterances):
+        log_mel.window = window_of(WHOLE, whisper.config)
+    check_lengths(utterances, log_mel.window_s, "align")
+
+
+def _positions(waveform_S: Tensor) -> int:
+    return math.ceil(len(waveform_S) / (16_000 // POSITIONS_PER_S))
+
+
+def _waveform(utterance: Utterance) -> Tensor:
+    return load_waveform(utterance.audio, utterance.offset, utterance.duration)

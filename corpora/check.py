@@ -1,0 +1,198 @@
+"""`prepare.py check`: opens every audio of prepared manifests and says, a line a finding, what is wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from common.errors import UserError
+from common.manifest import Utterance, iter_manifest
+from common.scripts import surprises, tokens
+from corpora.statistics import character_name, counted, lasting
+from datamodules.leaks import transcript_key
+
+WINDOW_S = 30.0
+MAX_TOKENS = 448
+PROMPT_TOKENS = 4
+SAMPLE_RATE_HZ = 16000
+DURATION_TOLERANCE_S = 0.1
+SILENCE_PEAK = 10 ** (-50 / 20)
+CLIPPED_RUN = 4
+
+ERROR, WARNING = "error", "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing wrong with one utterance; an error breaks or falsifies training and scores, a warning may."""
+
+    level: str
+    kind: str
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.level:<7} {self.place}: {self.kind}: {self.message}"
+
+
+def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
+    """Prints the findings in manifests and folders of manifests; returns 1 where there is an error, else 0.
+
+    Raises:
+        UserError: where a path holds no manifest, or a manifest cannot be read as one.
+    """
+    manifests = list(dict.fromkeys(manifest for path in paths for manifest in _manifests(path)))
+    counts: Counter[tuple[str, str]] = Counter()
+    checked = _Checked(_token_counter(tokenizer))
+    for manifest in manifests:
+        files = Counter(str(utterance.audio) for utterance in iter_manifest(manifest, check_audio=False))
+        utterances = tqdm(iter_manifest(manifest, check_audio=False), str(manifest), sum(files.values()), disable=None)
+        for utterance in utterances:
+            for finding in checked.findings(utterance, manifest, shared=files[str(utterance.audio)] > 1):
+                counts[finding.level, finding.kind] += 1
+                tqdm.write(str(finding))
+        if not files:
+            raise UserError(f"{manifest}: the manifest holds no utterance")
+    if counts:
+        print()
+    utterances, length = counted(checked.utterances, "utterance"), lasting(checked.seconds)
+    print(
+        f"{utterances}, {length} in {counted(len(manifests), 'manifest')}: {'' if counts else 'nothing found'}".strip()
+    )
+    for (level, kind), count in sorted(counts.items()):
+        print(f"  {level:<7} {count:>6,} {kind}")
+    return int(any(level == ERROR for level, _ in counts))
+
+
+def _manifests(path: Path) -> list[Path]:
+    found = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    if not found:
+        raise UserError(f"{path}: no .jsonl manifest in this folder; prepare a corpus into it first")
+    return found
+
+
+@dataclass
+class _Checked:
+    """What has been seen so far, by hashes: a manifest of a million lines holds neither audio nor text in memory."""
+
+    count_tokens: Callable[[str], int] | None
+    utterances: int = 0
+    seconds: float = 0.0
+    seen: dict[bytes, str] = field(default_factory=dict)
+
+    def findings(self, utterance: Utterance, manifest: Path, shared: bool) -> Iterator[Finding]:
+        """Yields what is wrong with one utterance, by itself and beside those before it."""
+        place = f"{manifest} {utterance.id}"
+        self.utterances += 1
+        self.seconds += utterance.duration
+        yield from (Finding(level, kind, place, text) for level, kind, text in self._of_text(utterance))
+        samples, found = _open(utterance, shared)
+        for level, kind, text in found:  # what must be repaired says where it lies
+            yield Finding(level, kind, place, f"{text} ({utterance.audio})" if level == ERROR else text)
+        if self._seen("id", f"{manifest} {utterance.id}".encode(), "", place):
+            yield Finding(ERROR, "id twice", place, "ids must be unique within a manifest")
+        keys = {"transcript": transcript_key(utterance.text)}
+        if utterance.source_sentence_id:
+            keys["sentence"] = utterance.source_sentence_id.encode()
+        if samples is not None:
+            keys["audio"] = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+        for what, key in keys.items():
+            yield from self._again(what, key, "test" if (utterance.split or manifest.stem) == "test" else "", place)
+
+    def _again(self, what: str, key: bytes, split: str, place: str) -> Iterator[Finding]:
+        """What stands in a test set and outside of one, or twice in either."""
+        twin = self._seen(what, key, split, place)
+        leak = self.seen.get(_digest(what, key, "" if split else "test"))
+        if leak:
+            yield Finding(
+                WARNING if what == "transcript" else ERROR, f"{what} in training and test", place, f"also in {leak}"
+            )
+        elif twin and what != "sentence":
+            yield Finding(WARNING, f"{what} twice", place, f"also in {twin}")
+
+    def _seen(self, what: str, key: bytes, split: str, place: str) -> str | None:
+        """Where the same was met first, None where this is the first."""
+        first = self.seen.setdefault(_digest(what, key, split), place)
+        return None if first is place else first
+
+    def _of_text(self, utterance: Utterance) -> Iterator[tuple[str, str, str]]:
+        if not tokens(utterance.text):
+            yield ERROR, "text", f"not a word in {utterance.text!r}"
+        strange = surprises(utterance.text, utterance.languages)
+        if strange:
+            names = ", ".join(map(character_name, sorted(strange)[:5]))
+            yield WARNING, "alphabet", f"not of {utterance.pair}: {names} in {utterance.text!r}"
+        size = len(utterance.text.encode()) + PROMPT_TOKENS  # Whisper's tokens are one or more bytes each
+        if size > MAX_TOKENS and self.count_tokens is None:
+            yield WARNING, "label length", f"up to {size} tokens, the most is {MAX_TOKENS}; --tokenizer counts them"
+        elif size > MAX_TOKENS and (size := self.count_tokens(utterance.text) + PROMPT_TOKENS) > MAX_TOKENS:
+            yield ERROR, "label length", f"{size} tokens, the most is {MAX_TOKENS}"
+
+
+def _digest(what: str, key: bytes, split: str) -> bytes:
+    return hashlib.blake2b(f"{what} {split} ".encode() + key, digest_size=8).digest()
+
+
+def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[tuple[str, str, str]]]:
+    """Decodes an utterance's part of its file: float32 samples (S,), and level, kind and message of each finding."""
+    found: list[tuple[str, str, str]] = []
+    try:
+        with soundfile.SoundFile(utterance.audio) as file:
+            rate_hz, whole_s, channels = file.samplerate, file.frames / file.samplerate, file.channels
+            file.seek(min(round(utterance.offset * rate_hz), file.frames))
+            wanted = round(utterance.duration * rate_hz)
+            samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = "no such file" if not utterance.audio.exists() else str(error).rsplit(": ", 1)[-1]
+        return None, [(ERROR, "unreadable audio", reason)]
+    if rate_hz < SAMPLE_RATE_HZ:
+        found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper hears {SAMPLE_RATE_HZ} Hz"))
+    if channels > 1:
+        found.append((WARNING, "channels", f"{channels} channels, averaged in training"))
+    if utterance.duration > WINDOW_S:
+        found.append((ERROR, "too long", f"{utterance.duration:.2f} s, Whisper's window holds {WINDOW_S:g} s"))
+    held_s = len(samples) / rate_hz
+    if utterance.duration - held_s > DURATION_TOLERANCE_S:
+        found.append((ERROR, "duration", f"{utterance.duration:.2f} s by the manifest, {held_s:.2f} s in the audio"))
+    elif not shared and whole_s - utterance.offset - utterance.duration > DURATION_TOLERANCE_S:
+        found.append((WARNING, "duration", f"{utterance.duration:.2f} s by the manifest, {whole_s:.2f} s in the audio"))
+    return samples, found + list(_of_samples(samples))
+
+
+def _of_samples(samples: np.ndarray) -> Iterator[tuple[str, str, str]]:
+    if not len(samples):
+        return
+    broken = int(np.count_nonzero(~np.isfinite(samples)))
+    if broken:
+        yield ERROR, "samples", f"{broken} of {len(samples)} samples are not finite numbers"
+        return
+    size = np.abs(samples)
+    peak = float(size.max())
+    if peak < SILENCE_PEAK:
+        yield ERROR, "silence", f"the loudest sample is {peak:.5f}"
+    # A level reached once is a normalised recording; held for several samples it is a clipped one.
+    top = np.concatenate([[0], (size >= min(peak, 1.0) * 0.9999).astype(np.int8), [0]])
+    edges = np.flatnonzero(np.diff(top))
+    runs = edges[1::2] - edges[::2]
+    clipped = int(runs[runs >= CLIPPED_RUN].sum())
+    if clipped and peak > 0.5:
+        yield WARNING, "clipping", f"{clipped} samples at the level {peak:.2f}"
+
+
+def _token_counter(name: str | None) -> Callable[[str], int] | None:
+    if name is None:
+        return None
+    from transformers import WhisperTokenizerFast
+
+    try:
+        tokenizer = WhisperTokenizerFast.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--tokenizer {name}: no Whisper tokenizer there ({str(error).splitlines()[0]})") from None
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False))

@@ -1,0 +1,219 @@
+"""From a reader's records to manifests by split and `corpus.json`, in one pass and bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import heapq
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from common.errors import UserError
+from common.files import atomic_file, write_text
+from common.manifest import Utterance, to_row
+from common.trust import trust
+from corpora.readers.clips import ClipStore, Header
+from corpora.readers.reader import Reader, Record
+from corpora.readers.source import Source
+from corpora.screening import Prepared, usable
+from corpora.statistics import Statistics
+from datamodules.leaks import HeldOut
+
+
+def prepare(
+    reader: Reader,
+    source: Source,
+    folder: Path,
+    *,
+    train_utterances: int | None = None,
+    seed: int = 0,
+    held_out: Iterable[Path] = (),
+) -> Prepared:
+    """Reads a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
+
+    What a corpus says of an utterance beyond the manifest goes to `<split>.labels.json`, by id.
+    Training utterances whose source sentence is in a `held_out` manifest are refused. With `train_utterances`, each
+    pair's training manifest is a draw of that many: those with the smallest SHA-256 of seed and id, so that the draw
+    depends on neither the order of files nor on what else is in the corpus.
+
+    Raises:
+        UserError: where the corpus is not laid out as its reader expects, no utterance is left, or another corpus lies
+            in `folder`.
+    """
+    held_out = sorted(held_out)
+    earlier = _earlier_manifests(folder, reader)
+    prepared = Prepared(folder, f"{corpus_name(reader)} from {source.hub_id or source.root}, licence: {reader.licence}")
+    with contextlib.ExitStack() as stack:
+        manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
+        draws: dict[tuple[str, str], _Draw] = {}
+        for record, header in usable(reader, source, HeldOut(held_out), prepared):
+            if train_utterances is None or record.split != "train":
+                manifests.write(record, header)
+            else:
+                draw = draws.setdefault((record.pair, reader.manifest(record)), _Draw(train_utterances, seed))
+                draw.offer(record, header)
+        for (pair, name), draw in draws.items():
+            if draw.offered < draw.size:
+                prepared.notice("short draw", f"{pair}: {draw.size} asked of {draw.offered} utterances")
+            for record, header in draw.kept():
+                manifests.write(record, header)
+                prepared.drawn.setdefault(name, []).append(record.id)
+        _refuse_nothing(prepared, train_utterances, draws, source)
+    about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
+    for name in sorted(set(earlier) - set(about["manifests"])):
+        if (folder / name).is_file():
+            prepared.notice("manifest of an earlier preparation", f"{folder / name}: no longer told of in corpus.json")
+    for name, labels in prepared.labels.items():
+        _write_json(folder / f"{name}.labels.json", labels)
+    _write_json(folder / "corpus.json", about)
+    trust(source.root)
+    return prepared
+
+
+def configured(reader: type[Reader], values: dict[str, Any]) -> Reader:
+    """The reader with its options out of parsed command-line values."""
+    chosen = {item.name: values[item.name] for item in dataclasses.fields(reader)}
+    return reader(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
+
+
+def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -> list[Path]:
+    """The test manifests training must not overlap with: those the corpus is known to overlap, and the named ones.
+
+    Raises:
+        UserError: where there are none and the corpus is known to overlap with some.
+    """
+    found = sorted(folder.parent.glob(reader.held_out)) if reader.held_out else []
+    if reader.held_out and not found and not named:
+        other = reader.held_out.split("/")[0]
+        raise UserError(
+            f"{reader.name} shares sentences with {other}, and no {folder.parent / reader.held_out} is there to guard "
+            f"against; run `python prepare.py {other}` first, or name test manifests by --held-out"
+        )
+    return [*found, *(path for path in named or [] if path.resolve() not in {other.resolve() for other in found})]
+
+
+def _earlier_manifests(folder: Path, reader: Reader) -> list[str]:
+    """The manifests that an earlier preparation of this corpus left in the folder.
+
+    Raises:
+        UserError: where another corpus lies there, whose audio and record would be overwritten.
+    """
+    path = folder / "corpus.json"
+    if not path.is_file():
+        return []
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        held, manifests = (about["corpus"], about["reader"]), list(about["manifests"])
+    except (ValueError, TypeError, KeyError):
+        held, manifests = ("of another kind", "other means"), []
+    if held != (corpus_name(reader), reader.name):
+        raise UserError(f"{folder}: the corpus {held[0]}, prepared by {held[1]}, lies there; choose another --out")
+    return manifests
+
+
+def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:
+    def clamped(time_s: float | None) -> float | None:
+        return None if time_s is None else min(time_s, header.duration_s)
+
+    return Utterance(
+        id=record.id,
+        audio=store.store(record.clip, header),
+        duration=round(header.duration_s, 6),
+        text=record.text,
+        pair=record.pair,
+        matrix_language=record.matrix_language,
+        offset=record.clip.start_s,
+        spans=record.spans
+        and tuple(dataclasses.replace(s, start=clamped(s.start), end=clamped(s.end)) for s in record.spans),
+        speaker=record.speaker,
+        source=corpus_name(reader),
+        source_sentence_id=record.source_sentence_id,
+        split=record.split,
+        licence=reader.licence,
+    )
+
+
+def corpus_name(reader: Reader) -> str:
+    """The corpus's name: the reader's, or the one its user gave."""
+    return getattr(reader, "corpus", reader.name)
+
+
+class _Manifests:
+    """One open manifest a split; they appear under their names together, when the stack closes without an error."""
+
+    def __init__(self, reader: Reader, store: ClipStore, prepared: Prepared, stack: contextlib.ExitStack) -> None:
+        self._reader, self._store, self._prepared, self._stack = reader, store, prepared, stack
+        self._files: dict[str, TextIO] = {}
+
+    def write(self, record: Record, header: Header) -> None:
+        name = self._reader.manifest(record)
+        path = (self._prepared.folder / f"{name}.jsonl").absolute()
+        if name not in self._files:
+            partial = self._stack.enter_context(atomic_file(path))
+            self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
+        utterance = _utterance(record, header, self._reader, self._store)
+        self._files[name].write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
+        self._prepared.statistics.setdefault(name, Statistics()).add(utterance)
+        if record.labels:
+            self._prepared.labels.setdefault(name, {})[record.id] = record.labels
+
+
+class _Draw:
+    """A draw without replacement of fixed size from a stream, in the stream's order."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.offered = size, 0
+        self._seed = seed
+        self._heap: list[tuple[int, int, Record, Header]] = []
+
+    def offer(self, record: Record, header: Header) -> None:
+        digest = hashlib.sha256(f"{self._seed}:{record.id}".encode()).digest()
+        entry = (-int.from_bytes(digest, "big"), self.offered, record, header)
+        self.offered += 1
+        if len(self._heap) < self.size:
+            heapq.heappush(self._heap, entry)
+        else:
+            heapq.heappushpop(self._heap, entry)
+
+    def kept(self) -> list[tuple[Record, Header]]:
+        return [(record, header) for _, _, record, header in sorted(self._heap, key=lambda entry: entry[1])]
+
+
+def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: Source) -> None:
+    if not prepared.statistics:
+        first = f"; the first: {prepared.skipped[0].reason}" if prepared.skipped else ""
+        raise UserError(f"{source.root}: no utterance left, {len(prepared.skipped)} left out{first}")
+    if wanted is not None and not draws:
+        found = ", ".join(sorted(prepared.statistics))
+        raise UserError(f"--train-utterances {wanted}: the corpus has no training split, only {found}")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+
+
+def _about(reader: Reader, source: Source, prepared: Prepared, held_out: list[Path]) -> dict[str, Any]:
+    manifests = {}
+    for name, statistics in sorted(prepared.statistics.items()):
+        manifests[f"{name}.jsonl"] = statistics.as_dict()
+        if name in prepared.drawn:
+            manifests[f"{name}.jsonl"]["drawn_ids"] = prepared.drawn[name]
+    return {
+        "corpus": corpus_name(reader),
+        "reader": reader.name,
+        "options": dataclasses.asdict(reader),
+        "licence": reader.licence,
+        "source": str(source.root.absolute()),
+        "hub_id": source.hub_id,
+        "revision": source.revision,
+        "held_out": [str(path) for path in held_out],
+        "manifests": manifests,
+        "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
+        "notices": [
+            {"kind": kind, "count": count, "examples": prepared.examples[kind]}
+            for kind, count in prepared.notices.most_common()
+        ],
+    }

@@ -1,0 +1,19 @@
+"""Readers: one module a corpus, found by looking, so that a new file here is a new `prepare.py` command."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from corpora.readers.reader import Reader
+
+
+def discover() -> dict[str, type[Reader]]:
+    """Returns the reader classes of this package's modules by corpus name, in alphabetical order."""
+    found: dict[str, type[Reader]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
+            if isinstance(item, type) and issubclass(item, Reader) and item.__module__.endswith(f".{module.name}"):
+                found[item.name] = item
+    found.pop(Reader.name, None)
+    return dict(sorted(found.items()))

@@ -1,0 +1,170 @@
+"""AI-Hub 71260, Korean-English mixed speech: dialogues whose labels spell the English in Hangul.
+
+`text` holds what was heard, English included, in Hangul; `originalForm` holds the Latin spelling. Trained on `text`, a
+model would learn to transliterate English, so the mixed sentence is rebuilt and what cannot be rebuilt is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any, ClassVar
+
+from common.errors import UserError
+from common.manifest import parse_json
+from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, option, split_named
+from corpora.readers.source import Source
+from corpora.readers.tables import number_field, read_text, text_field
+
+RAW_RATE_HZ = 16000
+_DUAL = re.compile(r"\(([^()]*)\)\s*/\s*\(([^()]*)\)")
+_NOISE = re.compile(r"(?<![A-Za-z])[bnlou]/")
+_FILLER = re.compile(r"(?<=\w)/(?=\s|$|[.,?!])")
+_REPEAT = re.compile(r"(?<=[가-힣])\+")
+_LATIN = re.compile(r"[A-Za-z]")
+_SPOKEN_FIELDS = ("text", "form", "word", "pronunciation")
+
+
+@dataclass(frozen=True)
+class AiHub(Reader):
+    """A `.json` label a recording, beside a `.pcm` (16 kHz, 16-bit, mono) or `.wav` of the same stem, zipped or not."""
+
+    name: ClassVar[str] = "aihub"
+    summary: ClassVar[str] = "ko-en training speech, dialogues (AI-Hub 71260)"
+    needs: ClassVar[str] = "the folder of the delivery, its zip archives as they are; apply at aihub.or.kr"
+    licence: ClassVar[str] = "AI-Hub terms of use, not redistributable"
+    sample_rate_hz: ClassVar[int | None] = RAW_RATE_HZ
+
+    text_field: str = option("text", "the dialog's field with what was heard")
+    english_field: str = option("originalForm", "the dialog's or its words' field with the Latin spelling")
+    start_field: str = option("startTime", "the dialog's begin in seconds, where a recording holds several")
+    end_field: str = option("endTime", "the dialog's end in seconds, where a recording holds several")
+
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the dialogs of all labels, ordered by file name."""
+        audio: dict[str, list[str]] = {}
+        for name in source.names:
+            if name.lower().endswith((".pcm", ".wav")):
+                audio.setdefault(PurePosixPath(name).stem, []).append(name)
+        for label in source.require("*.json", "the labels of AI-Hub 71260"):
+            yield from self._recording(source, label, audio.get(PurePosixPath(label).stem, []))
+
+    def _recording(self, source: Source, label: str, audio: list[str]) -> Iterator[Record | Skipped]:
+        stem, where = PurePosixPath(label).stem, source.where(label)
+        dialogs = self._dialogs(source, label)
+        split = _split(label)
+        sentences = [self._rebuild(dialog) for dialog in dialogs]
+        if not any(sentence and _LATIN.search(sentence) for sentence in sentences):
+            spelt = f"no {self.english_field!r} from which its English can be rebuilt"
+            yield Skipped(stem, f"{where}: the field 'dialogs' has {spelt}; training on it would teach transliteration")
+            return
+        if not audio:
+            yield Skipped(stem, f"{where}: no {stem}.pcm or {stem}.wav in the source")
+            return
+        file = next((name for name in audio if _split(name) == split), audio[0])
+        for number, (dialog, sentence) in enumerate(zip(dialogs, sentences, strict=True)):
+            place = f"{where}: dialogs[{number}]"
+            identity = stem if len(dialogs) == 1 else f"{stem}-{number:03d}"
+            if sentence is None:
+                yield Skipped(identity, f"{place}: no {self.english_field!r} from which the sentence can be rebuilt")
+            elif mask := re.search(r"@\w+", sentence):
+                yield Skipped(
+                    identity, f"{place}: the sentence holds the mask {mask.group()!r}; what was said is unknown"
+                )
+            else:
+                yield self._record(dialog, sentence, identity, place, file, split, alone=len(dialogs) == 1)
+
+    def _record(
+        self, dialog: dict[str, Any], sentence: str, identity: str, where: str, file: str, split: str, alone: bool
+    ) -> Record:
+        start_s = end_s = None
+        if not alone:
+            start_s, end_s = (number_field(dialog, field, where) for field in (self.start_field, self.end_field))
+            if start_s is None or end_s is None:
+                raise UserError(
+                    f"{where}: the recording holds several dialogs, and the fields {self.start_field!r} and "
+                    f"{self.end_field!r} are not both there; it has {sorted(dialog)} (name them by --start-field and "
+                    "--end-field)"
+                )
+        return Record(
+            id=identity,
+            where=where,
+            clip=Clip(
+                file,
+                start_s=start_s or 0.0,
+                duration_s=None if end_s is None else end_s - (start_s or 0.0),
+                raw_rate_hz=RAW_RATE_HZ if file.lower().endswith(".pcm") else None,
+            ),
+            text=sentence,
+            pair="ko-en",
+            matrix_language="ko",
+            split=split,
+            speaker=_speaker(dialog, PurePosixPath(file).stem),
+        )
+
+    def _dialogs(self, source: Source, label: str) -> list[dict[str, Any]]:
+        where = source.where(label)
+        content = parse_json(read_text(source, label), where)
+        dialogs = content.get("dialogs") if isinstance(content, dict) else None
+        if not isinstance(dialogs, list) or not dialogs or not all(isinstance(dialog, dict) for dialog in dialogs):
+            held = sorted(content) if isinstance(content, dict) else type(content).__name__
+            raise UserError(f"{where}: the field 'dialogs' is missing or no list of objects; the file holds {held}")
+        for number, dialog in enumerate(dialogs):
+            text_field(dialog, self.text_field, f"{where}: dialogs[{number}]")
+        return dialogs
+
+    def _rebuild(self, dialog: dict[str, Any]) -> str | None:
+        """The sentence in mixed script, from a whole `originalForm` or one a word; None where neither is there."""
+        heard = resolve_notation(str(dialog[self.text_field]))
+        whole = dialog.get(self.english_field)
+        if isinstance(whole, str) and whole.strip():
+            whole = resolve_notation(whole)
+            complete = re.search("[가-힣]", whole) or len(whole.split()) == len(heard.split())
+            return whole if complete else None
+        for words in dialog.values():
+            if isinstance(words, list) and any(isinstance(word, dict) and self.english_field in word for word in words):
+                return _respell(heard, [word for word in words if isinstance(word, dict)], self.english_field)
+        return None
+
+
+def _respell(heard: str, words: list[dict[str, Any]], english_field: str) -> str | None:
+    """Puts each word's Latin spelling in the place of what was heard; None where a word is not found.
+
+    Where the words are not the whole sentence, one is looked for where a word begins, not within others.
+    """
+    spoken = [resolve_notation(next((str(word[f]) for f in _SPOKEN_FIELDS if word.get(f)), "")) for word in words]
+    begin = "" if _letters("".join(spoken)) == _letters(heard) else r"(?<!\w)"
+    pieces, rest = [], heard
+    for word, part in zip(words, spoken, strict=True):
+        found = re.search(begin + re.escape(part), rest) if part else None
+        if not found:
+            return None
+        pieces += [rest[: found.start()], resolve_notation(str(word.get(english_field) or "")) or part]
+        rest = rest[found.end() :]
+    return "".join([*pieces, rest])
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"\W", "", text)
+
+
+def resolve_notation(text: str) -> str:
+    """AI-Hub's transcript notation made plain: the spelling of `(spelling)/(pronunciation)`, no noise, filler,
+    repetition or doubt marks."""
+    text = _DUAL.sub(lambda match: match.group(1), text)
+    text = _NOISE.sub(" ", text)
+    text = _FILLER.sub("", text)
+    text = _REPEAT.sub("", text).replace("*", "")
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def _speaker(dialog: dict[str, Any], recording: str) -> str | None:
+    """The dialog's speaker; a bare 1 or A numbers the two people of one recording only."""
+    speaker = str(dialog.get("speaker") or dialog.get("speakerId") or "")
+    return (f"{recording}-{speaker}" if len(speaker) < 3 else speaker) if speaker else None
+
+
+def _split(name: str) -> str:
+    return next((split for part in PurePosixPath(name).parts if (split := split_named(part))), "train")

@@ -1,0 +1,128 @@
+"""A record's audio: measured by its header while reading, stored as a file a manifest can point to once it is kept."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import soundfile
+
+from common.errors import UserError
+from corpora.readers.reader import Clip
+from corpora.readers.source import Source
+
+SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MPEG": ".mp3", "MP3": ".mp3"}
+
+
+class BrokenAudio(Exception):
+    """Audio that cannot be used; the message says which file and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an audio file says of itself; `duration_s` is the clip's part of it."""
+
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+    suffix: str
+
+
+def measure(source: Source, clip: Clip) -> Header:
+    """Reads a clip's header, not its samples.
+
+    Raises:
+        BrokenAudio: where the file is missing, empty, cut short or no audio, or the clip does not lie within it.
+    """
+    where = source.where(clip.name) if clip.data is None else "the stored audio"
+    if clip.data is None and clip.name not in source:
+        raise BrokenAudio(f"{where}: the audio file does not exist")
+    if clip.raw_rate_hz:
+        size = source.size(clip.name)
+        if size % 2 or not size:
+            raise BrokenAudio(f"{where}: {size} bytes; raw 16-bit audio has an even number of bytes above 0")
+        whole = Header(size / 2 / clip.raw_rate_hz, clip.raw_rate_hz, 1, ".wav")
+    else:
+        whole = _header_of(source, clip.name) if clip.data is None else _header(io.BytesIO(clip.data), where)
+    if clip.duration_s is None and not clip.start_s:
+        return whole
+    duration_s = whole.duration_s - clip.start_s if clip.duration_s is None else clip.duration_s
+    if clip.start_s < 0 or duration_s <= 0 or clip.start_s + duration_s > whole.duration_s + 0.1:
+        raise BrokenAudio(
+            f"{where}: {clip.start_s:g} to {clip.start_s + duration_s:g} s was asked of {whole.duration_s:g} s of audio"
+        )
+    duration_s = min(duration_s, whole.duration_s - clip.start_s)
+    return Header(duration_s, whole.sample_rate_hz, whole.channels, whole.suffix)
+
+
+class ClipStore:
+    """Gives every kept clip a file: its own where it lies on disk, else one under `folder`/audio."""
+
+    def __init__(self, source: Source, folder: Path) -> None:
+        self._source, self._folder = source, folder / "audio"
+        self._stored: set[Path] = set()
+
+    def store(self, clip: Clip, header: Header) -> Path:
+        """Returns the file that holds the clip's audio, written on the first call for it; raw audio becomes wav."""
+        path = None if clip.data is not None or clip.raw_rate_hz else self._source.path(clip.name)
+        if path is not None:
+            return path.absolute()
+        target = (self._folder / PurePosixPath(clip.name)).absolute()
+        target = target.parent / (target.name.removesuffix(target.suffix) + header.suffix)
+        if target not in self._stored:
+            data = self._source.read(clip.name) if clip.data is None else clip.data
+            _write(target, _wav_header(len(data), clip.raw_rate_hz) + data if clip.raw_rate_hz else data)
+            self._stored.add(target)
+        return target
+
+
+@functools.lru_cache(maxsize=1)
+def _header_of(source: Source, name: str) -> Header:
+    """Of a file of the source; a dialogue's utterances ask for the same one after the other."""
+    return _header(source.path(name) or io.BytesIO(source.read(name)), source.where(name))
+
+
+def _header(file: Path | io.BytesIO, where: str) -> Header:
+    size = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
+    if not size:
+        raise BrokenAudio(f"{where}: the audio file holds 0 bytes")
+    try:
+        info = soundfile.info(file)
+    except (soundfile.LibsndfileError, RuntimeError, UserError) as error:
+        raise BrokenAudio(f"{where}: not readable as audio ({str(error).split(': ', 1)[-1]})") from None
+    if info.frames <= 0:
+        raise BrokenAudio(f"{where}: the audio file holds no samples")
+    missing = _missing_bytes(file, size)
+    if missing:
+        raise BrokenAudio(f"{where}: the wav file is cut short: its header promises {missing} bytes more than it holds")
+    return Header(info.duration, info.samplerate, info.channels, SUFFIX.get(info.format, ".wav"))
+
+
+def _missing_bytes(file: Path | io.BytesIO, size: int) -> int:
+    """How many bytes a RIFF file lacks by its own header; libsndfile reads what is left without a word."""
+    if isinstance(file, Path):
+        with file.open("rb") as opened:
+            head = opened.read(12)
+    else:
+        head = bytes(file.getbuffer()[:12])
+    if head[:4] != b"RIFF":
+        return 0
+    promised = struct.unpack("<I", head[4:8])[0] + 8
+    return promised - size if size < promised < 0xFFFFFF00 else 0  # a streamed file promises the most there is
+
+
+def _wav_header(size: int, rate_hz: int) -> bytes:
+    """The 44 bytes that turn headerless 16-bit mono audio into a wav file."""
+    return struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16, b"data", size
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_bytes(data)
+    partial.replace(path)

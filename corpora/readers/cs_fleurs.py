@@ -1,0 +1,80 @@
+"""CS-FLEURS (Yan and others, Interspeech 2025): FLEURS sentences rewritten as mixed speech and read aloud."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from common.errors import UserError
+from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option
+from corpora.readers.source import Source
+from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
+
+FIELDS = {"id", "file_name", "text", "duration", "fluency", "language", "speaker"}
+
+
+@dataclass(frozen=True)
+class CsFleurs(Reader):
+    """`<subset>/metadata.jsonl` with paths relative to it; the READ subset (`read/test`) is spoken by people."""
+
+    name: ClassVar[str] = "cs_fleurs"
+    summary: ClassVar[str] = "ko-en, ja-en and de-en test speech (CS-FLEURS, READ)"
+    needs: ClassVar[str] = "the hub's byan/cs-fleurs (the default) or a snapshot's folder"
+    licence: ClassVar[str] = "CC-BY-NC-4.0"
+    hub_id: ClassVar[str | None] = "byan/cs-fleurs"
+
+    pairs: tuple[str, ...] = option(("ko-en", "ja-en", "de-en"), "the language pairs to read, matrix language first")
+    subset: str = option("read/test", "one of read/test, xtts/train, xtts/test1, xtts/test2, mms/test")
+
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the subset's rows of the wanted pairs in the file's order."""
+        wanted = {self._language(pair): pair for pair in self.pairs}
+        (table, *more) = source.require(f"*{self.subset}/metadata.jsonl", f"the {self.subset} subset")
+        if more:
+            raise UserError(f"{source.root}: {self.subset}/metadata.jsonl stands in it {len(more) + 1} times")
+        unknown: set[str] = set()
+        seen: set[str] = set()
+        for where, row in read_jsonl(source, table):
+            yield from unknown_fields(row, FIELDS, where, unknown)
+            language = text_field(row, "language", where)
+            seen.add(language)
+            if language in wanted:
+                yield self._record(row, where, wanted[language], source, table)
+        missing = sorted(set(wanted) - seen)
+        if missing:
+            raise UserError(f"{source.where(table)}: no row has the language {missing[0]!r}; it has {sorted(seen)}")
+
+    def hub_patterns(self) -> list[str] | None:
+        """The subset's table, and its audio where the pairs' folders are known."""
+        if self.subset != "read/test":
+            return [f"{self.subset}/*"]
+        matrices = [iso_639_3(languages_of(pair)[0]) for pair in self.pairs]
+        return [f"{self.subset}/metadata.jsonl", *(f"{self.subset}/audio/{matrix}/*" for matrix in matrices)]
+
+    def manifest(self, record: Record) -> str:
+        """`ko-en/test` for READ, `ko-en/xtts-train` and the like for the others."""
+        return f"{record.pair}/{'test' if self.subset == 'read/test' else self.subset.replace('/', '-')}"
+
+    def _language(self, pair: str) -> str:
+        return "-".join(map(iso_639_3, languages_of(pair)))
+
+    def _record(self, row: dict[str, Any], where: str, pair: str, source: Source, table: str) -> Record:
+        identity = text_field(row, "id", where)
+        sentence = re.search(r"\d+", identity)
+        if not sentence:
+            raise UserError(f"{where}: the field 'id' is {identity!r}, expected a FLEURS id in it, like deu_1234")
+        file = source.beside(table, text_field(row, "file_name", where), where, "file_name")
+        return Record(
+            id=identity,
+            where=where,
+            clip=Clip(file),
+            text=text_field(row, "text", where),
+            pair=pair,
+            matrix_language=languages_of(pair)[0],
+            split="train" if self.subset.endswith("train") else "test",
+            speaker=optional_text(row, "speaker", where),
+            source_sentence_id=f"fleurs:{int(sentence.group())}",
+            stated_duration_s=number_field(row, "duration", where),
+        )

@@ -1,0 +1,58 @@
+"""HiKE (Paik and others, EACL Findings 2026): 1,121 Korean-English sentences read aloud, with loanword labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from common.errors import UserError
+from common.manifest import parse_json
+from corpora.readers.parquet import clip_of, file_name, read_parquet
+from corpora.readers.reader import Notice, Reader, Record, Skipped
+from corpora.readers.source import Source
+from corpora.readers.tables import text_field, unknown_fields
+
+LABELS = ("text_normalized", "text_pier_labeled", "cs_level", "cs_levels_all", "category", "loanwords")
+COLUMNS = ("audio", "text", "sample_id", *LABELS)
+
+
+@dataclass(frozen=True)
+class Hike(Reader):
+    """One parquet file, one `test` split; HiKE's own labels go beside the manifest, for scoring as HiKE scores."""
+
+    name: ClassVar[str] = "hike"
+    summary: ClassVar[str] = "ko-en test speech (HiKE)"
+    needs: ClassVar[str] = "the hub's thetaone-ai/HiKE (the default) or a snapshot's folder"
+    licence: ClassVar[str] = "Apache-2.0"
+    hub_id: ClassVar[str | None] = "thetaone-ai/HiKE"
+
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the rows in the file's order."""
+        unknown: set[str] = set()
+        for where, _, row in read_parquet(source, list(COLUMNS), "test"):
+            yield from unknown_fields(row, COLUMNS, where, unknown)
+            identity = file_name(text_field(row, "sample_id", where))
+            yield Record(
+                id=identity,
+                where=where,
+                clip=clip_of(row, "audio", identity, where, source),
+                text=text_field(row, "text", where),
+                pair="ko-en",
+                matrix_language="ko",
+                split="test",
+                labels={name: row[name] for name in LABELS} | {"loanwords": _loanwords(row["loanwords"], where)},
+            )
+
+
+def _loanwords(cell: Any, where: str) -> list[tuple[str, str]]:
+    try:
+        loanwords = [(word["Korean"], word["English"]) for word in parse_json(cell, where)]
+        if not all(isinstance(spelling, str) for word in loanwords for spelling in word):
+            raise ValueError(cell)
+    except (UserError, ValueError, TypeError, KeyError):
+        raise UserError(
+            f"{where}: the column 'loanwords' is {str(cell)[:60]!r}, expected a JSON list of objects with 'Korean' and "
+            "'English'"
+        ) from None
+    return loanwords

@@ -1,0 +1,58 @@
+"""JECS (Takamichi and others): one speaker's Japanese with English in it, the English between asterisks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import ClassVar
+
+from common.errors import UserError
+from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, joined_spans, option
+from corpora.readers.source import Source
+from corpora.readers.tables import read_text
+
+
+@dataclass(frozen=True)
+class Jecs(Reader):
+    """`jecs_ver1/<emotion>/transcripts_cs.txt` beside `wav24kHz16bit/<id>.wav`; no official split, all is training."""
+
+    name: ClassVar[str] = "jecs"
+    summary: ClassVar[str] = "ja-en training speech, one speaker (JECS)"
+    needs: ClassVar[str] = "jecs_ver1, its folder or .zip, downloaded by hand"
+    licence: ClassVar[str] = "JECS: text CC-BY-3.0, audio for non-commercial research only"
+    sample_rate_hz: ClassVar[int | None] = 24000
+
+    emotions: tuple[str, ...] = option(("neutral",), "which of neutral, joy, sad, anger to read")
+
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the mixed sentences of each emotion in the file's order."""
+        for emotion in self.emotions:
+            for name in source.require(f"*{emotion}/transcripts_cs.txt", "the mixed sentences of JECS"):
+                folder = PurePosixPath(name).parent
+                for number, line in enumerate(read_text(source, name).split("\n"), start=1):
+                    if line.strip():
+                        yield _record(line, f"{source.where(name)}:{number}", folder, emotion)
+
+
+def _record(line: str, where: str, folder: PurePosixPath, emotion: str) -> Record | Skipped:
+    key, separator, marked = line.partition(":")
+    key = key.strip()
+    if not separator or not re.fullmatch(r"[\w-]+", key):
+        raise UserError(f"{where}: expected 'JECS0001_CS: sentence', found {line[:60]!r}")
+    marked = marked.strip()
+    parts = marked.split("*")
+    if len(parts) % 2 == 0:
+        return Skipped(f"{emotion}-{key}", f"{where}: the sentence's asterisks do not pair up: {marked!r}")
+    return Record(
+        id=f"{emotion}-{key}",
+        where=where,
+        clip=Clip(str(folder / "wav24kHz16bit" / f"{key}.wav")),
+        text="".join(parts),
+        pair="ja-en",
+        matrix_language="ja",
+        split="train",
+        spans=joined_spans([("en" if index % 2 else "ja", part) for index, part in enumerate(parts)]),
+        speaker="jecs",
+    )

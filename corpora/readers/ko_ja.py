@@ -1,0 +1,46 @@
+"""The Korean-Japanese test set of 450 sentences by two speakers, whose columns' names are published nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from corpora.readers.parquet import clip_of, file_name, read_parquet
+from corpora.readers.reader import Notice, Reader, Record, Skipped, option
+from corpora.readers.source import Source
+from corpora.readers.tables import optional_text, text_field, unknown_fields
+
+
+@dataclass(frozen=True)
+class KoJa(Reader):
+    """Parquet files with an audio and a text column; ids are row numbers where there is no `id` column."""
+
+    name: ClassVar[str] = "ko_ja"
+    summary: ClassVar[str] = "ko-ja test speech, two speakers"
+    needs: ClassVar[str] = "the hub's thetaone-ai/Korean-Japanese-Code-Switching-Speech (the default) or a folder"
+    licence: ClassVar[str] = "Apache-2.0"
+    hub_id: ClassVar[str | None] = "thetaone-ai/Korean-Japanese-Code-Switching-Speech"
+
+    audio_column: str = option("audio", "the column with the audio")
+    text_column: str = option("text", "the column with the transcript")
+    speaker_column: str = option("speaker", "the column with the speaker, where there is one")
+
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the rows in the files' order, all as the test split."""
+        known, unknown = {self.audio_column, self.text_column, self.speaker_column, "id"}, set()
+        for where, number, row in read_parquet(source, [self.audio_column, self.text_column]):
+            yield from unknown_fields(row, known, where, unknown)
+            if number == 0 and self.speaker_column not in row:
+                yield Notice("no speaker", f"{where}: no column {self.speaker_column!r}; speakers stay unnamed")
+            identity = file_name(optional_text(row, "id", where) or f"ko_ja_{number:04d}")
+            yield Record(
+                id=identity,
+                where=where,
+                clip=clip_of(row, self.audio_column, identity, where, source),
+                text=text_field(row, self.text_column, where),
+                pair="ko-ja",
+                matrix_language="ko",
+                split="test",
+                speaker=optional_text(row, self.speaker_column, where),
+            )

@@ -1,0 +1,66 @@
+"""Rows of a hub repository's parquet files, a few at a time, their audio as the bytes it was stored in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from common.errors import UserError, nearest
+from corpora.readers.reader import Clip
+from corpora.readers.source import Source
+
+ROWS_AT_ONCE = 16
+
+
+def read_parquet(source: Source, required: list[str], split: str = "*") -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Yields ("file, row n", n over all files, row) from the source's `data/<split>-….parquet` files.
+
+    Raises:
+        UserError: where there is none, one is damaged, or a required column is missing.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ModuleNotFoundError:
+        raise UserError("this corpus is in parquet files, which need pyarrow: pip install '.[corpora]'") from None
+    count = 0
+    for name in source.require(f"*{split}-*.parquet" if split != "*" else "*.parquet", "the hub's data files"):
+        where = source.where(name)
+        try:
+            file = pyarrow.parquet.ParquetFile(source.path(name) or io.BytesIO(source.read(name)))
+            columns = file.schema_arrow.names
+            for column in required:
+                if column not in columns:
+                    raise UserError(
+                        f"{where}: the column {column!r} is missing{nearest(column, columns)} (the columns are "
+                        f"{', '.join(map(repr, columns))})"
+                    )
+            for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
+                for row in batch.to_pylist():
+                    yield f"{where}, row {count}", count, row
+                    count += 1
+        except (pyarrow.ArrowException, OSError) as error:
+            raise UserError(f"{where}: not a readable parquet file ({error}); fetch it again") from None
+
+
+def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source: Source) -> Clip:
+    """The audio of a row: `{"bytes": …, "path": …}`, to be stored under the row's id.
+
+    Raises:
+        UserError: where the column holds something else, or neither bytes nor a file.
+    """
+    cell = row[column]
+    if not isinstance(cell, dict) or not {"bytes", "path"} & set(cell):
+        raise UserError(f"{where}: the column {column!r} is {str(cell)[:60]!r}, expected audio (bytes and path)")
+    if cell.get("bytes") is not None:
+        return Clip(f"{identity}.audio", data=cell["bytes"])
+    if not cell.get("path"):
+        raise UserError(f"{where}: the column {column!r} holds neither bytes nor a path")
+    table = where.rsplit(", row", 1)[0].removeprefix(f"{source.root.as_posix()}/")
+    return Clip(source.beside(table, cell["path"], where, column))
+
+
+def file_name(identity: str) -> str:
+    """An id as a file name: every character but letters, digits, `-`, `_` and `.` replaced."""
+    return "".join(char if char.isalnum() or char in "-_." else "_" for char in identity).lstrip(".") or "_"

@@ -1,0 +1,177 @@
+"""What every reader is: a corpus's layout turned into records, and nothing else.
+
+A reader knows where a corpus keeps its audio, text, languages and speakers. Everything that all corpora share (opening
+folders, archives and hub snapshots, measuring audio, guarding against leaks, cutting, counting, writing) is done
+around it, by `corpora.corpus`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from common.errors import UserError, nearest
+from common.manifest import Span
+
+if TYPE_CHECKING:
+    from corpora.readers.source import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Where an utterance's sound lies: a file of the source, or bytes out of a table.
+
+    `name` is the file's name within the source (for bytes: the name to store them under). `start_s` and `duration_s`
+    cut a part out of it. `raw_rate_hz` says that the file is headerless 16-bit little-endian mono at that rate.
+    """
+
+    name: str
+    data: bytes | None = None
+    start_s: float = 0.0
+    duration_s: float | None = None
+    raw_rate_hz: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One utterance as the corpus tells it, its audio not yet looked at; `where` is for messages ("file:line")."""
+
+    id: str
+    where: str
+    clip: Clip
+    text: str
+    pair: str
+    matrix_language: str
+    split: str
+    spans: tuple[Span, ...] | None = None
+    speaker: str | None = None
+    source_sentence_id: str | None = None
+    stated_duration_s: float | None = None
+    labels: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """An utterance left out, and why: the reason names the file and the field."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something about the corpus worth telling, `kind` first, that leaves out no utterance."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Reader(ABC):
+    """A corpus. A subclass's dataclass fields are its command-line options (see `option`)."""
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str]
+    needs: ClassVar[str]
+    licence: ClassVar[str]
+    hub_id: ClassVar[str | None] = None
+    sample_rate_hz: ClassVar[int | None] = None
+    held_out: ClassVar[str | None] = None
+    """Test manifests this corpus is known to overlap with: a glob beside the output folder."""
+
+    @abstractmethod
+    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+        """Yields the corpus's utterances in a fixed order.
+
+        Raises:
+            UserError: naming file, line and field, where the layout is not the one this reader knows.
+        """
+
+    def hub_patterns(self) -> list[str] | None:
+        """The files of the hub repository this reader wants; None for all."""
+        return None
+
+    def manifest(self, record: Record) -> str:
+        """The manifest a record goes to, relative to the output folder, without its suffix."""
+        return record.split
+
+
+ISO_639_3 = {
+    "de": "deu", "en": "eng", "es": "spa", "fr": "fra", "hi": "hin", "it": "ita", "ja": "jpn", "ko": "kor",
+    "nl": "nld", "pt": "por", "ru": "rus", "ar": "ara", "zh": "cmn",
+}  # fmt: skip
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "dev": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+    "eval": "test",
+}
+
+
+def split_named(folder: str) -> str | None:
+    """The split a folder's name stands for (`1.Training`, `dev`, ...), None for another name."""
+    return _SPLITS.get(folder.lower().lstrip("0123456789._- "))
+
+
+def languages_of(pair: str) -> list[str]:
+    """`["ko", "de"]` for `ko-de`, `["ko"]` for `ko`.
+
+    Raises:
+        UserError: where it is not two-letter codes joined by `-`.
+    """
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]{2})*", pair):
+        raise UserError(f"pair {pair!r}: expected two-letter language codes joined by '-', like ko-de")
+    return pair.split("-")
+
+
+def iso_639_3(language: str) -> str:
+    """`kor` for `ko`.
+
+    Raises:
+        UserError: where the language is not in the table.
+    """
+    if language not in ISO_639_3:
+        raise UserError(f"language {language!r}: not one of {', '.join(ISO_639_3)}{nearest(language, ISO_639_3)}")
+    return ISO_639_3[language]
+
+
+def joined_spans(parts: list[tuple[str, str]]) -> tuple[Span, ...]:
+    """Spans out of (language, text) parts in order, the empty ones dropped, neighbours of a language joined."""
+    spans: list[Span] = []
+    for language, text in parts:
+        if spans and spans[-1].language == language:
+            spans[-1] = Span(language, text=(spans[-1].text or "") + text)
+        elif text.strip():
+            spans.append(Span(language, text=text))
+    return tuple(spans)
+
+
+def option(default: Any, help: str) -> Any:
+    """A reader's field that is also a command-line option."""
+    return field(default=default, metadata={"help": help})
+
+
+def options(reader: type[Reader]) -> list[tuple[str, dict[str, Any]]]:
+    """The command-line options of a reader, as arguments for `ArgumentParser.add_argument`; no default: required."""
+    arguments: list[tuple[str, dict[str, Any]]] = []
+    for item in dataclasses.fields(reader):
+        several = isinstance(item.default, tuple)
+        default = " ".join(item.default) if several else item.default
+        keywords = {
+            "dest": item.name,
+            "default": item.default,
+            "required": default is None,
+            "nargs": "+" if several else None,
+            "metavar": item.name.upper(),
+            "help": item.metadata["help"] + ("" if default is None else f" (default: {default})"),
+        }
+        arguments.append(("--" + item.name.replace("_", "-"), keywords))
+    return arguments

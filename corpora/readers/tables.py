@@ -1,0 +1,123 @@
+"""The tables of a corpus: text, JSON lines and CSV, each row with its place for messages, and the fields of a row."""
+
+from __future__ import annotations
+
+import csv
+import math
+import unicodedata
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from common.errors import UserError, nearest
+from common.manifest import parse_json
+from corpora.readers.reader import Notice
+from corpora.readers.source import Source
+
+
+def read_text(source: Source, name: str) -> str:
+    """A UTF-8 text file in NFC, without a byte-order mark, line ends as `\\n`.
+
+    Raises:
+        UserError: where it is not UTF-8.
+    """
+    try:
+        text = source.read(name).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{source.where(name)}: not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
+        ) from None
+    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_jsonl(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields ("file:line", row) for each line of a JSON-lines file.
+
+    Raises:
+        UserError: where a line is not a JSON object.
+    """
+    for number, line in enumerate(read_text(source, name).split("\n"), start=1):
+        where = f"{source.where(name)}:{number}"
+        if not line.strip():
+            continue
+        row = parse_json(line, where)
+        if not isinstance(row, dict):
+            raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+        yield where, row
+
+
+def read_csv(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields ("file:line", row) for each row of a file with a header, separated by commas or, without one, semicolons.
+
+    Raises:
+        UserError: where the header has a name twice, a row has more or fewer cells, or a quote is not closed.
+    """
+    lines = read_text(source, name).split("\n")
+    delimiter = ";" if ";" in lines[0] and "," not in lines[0] else ","  # as German spreadsheets save a CSV
+    rows = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    begin = 1
+    try:
+        for cells in rows:
+            where, begin = f"{source.where(name)}:{rows.line_num}", rows.line_num + 1
+            if not header:
+                header = cells
+                if twice := sorted({cell for cell in header if header.count(cell) > 1}):
+                    raise UserError(f"{where}: the header holds {twice[0]!r} twice")
+            elif cells and len(cells) != len(header):
+                raise UserError(f"{where}: the row does not have the header's {len(header)} cells, but {len(cells)}")
+            elif cells:
+                yield where, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise UserError(
+            f"{source.where(name)}:{begin}: from here on not CSV ({error}); a quote inside of a cell is written twice"
+        ) from None
+
+
+def text_field(row: dict[str, Any], name: str, where: str) -> str:
+    """A field that must be there and be text (or a number, given as text).
+
+    Raises:
+        UserError: naming file, line and field.
+    """
+    if name not in row:
+        raise UserError(
+            f"{where}: the field {name!r} is missing{nearest(name, row)} (the fields are {', '.join(map(repr, row))})"
+        )
+    value = row[name]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UserError(f"{where}: the field {name!r} is {'null' if value is None else repr(value)}, expected text")
+    return str(value)
+
+
+def optional_text(row: dict[str, Any], name: str, where: str) -> str | None:
+    """A field that may be missing or empty and otherwise is text (or a number, given as text).
+
+    Raises:
+        UserError: naming file, line and field.
+    """
+    return None if row.get(name) in (None, "") else text_field(row, name, where)
+
+
+def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
+    """A field that may be missing and otherwise is a finite number (or one written as text).
+
+    Raises:
+        UserError: naming file, line and field.
+    """
+    value = row.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number")
+    return number
+
+
+def unknown_fields(row: dict[str, Any], known: Collection[str], where: str, told: set[str]) -> Iterator[Notice]:
+    """Yields a notice for each field that is not `known`, once: what is `told` is added to."""
+    for name in sorted(set(row) - set(known) - told):
+        told.add(name)
+        yield Notice("unknown field", f"{where}: the field {name!r} is not one this reader knows; ignored")

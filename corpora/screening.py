@@ -1,0 +1,140 @@
+"""Which of a corpus's records can be used: text and audio looked at, leaks refused, oddities told."""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from common.scripts import tokens
+from corpora.readers.clips import BrokenAudio, Header, measure
+from corpora.readers.reader import Notice, Reader, Record, Skipped
+from corpora.readers.source import Source
+from corpora.statistics import Statistics, counted
+from datamodules.leaks import HeldOut, transcript_key
+
+LOWEST_RATE_HZ = 16000  # Whisper's: what a lower rate lacks, no resampling brings back
+DURATION_TOLERANCE_S = 0.1
+WINDOW_S = 30.0
+EXAMPLES_A_KIND = 5
+
+
+@dataclass
+class Prepared:
+    """What a preparation made, and what it left out or noticed on the way."""
+
+    folder: Path
+    title: str = ""
+    statistics: dict[str, Statistics] = field(default_factory=dict)
+    drawn: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    notices: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    labels: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+
+    def notice(self, kind: str, message: str) -> None:
+        """Counts a notice, keeping the first few messages of its kind."""
+        self.notices[kind] += 1
+        if len(self.examples.setdefault(kind, [])) < EXAMPLES_A_KIND:
+            self.examples[kind].append(message)
+
+    def lines(self) -> list[str]:
+        """The preparation as lines for the terminal."""
+        lines = [self.title]
+        for name, statistics in sorted(self.statistics.items()):
+            lines += ["", f"{self.folder / name}.jsonl", *statistics.lines()]
+        if self.skipped:
+            lines += ["", f"{counted(len(self.skipped), 'utterance')} left out"]
+            lines += [f"  {item.id}: {item.reason}" for item in self.skipped[:EXAMPLES_A_KIND]]
+            if len(self.skipped) > EXAMPLES_A_KIND:
+                lines.append(f"  ... all in {self.folder / 'corpus.json'}")
+        if self.notices:
+            lines += ["", "noticed"]
+            for kind, count in self.notices.most_common():
+                times = f", {count:,} times, the first" if count > 1 else ""
+                lines.append(f"  {kind}{times}: {self.examples[kind][0]}")
+        return lines
+
+
+def usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared) -> Iterator[tuple[Record, Header]]:
+    """The records that can be used, with their audio's headers; the others go to `prepared.skipped`."""
+    ids: set[tuple[str, str]] = set()
+    heard: set[tuple[str, bytes, str]] = set()
+    for item in tqdm(reader.read(source), reader.name, unit=" utterances", disable=None, leave=False):
+        if isinstance(item, Notice):
+            prepared.notice(item.kind, item.message)
+            continue
+        if isinstance(item, Record):
+            item = _cleaned(item)
+            place = (reader.manifest(item), item.id)
+            reason = _refusal(item, held_out) or ("the id stands twice in the manifest" if place in ids else None)
+            header = None
+            if reason is None:
+                try:
+                    header = measure(source, item.clip)
+                except BrokenAudio as error:
+                    reason = str(error)
+            if header is None:
+                item = Skipped(item.id, f"{item.where}: {reason}")
+            else:
+                ids.add(place)
+                _notice_oddities(item, header, reader, prepared)
+                _notice_twins(item, held_out, heard, prepared)
+                yield item, header
+        if isinstance(item, Skipped):
+            prepared.skipped.append(item)
+
+
+def _cleaned(record: Record) -> Record:
+    spans = record.spans and tuple(
+        dataclasses.replace(span, text=span.text and unicodedata.normalize("NFC", span.text)) for span in record.spans
+    )
+    return dataclasses.replace(record, text=" ".join(unicodedata.normalize("NFC", record.text).split()), spans=spans)
+
+
+def _refusal(record: Record, held_out: HeldOut) -> str | None:
+    if not tokens(record.text):
+        return f"the text is {record.text!r}: not a word in it"
+    if record.split != "test" and (place := held_out.sentence(record.source_sentence_id)):
+        return f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}"
+    return None
+
+
+def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: Prepared) -> None:
+    file, rate_hz = f"{record.where}: {record.clip.name}", header.sample_rate_hz
+    if rate_hz < LOWEST_RATE_HZ:
+        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {LOWEST_RATE_HZ} Hz")
+    elif reader.sample_rate_hz not in (None, rate_hz):
+        prepared.notice("other sample rate", f"{file} has {rate_hz} Hz, {reader.name} has {reader.sample_rate_hz} Hz")
+    if header.duration_s > WINDOW_S:
+        prepared.notice("too long", f"{file} lasts {header.duration_s:.1f} s, Whisper's window holds {WINDOW_S:g} s")
+    if header.channels != 1:
+        prepared.notice("several channels", f"{file} has {header.channels} channels, to be averaged")
+    stated_s = record.stated_duration_s
+    if stated_s is not None and abs(stated_s - header.duration_s) > DURATION_TOLERANCE_S:
+        prepared.notice(
+            "other duration",
+            f"{record.where}: the field 'duration' is {stated_s:g}, the audio lasts {header.duration_s:.2f} s (taken)",
+        )
+
+
+def _notice_twins(record: Record, held_out: HeldOut, heard: set[tuple[str, bytes, str]], prepared: Prepared) -> None:
+    """What also stands in a test set, or in training where it is a test set's: of this corpus or held out."""
+    keys = {"transcript": transcript_key(record.text)}
+    if record.source_sentence_id:
+        keys["sentence"] = record.source_sentence_id.encode()
+    for what, key in keys.items():
+        others = ("train", "dev") if record.split == "test" else ("test",)
+        places = [f"this corpus's {split} split" for split in others if (what, key, split) in heard]
+        if what == "transcript" and record.split != "test":
+            places += filter(None, [held_out.transcript(record.text)])
+        for place in places:
+            told = record.text if what == "transcript" else record.source_sentence_id
+            prepared.notice(f"{what} in training and test", f"{record.where}: {told!r} also stands in {place}")
+        heard.add((what, key, record.split))

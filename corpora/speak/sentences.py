@@ -1,0 +1,267 @@
+"""The demo's sentences: frames filled from the lexicon, in one language or switching between two."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import UserError
+from corpora.speak.grammar import GRAMMARS, Filler, Slot, capitalised, particle
+from corpora.speak.lexicon import Word, spoken, words, written
+from corpora.speak.mixing import Pieces, switched
+
+_SLOT = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
+_TABLES = {
+    "verb": "verbs",
+    "adj": "adjectives",
+    "adverb": "adverbs",
+    "time": "times",
+    "place": "places",
+    "clause": "clauses",
+}
+_ADJECTIVE_SHARE = 0.3
+_LEVELS = ("word", "phrase", "sentence")
+_LEVEL_WEIGHTS = (5, 3, 2)
+# Seconds at the slowest rate, a little over what the voices need: a letter of Latin text, a syllable, a kana.
+_SECONDS_PER_CHARACTER = {"en": 0.066, "de": 0.066, "ko": 0.16, "ja": 0.105}
+LONGEST_S = 4.3
+LONGEST_SALAD_S = 2.8  # each full stop in it is a pause besides
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A sentence pattern of one language: literal text and slots in turn."""
+
+    language: str
+    parts: tuple[str | Slot, ...]
+
+    @property
+    def slots(self) -> list[int]:
+        """The positions of the slots among the parts."""
+        return [i for i, part in enumerate(self.parts) if isinstance(part, Slot)]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence as pieces of one language each, annotated with Japanese readings."""
+
+    pieces: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """The transcript."""
+        return "".join(written(text, language) for language, text in self.pieces).strip()
+
+    @property
+    def key(self) -> str:
+        """The same for the same text but for capitals, which nobody hears."""
+        return self.text.casefold()
+
+    @property
+    def spans(self) -> list[tuple[str, str, str]]:
+        """A `(language, written, spoken)` for each stretch of one language; punctuation stays with its word."""
+        return [(language, written(text, language).strip(), spoken(text, language)) for language, text in self.pieces]
+
+    @property
+    def id(self) -> str:
+        """The same for the same text, in whatever corpus it stands."""
+        return hashlib.blake2b(self.text.encode(), digest_size=6).hexdigest()
+
+    @property
+    def estimated_s(self) -> float:
+        """About how long the sentence takes, in seconds."""
+        return sum(
+            _SECONDS_PER_CHARACTER[language] * len(re.sub(r"[\W_]", "", said) if language in ("ko", "ja") else said)
+            for language, _, said in self.spans
+        )
+
+
+@functools.cache
+def frames(language: str) -> tuple[Frame, ...]:
+    """The frames of a language, one a line of `frames/<language>.txt`."""
+    lines = (Path(__file__).parent / "templates" / f"{language}.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(Frame(language, tuple(_parse(line))) for line in lines)
+
+
+def _parse(line: str) -> Iterator[str | Slot]:
+    end = 0
+    for match in _SLOT.finditer(line):
+        if match.start() > end:
+            yield line[end : match.start()]
+        kind, tags, form = match.groups()
+        yield Slot(kind, frozenset(tags.split(",")) if tags else frozenset(), form or "")
+        end = match.end()
+    if end < len(line):
+        yield line[end:]
+
+
+class Picker:
+    """A seeded random choice that evens out how often each word is used: of three candidates the least used."""
+
+    def __init__(self, seed: str) -> None:
+        self.random = random.Random(seed)
+        self._used: Counter[int] = Counter()
+
+    def word(self, part_of_speech: str, tags: frozenset[str] = frozenset()) -> Word:
+        """Picks a word of a table that has one of the tags."""
+        return self.among([word for word in words(part_of_speech) if word.goes_with(tags)])
+
+    def among(self, candidates: Sequence[Word]) -> Word:
+        """Picks one of the candidates."""
+        word = min(self.random.choices(candidates, k=3), key=lambda word: self._used[id(word)])
+        self._used[id(word)] += 1
+        return word
+
+
+def fill(frame: Frame, picker: Picker) -> dict[int, Filler]:
+    """Picks a word for every slot: an object that its verb takes, a noun that its adjective describes."""
+    slots = {i: frame.parts[i] for i in frame.slots}
+    heads = {slot.kind: picker.word(_TABLES[slot.kind]) for slot in slots.values() if slot.kind in ("verb", "adj")}
+    return {i: _pick(slot, heads, picker) for i, slot in slots.items()}
+
+
+def _pick(slot: Slot, heads: dict[str, Word], picker: Picker) -> Filler:
+    if slot.kind in heads:
+        return Filler(heads[slot.kind])
+    if slot.kind in _TABLES:
+        return Filler(picker.word(_TABLES[slot.kind], slot.tags))
+    if slot.kind == "noun" and "adj" in heads:
+        return Filler(picker.word("nouns", heads["adj"].tags))
+    tags = {"object": lambda: heads["verb"].tags, "person": lambda: frozenset({"person"})}.get(slot.kind)
+    noun = picker.word("nouns", tags() if tags else slot.tags)
+    if slot.kind == "adj+noun" or (slot.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE):
+        fitting = [adjective for adjective in words("adjectives") if noun.goes_with(adjective.tags)]
+        return Filler(noun, picker.among(fitting) if fitting else None)
+    return Filler(noun)
+
+
+def assemble(frame: Frame, fillers: dict[int, Filler], switches: dict[int, Pieces] | None = None) -> Sentence:
+    """Joins literals and filled slots, some of them switched, and settles particles, capitals and spaces."""
+    pieces: Pieces = []
+    for i, part in enumerate(frame.parts):
+        if isinstance(part, Slot):
+            pieces += (switches or {}).get(i) or [(frame.language, GRAMMARS[frame.language](part, fillers[i]))]
+        elif pieces:
+            language, before = pieces[-1]
+            pieces.append((frame.language, particle(part, before, language)))
+        else:
+            pieces.append((frame.language, part))
+    return Sentence(tuple(_merged(frame.language, _capitalised(frame.language, pieces))))
+
+
+def _capitalised(matrix: str, pieces: Pieces) -> Pieces:
+    pieces = [(language, text) for language, text in pieces if text]
+    if matrix in ("de", "en"):
+        sentence_starts = True
+        for i, (language, text) in enumerate(pieces):
+            if sentence_starts:
+                pieces[i] = (language, capitalised(text))
+            sentence_starts = text.rstrip().endswith((".", "?")) and text.endswith(" ")
+    return pieces
+
+
+def _merged(matrix: str, pieces: Pieces) -> Pieces:
+    """Joins neighbours of one language; a lone mark goes to the piece before, a lone space to the matrix language."""
+    merged: Pieces = []
+    space = ""
+    for language, text in pieces:
+        if not text.strip() and merged:
+            if merged[-1][0] == matrix:
+                merged[-1] = (matrix, merged[-1][1] + text)
+            else:
+                space = text
+        elif merged and (merged[-1][0] == language or not re.search(r"\w", text)):
+            merged[-1] = (merged[-1][0], merged[-1][1] + space + text)
+            space = ""
+        else:
+            merged.append((language, space + text))
+            space = ""
+    return merged
+
+
+def draw_mono(language: str, picker: Picker) -> Sentence:
+    """Draws a sentence of one language."""
+    frame = picker.random.choice(frames(language))
+    return assemble(frame, fill(frame, picker))
+
+
+def draw_salad(language: str, picker: Picker) -> Sentence:
+    """Draws one to three phrases of different frames, one after the other.
+
+    What comes next cannot be guessed, so that a model trained on it has to listen.
+    """
+    parts: list[str | Slot] = []
+    fillers: dict[int, Filler] = {}
+    for _ in range(picker.random.randint(1, 3)):
+        frame = picker.random.choice(frames(language))
+        i = picker.random.choice(frame.slots)
+        fillers[len(parts)] = fill(frame, picker)[i]
+        following = frame.parts[i + 1] if i + 1 < len(frame.parts) and isinstance(frame.parts[i + 1], str) else ""
+        parts += [frame.parts[i], following.rstrip() + " "]
+    return assemble(Frame(language, tuple(parts)), fillers)
+
+
+def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
+    """Draws a sentence of the matrix language with one or two switches; None where the draw has no switch.
+
+    A word that both languages spell alike but for capitals, as `laptop`, is no switch.
+    """
+    rng = picker.random
+    level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
+    frame = rng.choice(
+        [f for f in frames(matrix) if any(f.parts[i].kind == "clause" for i in f.slots) == (level == "sentence")]
+    )
+    fillers = fill(frame, picker)
+    possible: dict[int, Pieces] = {}
+    for i in frame.slots:
+        following = frame.parts[i + 1] if i + 1 < len(frame.parts) and isinstance(frame.parts[i + 1], str) else ""
+        pieces = switched(frame.parts[i], fillers[i], matrix, embedded, level, following)
+        if pieces:
+            possible[i] = pieces
+    if not possible:
+        return None
+    count = min(len(possible), 1 if level == "sentence" else rng.choice((1, 2, 2)))
+    mixed = assemble(frame, fillers, {i: possible[i] for i in rng.sample(sorted(possible), count)})
+    return mixed if mixed.key != assemble(frame, fillers).key else None
+
+
+@dataclass
+class Source:
+    """A stream of sentences of a corpus, each short enough and none whose `key` is among those already `seen`."""
+
+    pair: str
+    seed: str
+    seen: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._picker = Picker(f"{self.seed} {self.pair}")
+
+    def take(self, count: int, *, salad: bool = False) -> list[Sentence]:
+        """Draws `count` new sentences, or as many salads of phrases.
+
+        Raises:
+            UserError: where the frames and words give no more.
+        """
+        matrix, _, embedded = self.pair.partition("-")
+        longest_s = LONGEST_SALAD_S if salad else LONGEST_S
+        taken: list[Sentence] = []
+        for _ in range(100 * count):
+            if len(taken) == count:
+                return taken
+            if embedded:
+                sentence = draw_mixed(matrix, embedded, self._picker)
+            else:
+                sentence = (draw_salad if salad else draw_mono)(matrix, self._picker)
+            if sentence and sentence.key not in self.seen and sentence.estimated_s <= longest_s:
+                self.seen.add(sentence.key)
+                taken.append(sentence)
+        raise UserError(
+            f"{self.pair}: the demo's frames and words gave {len(taken)} new sentences of the {count} asked for; "
+            "ask for fewer, or add words or frames"
+        )

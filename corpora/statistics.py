@@ -1,0 +1,196 @@
+"""What a manifest holds, counted one utterance at a time: hours, durations, tokens by language, switches, CMI."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from common.manifest import Utterance, iter_manifest
+from common.scripts import OTHER, UNKNOWN, surprises, tagged_tokens
+
+TABLE_HEADER = ("manifest", "utterances", "length", "speakers", "tokens", "switches", "CMI")
+SURPRISES_SHOWN = 5
+DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
+
+
+def code_mixing_index(languages: list[str]) -> float | None:
+    """CMI of one utterance from its tokens' languages: 100 (1 - max_l N_l / (N - U)), Das & Gambäck 2014, eq. 1.
+
+    U counts the tokens of no language; an utterance of these alone has 0. None where a token's language is unknown.
+    """
+    counts = Counter(languages)
+    other = counts.pop(OTHER, 0)
+    if UNKNOWN in counts:
+        return None
+    return 100 * (1 - max(counts.values()) / (len(languages) - other)) if counts else 0.0
+
+
+def switches(languages: list[str]) -> int | None:
+    """How often the language changes from token to token, passing over tokens of none; None where one is unknown."""
+    if UNKNOWN in languages:
+        return None
+    spoken = [language for language in languages if language != OTHER]
+    return sum(before != after for before, after in pairwise(spoken))
+
+
+@dataclass
+class Statistics:
+    """Running counts over utterances; memory grows with the speakers and the alphabet, not with the utterances."""
+
+    utterances: int = 0
+    seconds: float = 0.0
+    longest_s: float = 0.0
+    shortest_s: float = math.inf
+    pairs: Counter[str] = field(default_factory=Counter)
+    durations: Counter[int] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
+    speakers: set[str] = field(default_factory=set)
+    unnamed_speaker: int = 0
+    with_spans: int = 0
+    tagged: int = 0
+    switches: int = 0
+    cmi_sum: float = 0.0
+    surprises: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, utterance: Utterance) -> None:
+        """Counts one utterance."""
+        self.utterances += 1
+        self.pairs[utterance.pair] += 1
+        self.seconds += utterance.duration
+        self.longest_s = max(self.longest_s, utterance.duration)
+        self.shortest_s = min(self.shortest_s, utterance.duration)
+        self.durations[sum(utterance.duration >= edge for edge in DURATION_EDGES_S)] += 1
+        self.with_spans += utterance.spans is not None
+        if utterance.speaker is None:
+            self.unnamed_speaker += 1
+        else:
+            self.speakers.add(utterance.speaker)
+        languages = [language for _, language in tagged_tokens(utterance)]
+        self.tokens.update(languages)
+        cmi, changes = code_mixing_index(languages), switches(languages)
+        if cmi is not None and changes is not None:
+            self.tagged += 1
+            self.cmi_sum += cmi
+            self.switches += changes
+        for char in surprises(utterance.text, utterance.languages):
+            count, example = self.surprises.get(char, (0, utterance.id))
+            self.surprises[char] = (count + 1, example)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts as they stand in `corpus.json`; what cannot be known is null."""
+        return {
+            "utterances": self.utterances,
+            "hours": round(self.seconds / 3600, 4),
+            "speakers": len(self.speakers) or None,
+            "utterances_without_speaker": self.unnamed_speaker,
+            "pairs": dict(self.pairs),
+            "duration_s": {
+                "shortest": round(self.shortest_s, 3) if self.utterances else None,
+                "mean": round(self.seconds / self.utterances, 3) if self.utterances else None,
+                "longest": round(self.longest_s, 3) if self.utterances else None,
+                "histogram": {name: self.durations[index] for index, name in enumerate(_bins())},
+            },
+            "tokens_by_language": dict(self.tokens.most_common()),
+            "utterances_with_spans": self.with_spans,
+            "switches": self.switches if self.tagged else None,
+            "cmi_mean": round(self.cmi_sum / self.tagged, 2) if self.tagged else None,
+            "utterances_of_unknown_languages": self.utterances - self.tagged,
+            "alphabet_surprises": [
+                {"character": char, "name": character_name(char), "utterances": count, "example": example}
+                for char, (count, example) in sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+            ],
+        }
+
+    def cells(self) -> list[str]:
+        """The chief counts, as `TABLE_HEADER` names them; switches are those of an utterance."""
+        tokens = ", ".join(f"{name} {count:,}" for name, count in self.tokens.most_common())
+        switches = f"{self.switches / self.tagged:.2f}" if self.tagged else "unknown"
+        cmi = f"{self.cmi_sum / self.tagged:.1f}" if self.tagged else "unknown"
+        return [f"{self.utterances:,}", lasting(self.seconds), str(len(self.speakers) or "?"), tokens, switches, cmi]
+
+    def lines(self) -> list[str]:
+        """The counts as lines for the terminal."""
+        if not self.utterances:
+            return ["  no utterance"]
+        speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers not named"
+        each = f"{self.shortest_s:.1f} to {self.longest_s:.1f} s each"
+        utterances, length, _, tokens, switches, cmi = self.cells()
+        lines = _labelled("utterances", f"{utterances}, {length} in all, {each}, {speakers}")
+        lines += _labelled("durations", *self._histogram())
+        lines += _labelled("tokens", tokens)
+        if self.tagged:
+            lines += _labelled("switches", f"{self.switches:,}, {switches} an utterance")
+            lines += _labelled("CMI", cmi)
+        if self.tagged < self.utterances:
+            untold = counted(self.utterances - self.tagged, "utterance")
+            lines += _labelled("languages", f"unknown in {untold}: one script for both, and the corpus gives no spans")
+        return lines + _labelled("surprises", *self._surprises())
+
+    def _histogram(self) -> list[str]:
+        most = max(self.durations.values())
+        counts = [(name, self.durations[index]) for index, name in enumerate(_bins())]
+        shown = counts[min(self.durations) : max(self.durations) + 1]
+        return [f"{name:>5} s {'█' * math.ceil(32 * count / most):<32} {count:,}" for name, count in shown]
+
+    def _surprises(self) -> list[str]:
+        worst = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+        lines = [
+            f"{_shown(char)} in {counted(count, 'utterance')}, first in {example}"
+            for char, (count, example) in worst[:SURPRISES_SHOWN]
+        ]
+        more = len(worst) - SURPRISES_SHOWN
+        return lines + ([f"and {counted(more, 'character')} more, all in corpus.json"] if more > 0 else [])
+
+
+def describe(folder: Path) -> list[str]:
+    """Statistics of every manifest under a folder, as a table for the terminal."""
+    rows = [list(TABLE_HEADER)]
+    for path in sorted(folder.rglob("*.jsonl")):
+        statistics = Statistics()
+        for utterance in iter_manifest(path, check_audio=False):
+            statistics.add(utterance)
+        rows.append([str(path), *statistics.cells()])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            f"{cell:<{width}}" if name in ("manifest", "tokens") else f"{cell:>{width}}"
+            for name, cell, width in zip(TABLE_HEADER, row, widths, strict=True)
+        )
+        for row in rows
+    ]
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 utterance`, `2,000 utterances`."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def lasting(seconds: float) -> str:
+    """`4.5 s`, `12.3 min`, `27.8 h`."""
+    scales = ((3600, "h"), (60, "min"), (1, "s"))
+    size, unit = next((scale for scale in scales if seconds >= scale[0]), (1, "s"))
+    return f"{seconds / size:,.1f} {unit}"
+
+
+def character_name(char: str) -> str:
+    """`U+002A ASTERISK`."""
+    return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
+
+
+def _labelled(label: str, *values: str) -> list[str]:
+    return [f"  {'' if index else label:<11} {value}" for index, value in enumerate(values)]
+
+
+def _shown(char: str) -> str:
+    named = character_name(char)
+    return f"{char!r} {named}" if char.isprintable() and not unicodedata.combining(char) else named
+
+
+def _bins() -> list[str]:
+    edges = [str(edge) for edge in DURATION_EDGES_S]
+    return [f"< {edges[0]}", *(f"{low}-{high}" for low, high in pairwise(edges)), f">= {edges[-1]}"]

@@ -1,0 +1,1 @@
+"""From utterances and recordings to hypotheses."""

@@ -1,0 +1,112 @@
+"""The CTranslate2 conversion of a model folder, as faster-whisper loads it: made once, decoded like the original.
+
+Both packages are an extra, so they are imported where they are used.
+
+Shape suffixes: B utterances, S samples at 16 kHz, U tokens, F mel bins, T frames.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, WhisperProcessor
+
+from backbone.log_mel import LogMel
+from backbone.window import window_of
+from common.errors import UserError
+from common.files import atomic_folder
+
+
+def convert(source: Path, identity: str, cache: Path) -> Path:
+    """Converts a model folder, once for each identity and version of CTranslate2; returns the folder.
+
+    Raises:
+        UserError: where faster-whisper is not installed or CTranslate2 cannot convert the model.
+    """
+    try:
+        import faster_whisper  # noqa: F401
+        from ctranslate2.converters import TransformersConverter
+    except ImportError as error:
+        raise UserError(
+            f"the backend faster-whisper is not installed ({error}): pip install 'crosspair[faster-whisper]'"
+        ) from None
+    version = importlib.metadata.version("ctranslate2")
+    folder = cache / hashlib.sha256(f"{identity} {version}".encode()).hexdigest()[:16]
+    if folder.is_dir():
+        return folder
+    with atomic_folder(folder) as partial:
+        try:
+            TransformersConverter(str(source)).convert(str(partial), force=True)
+            processor = WhisperProcessor.from_pretrained(source)
+        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
+            raise UserError(f"{source}: CTranslate2 cannot convert the model: {str(error).splitlines()[0]}") from None
+        # Without these two, faster-whisper downloads whisper-tiny's tokenizer and assumes 80 mel bins.
+        processor.tokenizer.save_pretrained(partial)
+        processor.feature_extractor.save_pretrained(partial)
+    return folder
+
+
+class FasterWhisper:
+    """A converted model; it hears the same log-mel and reads the same prompts as the original.
+
+    Args:
+        folder: what `convert` returned.
+        source: the original's folder.
+        beams: hypotheses kept side by side; 1 is greedy.
+        device: where to decode.
+        window: how much audio the encoder is given; None takes what the original was trained with.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source: Path,
+        *,
+        beams: int = 1,
+        device: torch.device | str = "cpu",
+        window: str | float | None = None,
+    ) -> None:
+        from faster_whisper import WhisperModel
+
+        self.device = torch.device(device)
+        self.model = WhisperModel(
+            str(folder),
+            device=self.device.type,
+            device_index=self.device.index or 0,
+            cpu_threads=torch.get_num_threads(),
+            local_files_only=True,
+        ).model
+        processor, config = WhisperProcessor.from_pretrained(source), AutoConfig.from_pretrained(source)
+        self.tokenizer = processor.tokenizer
+        self.beams = beams
+        self.max_tokens = config.max_target_positions
+        self.window = window_of(window, config)
+        self.log_mel = LogMel(processor.feature_extractor, self.window).to(self.device)
+
+    def encode(self, waveforms_BS: Tensor) -> Any:
+        """Encoder states, as CTranslate2 holds them."""
+        from ctranslate2 import StorageView
+
+        mel_BFT = self.log_mel(waveforms_BS.to(self.device))
+        return self.model.encode(StorageView.from_array(mel_BFT.cpu().contiguous().numpy()))
+
+    def detect(self, encoded: Any) -> list[str]:
+        """The model's own language code for each utterance."""
+        if not self.model.is_multilingual:
+            raise UserError(
+                "language auto: CTranslate2 detects languages only with a vocabulary of 51,865 tokens or more, "
+                "as Whisper's own; choose another policy, or the backend transformers"
+            )
+        return [ranked[0][0].strip("<|>") for ranked in self.model.detect_language(encoded)]
+
+    def generate(self, encoded: Any, prompt_BU: list[list[int]]) -> list[list[int]]:
+        """The tokens after the prompt, greedily or by beam search, under the folder's own suppressions."""
+        room = self.max_tokens - len(prompt_BU[0])
+        # CTranslate2 writes no more than half of max_length.
+        results = self.model.generate(encoded, prompt_BU, beam_size=self.beams, max_length=2 * room)
+        return [result.sequences_ids[0] for result in results]

@@ -1,0 +1,73 @@
+"""A page with a microphone: speak, and read what each model heard. By gradio, an extra."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from backbone.language_tags import POLICIES
+from backbone.model_folder.candidates import Candidate
+from common.errors import UserError
+from decoding.recordings import Listener, Listening
+
+
+def serve(models: Sequence[Candidate], how: Listening, port: int) -> None:
+    """Serves the page on this machine, until it is interrupted.
+
+    Raises:
+        UserError: where gradio is not installed, or the port is taken.
+    """
+    demo = page([Listener(model, how) for model in models])
+    try:
+        demo.launch(server_name="127.0.0.1", server_port=port, share=False, quiet=True, prevent_thread_lock=True)
+    except OSError as error:
+        raise UserError(f"--port {port}: {error}") from None
+    print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", flush=True)
+    demo.block_thread()
+
+
+def page(listeners: Sequence[Listener]) -> Any:
+    """The page, not yet served.
+
+    Raises:
+        UserError: where gradio is not installed.
+    """
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    try:
+        import gradio
+    except ImportError as error:
+        raise UserError(f"--gradio needs gradio ({error}): pip install 'crosspair[gradio]'") from None
+    with gradio.Blocks(title="CrossPair") as demo:
+        gradio.Markdown("# CrossPair\nSpeak, or drop a recording of any length; each model writes what it hears.")
+        with gradio.Row():
+            audio = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="Speech")
+            with gradio.Column():
+                first = listeners[0].how
+                choices = list(POLICIES) if first.pair else ["auto", "ko", "ja", "de", "en"]
+                language = gradio.Dropdown(choices, value=first.language, label="Language tag", allow_custom_value=True)
+                button = gradio.Button("Transcribe", variant="primary")
+        with gradio.Row(equal_height=True):
+            boxes = [gradio.Textbox(label=one.name, lines=6, buttons=["copy"]) for one in listeners]
+
+        def heard(path: str | None, tag: str) -> list[Any]:
+            if path is None:
+                raise gradio.Error("There is no recording yet.")
+            try:
+                return [gradio.Textbox(**_box(listener, Path(path), tag)) for listener in listeners]
+            except UserError as error:
+                raise gradio.Error(str(error)) from None
+
+        button.click(heard, [audio, language], boxes, concurrency_limit=1)  # one model's memory, one speaker at a time
+    return demo
+
+
+def _box(listener: Listener, path: Path, tag: str) -> dict[str, str]:
+    begun = time.perf_counter()
+    listener.transcriber.language = tag
+    (transcript,) = listener([path])
+    length = transcript.pieces[-1].end
+    took = time.perf_counter() - begun
+    return {"value": transcript.text, "label": f"{listener.name}: {length:.1f} s of speech in {took:.1f} s"}

@@ -1,0 +1,222 @@
+"""Transcripts of recordings that nobody transcribed: of any length, in any format that libsndfile reads."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import soundfile
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backbone.language_tags import POLICIES
+from backbone.model_folder.candidates import Candidate
+from backbone.model_folder.export import read_model_folder
+from common.errors import UserError
+from common.files import write_text
+from common.manifest import Utterance
+from decoding.segments import Piece, pieces
+from decoding.transcriber import TorchWhisper, Transcriber
+
+FORMATS = ("txt", "srt", "json")
+_SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga", ".opus"}
+_UNSPACED = ("\u3000", "\u9fff")  # kana, kanji and their punctuation are written without spaces
+
+
+@dataclass(frozen=True)
+class Listening:
+    """How to transcribe.
+
+    Args:
+        language: `auto` (the model's own choice for each piece), a language code, or with `pair` one of the policies.
+        pair: what is spoken, such as ko-en, the matrix language first.
+        longest_s: longest piece in seconds; None takes what the model's window holds.
+        beams, batch_size, device, compile: as in an evaluation.
+    """
+
+    language: str = "auto"
+    pair: str | None = None
+    longest_s: float | None = None
+    beams: int = 1
+    batch_size: int = 16
+    device: str = "cpu"
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.pair is None and self.language in POLICIES and self.language != "auto":
+            raise UserError(f"--language {self.language} asks for --pair, such as ko-en, to know the languages")
+        if self.longest_s is not None and self.longest_s < 1:
+            raise UserError(f"--longest is {self.longest_s:g}, expected 1 second or more")
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What a model heard in a recording, piece by piece."""
+
+    file: Path
+    model: str
+    pieces: Sequence[Piece]
+    texts: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """The whole text; Japanese goes on without a space."""
+        whole = ""
+        for text in filter(None, self.texts):
+            touching = whole and all(_UNSPACED[0] <= char <= _UNSPACED[1] for char in (whole[-1], text[0]))
+            whole += text if touching or not whole else f" {text}"
+        return whole
+
+    def written(self, form: str) -> str:
+        """As `txt`, `srt` or `json`."""
+        rows = list(zip(self.pieces, self.texts, strict=True))
+        if form == "txt":
+            return f"{self.text}\n"
+        if form == "srt":
+            spoken = [(piece, text) for piece, text in rows if text]
+            cues = [
+                f"{number}\n{_clock(piece.start)} --> {_clock(piece.end)}\n{text}\n"
+                for number, (piece, text) in enumerate(spoken, start=1)
+            ]
+            return "\n".join(cues)
+        segments = [{"start": round(p.start, 3), "end": round(p.end, 3), "text": text} for p, text in rows]
+        found = {"file": str(self.file), "model": self.model, "text": self.text, "segments": segments}
+        return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+
+
+class Listener:
+    """One model, ready to transcribe recordings."""
+
+    def __init__(self, model: Candidate, how: Listening) -> None:
+        self.name, self.how = model.name, how
+        engine = TorchWhisper(
+            *read_model_folder(model.folder), beams=how.beams, device=how.device, compiled=how.compile
+        )
+        self.transcriber = Transcriber(engine, language=how.language, batch_size=how.batch_size)
+        self.longest_s = min(how.longest_s or engine.window.seconds, engine.window.seconds)
+
+    def __call__(
+        self,
+        files: Sequence[Path],
+        done: Callable[[float], None] = lambda seconds: None,
+        failed: Callable[[Path, UserError], None] | None = None,
+    ) -> Iterator[Transcript]:
+        """Transcribes recordings, several short ones side by side.
+
+        Args:
+            files: the recordings.
+            done: told how many seconds have just been transcribed.
+            failed: told of a recording that cannot be read; without it, that is raised.
+
+        Raises:
+            UserError: where a recording cannot be read, or the tokenizer lacks the language.
+        """
+        waiting: list[tuple[Path, list[Piece]]] = []
+        for file in files:
+            try:
+                waiting.append((file, pieces(file, self.longest_s)))
+            except UserError as error:
+                if failed is None:
+                    raise
+                failed(file, error)
+            if sum(len(parts) for _, parts in waiting) >= self.how.batch_size:
+                yield from self._transcribe(waiting, done)
+                waiting = []
+        yield from self._transcribe(waiting, done)
+
+    def _transcribe(
+        self, recordings: Sequence[tuple[Path, list[Piece]]], done: Callable[[float], None]
+    ) -> Iterator[Transcript]:
+        heard = [self._utterance(file, piece) for file, parts in recordings for piece in parts if not piece.is_silent]
+        texts = [""] * len(heard)
+        for rows in self.transcriber.batches(heard, "transcribe"):
+            batch = [heard[row] for row in rows]
+            for row, text in zip(rows, self.transcriber.transcribe_batch(batch), strict=True):
+                texts[row] = text
+            done(sum(utterance.duration for utterance in batch))
+        by_place = iter(texts)
+        for file, parts in recordings:
+            yield Transcript(file, self.name, parts, ["" if piece.is_silent else next(by_place) for piece in parts])
+            done(sum(piece.end - piece.start for piece in parts if piece.is_silent))
+
+    def _utterance(self, file: Path, piece: Piece) -> Utterance:
+        pair = self.how.pair or "und"
+        matrix, length = pair.split("-")[0], piece.end - piece.start
+        return Utterance(f"{file}@{piece.start:g}", file, length, "", pair, matrix, offset=piece.start)
+
+
+def recordings(paths: Sequence[str]) -> list[Path]:
+    """The files that were named, and the sound files in folders that were named, in order.
+
+    Raises:
+        UserError: where a path does not exist, or a folder holds no sound file.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
+            if not inside:
+                raise UserError(f"{path}: no sound file in the folder; known are {', '.join(sorted(_SUFFIXES))}")
+            found += inside
+        elif path.is_file():
+            found.append(path)
+        else:
+            raise UserError(f"{path}: no such file")
+    return found
+
+
+def transcribe(
+    models: Sequence[Candidate], paths: Sequence[str], how: Listening, forms: Sequence[str], out: Path | None
+) -> int:
+    """Transcribes recordings with each model and prints or writes what it heard; 1 where a recording cannot be read."""
+    files = recordings(paths)
+    names = _names(files)
+    failures: dict[Path, UserError] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        for model in models:
+            bar = progress.add_task(model.name, total=_seconds(files))
+            listener = Listener(model, how)
+            for transcript in listener(files, partial(progress.advance, bar), failures.__setitem__):
+                if out is None:
+                    _show(transcript, forms[0], many=len(files) > 1 or len(models) > 1)
+                for form in forms if out is not None else ():
+                    folder = out / model.name if len(models) > 1 else out
+                    write_text(folder / f"{names[transcript.file]}.{form}", transcript.written(form))
+    for error in failures.values():
+        print(f"error: {error}", file=sys.stderr)
+    if out is not None:
+        print(f"{out}: {len(files) - len(failures)} of {len(files)} recordings transcribed")
+    return 1 if failures else 0
+
+
+def _seconds(files: Sequence[Path]) -> float:
+    total = 0.0
+    for file in files:
+        try:
+            total += soundfile.info(file).duration
+        except (soundfile.LibsndfileError, OSError):
+            continue
+    return total
+
+
+def _names(files: Sequence[Path]) -> Mapping[Path, str]:
+    """What each recording's transcript is called: its name without its ending, or its path where two would share it."""
+    stems = [file.stem for file in files]
+    return {file: file.stem if stems.count(file.stem) == 1 else "_".join(file.parts).strip("/_") for file in files}
+
+
+def _show(transcript: Transcript, form: str, many: bool) -> None:
+    head = f"{transcript.file}\t{transcript.model}\t" if many and form == "txt" else ""
+    print(f"{head}{transcript.written(form)}", end="", flush=True)
+
+
+def _clock(seconds: float) -> str:
+    whole, milliseconds = divmod(round(1000 * seconds), 1000)
+    minutes, second = divmod(whole, 60)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02},{milliseconds:03}"

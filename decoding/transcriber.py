@@ -1,0 +1,255 @@
+"""Transcription in batches, with the language tags that each utterance asks for.
+
+Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+from torch.nn.utils.rnn import pad_sequence
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
+from transformers.modeling_outputs import BaseModelOutput
+
+from backbone.devices import default_device
+from backbone.encoder import speed_up
+from backbone.greedy import greedy
+from backbone.language_tags import language_id, prompt_ids, prompt_languages, special_id
+from backbone.log_mel import LogMel
+from backbone.model_folder.locate import TIED, check_generation_config
+from backbone.window import FRAMES_PER_SECOND, Window, take_short_windows, window_of
+from common.audio import SAMPLE_RATE_HZ, load_waveform
+from common.errors import UserError
+from common.manifest import Utterance, read_manifest
+from datamodules.dataset import check_lengths
+from scoring.metrics import score
+
+
+class Engine(Protocol):
+    """What runs a model: PyTorch, or another program that reads a conversion of it.
+
+    `encode` returns whatever the engine's own `detect` and `generate` take.
+    """
+
+    tokenizer: WhisperTokenizer
+    window: Window
+
+    def encode(self, waveforms_BS: Tensor) -> Any:
+        """Encodes zero-padded waveforms."""
+
+    def detect(self, encoded: Any) -> list[str]:
+        """The model's own language code for each utterance: its most probable first tag."""
+
+    def generate(self, encoded: Any, prompt_BU: list[list[int]]) -> list[list[int]]:
+        """The tokens after the prompt, which is equally long for all, up to the end token."""
+
+
+class Transcriber:
+    """Transcribes utterances with one model: the result depends neither on batch size nor on order.
+
+    Args:
+        engine: the model.
+        language: policy of the language tags; see `backbone.language_tags`, and `auto` for the model's own choice.
+        batch_size: utterances decoded side by side.
+    """
+
+    def __init__(self, engine: Engine, *, language: str = "matrix", batch_size: int = 32) -> None:
+        self.engine = engine
+        self.language = language
+        self.batch_size = batch_size
+
+    def transcribe(self, utterances: Sequence[Utterance]) -> list[str]:
+        """Transcripts in the order of the utterances.
+
+        Raises:
+            UserError: for an utterance that is over the window or whose audio cannot be read, or an unknown language.
+        """
+        texts = [""] * len(utterances)
+        for rows in self.batches(utterances):
+            transcripts = self.transcribe_batch([utterances[row] for row in rows])
+            for row, text in zip(rows, transcripts, strict=True):
+                texts[row] = text
+        return texts
+
+    def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
+        """Rows of like prompt length, then of like duration, so that a batch wastes little; `name` is for messages.
+
+        Where the window follows the utterances, those of a batch have the same: none depends on the others.
+
+        Raises:
+            UserError: for an utterance that is over the window, or a language that the tokenizer lacks.
+        """
+        check_lengths(utterances, self.engine.window.seconds, name)
+        tags = [self._tags(utterance) for utterance in utterances]
+        for code in {code for codes in tags for code in codes} - {"auto"}:
+            language_id(self.engine.tokenizer, code)
+
+        def kind(row: int) -> tuple[int, int]:
+            return len(tags[row]), -self.engine.window.frames_for(utterances[row].duration)
+
+        rows = sorted(range(len(utterances)), key=lambda row: (kind(row), -utterances[row].duration))
+        return [
+            members[start : start + self.batch_size]
+            for members in (list(group) for _, group in groupby(rows, key=kind))
+            for start in range(0, len(members), self.batch_size)
+        ]
+
+    def transcribe_batch(self, utterances: Sequence[Utterance]) -> list[str]:
+        """Transcripts of utterances whose prompts are equally long."""
+        waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in utterances]
+        waveforms_BS = pad_sequence(waveforms, batch_first=True)
+        if self.engine.window.longest:  # a file may hold a few samples more or less than the manifest says
+            frames = self.engine.window.frames_for(max(u.duration for u in utterances))
+            samples = frames * SAMPLE_RATE_HZ // FRAMES_PER_SECOND
+            waveforms_BS = pad(waveforms_BS, (0, samples - waveforms_BS.shape[1]))
+        encoded = self.engine.encode(waveforms_BS)
+        if self.language == "auto":
+            tags = [(code,) for code in self.engine.detect(encoded)]
+        else:
+            tags = [self._tags(utterance) for utterance in utterances]
+        prompt_BU = [prompt_ids(self.engine.tokenizer, codes) for codes in tags]
+        tokens = self.engine.generate(encoded, prompt_BU)
+        return [text.strip() for text in self.engine.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+    def _tags(self, utterance: Utterance) -> tuple[str, ...]:
+        return prompt_languages(self.language, utterance.matrix_language, utterance.languages)
+
+
+class TorchWhisper:
+    """Whisper in PyTorch, as `read_model_folder` returns it.
+
+    Args:
+        model, processor: the model.
+        beams: hypotheses kept side by side; 1 is greedy.
+        device: where to decode.
+        window: how much audio the encoder is given; None takes what the model was trained with.
+        compiled: translate the decoder's greedy step by torch.compile.
+    """
+
+    def __init__(
+        self,
+        model: WhisperForConditionalGeneration,
+        processor: WhisperProcessor,
+        *,
+        beams: int = 1,
+        device: torch.device | str = "cpu",
+        window: str | float | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.tokenizer = processor.tokenizer
+        self.beams = beams
+        self.compiled = compiled
+        self.device = torch.device(device)
+        take_short_windows(model)
+        speed_up(model)
+        self.window = window_of(window, model.config)
+        self.log_mel = LogMel(processor.feature_extractor, self.window).to(device)
+        self.end = special_id(self.tokenizer, "endoftext")
+        self.never_V, self.never_first_V = self._suppressed()
+
+    def _suppressed(self) -> tuple[Tensor, Tensor]:
+        """Additive masks over the vocabulary: tokens never emitted, and never emitted first."""
+        config = self.model.generation_config
+        vocabulary = torch.arange(self.model.config.vocab_size, device=self.device)
+        never_V, first_V = (
+            torch.where(torch.isin(vocabulary, torch.tensor(list(ids or []), device=self.device)), -torch.inf, 0.0)
+            for ids in (config.suppress_tokens, config.begin_suppress_tokens)
+        )
+        return never_V, never_V + first_V
+
+    @torch.inference_mode()
+    def encode(self, waveforms_BS: Tensor) -> Tensor:
+        """Encoder states, (B, T, D)."""
+        mel_BFT = self.log_mel(waveforms_BS.to(self.device))
+        return self.model.model.encoder(mel_BFT.to(self.model.dtype)).last_hidden_state
+
+    @torch.inference_mode()
+    def detect(self, encoded_BTD: Tensor) -> list[str]:
+        """The model's own language code for each utterance: its most probable first tag."""
+        known = getattr(self.model.generation_config, "lang_to_id", None)
+        if not known:
+            raise UserError("language auto: the model's generation_config.json lists no languages (lang_to_id)")
+        start = torch.full((len(encoded_BTD), 1), special_id(self.tokenizer, "startoftranscript"), device=self.device)
+        encoder_outputs = BaseModelOutput(last_hidden_state=encoded_BTD)
+        logits_BV = self.model(encoder_outputs=encoder_outputs, decoder_input_ids=start).logits[:, -1]
+        tags, ids = list(known), torch.tensor(list(known.values()), device=self.device)
+        return [tags[best].strip("<|>") for best in logits_BV[:, ids].argmax(-1).tolist()]
+
+    @torch.inference_mode()
+    def generate(self, encoded_BTD: Tensor, prompt_BU: list[list[int]]) -> list[list[int]]:
+        """The tokens after the prompt, greedily or by beam search."""
+        prompt = torch.tensor(prompt_BU, device=self.device)
+        if self.beams > 1:
+            return self._beam(encoded_BTD, prompt).tolist()
+        tokens_BU = greedy(
+            self.model, encoded_BTD, prompt, self.end, self.never_V, self.never_first_V, compiled=self.compiled
+        )
+        return tokens_BU.tolist()
+
+    def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
+        """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""
+        config = self.model.generation_config
+        tokens_BU = GenerationMixin.generate(  # not Whisper's own: it builds prompts of its own, without two tags
+            self.model,
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
+            attention_mask=torch.ones(encoded_BTD.shape[:2], dtype=torch.long, device=self.device),
+            decoder_input_ids=prompt_BU,
+            num_beams=self.beams,
+            do_sample=False,
+            max_length=self.model.config.max_target_positions,
+            suppress_tokens=config.suppress_tokens,
+            begin_suppress_tokens=config.begin_suppress_tokens,
+        )
+        return tokens_BU[:, prompt_BU.shape[1] :]
+
+
+def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Sequence[Path]) -> dict[str, float]:
+    """The mixed error rate of each pair (micro, profile `cjk`), transcribed greedily with the matrix language's tag.
+
+    Args:
+        folder: the model's configurations, tokenizer and processor, read once; its weights are not.
+        weights: float32 tensors by name, the tied projection left out; they are copied.
+        manifests: the utterances to transcribe; a pair may be in several.
+
+    Raises:
+        UserError: where the weights are not the model's, or an utterance cannot be transcribed or scored.
+    """
+    engine = _unfilled(folder)
+    if engine.model.config.tie_word_embeddings:
+        weights = {TIED: weights["model.decoder.embed_tokens.weight"], **weights}
+    if odd := sorted(engine.model.state_dict().keys() ^ weights.keys()):
+        raise UserError(f"{folder}: the weights are not those of its config.json: {len(odd)} differ, such as {odd[0]}")
+    engine.model.load_state_dict(weights)
+    utterances = [utterance for manifest in manifests for utterance in read_manifest(manifest)]
+    texts = Transcriber(engine).transcribe(utterances)
+    by_pair: dict[str, list[tuple[Utterance, str]]] = {}
+    for utterance, text in zip(utterances, texts, strict=True):
+        by_pair.setdefault(utterance.pair, []).append((utterance, text))
+    return {
+        pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
+        for pair, rows in by_pair.items()
+    }
+
+
+@lru_cache(maxsize=1)
+def _unfilled(folder: Path) -> TorchWhisper:
+    """A model of a folder's configuration, its weights still to be filled in."""
+    check_generation_config(folder)
+    model = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    return TorchWhisper(model, WhisperProcessor.from_pretrained(folder), device=default_device())

@@ -1,0 +1,47 @@
+"""Brings the tables of README.md and docs/demo.md up to date with what `make demo` left.
+
+python docs/site/readme_tables.py outputs/demo/study/table.md
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+BEGIN, END = "<!-- --8<-- [start:table] -->\n", "<!-- --8<-- [end:table] -->"
+SHOWN = 9  # columns of the short table: group, model, the pairs and their averages
+MERGES = " + "
+
+
+def full(page: str) -> str:
+    """The first table of a study's `table.md`, pooled over utterances."""
+    return re.search(r"(?:^\|.*\n)+", page, re.MULTILINE)[0]
+
+
+def short(table: str) -> str:
+    """The pairs' columns, without the merges of two."""
+    group, kept = "", []
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        group = cells[0] or group
+        if cells[1].count(MERGES) == 1:
+            continue
+        cells[0] = "" if any(row[0] == group for row in kept) else group
+        cells[1] = cells[1].split(" ko-en + ")[0] + (", all three" if MERGES in cells[1] else "")
+        kept.append([group, cells])
+    return "".join(f"| {' | '.join(cells[:SHOWN])} |\n" for _, cells in kept)
+
+
+def put(path: Path, table: str) -> None:
+    """Replaces what stands between a page's marks."""
+    page = path.read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN)
+    path.write_text(f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    table = full(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    put(ROOT / "docs/demo.md", "\n" + table + "\n")
+    put(ROOT / "README.md", "\n" + short(table) + "\n")

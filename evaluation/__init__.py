@@ -1,0 +1,1 @@
+"""Models on test sets: hypotheses, scores, one table and one report page."""

@@ -1,0 +1,248 @@
+"""Many models on many test sets: transcripts kept for the next time, all figures, one table, one report page."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from backbone.devices import default_device
+from backbone.model_folder.candidates import Candidate, candidates
+from common.audio import load_clip
+from common.errors import UserError, nearest
+from common.files import atomic_file, write_text
+from evaluation.hypotheses import FASTER_WHISPER, Decoding, Kept, Task, transcribe_missing
+from evaluation.test_sets import EvaluationSet, read_sets
+from scoring.breakdown import check_references
+from scoring.report import write_report
+from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
+from scoring.summary import failure_lines
+from scoring.table import AVERAGES, Table, write_table
+from scoring.terminal import to_terminal
+from scoring.tokens import get_profile
+from scoring.transcript_files import to_row
+
+_PACKAGES = ("crosspair", "torch", "transformers", "rapidfuzz", "jiwer", "regex", "numpy")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What to score and how; `test` maps a pair (or a single language) to its manifest.
+
+    `baseline` names the model that the others' differences are tested against; None tests none.
+    """
+
+    models: Sequence[Candidate]
+    test: Mapping[str, str]
+    out: Path
+    seen: Sequence[str] = ()
+    unseen: Sequence[str] = ()
+    baseline: str | None = None
+    profile: str = "cjk"
+    decoding: Decoding = field(default_factory=Decoding)
+
+
+def evaluation(options: Mapping[str, Any]) -> Evaluation:
+    """An evaluation from options as `read_options` returns them.
+
+    Raises:
+        UserError: where an entry of `models` is no model.
+    """
+    names = [item.name for item in fields(Decoding)]
+    how = {"device": default_device()} | {name: options[name] for name in names if name in options}
+    rest = {name: value for name, value in options.items() if name not in names}
+    return Evaluation(
+        **rest | {"models": candidates(options["models"]), "out": Path(options["out"])}, decoding=Decoding(**how)
+    )
+
+
+def evaluate(job: Evaluation) -> Table:
+    """Transcribes what has not been transcribed yet, scores everything, prints the table and writes all files.
+
+    Raises:
+        UserError: where a manifest, an audio file or a model cannot be read; everything decoded until then is kept.
+    """
+    _check(job)
+    profile = get_profile(job.profile)
+    sets = read_sets(job.test)
+    for one in sets:
+        check_references(one.transcripts({}), profile)
+    job.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is told before hours of decoding
+    kept = {(model.name, one.name): _kept(job, model, one) for model in job.models for one in sets}
+    _transcribe(job, sets, kept)
+    results: Results = {
+        model.name: {
+            one.name: score_set(one.transcripts(_whole(kept[model.name, one.name], one)), job.profile) for one in sets
+        }
+        for model in job.models
+    }
+    groups = {model.name: model.group for model in job.models}
+    table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
+    table = replace(table, tags={model.name: model.language for model in job.models if model.language})
+    _write_hypotheses(job, results)
+    write_text(job.out / "scores.json", json.dumps(_scores(job, sets, kept, results), ensure_ascii=False, indent=1))
+    write_table(table, job.out)
+    _write_report(job, sets, results, table)
+    console = Console()
+    console.print(to_terminal(table), *failure_lines(results), sep="\n")
+    console.print(f"report: {job.out / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    return table
+
+
+def _kept(job: Evaluation, model: Candidate, one: EvaluationSet) -> Kept:
+    how = job.decoding
+    made_from = {
+        "model": model.identity,
+        "manifest": one.identity,
+        "language": model.language or how.language,
+        "beams": how.beams,
+        "backend": how.backend,
+    } | ({} if how.window is None else {"window": how.window})
+    return Kept(job.out / "decoded", one.name, made_from)
+
+
+def _transcribe(job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tuple[str, str], Kept]) -> None:
+    tasks, here, total = [], 0, 0
+    for model in job.models:
+        for one in sets:
+            files = kept[model.name, one.name]
+            known = files.read()
+            missing = [utterance for utterance in one.utterances if utterance.id not in known]
+            here, total = here + len(one.utterances) - len(missing), total + len(one.utterances)
+            if missing:
+                tasks.append(Task(model, missing, files))
+    if here:
+        Console(stderr=True).print(f"{here:,} of {total:,} transcripts are kept from before", highlight=False)
+    transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
+
+
+def _whole(kept: Kept, one: EvaluationSet) -> dict[str, str]:
+    """The transcripts of a whole test set; one that is not there must not count as an empty one."""
+    heard = kept.read()
+    lost = [utterance.id for utterance in one.utterances if utterance.id not in heard]
+    if lost:
+        raise UserError(
+            f"{kept.folder}: {len(lost)} transcripts of {one.name} are gone since they were written, the first of "
+            f"{lost[0]}; does another evaluation use the folder? Run again, only they are transcribed"
+        )
+    return heard
+
+
+def _write_hypotheses(job: Evaluation, results: Results) -> None:
+    """`hypotheses.jsonl`: a line an utterance of each model, with its alignment and counts."""
+    with atomic_file(job.out / "hypotheses.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
+        for model, by_set in results.items():
+            for name, result in by_set.items():
+                head = {"model": model, "set": name, "profile": result.profile}
+                for utterance in result.utterances:
+                    stream.write(json.dumps(head | to_row(utterance), ensure_ascii=False) + "\n")
+
+
+def _scores(
+    job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tuple[str, str], Kept], results: Results
+) -> dict[str, Any]:
+    """`scores.json`: every figure with its interval, and what it was made from."""
+    models = {}
+    for model in job.models:
+        by_set = results[model.name]
+        rates = error_rates(by_set, job.seen, job.unseen)
+        models[model.name] = {
+            "path": model.path,
+            "group": model.group,
+            "identity": model.identity,
+            **({"language": model.language} if model.language else {}),
+            "sets": {
+                name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
+                for (owner, name), files in kept.items()
+                if owner == model.name
+            },
+            "averages": {name: one for name, one in _estimates(rates).items() if name in AVERAGES},
+        }
+        if job.baseline not in (None, model.name):
+            against = differences(by_set, results[job.baseline], job.seen, job.unseen)
+            models[model.name]["minus_baseline"] = {
+                name: one | {"significant": against[name].significant} for name, one in _estimates(against).items()
+            }
+    how = asdict(job.decoding)
+    return {
+        "profile": job.profile,
+        "decoding": {name: how[name] for name in ("language", "beams", "backend")},
+        "baseline": job.baseline,
+        "seen": list(job.seen),
+        "unseen": list(job.unseen),
+        "test": {
+            one.name: {
+                "manifest": one.manifest,
+                "identity": one.identity,
+                "utterances": len(one.utterances),
+                "labelled": bool(one.labels),
+            }
+            for one in sets
+        },
+        "versions": _versions(),
+        "models": models,
+    }
+
+
+def _estimates(named: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+    """Values and intervals; averages and differences have no numerator and denominator of their own."""
+    return {
+        name: {key: number for key, number in estimate_to_dict(one).items() if key in ("value", "low", "high")}
+        for name, one in named.items()
+    }
+
+
+def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Results, table: Table) -> None:
+    how = job.decoding
+    by_id = {(one.name, utterance.id): utterance for one in sets for utterance in one.utterances}
+    notes = {
+        "Language tag": how.language + table.own_tags,
+        "Decoding": "greedy" if how.beams == 1 else f"{how.beams} beams",
+        "Backend": how.backend,
+        "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),
+    }
+    if get_profile(job.profile).takes_labels:
+        labelled = [one.name for one in sets if one.labels]
+        notes["Corpus labels"] = (
+            f"normalised references and loanwords of {', '.join(labelled)}" if labelled else "none beside the manifests"
+        )
+    write_report(
+        job.out / "report.html",
+        results,
+        table,
+        audio=lambda name, identity: load_clip(by_id[name, identity]),
+        notes=notes,
+    )
+
+
+def _check(job: Evaluation) -> None:
+    """Answers mistakes that would otherwise show after hours."""
+    names = [model.name for model in job.models]
+    if job.baseline is not None and job.baseline not in names:
+        raise UserError(f"the baseline {job.baseline!r} is none of the models: {', '.join(names)}")
+    for option, pairs in (("seen", job.seen), ("unseen", job.unseen)):
+        for pair in pairs:
+            if pair not in job.test:
+                raise UserError(
+                    f"{option} names {pair!r}, which is no test set{nearest(pair, job.test)}; "
+                    f"there are: {', '.join(job.test)}"
+                )
+    for model in job.models:
+        model.folder  # noqa: B018  (found, or the mistake is told)
+
+
+def _versions(backend: str = "") -> dict[str, str]:
+    packages = (*_PACKAGES, *(("faster-whisper", "ctranslate2") if backend == FASTER_WHISPER else ()))
+    found = {"python": platform.python_version()}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # the project itself may run from a checkout
+            continue
+    return found

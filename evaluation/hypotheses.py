@@ -1,0 +1,175 @@
+"""What models heard, kept on disk batch by batch: an interrupted evaluation goes on, a finished one is not repeated.
+
+Each of several processes writes a file of its own, and whoever reads takes them all: the processes exchange nothing,
+and one may go on where two were stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from backbone.devices import on_devices
+from backbone.model_folder.candidates import Candidate
+from backbone.model_folder.export import read_model_folder
+from common.errors import UserError, nearest
+from common.manifest import Utterance
+from decoding.faster_whisper import FasterWhisper, convert
+from decoding.transcriber import Engine, TorchWhisper, Transcriber
+
+TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How to transcribe; the transcripts depend on the first four alone.
+
+    Without a window, each model is given the one that it was trained with.
+    """
+
+    language: str = "matrix"
+    beams: int = 1
+    backend: str = TRANSFORMERS
+    window: str | float | None = None
+    compile: bool = False
+    batch_size: int = 32
+    device: str = "cpu"
+    devices: int = 1
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The transcripts of one test set by one model and way of decoding, in `<name>-<hash of made_from>.<rank>.jsonl`.
+
+    The first line of a file tells what they were made from and with, each other line is an utterance.
+    """
+
+    folder: Path
+    name: str
+    made_from: dict[str, Any]
+
+    @property
+    def _stem(self) -> str:
+        digest = hashlib.sha256(json.dumps(self.made_from, sort_keys=True).encode()).hexdigest()
+        return f"{self.name.replace('/', '_')}-{digest[:16]}"
+
+    def read(self) -> dict[str, str]:
+        """Hypotheses by utterance; a line that an interruption tore, or a disk changed, is left out."""
+        return {row["id"]: row["hypothesis"] for row in self._rows() if {"id", "hypothesis"} <= row.keys()}
+
+    def made_with(self) -> dict[str, str]:
+        """The versions of the programs that transcribed."""
+        return next((row["made_with"] for row in self._rows() if "made_with" in row), {})
+
+    def append(self, rank: int, rows: Iterable[tuple[str, str]], made_with: dict[str, str]) -> None:
+        """Adds (id, hypothesis) to the file of a process."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{self._stem}.{rank}.jsonl").open("a", encoding="utf-8", newline="\n") as stream:
+            fresh = stream.tell() == 0
+            head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
+            lines = head + [{"id": name, "hypothesis": text} for name, text in rows]
+            text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+            stream.write(text if fresh else "\n" + text)  # a line torn before stays torn alone
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for file in sorted(self.folder.glob(f"{self._stem}.*.jsonl")):
+            for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+
+
+@dataclass(frozen=True)
+class Task:
+    """The utterances of a test set that a model has not transcribed yet."""
+
+    model: Candidate
+    utterances: Sequence[Utterance]
+    kept: Kept
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that is to be transcribed; `conversions` has the models that another program than PyTorch runs."""
+
+    tasks: Sequence[Task]
+    how: Decoding
+    made_with: dict[str, str]
+    conversions: dict[Candidate, Path] = field(default_factory=dict)
+
+
+def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_with: dict[str, str]) -> None:
+    """Transcribes all tasks, on one device or divided over several; `cache` is a folder for conversions.
+
+    Raises:
+        UserError: where an audio file or a model cannot be read; everything transcribed until then is kept.
+    """
+    if how.backend not in BACKENDS:
+        raise UserError(
+            f"no backend is called {how.backend!r}{nearest(how.backend, BACKENDS)}; there are: {', '.join(BACKENDS)}"
+        )
+    if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
+        raise UserError("compile translates the greedy step of the backend transformers; leave it out, or the others")
+    conversions = {}
+    if how.backend == FASTER_WHISPER:
+        for model in dict.fromkeys(task.model for task in tasks):
+            conversions[model] = convert(model.folder, model.identity, cache)
+    if tasks:
+        on_devices(transcribe_share, how.device, how.devices, Work(tasks, how, made_with, conversions))
+
+
+def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
+    """One process's share: every `world`-th batch, so that no batch depends on how many processes there are."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress:
+        for model, group in groupby(work.tasks, key=lambda task: task.model):
+            language = model.language or work.how.language
+            transcriber = Transcriber(_engine(model, work, device), language=language, batch_size=work.how.batch_size)
+            batches = _batches(transcriber, list(group))[rank::world]
+            bar = progress.add_task(model.name, total=sum(len(utterances) for _, utterances in batches))
+            for task, utterances in batches:
+                texts = _transcribe(transcriber, model, utterances)
+                ids = [utterance.id for utterance in utterances]
+                task.kept.append(rank, zip(ids, texts, strict=True), work.made_with)
+                progress.advance(bar, len(utterances))
+
+
+def _engine(model: Candidate, work: Work, device: str) -> Engine:
+    how = {"beams": work.how.beams, "device": device, "window": work.how.window}
+    if model in work.conversions:
+        return FasterWhisper(work.conversions[model], model.folder, **how)
+    return TorchWhisper(*read_model_folder(model.folder), compiled=work.how.compile, **how)
+
+
+def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task, list[Utterance]]]:
+    try:
+        return [
+            (task, [task.utterances[row] for row in rows])
+            for task in tasks
+            for rows in transcriber.batches(task.utterances, task.kept.name)
+        ]
+    except UserError as error:
+        raise UserError(f"model {tasks[0].model.name}: {error}") from None
+
+
+def _transcribe(transcriber: Transcriber, model: Candidate, utterances: Sequence[Utterance]) -> list[str]:
+    try:
+        return transcriber.transcribe_batch(utterances)
+    except RuntimeError as error:
+        if "out of memory" not in str(error):
+            raise
+        raise UserError(
+            f"model {model.name}: the device has not enough memory for {len(utterances)} utterances side by side; "
+            "run again with a smaller --batch-size, what is transcribed is kept"
+        ) from None

@@ -1,0 +1,77 @@
+"""The test sets of an evaluation: utterances, what their corpus says of them, and their transcripts to score."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.manifest import Utterance, read_manifest
+from scoring.breakdown import Transcript
+from scoring.transcript_files import usable_spans
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A test set: `labels` are a corpus's own, by utterance, empty where it has none; `identity` is the manifest's."""
+
+    name: str
+    manifest: str
+    identity: str
+    utterances: Sequence[Utterance]
+    labels: Mapping[str, Mapping[str, Any]]
+
+    def transcripts(self, hypotheses: Mapping[str, str]) -> list[Transcript]:
+        """The utterances with what was heard, by id; an utterance that is missing there counts as empty."""
+        return [
+            Transcript(
+                utterance.id,
+                utterance.text,
+                hypotheses.get(utterance.id, ""),
+                utterance.languages,
+                utterance.matrix_language,
+                usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
+                utterance.speaker,
+                loanwords=self._loanwords(utterance.id),
+                normalized=self.labels.get(utterance.id, {}).get("text_normalized"),
+            )
+            for utterance in self.utterances
+        ]
+
+    def _loanwords(self, name: str) -> tuple[tuple[str, str], ...]:
+        found = self.labels.get(name, {}).get("loanwords") or ()
+        return tuple((str(native), str(borrowed)) for native, borrowed in found)
+
+
+def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:
+    """Reads test sets by name; labels are in `<manifest>.labels.json`, beside it.
+
+    Raises:
+        UserError: where a manifest is missing, empty or not readable, or its labels are not JSON.
+    """
+    return [
+        EvaluationSet(
+            name,
+            str(path),
+            f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}",
+            read_manifest(path),
+            _read_labels(Path(path).with_suffix(".labels.json")),
+        )
+        for name, path in manifests.items()
+    ]
+
+
+def _read_labels(file: Path) -> dict[str, dict[str, Any]]:
+    if not file.is_file():
+        return {}
+    try:
+        labels = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{file}: not JSON ({error}); prepare the corpus again") from None
+    if not isinstance(labels, dict) or not all(isinstance(row, dict) for row in labels.values()):
+        raise UserError(f"{file}: expected an object of labels by utterance id; prepare the corpus again")
+    return labels

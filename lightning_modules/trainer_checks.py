@@ -1,0 +1,69 @@
+"""What training refuses before its first step."""
+
+from __future__ import annotations
+
+import lightning as L
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, StrategyRegistry
+
+from common.errors import UserError
+from lightning_modules import algorithms
+from lightning_modules.algorithms.algorithm import Algorithm
+
+_PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+_STRATEGIES = (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy)
+
+
+def check_pairs(algorithm: Algorithm, pairs: int) -> None:
+    """Checks that there are pairs enough.
+
+    Raises:
+        UserError: where the algorithm compares more pairs than there are.
+    """
+    needed = algorithm.needs(pairs).min_pairs
+    if pairs < needed:
+        raise UserError(
+            f"{type(algorithm).__name__} compares language pairs and needs at least {needed}, "
+            f"data.train names {pairs}; add a pair or choose --config erm.yaml"
+        )
+
+
+def check_strategy(kind: type[Algorithm], name: str) -> None:
+    """Checks a strategy by its name, before Lightning makes it of packages that may not be there.
+
+    Raises:
+        UserError: naming the strategy, and what to choose.
+    """
+    made_for = {"auto", "single_device", "fsdp", *(strategy.__name__ for strategy in _STRATEGIES)}
+    made_for |= {known for known in StrategyRegistry.available_strategies() if known.startswith("ddp")}
+    if (bare := name.rpartition(".")[2]) not in made_for:
+        raise _not_made_for(bare, kind)
+
+
+def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
+    """Checks that the trainer leaves float32 weights and gradients, and whole ones where the algorithm needs them.
+
+    Raises:
+        UserError: naming the strategy or precision, and what to choose.
+    """
+    name, strategy = type(algorithm).__name__, trainer.strategy
+    # Not isinstance: FSDP and DeepSpeed strategies are related to these, and shard.
+    if type(strategy) is ModelParallelStrategy and not algorithm.supports_sharding:
+        able = ", ".join(name for name, kind in algorithms.named() if kind.supports_sharding)
+        raise UserError(
+            f"trainer.strategy fsdp: {name} needs whole weights and gradients on each device, {able} do not; choose "
+            "ddp, and model.gradient_checkpointing or model.accumulate where memory is short"
+        )
+    if type(strategy) not in _STRATEGIES:
+        raise _not_made_for(type(strategy).__name__, type(algorithm))
+    if isinstance(strategy, DDPStrategy) and strategy._ddp_kwargs.get("gradient_as_bucket_view"):
+        raise UserError(f"trainer.strategy: gradient_as_bucket_view lets DDP overwrite gradients that {name} holds")
+    if str(trainer.precision) not in _PRECISIONS:
+        raise UserError(
+            f"trainer.precision is {trainer.precision}: updates of a learning rate near 1e-5 vanish in 16-bit weights, "
+            f"and 16-bit gradients underflow; choose {' or '.join(_PRECISIONS)}"
+        )
+
+
+def _not_made_for(strategy: str, kind: type[Algorithm]) -> UserError:
+    sharded = ", or fsdp to divide weights and gradients over the devices" if kind.supports_sharding else ""
+    return UserError(f"trainer.strategy is {strategy}, which {kind.__name__} is not made for; choose ddp{sharded}")

@@ -1,0 +1,89 @@
+"""The report's utterances: the worst of each test set, aligned for every model, with their sound."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from common.languages import language_by_script
+from scoring.breakdown import EDITS, ScoredUtterance
+from scoring.edit_alignment import DELETION, INSERTION
+from scoring.results import Results, having
+
+# The bytes of a sound file, or where it lies, for (test set, utterance id); None where there is no audio.
+Audio = Callable[[str, str], bytes | Path | None]
+
+_SOUNDS = {
+    b"RIFF": "audio/wav",
+    b"fLaC": "audio/flac",
+    b"OggS": "audio/ogg",
+    b"ID3": "audio/mpeg",
+    b"\xff": "audio/mpeg",
+}
+
+
+def worst_utterances(results: Results, sets: Sequence[str], number: int, audio: Audio | None) -> list[dict[str, Any]]:
+    """The worst utterances of each set, each model naming its worst in turn until there are enough."""
+    shown = []
+    for name in sets:
+        by_model = {m: {u.transcript.id: u for u in r.utterances} for m, r in having(results, name).items()}
+        ranked = [sorted(found, key=lambda key, f=found: -(f[key].counts.rate or 0)) for found in by_model.values()]
+        turns = (by_id for turn in zip(*ranked, strict=False) for by_id in turn)
+        wrong = (key for key in turns if any(key in f and f[key].counts.errors for f in by_model.values()))
+        for identity in list(dict.fromkeys(wrong))[:number]:
+            hypotheses = {model: found[identity] for model, found in by_model.items() if identity in found}
+            shown.append(_card(name, identity, hypotheses, audio))
+    return sorted(shown, key=lambda card: -card["rate"])
+
+
+def _card(name: str, identity: str, hypotheses: Mapping[str, ScoredUtterance], audio: Audio | None) -> dict[str, Any]:
+    one = next(iter(hypotheses.values()))
+    rates = [utterance.counts.rate or 0.0 for utterance in hypotheses.values()]
+    return {
+        "set": name,
+        "id": identity,
+        "speaker": one.transcript.speaker,
+        "text": one.transcript.reference,
+        "tokens": list(zip(one.alignment.reference, one.languages, strict=True)),
+        "languages": [code for code in dict.fromkeys(one.languages) if code],
+        "audio": _data_uri(audio(name, identity), name, identity) if audio else None,
+        "rate": sum(rates) / len(rates),
+        "rows": [
+            {
+                "model": model,
+                "rate": utterance.counts.rate,
+                "text": utterance.transcript.hypothesis,
+                "failures": [failure.replace("_", " ") for failure in utterance.failures],
+                "steps": _steps(utterance),
+            }
+            for model, utterance in hypotheses.items()
+        ],
+    }
+
+
+def _steps(utterance: ScoredUtterance) -> list[tuple[str, str, str, str]]:
+    """The alignment as (kind, reference token, hypothesis token, language tag for the fonts)."""
+    alignment, languages = utterance.alignment, utterance.transcript.languages
+    kinds = {"=": "hit"} | EDITS
+    steps = []
+    for operation, i, j in alignment.steps():
+        said = "" if operation == INSERTION else alignment.reference[i]
+        heard = "" if operation == DELETION else alignment.hypothesis[j]
+        tag = language_by_script(heard or said, languages) or (utterance.languages[i] if i is not None else None)
+        steps.append((kinds[operation], said, heard, tag or ""))
+    return steps
+
+
+def _data_uri(sound: bytes | Path | None, name: str, identity: str) -> str | None:
+    if isinstance(sound, Path):
+        try:
+            sound = sound.read_bytes()
+        except OSError as error:
+            raise UserError(f"{sound}: the audio of {identity!r} ({name}) cannot be read ({error.strerror})") from None
+    if not sound:
+        return None
+    kind = next((kind for magic, kind in _SOUNDS.items() if sound.startswith(magic)), "application/octet-stream")
+    return f"data:{kind};base64,{base64.b64encode(sound).decode()}"

@@ -1,0 +1,128 @@
+"""What all seeds of a study scored: every figure of every model, by seed."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+from scoring.table import SEEN, SINGLE, UNSEEN, in_order, single_languages
+from workflow.plan import BEST, Study, is_oracle
+
+MICRO, MACRO = AVERAGINGS = ("micro", "macro")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An error rate by seed, as fractions."""
+
+    by_seed: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """The mean over the seeds."""
+        return statistics.fmean(self.by_seed)
+
+    @property
+    def deviation(self) -> float | None:
+        """The sample standard deviation over the seeds; None for one seed, and for what no seed moves (the base)."""
+        return statistics.stdev(self.by_seed) if len({*self.by_seed}) > 1 else None
+
+    def minus(self, other: Figure) -> Figure:
+        """The differences, seed by seed."""
+        return Figure(tuple(a - b for a, b in zip(self.by_seed, other.by_seed, strict=True)))
+
+
+def mean_figure(figures: Sequence[Figure]) -> Figure:
+    """The mean of several figures, seed by seed."""
+    return Figure(tuple(map(statistics.fmean, zip(*(figure.by_seed for figure in figures), strict=True))))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """A study's figures: `figures[averaging][model][column]`, columns being test sets and averages."""
+
+    study: Study
+    groups: Mapping[str, str]
+    figures: Mapping[str, Mapping[str, Mapping[str, Figure]]]
+    versions: Mapping[str, str]
+    profile: str
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the table, in order."""
+        return in_order(*self.pairs, self.study.evaluation["test"])
+
+    @cached_property
+    def averages(self) -> dict[str, list[str]]:
+        """The test sets that make up each average."""
+        return averages(self.study)
+
+    @cached_property
+    def pairs(self) -> tuple[list[str], list[str]]:
+        """The seen and the unseen pairs."""
+        return self.averages[SEEN], self.averages[UNSEEN]
+
+    def figure(self, model: str, column: str, averaging: str = MICRO) -> Figure:
+        """One figure; `best` is a column's best model."""
+        return self.figures[averaging][self.best(column) if model == BEST else model][column]
+
+    def best(self, column: str) -> str:
+        """The model with the lowest mean, oracles aside."""
+        contest = [model for model, group in self.groups.items() if not is_oracle(group)]
+        return min(contest, key=lambda model: self.figure(model, column).mean)
+
+
+def collect(study: Study) -> Collected:
+    """Reads every seed's `scores.json`.
+
+    Raises:
+        UserError: where a seed has none, or was scored otherwise than the study says.
+    """
+    folders = [study.scored(folder) for folder in study.folders]
+    scores = [_read(Path(folder) / "scores.json") for folder in folders]
+    first, rows = scores[0], study.rows(study.seeds[0])
+    for folder, found in zip(folders, scores, strict=True):
+        for key in ("profile", "decoding", "seen", "unseen"):
+            if found[key] != first[key]:
+                raise UserError(f"{folder}: {key} is {found[key]!r}, another seed's {first[key]!r}; score both alike")
+        if missing := [row["name"] for row in rows if row["name"] not in found["models"]]:
+            raise UserError(f"{folder}/scores.json: has no {', '.join(missing)}; run the study's evaluation again")
+    figures = {
+        averaging: {
+            row["name"]: _figures(study, [found["models"][row["name"]] for found in scores], averaging) for row in rows
+        }
+        for averaging in AVERAGINGS
+    }
+    order = list(dict.fromkeys(row["group"] for row in rows))
+    groups = {row["name"]: row["group"] for row in sorted(rows, key=lambda row: order.index(row["group"]))}
+    return Collected(study, groups, figures, first["versions"], first["profile"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{path}: is missing; the study is not through, run its workflow again") from None
+
+
+def _figures(study: Study, by_seed: Sequence[dict[str, Any]], averaging: str) -> dict[str, Figure]:
+    figures = {
+        name: Figure(tuple(found["sets"][name][averaging] for found in by_seed)) for name in study.evaluation["test"]
+    }
+    for average, sets in averages(study).items():
+        if sets:
+            figures[average] = mean_figure([figures[name] for name in sets])
+    return figures
+
+
+def averages(study: Study) -> dict[str, list[str]]:
+    """The test sets that make up each average: of seen pairs, unseen pairs and single languages."""
+    seen, unseen = (list(study.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
+    single = single_languages(study.evaluation["test"], (*seen, *unseen))
+    return {SEEN: seen, UNSEEN: unseen, SINGLE: single}

@@ -1,0 +1,53 @@
+"""Starts a study's workflow, once whatever an earlier call left running is through."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from common.errors import UserError
+from common.files import sole_writer
+from workflow.plan import Study
+
+_PLUGINS = Path(__file__).parent.parent / "workflow/plugins"
+
+
+def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
+    """Becomes Snakemake, with `arguments` of its own.
+
+    Who kills `make` or Snakemake alone leaves the other, a training or an evaluation at work. Two at once would do
+    everything twice, so the second waits; then nothing is left to do but what the first had not come to.
+    """
+    root = Path(study.root)
+    root.mkdir(parents=True, exist_ok=True)
+    lock = os.open(root / ".study.lock", os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print(f"{root}: another call is at work on this study; waiting for it", file=sys.stderr, flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    for folder in map(Path, study.folders):
+        for written in (folder, *(folder / run for run in study.runs)):
+            _wait_for_writer(written)
+    os.set_inheritable(lock, True)  # the lock is Snakemake's for as long as it lives
+    words = ["-m", "snakemake", "--configfile", str(file), "--logger", "study", *arguments]
+    path = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
+    os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path})
+
+
+def _wait_for_writer(folder: Path) -> None:
+    waiting = False
+    while folder.is_dir():
+        try:
+            with sole_writer(folder):
+                return
+        except UserError as error:
+            if not waiting:
+                print(f"{error}; waiting", file=sys.stderr, flush=True)
+            waiting = True
+            time.sleep(1)

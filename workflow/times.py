@@ -1,0 +1,49 @@
+"""What a study cost: the wall time of its jobs, as Snakemake measured it."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflow.plan import Study
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job: its name, the wall time that it took, and when it ended, both in seconds."""
+
+    name: str
+    seconds: float
+    ended: float
+    memory_mb: float
+
+
+def jobs(study: Study) -> list[Job]:
+    """All jobs of the study that are measured, in whichever study of the same root they ran."""
+    of_seed = [f"train_{run}" for run in study.runs]
+    of_seed += [*study.merges, f"{study.tag}evaluate", *(["analyze"] if study.analyzes else [])]
+    files = [Path(study.root, "benchmarks", f"corpus_{Path(folder).name}.tsv") for folder in study.corpora]
+    files += [Path(folder, "benchmarks", f"{job}.tsv") for folder in study.folders for job in of_seed]
+    return [_job(file, study.tag) for file in files if file.is_file()]
+
+
+def busy_s(of: list[Job]) -> float:
+    """Seconds in which at least one job ran: the wall time, without the time that the study lay interrupted."""
+    total, until = 0.0, 0.0
+    for start, end in sorted((job.ended - job.seconds, job.ended) for job in of):
+        total += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return total
+
+
+def _job(file: Path, tag: str) -> Job:
+    with file.open(encoding="utf-8") as stream:
+        row = next(csv.DictReader(stream, delimiter="\t"))
+    memory = row["max_rss"]
+    return Job(
+        file.stem.removeprefix(tag),
+        float(row["s"]),
+        file.stat().st_mtime,
+        0.0 if memory in ("-", "NA") else float(memory),
+    )
