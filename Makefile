@@ -45,9 +45,9 @@ results: study-demo splicing  ## RESULTS.md, out of both
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
 	$(BIN)/python -m corpora.speak data/backbone --backbone 6000
-	$(BIN)/python -m backbone.miniature --out outputs/backbone_init data/backbone/*/*.jsonl
-	$(BIN)/python train.py --config backbone_short.yaml
-	$(BIN)/python train.py --config backbone_joint.yaml
+	$(BIN)/python -m backbone.miniature --out outputs/backbone-init data/backbone/*/*.jsonl
+	$(BIN)/python train.py --config backbone-short.yaml
+	$(BIN)/python train.py --config backbone-joint.yaml
 	$(BIN)/python train.py --config backbone.yaml
 
 test: $(STAMP) lint docs  ## linters, the documentation's site, and the tests that end in minutes

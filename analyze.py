@@ -1,7 +1,7 @@
 """Shows what fine-tuning changed, layer by layer: heat maps of changed rows, delta norms, cosines, sign conflicts.
 
-python analyze.py outputs/ko_en/model --base openai/whisper-medium
-python analyze.py ko-en=outputs/ko_en/model ja-en=outputs/ja_en/model --base openai/whisper-medium --out DIR
+python analyze.py outputs/ko-en/model --base openai/whisper-medium
+python analyze.py ko-en=outputs/ko-en/model ja-en=outputs/ja-en/model --base openai/whisper-medium --out DIR
 python analyze.py --config demo.yaml
 """
 

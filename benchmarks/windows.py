@@ -31,7 +31,7 @@ def mean_rate(model: Path, window: str, out: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--budget", type=float, default=2.0, help="of configs/demo.yaml")
+    parser.add_argument("--budget", type=float, default=2.0, help="of configs/overlay/demo.yaml")
     args = parser.parse_args()
     rates: dict[str, dict[str, float]] = {trained: dict.fromkeys(WINDOWS, 0.0) for trained in WINDOWS}
     for seed in range(args.seeds):

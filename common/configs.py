@@ -12,19 +12,23 @@ import yaml
 from common.errors import UserError, nearest
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+_OF_TRAINING = ("", "recipe", "pair", "overlay")
 _MOST_VALUES = 100_000  # far more than any configuration has
 
 
 def find_config(name: str, folder: Path = CONFIGS) -> Path:
-    """The file that a name means: a path, or a file of `folder` with or without its ending.
+    """Return the file that `name` means: a path, or a file of `folder` with or without its ending.
+
+    In `CONFIGS` itself, names are looked up in its folders `recipe`, `pair` and `overlay`.
 
     Raises:
         UserError: where there is none, naming the nearest.
     """
-    for candidate in (folder / name, folder / f"{name}.yaml", Path(name)):
+    folders = [folder / kind for kind in _OF_TRAINING] if folder == CONFIGS else [folder]
+    for candidate in (Path(name), *(folder / file for folder in folders for file in (name, f"{name}.yaml"))):
         if candidate.is_file():
             return candidate
-    known = sorted(path.name for path in folder.glob("*.yaml"))
+    known = sorted(path.name for folder in folders for path in folder.glob("*.yaml"))
     suggestion = nearest(name if name.endswith(".yaml") else f"{name}.yaml", known)
     shown = folder.relative_to(CONFIGS.parent)
     raise UserError(f"--config {name}: no such file, here or in {shown}/{suggestion} There are: {', '.join(known)}")

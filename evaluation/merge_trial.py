@@ -1,4 +1,4 @@
-"""One trial of a wandb sweep over a merging method's strengths; see configs/sweeps/merge.yaml.
+"""One trial of a wandb sweep over a merging method's strengths; see configs/sweep/merge.yaml.
 
     python -m evaluation.merge_trial ties --config demo.yaml --lambda 0.8 --density 0.2
 

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 
 examples:
   python merge.py ties --subsets all
-  python merge.py task_arithmetic --lambda 0.4 --models outputs/ko_en/model outputs/de_en/model --base openai/whisper-medium
+  python merge.py task_arithmetic --lambda 0.4 --models outputs/ko-en/model outputs/de-en/model --base openai/whisper-medium
   python merge.py sweep ties --config demo.yaml --lambda 0.2:1.2:0.1 --density 0.2,0.5
 """,  # noqa: E501
         formatter_class=Help,

@@ -146,5 +146,5 @@ def subsets(recipe: Recipe, which: str | None, labels: list[str]) -> Iterator[tu
 
 
 def name_of(method: str, labels: list[str]) -> str:
-    """What a merge is called: `ties-ko_en+ja_en`."""
+    """What a merge is called: `ties-ko-en+ja-en`."""
     return f"{method}-{'+'.join(labels)}"

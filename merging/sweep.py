@@ -96,7 +96,7 @@ def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bo
 
 
 def seen_pairs(labels: Sequence[str]) -> list[str]:
-    """The pairs that models named like `ko_en` were fine-tuned on.
+    """The pairs that models named like `ko-en` were fine-tuned on.
 
     Raises:
         UserError: where a name does not tell.

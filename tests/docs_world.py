@@ -28,7 +28,7 @@ PARTS = {
     "en": ["the meeting", "a project", "coffee please"],
 }
 PAIRS = ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "ko", "ja", "de", "en")
-RECIPES = ("ko_en", "ja_en", "de_en", "ko_ja", "ko_de", "erm", "fish", "fishr", "gga_l", "splice", "ko_de_mine")
+RECIPES = ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "erm", "fish", "fishr", "gga-l", "splice", "ko-de-mine")
 SPAN_S, EDGE_S = 0.35, 0.1
 # What stands on a page for a place of the reader's.
 TREES_OF = {"DELIVERY": "aihub", "OUTPUT": "unicom", "RECORDINGS": "folder"}
@@ -45,7 +45,7 @@ def build(world: Path) -> None:
     (world / "refs.txt").write_text("이번 project는\n내일 meeting이\n", encoding="utf-8")
     (world / "hyps.txt").write_text("이번 projekt는\n내일 meeting\n", encoding="utf-8")
     test = {"ko-en": "data/demo/ko-en/test.jsonl"}
-    models = [{"name": "base", "path": "models/demo-backbone"}, {"name": "ko-en", "path": "outputs/demo/ko_en/model"}]
+    models = [{"name": "base", "path": "models/demo-backbone"}, {"name": "ko-en", "path": "outputs/demo/ko-en/model"}]
     for out, given, words in (
         ("demo", models, []),
         ("matrix", models[:1], []),

@@ -278,20 +278,20 @@ def test_clipping_keeps_both_norms(limit: float | None):
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_algorithm_has_a_recipe_and_a_page(name: str):
-    module = CLASSES[name].__module__.split(".")[-1]
-    recipe = yaml.safe_load((ROOT / "configs" / f"{module}.yaml").read_text())
+    page_name = CLASSES[name].__module__.split(".")[-1].replace("_", "-")
+    recipe = yaml.safe_load((ROOT / "configs" / "recipe" / f"{page_name}.yaml").read_text())
     chosen = recipe["model"]["algorithm"]
     chosen = {"class_path": chosen} if isinstance(chosen, str) else chosen
-    assert (recipe["name"], chosen["class_path"]) == (module, name)
+    assert (recipe["name"], chosen["class_path"]) == (page_name, name)
     CLASSES[name](**chosen.get("init_args", {}))
-    page = (ROOT / "docs" / "algorithms" / f"{module}.md").read_text()
+    page = (ROOT / "docs" / "algorithms" / f"{page_name}.md").read_text()
     for option, parameter in inspect.signature(CLASSES[name]).parameters.items():
         if option in ("args", "kwargs"):  # torch.nn.Module's, of a class without options
             continue
         assert f"`{option}`" in page
         given = chosen.get("init_args", {}).get(option, parameter.default)
-        assert given == parameter.default, f"configs/{module}.yaml: {option}"
-    assert f"({module}.md)" in (ROOT / "docs" / "algorithms" / "index.md").read_text()
+        assert given == parameter.default, f"configs/recipe/{page_name}.yaml: {option}"
+    assert f"({page_name}.md)" in (ROOT / "docs" / "algorithms" / "index.md").read_text()
 
 
 def test_the_examples_of_the_page_run():

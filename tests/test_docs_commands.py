@@ -77,7 +77,7 @@ def test_a_page_s_blocks_become_whole_commands(tmp_path: Path):
         "WANDB_MODE": "disabled"
     }
     merge = next(command for command in tutorial if "ties" in command.words)
-    assert merge.words[-2:] == ("outputs/tutorial/mine/model", "outputs/tutorial/ko_en/model")  # joined over two lines
+    assert merge.words[-2:] == ("outputs/tutorial/mine/model", "outputs/tutorial/ko-en/model")  # joined over two lines
 
 
 @pytest.mark.parametrize("command", UNIQUE, ids=str)
@@ -218,8 +218,8 @@ CONFIGURATIONS = sorted(CONFIGS.rglob("*.yaml"))
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.relative_to(CONFIGS).as_posix())
 def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
     monkeypatch.chdir(ROOT)
-    room = path.parent.name if path.parent != CONFIGS else "train"
-    if room == "train":
+    room = path.parent.name
+    if room in ("configs", "recipe", "pair", "overlay"):
         recipe(["--config", path.name])
     elif room == "merge":
         method = path.stem if path.stem in methods() else "ties"
@@ -235,7 +235,7 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
     elif room == "study":
         whole = path.with_name(f"{path.stem.removesuffix('-dev')}.yaml")  # what an overlay is laid over
         assert Study(merged(read_yaml(whole), read_yaml(path))).runs
-    elif room == "sweeps":
+    elif room == "sweep":
         _check_sweep(read_yaml(path), recipe, monkeypatch)
     else:
         raise AssertionError(f"configs/{room}: this test does not know how such a configuration is read")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.configs import read_yaml
+from common.configs import find_config, read_yaml
 from common.errors import UserError
 from workflow.plan import Study
 from workflow.settings import flag, merged, record_of
@@ -40,27 +40,27 @@ def test_the_demos_rows_stand_in_the_order_of_the_table():
     assert len(names) == len(set(names)) == 1 + 3 + 4 + 3 * 4 + 2 * 4 + 2
     paths = {row["name"]: row["path"] for row in rows}
     assert paths["base"] == "models/demo-backbone"
-    assert paths["gga-l"] == "outputs/demo/gga_l/model"
-    assert paths["ties ko-en + de-en"] == "outputs/demo/merges/ties-ko_en+de_en"
-    assert paths["dare 1/n ja-en + de-en"] == "outputs/demo/merges_mean/dare_linear-ja_en+de_en"
+    assert paths["gga-l"] == "outputs/demo/gga-l/model"
+    assert paths["ties ko-en + de-en"] == "outputs/demo/merges/ties-ko-en+de-en"
+    assert paths["dare 1/n ja-en + de-en"] == "outputs/demo/merges_mean/dare_linear-ja-en+de-en"
 
 
 def test_a_further_seed_has_a_folder_of_its_own():
     several = study("demo", seeds=[0, 2])
     assert several.folders == {"outputs/demo": 0, "outputs/demo/seed-2": 2}
     assert several.summary == "outputs/demo/study-2-seeds"
-    assert several.rows(2)[1]["path"] == "outputs/demo/seed-2/ko_en/model"
-    assert "--seed 2" in several.merge_flags(several.merges["merges/dare_linear-ko_en+ja_en"], 2)
+    assert several.rows(2)[1]["path"] == "outputs/demo/seed-2/ko-en/model"
+    assert "--seed 2" in several.merge_flags(several.merges["merges/dare_linear-ko-en+ja-en"], 2)
     assert study("demo", seeds=["0", "1"]).seeds == [0, 1]  # as Snakemake's command line gives them
     assert study("demo").summary == "outputs/demo/study"
 
 
 def test_a_run_waits_for_the_corpora_that_it_reads():
     paper = study("paper")
-    assert paper.records(paper.train_manifests("ja_en")) == ["data/cs_fleurs/corpus.json", "data/jecs/corpus.json"]
+    assert paper.records(paper.train_manifests("ja-en")) == ["data/cs_fleurs/corpus.json", "data/jecs/corpus.json"]
     assert paper.before_corpus("data/unicom") == ["data/cs_fleurs/corpus.json"]
     demo = study("demo")
-    assert demo.records(demo.train_manifests("ko_ja")) == ["data/demo/ko-ja/corpus.json"]
+    assert demo.records(demo.train_manifests("ko-ja")) == ["data/demo/ko-ja/corpus.json"]
     assert record_of("data/demo/ko-en/test.jsonl", ["data/demo/ko/corpus.json"]) == "data/demo/ko-en/test.jsonl"
 
 
@@ -118,7 +118,7 @@ def test_a_run_may_be_decoded_with_tags_of_its_own():
 
 def test_a_merge_may_name_what_it_merges():
     rows = [
-        {"name": "average", "group": "Merged", "method": "linear", "runs": ["ja_en", "erm"]},
+        {"name": "average", "group": "Merged", "method": "linear", "runs": ["ja-en", "erm"]},
         {"name": "wise-ft 0.5", "group": "Merged", "method": "wise_ft", "runs": ["erm"], "options": {"alpha": 0.5}},
         {"name": "wise-ft 0.7", "group": "Merged", "method": "wise_ft", "runs": ["erm"], "folder": "merges_0.7"},
     ]
@@ -126,12 +126,12 @@ def test_a_merge_may_name_what_it_merges():
     settings["merge"] = {"rows": rows}
     merges = Study(settings).merges
     assert {folder: (merge.name, merge.runs) for folder, merge in merges.items()} == {
-        "merges/linear-ja_en+erm": ("average", ("ja_en", "erm")),
+        "merges/linear-ja-en+erm": ("average", ("ja-en", "erm")),
         "merges/wise_ft-erm": ("wise-ft 0.5", ("erm",)),
         "merges_0.7/wise_ft-erm": ("wise-ft 0.7", ("erm",)),
     }
     assert "--alpha 0.5" in Study(settings).merge_flags(merges["merges/wise_ft-erm"], 0)
-    settings["merge"] = {"of": ["ko_en", "ja_en"], "rows": [rows[0], {"name": "ties", "group": "g", "method": "ties"}]}
+    settings["merge"] = {"of": ["ko-en", "ja-en"], "rows": [rows[0], {"name": "ties", "group": "g", "method": "ties"}]}
     assert [merge.name for merge in Study(settings).merges.values()] == ["average", "ties ko-en + ja-en"]
     settings["merge"] = {"rows": [{"name": "ties", "group": "g", "method": "ties"}]}
     with pytest.raises(UserError, match="merge: rows: ties: name its 'runs', or in merge: of: those of all rows"):
@@ -140,14 +140,14 @@ def test_a_merge_may_name_what_it_merges():
 
 def test_a_run_waits_for_the_manifests_that_it_splices_with():
     train = {"data": {"splice": {"sources": ["data/x/ko/train.jsonl"]}}}
-    spliced = study("demo", runs={"ko_en": {"config": ["ko_en.yaml", "splice.yaml"], "train": train}})
-    assert spliced.train_manifests("ko_en") == ["data/demo/ko-en/train.jsonl", "data/x/ko/train.jsonl"]
+    spliced = study("demo", runs={"ko-en": {"config": ["ko-en.yaml", "splice.yaml"], "train": train}})
+    assert spliced.train_manifests("ko-en") == ["data/demo/ko-en/train.jsonl", "data/x/ko/train.jsonl"]
 
 
-@pytest.mark.parametrize("run", ["ko_en", "ja_en", "de_en", "erm", "fish", "fishr", "gga_l"])
+@pytest.mark.parametrize("run", ["ko-en", "ja-en", "de-en", "erm", "fish", "fishr", "gga-l"])
 def test_the_papers_setting_is_stated_alike_in_the_study_and_in_the_recipes(run: str):
     ours_alone = {"precision", "devices", "held_out"}
-    recipe = merged(read_yaml(CONFIGS / "base.yaml"), read_yaml(CONFIGS / f"{run}.yaml"))
+    recipe = merged(read_yaml(CONFIGS / "base.yaml"), read_yaml(find_config(f"{run}.yaml")))
     flags = study("paper").train_flags(run)
     assert flags[0] == f"--config {run}.yaml"
     for group in ("model", "data", "trainer"):
@@ -175,7 +175,7 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
     demo, paper = study("demo"), study("paper")
     methods = [(merge.folder, merge.method) for merge in demo.merges.values()]
     assert methods == [(merge.folder, merge.method) for merge in paper.merges.values()]
-    assert [run for run in demo.runs if not run.startswith("ko_") or run == "ko_en"] == list(paper.runs)
+    assert [run for run in demo.runs if not run.startswith("ko-") or run == "ko-en"] == list(paper.runs)
     assert [paper.runs[run]["group"] for run in paper.runs] == [demo.runs[run]["group"] for run in paper.runs]
 
 
@@ -184,7 +184,7 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
     [
         ({"sedes": [1]}, r"the study: no 'sedes', did you mean 'seeds'\?"),
         ({"seeds": 3}, r"seeds is 3, expected a list of whole numbers such as \[0, 1, 2\]"),
-        ({"merge": {"of": ["ko_en", "jaen"]}}, r"merge: of: no run is called 'jaen', did you mean 'ja_en'\?"),
+        ({"merge": {"of": ["ko-en", "jaen"]}}, r"merge: of: no run is called 'jaen', did you mean 'ja-en'\?"),
         ({"runs": {"erm": {"gruop": "x"}}}, r"runs: erm: no 'gruop', did you mean 'group'\?"),
         (
             {"runs": {"erm": {"config": "fishr.yaml"}}},
@@ -209,7 +209,7 @@ def test_a_mistake_is_answered_where_it_is(changes: dict[str, Any], message: str
 
 def test_mistakes_between_parts_are_answered_too():
     row = {"name": "ties", "group": "g", "method": "ties"}
-    with pytest.raises(UserError, match="are both written to merges/ties-ko_en"):
+    with pytest.raises(UserError, match="are both written to merges/ties-ko-en"):
         _ = study("demo", merge={"rows": [row, row]}).merges
     with pytest.raises(
         UserError, match=r"printed: rows: no 'tise ko-en \+ ja-en', did you mean 'ties ko-en \+ ja-en'\?"

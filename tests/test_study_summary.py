@@ -38,14 +38,14 @@ def small(root: Path, **changes: Any) -> Study:
         "backbone": "b",
         "corpora": {},
         "runs": {
-            "ko_en": {"name": "ko-en", "group": "Fine-tuned on a pair"},
-            "ja_en": {"name": "ja-en", "group": "Fine-tuned on a pair"},
+            "ko-en": {"name": "ko-en", "group": "Fine-tuned on a pair"},
+            "ja-en": {"name": "ja-en", "group": "Fine-tuned on a pair"},
             "erm": {"name": "erm", "group": trained},
             "fish": {"name": "fish", "group": trained},
-            "ko_ja": {"name": "ko-ja", "group": oracle},
+            "ko-ja": {"name": "ko-ja", "group": oracle},
         },
         "merge": {
-            "of": ["ko_en", "ja_en"],
+            "of": ["ko-en", "ja-en"],
             "rows": [{"name": "task arithmetic", "group": "Merged", "method": "task_arithmetic"}],
         },
         "evaluate": {
@@ -53,7 +53,7 @@ def small(root: Path, **changes: Any) -> Study:
             "seen": ["ko-en", "ja-en"],
             "unseen": ["ko-ja"],
         },
-        "analyze": {"of": ["ko_en", "ja_en"]},
+        "analyze": {"of": ["ko-en", "ja-en"]},
         "printed": {"source": "A paper.", "rows": {"erm": {"seen": 0.30, "ko-ja": 0.45}, "best": {"unseen": 0.32}}},
     }
     return Study(settings | changes)

@@ -226,13 +226,13 @@ def test_the_papers_study_runs_whole_and_goes_on_after_a_kill(paper_in_small: tu
     table = json.loads((seed_folder / "table.json").read_text())
     assert [row["model"] for row in table["rows"]] == expected
     assert all(set(row["scores"]) == {"ko-en", "ja-en", "de-en", "ko-ja", "ko-de"} for row in table["rows"])
-    recipe = yaml.safe_load((seed_folder / "merges/dare_linear-ko_en+de_en/merge_recipe.yaml").read_text())
+    recipe = yaml.safe_load((seed_folder / "merges/dare_linear-ko-en+de-en/merge_recipe.yaml").read_text())
     assert (recipe["engine"], recipe["seed"], recipe["density"]) == ("mergekit", 3, 0.5)
     for run in study.runs:
         record = json.loads((seed_folder / run / "run.json").read_text())
         assert (record["seed"], record["steps"]) == (3, 2)
         a_step = sum(corpus["utterances_a_step"] for corpus in record["corpora"].values())
-        assert a_step == (8 if run in ("ko_en", "ja_en", "de_en") else 9)
+        assert a_step == (8 if run in ("ko-en", "ja-en", "de-en") else 9)
 
     summary = folder / "outputs/paper/study"
     assert "Beside the paper" in (summary / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""The sweeps of configs/sweeps: each parses, and its command runs once as wandb's agent would start it."""
+"""The sweeps of configs/sweep: each parses, and its command runs once as wandb's agent would start it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
 from training.cli import TrainCLI
 
-SWEEPS = sorted((CONFIGS / "sweeps").glob("*.yaml"))
+SWEEPS = sorted((CONFIGS / "sweep").glob("*.yaml"))
 
 
 def sweep(name: str) -> dict[str, Any]:
-    return yaml.safe_load((CONFIGS / "sweeps" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return yaml.safe_load((CONFIGS / "sweep" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def arguments(content: dict[str, Any]) -> list[str]:
@@ -46,7 +46,7 @@ def test_a_sweep_is_one_that_wandb_takes(path: Path):
     assert content["method"] in ("grid", "random", "bayes") and content["metric"]["goal"] == "minimize"
     assert content["metric"]["name"] == "development/mean"
     text = path.read_text(encoding="utf-8")
-    assert f"wandb sweep --project crosspair configs/sweeps/{path.name}" in text and "wandb agent NAME" in text
+    assert f"wandb sweep --project crosspair configs/sweep/{path.name}" in text and "wandb agent NAME" in text
     assert create_sweep_command(list(content["command"])) == content["command"]  # no variable is left to fill in
     if content["method"] == "grid":
         assert all(set(of) == {"values"} for of in content["parameters"].values())

@@ -15,7 +15,7 @@ from training.cli import TrainCLI
 
 RECIPES = sorted(
     path.name
-    for path in CONFIGS.glob("*.yaml")
+    for path in CONFIGS.glob("[rpo]*/*.yaml")
     if "data" in (config := yaml.safe_load(path.read_text())) and "name" in config
 )
 
@@ -44,12 +44,12 @@ def test_base_is_the_papers_setting(overlay: list[str]):
     )
     assert (config.model.warmup_fraction, config.model.learning_rate) == (0.1, 1e-5)
     assert yaml.safe_load((CONFIGS / "base.yaml").read_text())["model"]["backbone"] == "openai/whisper-medium"
-    pair = TrainCLI(["--config", "ko_en", *overlay]).config
+    pair = TrainCLI(["--config", "ko-en", *overlay]).config
     assert (pair.trainer.max_steps, pair.data.utterances_per_pair, pair.data.pairs) == (73, 8, ["ko-en"])
 
 
 def test_a_budget_multiplies_the_steps_once(overlay: list[str]):
-    config = TrainCLI(["--config", "ko_en", *overlay, "--budget", "1.5"]).config
+    config = TrainCLI(["--config", "ko-en", *overlay, "--budget", "1.5"]).config
     assert (config.trainer.max_steps, config.budget) == (110, 1.0)  # as it is saved, to run again
 
 

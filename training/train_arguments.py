@@ -108,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _epilog() -> str:
-    recipes = sorted(path.name for path in CONFIGS.glob("*.yaml") if path.name != "base.yaml")
+    recipes = sorted(path.name for path in CONFIGS.glob("[rpo]*/*.yaml"))
     names = "\n".join("  " + "  ".join(f"{name:18}" for name in recipes[i : i + 5]) for i in range(0, len(recipes), 5))
     return f"""recipes and overlays in configs/:
 {names}

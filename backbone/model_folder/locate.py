@@ -17,7 +17,7 @@ _HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors
 
 
 def short_name(source: Path | str) -> str:
-    """`outputs/demo/ko_en/model` is called `ko_en`."""
+    """`outputs/demo/ko-en/model` is called `ko-en`."""
     return next((part for part in reversed(Path(source).absolute().parts) if part != "model"), str(source))
 
 

@@ -1,7 +1,7 @@
 """GGA-L: noise on the gradient, the stronger the less the pairs' gradients agree.
 
 Aristotelis Ballas and Christos Diou, "Gradient-Guided Annealing for Domain Generalization", CVPR 2025, and its released
-code; see docs/algorithms/gga_l.md for where the two differ.
+code; see docs/algorithms/gga-l.md for where the two differ.
 """
 
 from __future__ import annotations
