@@ -105,8 +105,8 @@ def _add_reader(command: argparse.ArgumentParser, reader: type[Reader]) -> None:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Synthesises the demo's corpora."""
+    from corpora.manifest_counts import describe
     from corpora.speak.demo_corpora import write_demo
-    from corpora.statistics import describe
 
     write_demo(args.out, progress=True)
     print("\n".join(describe(args.out)))

@@ -118,9 +118,9 @@ def write_long_manifest(root: Path, lines: int) -> None:
 
 def read_long_manifest(root: Path) -> None:
     from common.manifest import iter_manifest
-    from corpora.statistics import Statistics
+    from corpora.manifest_counts import ManifestCounts
 
-    statistics = Statistics()
+    statistics = ManifestCounts()
     for utterance in iter_manifest(root / "long.jsonl", check_audio=False):
         statistics.add(utterance)
 

@@ -15,14 +15,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from scoring.breakdown import Transcript
+from scoring.contributions import UtteranceToScore
 from scoring.results import SetScore, score_set, to_dict
 
 KOREAN = ["오늘", "회의", "자료", "정리", "했어요", "는", "을", "좋아", "이번", "주말", "친구", "만나서", "커피"]
 ENGLISH = ["meeting", "project", "deadline", "review", "the", "schedule", "update", "really", "nice", "coffee"]
 
 
-def transcripts(count: int, seed: int) -> list[Transcript]:
+def transcripts(count: int, seed: int) -> list[UtteranceToScore]:
     """Korean sentences with an English phrase, 20 tokens, one token in five heard wrongly."""
     draw = random.Random(seed)
     made = []
@@ -35,7 +35,7 @@ def transcripts(count: int, seed: int) -> list[Transcript]:
         ]
         reference = " ".join(text for _, text in spans)
         heard = [letter if draw.random() > 0.2 else draw.choice(["", "하", "x "]) for letter in reference]
-        made.append(Transcript(f"{seed}-{number}", reference, "".join(heard), ("ko", "en"), spans=spans))
+        made.append(UtteranceToScore(f"{seed}-{number}", reference, "".join(heard), ("ko", "en"), spans=spans))
     return made
 
 

@@ -16,14 +16,13 @@ import torchaudio
 from torch import Tensor
 from torch.nn import functional
 
+from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.manifest import Utterance
 
-SAMPLE_RATE_HZ = 16_000
 _MOST_SAMPLES = 2**28  # four hours of mono speech at 16 kHz
 _MOST_TAPS = 2**24  # 44,100 Hz needs 70,560; 64 MB of filter
 _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
-_TOLERANCE_S = 0.1  # by which files and the durations that corpora state of them may differ
 
 
 def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
@@ -40,7 +39,7 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
         samples = _read(file, round(offset_s * rate_hz), -1 if duration_s is None else round(duration_s * rate_hz))
     if not len(samples):
         raise UserError(f"{path}: no audio at {offset_s:g} s; the file is empty or shorter than the manifest says")
-    if duration_s is not None and duration_s - len(samples) / rate_hz > _TOLERANCE_S:
+    if duration_s is not None and duration_s - len(samples) / rate_hz > DURATION_TOLERANCE_S:
         held = f"{len(samples) / rate_hz:.2f} s of audio" + (f" from {offset_s:g} s on" if offset_s else "")
         raise UserError(f"{path}: {held}, {duration_s:.2f} s by the manifest; the file is cut short")
     return resample(torch.from_numpy(mono(samples, path)), rate_hz)

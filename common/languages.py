@@ -1,16 +1,13 @@
-"""Which language a token belongs to, where an utterance switches, and how mixed it is."""
+"""Writing systems (scripts) and the languages written in them: the one place that knows which is which."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
-# Scripts by ISO 639-1 code; every language not named here is written in Latin.
-_SCRIPTS = {
+LATIN = "Latin"
+# The languages of each script by ISO 639-1 code; every language not named here is written in Latin.
+_LANGUAGES = {
     "Hangul": "ko",
     "Han": "ja zh yue",
     "Kana": "ja",
@@ -36,37 +33,50 @@ _SCRIPTS = {
     "Greek": "el",
     "Ethiopic": "am",
 }
-_NAMED = {
+UNSPACED = frozenset({"Han", "Kana", "Thai", "Lao", "Myanmar", "Khmer"})  # written without spaces between words
+# Unicode names a character by its script first, but for these.
+_NAMED_OTHERWISE = {
     "CJK": "Han",
     "IDEOGRAPHIC": "Han",
     "HIRAGANA": "Kana",
     "KATAKANA": "Kana",
     "KATAKANA-HIRAGANA": "Kana",
     "HALFWIDTH": "Kana",
+    "FULLWIDTH": LATIN,
+    "FEMININE": LATIN,
+    "MASCULINE": LATIN,
 }
-LATIN = "Latin"
-MAX_DISTANCE = 3  # tokens; what is further from a switch is counted together
+ENGLISH_NAMES = {"German": "de", "English": "en", "Korean": "ko", "Japanese": "ja"}
+ISO_639_3 = {
+    "de": "deu", "en": "eng", "es": "spa", "fr": "fra", "hi": "hin", "it": "ita", "ja": "jpn", "ko": "kor",
+    "nl": "nld", "pt": "por", "ru": "rus", "ar": "ara", "zh": "cmn",
+}  # fmt: skip
+# What is typed for an apostrophe: right quote and letter apostrophe wherever they stand, the rest between letters only,
+# where they cannot be quotation marks, accents or primes. NFKC turns the acute accent into a space and its mark.
+APOSTROPHES = "[\u2019\u02bc\uff07]"
+APOSTROPHES_BETWEEN_LETTERS = "(?:[\u2018\u201b\u2032\u02bb\u00b4`]| \u0301)"
 
 
 @lru_cache(maxsize=1 << 16)
 def script(token: str) -> str | None:
-    """Returns the script of a token's first letter (`Hangul`, `Han`, `Kana`, `Latin`, ...), None without letters."""
+    """Return the script of a token's first letter (`Hangul`, `Han`, `Kana`, `Latin`, ...), None without letters."""
     for character in token:
         if character.isalpha():
             name = unicodedata.name(character, "UNKNOWN").split()[0]
-            return _NAMED.get(name, name.capitalize())
+            if name != "MODIFIER":  # letters of no script, the apostrophe ʼ among them
+                return _NAMED_OTHERWISE.get(name, name.capitalize())
     return None
 
 
 @lru_cache(maxsize=1 << 10)
 def scripts_of(language: str) -> frozenset[str]:
-    """Returns the scripts a language is written in."""
-    return frozenset(name for name, codes in _SCRIPTS.items() if language in codes.split()) or frozenset({LATIN})
+    """Return the scripts that a language is written in."""
+    return frozenset(name for name, codes in _LANGUAGES.items() if language in codes.split()) or frozenset({LATIN})
 
 
 @lru_cache(maxsize=1 << 16)
 def language_by_script(token: str, languages: tuple[str, ...] | None) -> str | None:
-    """Returns the one language of `languages` written in the token's script, None where there is not exactly one.
+    """Return the one language of `languages` written in the token's script, None where there is not exactly one.
 
     Without `languages` it is the script's own name.
     """
@@ -75,80 +85,3 @@ def language_by_script(token: str, languages: tuple[str, ...] | None) -> str | N
         return written
     matching = [language for language in languages if written in scripts_of(language)]
     return matching[0] if len(matching) == 1 else None
-
-
-def languages_by_spans(
-    tokens: Sequence[str], spans: Sequence[tuple[str, str]], split: Callable[[str], list[str]]
-) -> list[str | None] | None:
-    """Returns each token's language from the spans' (language, text), None for a token outside of all spans.
-
-    The spans' texts are looked for one after the other, letter by letter, so a word across two spans (`bug는`) has the
-    language it begins in. Returns None as a whole where a span's text does not follow in the reference.
-    """
-    letters = "".join(tokens)
-    languages: list[str | None] = [None] * len(letters)
-    position = 0
-    for language, text in spans:
-        piece = "".join(split(text))
-        start = letters.find(piece, position)
-        if start < 0:
-            return None
-        position = start + len(piece)
-        languages[start:position] = [language] * len(piece)
-    by_token, begin = [], 0
-    for token in tokens:
-        by_token.append(languages[begin])
-        begin += len(token)
-    return by_token
-
-
-@dataclass(frozen=True, slots=True)
-class Switches:
-    """Where the language changes: for each token the distance to its nearest switch point and that switch's direction.
-
-    Distances count the tokens between: 0 stands right beside the switch, 3 means three or more. A token between two
-    switches belongs to the nearer, at a draw to the one before it. Both are None in an utterance without a switch.
-    """
-
-    count: int
-    distances: tuple[int | None, ...]
-    directions: tuple[str | None, ...]
-
-
-def find_switches(languages: Sequence[str | None]) -> Switches:
-    """Finds the switch points of an utterance; a token of no language (a number) goes with what is before it."""
-    filled = _filled(languages)
-    points = [(i, f"{a}>{b}") for i, (a, b) in enumerate(pairwise(filled), start=1) if a != b]
-    if not points:
-        nothing = (None,) * len(filled)
-        return Switches(0, nothing, nothing)
-    distances, directions = [], []
-    after = 0  # index of the first switch point behind the token
-    for i in range(len(filled)):
-        while after < len(points) and points[after][0] <= i:
-            after += 1
-        nearest = min(
-            ((i - at if at <= i else at - 1 - i), at > i, direction)
-            for at, direction in points[max(after - 1, 0) : after + 1]
-        )
-        distances.append(min(nearest[0], MAX_DISTANCE))
-        directions.append(nearest[2])
-    return Switches(len(points), tuple(distances), tuple(directions))
-
-
-def _filled(languages: Sequence[str | None]) -> list[str | None]:
-    last = next((language for language in languages if language is not None), None)
-    filled = []
-    for language in languages:
-        last = language or last
-        filled.append(last)
-    return filled
-
-
-def code_mixing_index(languages: Sequence[str | None]) -> float | None:
-    """Returns 100 (1 - most frequent language / tokens of any language), None without such tokens.
-
-    Das and Gambäck, "Identifying Languages at the Word Level in Code-Mixed Indian Social Media Text" (2014), eq. 1.
-    """
-    counts = Counter(language for language in languages if language is not None)
-    return 100 * (1 - max(counts.values()) / counts.total()) if counts else None

@@ -15,6 +15,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_file
+from common.json_lines import read_rows
 from common.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
 
 _ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
@@ -101,46 +102,13 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
     if not path.is_file():
         raise UserError(f"{path}: no such manifest")
     roots = (absolute(path.parent), *trusted_roots())
-    with path.open(encoding="utf-8-sig") as file:
-        lines = enumerate(file, start=1)
-        while True:
-            try:
-                number, line = next(lines)
-            except StopIteration:
-                return
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-            if line.strip():
-                yield _from_line(line, path, number, check_audio, roots)
+    for where, row in read_rows(path):
+        yield _utterance(row, where, path.parent, check_audio, roots)
 
 
-def parse_json(text: str, where: str) -> Any:
-    """What a JSON text holds.
-
-    Raises:
-        UserError: beginning with `where`, where it is not JSON, nested beyond reason, or holds half a character.
-    """
-    try:
-        content = json.loads(text)
-        if "\\ud" in text.lower():  # a character beyond U+FFFF is two escapes; either alone cannot be written again
-            json.dumps(content, ensure_ascii=False).encode()
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno} " if "\n" in text.rstrip() else ""
-        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno})") from None
-    except (ValueError, RecursionError) as error:
-        reason = "half a character, a \\u escape without its other" if isinstance(error, UnicodeError) else error
-        raise UserError(f"{where}: JSON that cannot be used ({reason})") from None
-    return content
-
-
-def _from_line(line: str, path: Path, number: int, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
-    where = f"{path}:{number}"
-    row = parse_json(line, where)
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-
+def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
     audio_name = _text(row, "audio_filepath", where, alias="audio")
-    audio = Path(absolute(path.parent / audio_name))  # a `..` never climbs through a link
+    audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
     if not is_below(str(audio), roots):
         raise _outside(audio, where)
     duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)

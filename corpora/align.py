@@ -17,8 +17,8 @@ from tqdm import tqdm
 
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
+from common.languages import script, scripts_of
 from common.manifest import Span, Utterance, read_manifest, write_manifest
-from common.scripts import script_pattern
 from corpora.derived import about, earlier_record, write_record
 
 _COMMAND = "align"
@@ -216,8 +216,8 @@ def language_spans(utterance: Utterance) -> list[Span]:
         return [Span(span.language, text=span.text) for span in utterance.spans]
     language, owners = None, []
     for character in utterance.text:
-        if character.isalpha():
-            fitting = [of for of in utterance.languages if script_pattern(of).search(character)]
+        if written := script(character):
+            fitting = [of for of in utterance.languages if written in scripts_of(of)]
             if len(fitting) != 1:
                 raise NotAlignable("with letters that do not tell the language")
             language = fitting[0]

@@ -22,6 +22,7 @@ from backbone.log_mel import LogMel
 from backbone.model_folder.export import read_model_folder
 from backbone.window import WHOLE, take_short_windows, window_of
 from common.audio import load_waveform
+from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
 from corpora.align import NotAlignable, Switch, letters
 from datamodules.dataset import check_lengths
@@ -240,7 +241,7 @@ def _fit_window(log_mel: LogMel, whisper: WhisperForConditionalGeneration, utter
 
 
 def _positions(waveform_S: Tensor) -> int:
-    return math.ceil(len(waveform_S) / (16_000 // POSITIONS_PER_S))
+    return math.ceil(len(waveform_S) / (SAMPLE_RATE_HZ // POSITIONS_PER_S))
 
 
 def _waveform(utterance: Utterance) -> Tensor:

@@ -12,17 +12,13 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from common.constants import DURATION_TOLERANCE_S, MAX_TOKENS, SAMPLE_RATE_HZ, WINDOW_S
 from common.errors import UserError
 from common.manifest import Utterance, iter_manifest
-from common.scripts import surprises, tokens
-from corpora.statistics import character_name, counted, lasting
+from corpora.manifest_counts import character_name, counted, lasting, split, surprises
 from datamodules.leaks import transcript_key
 
-WINDOW_S = 30.0
-MAX_TOKENS = 448
 PROMPT_TOKENS = 4
-SAMPLE_RATE_HZ = 16000
-DURATION_TOLERANCE_S = 0.1
 SILENCE_PEAK = 10 ** (-50 / 20)
 CLIPPED_RUN = 4
 
@@ -123,7 +119,7 @@ class _Checked:
         return None if first is place else first
 
     def _of_text(self, utterance: Utterance) -> Iterator[tuple[str, str, str]]:
-        if not tokens(utterance.text):
+        if not split(utterance.text):
             yield ERROR, "text", f"not a word in {utterance.text!r}"
         strange = surprises(utterance.text, utterance.languages)
         if strange:

@@ -15,17 +15,17 @@ from common.errors import UserError
 from common.files import atomic_file, write_text
 from common.manifest import Utterance, to_row
 from common.trust import trust
+from corpora.manifest_counts import ManifestCounts
 from corpora.readers.clips import ClipStore, Header
 from corpora.readers.reader import Reader, Record
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 from corpora.screening import Prepared, usable
-from corpora.statistics import Statistics
 from datamodules.leaks import HeldOut
 
 
 def prepare(
     reader: Reader,
-    source: Source,
+    source: SourceFiles,
     folder: Path,
     *,
     train_utterances: int | None = None,
@@ -156,7 +156,7 @@ class _Manifests:
             self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
         utterance = _utterance(record, header, self._reader, self._store)
         self._files[name].write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
-        self._prepared.statistics.setdefault(name, Statistics()).add(utterance)
+        self._prepared.statistics.setdefault(name, ManifestCounts()).add(utterance)
         if record.labels:
             self._prepared.labels.setdefault(name, {})[record.id] = record.labels
 
@@ -182,7 +182,7 @@ class _Draw:
         return [(record, header) for _, _, record, header in sorted(self._heap, key=lambda entry: entry[1])]
 
 
-def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: Source) -> None:
+def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: SourceFiles) -> None:
     if not prepared.statistics:
         first = f"; the first: {prepared.skipped[0].reason}" if prepared.skipped else ""
         raise UserError(f"{source.root}: no utterance left, {len(prepared.skipped)} left out{first}")
@@ -195,7 +195,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
-def _about(reader: Reader, source: Source, prepared: Prepared, held_out: list[Path]) -> dict[str, Any]:
+def _about(reader: Reader, source: SourceFiles, prepared: Prepared, held_out: list[Path]) -> dict[str, Any]:
     manifests = {}
     for name, statistics in sorted(prepared.statistics.items()):
         manifests[f"{name}.jsonl"] = statistics.as_dict()

@@ -10,7 +10,7 @@ from typing import Any
 from common.errors import UserError
 from common.files import write_text
 from common.manifest import Utterance
-from corpora.statistics import Statistics
+from corpora.manifest_counts import ManifestCounts
 
 RECORD = "corpus.json"
 Manifests = Mapping[str, Mapping[str, Any]]  # by name, as `about` tells of them
@@ -36,7 +36,7 @@ def earlier_record(folder: Path, command: str) -> dict[str, Mapping[str, Any]]:
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
     """What the record tells of a manifest: its utterances' licence and statistics, and what it was made of and by."""
-    statistics = Statistics()
+    statistics = ManifestCounts()
     for utterance in utterances:
         statistics.add(utterance)
     return {"licence": listed(utterance.licence for utterance in utterances), **more, **statistics.as_dict()}

@@ -18,8 +18,8 @@ from common.errors import UserError
 from common.files import atomic_file
 from corpora.corpus import Prepared, prepare
 from corpora.readers.hike import Hike
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, joined_spans
-from corpora.readers.source import Source, open_source
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, joined_spans
+from corpora.readers.source import SourceFiles, open_source
 from corpora.readers.tables import read_csv, text_field
 
 SEPARATOR = " | "
@@ -59,7 +59,7 @@ def prepare_recorded(sheet: Path, audio: Path, folder: Path, speaker: str | None
     Raises:
         UserError: naming the sheet's line and column, where a translation does not fit its sentence.
     """
-    return prepare(KoDeSheet(str(sheet), speaker), Source(audio), folder)
+    return prepare(KoDeSheet(str(sheet), speaker), SourceFiles(audio), folder)
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,16 @@ class KoDeSheet(Reader):
     sheet: str
     speaker: str | None
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the filled rows in the sheet's order."""
-        table = Source(self.sheet)
+        table = SourceFiles(self.sheet)
         recordings = {PurePosixPath(name).stem: name for name in source.names if name.lower().endswith(AUDIO_SUFFIXES)}
         for where, row in read_csv(table, Path(self.sheet).name):
             identity, german = text_field(row, "id", where), text_field(row, "german", where)
             if not german.strip():
-                yield Skipped(identity, f"{where}: the column 'german' is empty")
+                yield LeftOut(identity, f"{where}: the column 'german' is empty")
             elif identity not in recordings:
-                yield Skipped(
+                yield LeftOut(
                     identity, f"{where}: no {identity}.wav (or {', '.join(AUDIO_SUFFIXES[1:])}) in {source.root}"
                 )
             else:

@@ -12,16 +12,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from common.scripts import tokens
+from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ, WINDOW_S
+from corpora.manifest_counts import ManifestCounts, counted, split
 from corpora.readers.clips import BrokenAudio, Header, measure
-from corpora.readers.reader import Notice, Reader, Record, Skipped
-from corpora.readers.source import Source
-from corpora.statistics import Statistics, counted
+from corpora.readers.reader import LeftOut, Notice, Reader, Record
+from corpora.readers.source import SourceFiles
 from datamodules.leaks import HeldOut, transcript_key
 
-LOWEST_RATE_HZ = 16000  # Whisper's: what a lower rate lacks, no resampling brings back
-DURATION_TOLERANCE_S = 0.1
-WINDOW_S = 30.0
 EXAMPLES_A_KIND = 5
 
 
@@ -31,9 +28,9 @@ class Prepared:
 
     folder: Path
     title: str = ""
-    statistics: dict[str, Statistics] = field(default_factory=dict)
+    statistics: dict[str, ManifestCounts] = field(default_factory=dict)
     drawn: dict[str, list[str]] = field(default_factory=dict)
-    skipped: list[Skipped] = field(default_factory=list)
+    skipped: list[LeftOut] = field(default_factory=list)
     notices: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
@@ -62,7 +59,9 @@ class Prepared:
         return lines
 
 
-def usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared) -> Iterator[tuple[Record, Header]]:
+def usable(
+    reader: Reader, source: SourceFiles, held_out: HeldOut, prepared: Prepared
+) -> Iterator[tuple[Record, Header]]:
     """The records that can be used, with their audio's headers; the others go to `prepared.skipped`."""
     ids: set[tuple[str, str]] = set()
     heard: set[tuple[str, bytes, str]] = set()
@@ -81,13 +80,13 @@ def usable(reader: Reader, source: Source, held_out: HeldOut, prepared: Prepared
                 except BrokenAudio as error:
                     reason = str(error)
             if header is None:
-                item = Skipped(item.id, f"{item.where}: {reason}")
+                item = LeftOut(item.id, f"{item.where}: {reason}")
             else:
                 ids.add(place)
                 _notice_oddities(item, header, reader, prepared)
                 _notice_twins(item, held_out, heard, prepared)
                 yield item, header
-        if isinstance(item, Skipped):
+        if isinstance(item, LeftOut):
             prepared.skipped.append(item)
 
 
@@ -99,7 +98,7 @@ def _cleaned(record: Record) -> Record:
 
 
 def _refusal(record: Record, held_out: HeldOut) -> str | None:
-    if not tokens(record.text):
+    if not split(record.text):
         return f"the text is {record.text!r}: not a word in it"
     if record.split != "test" and (place := held_out.sentence(record.source_sentence_id)):
         return f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}"
@@ -108,8 +107,8 @@ def _refusal(record: Record, held_out: HeldOut) -> str | None:
 
 def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: Prepared) -> None:
     file, rate_hz = f"{record.where}: {record.clip.name}", header.sample_rate_hz
-    if rate_hz < LOWEST_RATE_HZ:
-        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {LOWEST_RATE_HZ} Hz")
+    if rate_hz < SAMPLE_RATE_HZ:
+        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {SAMPLE_RATE_HZ} Hz")
     elif reader.sample_rate_hz not in (None, rate_hz):
         prepared.notice("other sample rate", f"{file} has {rate_hz} Hz, {reader.name} has {reader.sample_rate_hz} Hz")
     if header.duration_s > WINDOW_S:

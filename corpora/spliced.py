@@ -10,15 +10,13 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from common.audio import SAMPLE_RATE_HZ
+from common.constants import MAX_TOKENS, SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.files import atomic_folder
 from common.manifest import Utterance, read_manifest, write_manifest
 from corpora.derived import about, write_record
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer, Splice
-
-_MAX_TOKENS = 448
 
 
 class _Bytes:
@@ -43,10 +41,10 @@ def write_spliced(
     for manifest in manifests:
         for utterance in read_manifest(manifest):
             sources.setdefault(utterance.pair, []).append(utterance)
-    pairs = list(CrossPairSplicer(options, sources, None, _Bytes(), window_s, _MAX_TOKENS).frames)
+    pairs = list(CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).frames)
     written = {}
     for pair in pairs:
-        splicer = CrossPairSplicer(replace(options, pairs=[pair]), sources, None, _Bytes(), window_s, _MAX_TOKENS)
+        splicer = CrossPairSplicer(replace(options, pairs=[pair]), sources, None, _Bytes(), window_s, MAX_TOKENS)
         written[pair] = out / pair / "spliced.jsonl"
         with atomic_folder(out / pair) as folder:
             rows = []

@@ -19,7 +19,7 @@ from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
 from evaluation.hypotheses import FASTER_WHISPER, Decoding, Kept, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
-from scoring.breakdown import check_references
+from scoring.contributions import check_references
 from scoring.report import write_report
 from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
 from scoring.summary import failure_lines

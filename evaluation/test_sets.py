@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
-from scoring.breakdown import Transcript
+from scoring.contributions import UtteranceToScore
 from scoring.transcript_files import usable_spans
 
 
@@ -25,10 +25,10 @@ class EvaluationSet:
     utterances: Sequence[Utterance]
     labels: Mapping[str, Mapping[str, Any]]
 
-    def transcripts(self, hypotheses: Mapping[str, str]) -> list[Transcript]:
+    def transcripts(self, hypotheses: Mapping[str, str]) -> list[UtteranceToScore]:
         """The utterances with what was heard, by id; an utterance that is missing there counts as empty."""
         return [
-            Transcript(
+            UtteranceToScore(
                 utterance.id,
                 utterance.text,
                 hypotheses.get(utterance.id, ""),

@@ -9,11 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from common.languages import MAX_DISTANCE
+from common.code_mixing import MAX_DISTANCE
 from scoring.bootstrap import Estimate
-from scoring.breakdown import EDITS
+from scoring.contributions import EDITS
 from scoring.failures import FAILURES
-from scoring.plots import Scale, interval_strip, stacked_strip
+from scoring.plots import PlotScale, interval_strip, stacked_strip
 from scoring.results import Results, error_rates, having
 from scoring.summary import per_cent
 from scoring.table import AVERAGES, DASH, SINGLE, Table
@@ -32,13 +32,15 @@ class Panel:
     rows: Sequence[tuple[str, Sequence[Any]]]
 
 
-def rate_panels(results: Results, table: Table, sets: Sequence[str]) -> tuple[Scale, list[Panel]]:
+def rate_panels(results: Results, table: Table, sets: Sequence[str]) -> tuple[PlotScale, list[Panel]]:
     """Returns MER with its interval by test set and average; a cell is (plot, per cent, interval, whether best)."""
     found = {model: error_rates(by_set, table.seen, table.unseen) for model, by_set in results.items()}
     columns = {name: {model: rates[name] for model, rates in found.items() if name in rates} for name in table.columns}
     columns = {name: column for name, column in columns.items() if column}
     oracles = {row.model for row in table.rows if row.is_oracle}
-    scale = Scale.over(estimate.high or estimate.value for column in columns.values() for estimate in column.values())
+    scale = PlotScale.over(
+        estimate.high or estimate.value for column in columns.values() for estimate in column.values()
+    )
     panels = []
     for name, column in columns.items():
         lowest = min((estimate.value for model, estimate in column.items() if model not in oracles), default=None)
@@ -56,12 +58,12 @@ def _rate_title(name: str, table: Table) -> tuple[str, str]:
     return name.upper(), "seen in training" if name in table.seen else "unseen" if name in table.unseen else ""
 
 
-def language_panels(results: Results, sets: Sequence[str]) -> tuple[Scale, list[Panel]]:
+def language_panels(results: Results, sets: Sequence[str]) -> tuple[PlotScale, list[Panel]]:
     """Returns errors by kind for each language of each test set; a cell is (plot, per cent)."""
     by_set = {name: _figures(results, name) for name in sets}
     keys = {name: _language_keys(next(iter(by_model.values()))) for name, by_model in by_set.items()}
     rates = (f[key].value for name, by_model in by_set.items() for f in by_model.values() for key in keys[name])
-    scale = Scale.over(rates, steps=3)
+    scale = PlotScale.over(rates, steps=3)
 
     def cell(figures: Figures, key: str) -> tuple[Markup, str]:
         bar = [(kind, figures[f"{key}.{kind}"].value) for kind in EDITS.values()]

@@ -16,14 +16,14 @@ _BEYOND = '<text class="beyond" x="100%" y="50%" dy=".35em" text-anchor="end">â–
 
 
 @dataclass(frozen=True, slots=True)
-class Scale:
+class PlotScale:
     """A linear axis from 0 to `end` (a fraction), with a tick every `step`."""
 
     end: float
     step: float
 
     @classmethod
-    def over(cls, values: Iterable[float | None], steps: int = 5) -> Scale:
+    def over(cls, values: Iterable[float | None], steps: int = 5) -> PlotScale:
         """Returns the smallest round scale of so many steps that holds all values (NaN and None aside), up to 150 %."""
         largest = max((value for value in values if value is not None and not math.isnan(value)), default=0.0)
         largest = min(max(largest, 0.01), _CEILING)
@@ -40,7 +40,7 @@ class Scale:
         return [self.step * n for n in range(round(self.end / self.step) + 1)]
 
 
-def interval_strip(estimate: Estimate, scale: Scale) -> Markup:
+def interval_strip(estimate: Estimate, scale: PlotScale) -> Markup:
     """Draws a figure as a dot on its 95 % interval."""
     parts = [_grid(scale)]
     if estimate.low is not None and estimate.high is not None:
@@ -54,7 +54,7 @@ def interval_strip(estimate: Estimate, scale: Scale) -> Markup:
     return _svg(parts)
 
 
-def stacked_strip(shares: Sequence[tuple[str, float]], scale: Scale) -> Markup:
+def stacked_strip(shares: Sequence[tuple[str, float]], scale: PlotScale) -> Markup:
     """Draws (class, share) after one another as a bar."""
     parts = [_grid(scale)]
     begin = 0.0
@@ -67,7 +67,7 @@ def stacked_strip(shares: Sequence[tuple[str, float]], scale: Scale) -> Markup:
     return _svg([*parts, _BEYOND] if begin > scale.end else parts)
 
 
-def axis(scale: Scale) -> Markup:
+def axis(scale: PlotScale) -> Markup:
     """Draws the ticks' labels in per cent."""
     labels = []
     for tick in scale.ticks:
@@ -76,7 +76,7 @@ def axis(scale: Scale) -> Markup:
     return _svg(labels, kind="axis")
 
 
-def _grid(scale: Scale) -> str:
+def _grid(scale: PlotScale) -> str:
     return "".join(
         f'<line class="tick" x1="{scale.at(tick)}" x2="{scale.at(tick)}" y1="0" y2="100%"/>' for tick in scale.ticks
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 from common.errors import UserError
 from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean, resample, tally
-from scoring.breakdown import ScoredUtterance, Transcript, contributions, score_transcript
+from scoring.contributions import ScoredUtterance, UtteranceToScore, contributions, score_transcript
 from scoring.edit_alignment import Counts
 from scoring.metrics import Score
 from scoring.table import SEEN, SINGLE, UNSEEN, Row, Table, single_languages
@@ -34,7 +34,7 @@ class SetScore:
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
-        """Every figure by name, with its bootstrap draws; see `scoring.breakdown.contributions`."""
+        """Every figure by name, with its bootstrap draws; see `scoring.contributions.contributions`."""
         return resample(self.tallies, folds=self.folds, seed=self.seed)
 
     @property
@@ -51,7 +51,7 @@ class SetScore:
 
 
 def score_set(
-    transcripts: Sequence[Transcript], profile: str = "cjk", *, folds: int = FOLDS, seed: int = 0
+    transcripts: Sequence[UtteranceToScore], profile: str = "cjk", *, folds: int = FOLDS, seed: int = 0
 ) -> SetScore:
     """Scores one model on one test set, with all breakdowns.
 

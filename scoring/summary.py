@@ -10,9 +10,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from common.languages import MAX_DISTANCE
+from common.code_mixing import LANGUAGE_SOURCES, MAX_DISTANCE
 from scoring.bootstrap import Estimate
-from scoring.breakdown import EDITS, SOURCES, ScoredUtterance
+from scoring.contributions import EDITS, ScoredUtterance
 from scoring.escape import visible
 from scoring.failures import FAILURES
 from scoring.results import Comparison, Results, SetScore
@@ -146,7 +146,7 @@ def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, st
 
 def source_text(figures: dict[str, Estimate]) -> str:
     """Returns where the tokens' languages are from, with shares of utterances where there are several sources."""
-    used = [(source, figures[f"languages_by.{source}"].value) for source in SOURCES]
+    used = [(source, figures[f"languages_by.{source}"].value) for source in LANGUAGE_SOURCES]
     used = [(source, share) for source, share in used if share > 0]
     if len(used) == 1:
         return SOURCE_TEXTS[used[0][0]]
@@ -170,7 +170,7 @@ def _plain(figures: dict[str, Estimate]) -> Text:
     rows = (
         ("length ratio", "length_ratio", "hypothesis tokens per reference token"),
         ("switches", "switches", "per utterance"),
-        ("code-mixing index", "cmi", "mean, from 0 (one language)"),
+        ("code-mixing index", "cmi", "mean, from 0 (one language); words"),
     )
     known = [(label, figures[name].value, what) for label, name, what in rows if name in figures]
     return Text("\n".join(f" {label:<26} {value:>5.2f}  {what}" for label, value, what in known))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from scoring.breakdown import ScoredUtterance, Transcript
+from common.json_lines import read_rows
+from scoring.contributions import ScoredUtterance, UtteranceToScore
 
 
 def read_texts(
     references: Path | str, hypotheses: Path | str, languages: tuple[str, ...] | None = None
-) -> list[Transcript]:
+) -> list[UtteranceToScore]:
     """Reads one reference and one hypothesis a line; utterances are named `file:line` of the reference.
 
     Raises:
@@ -27,19 +27,19 @@ def read_texts(
             "(an empty line for an empty hypothesis)"
         )
     return [
-        Transcript(f"{references}:{number}", reference, hypothesis, languages)
+        UtteranceToScore(f"{references}:{number}", reference, hypothesis, languages)
         for number, (reference, hypothesis) in enumerate(zip(said, heard, strict=True), start=1)
     ]
 
 
-def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) -> list[Transcript]:
+def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) -> list[UtteranceToScore]:
     """Reads objects with `reference` and `hypothesis`, and where given `id`, `pair`, `matrix_language`, `spans`
     ([{language, text}]), `speaker`, `loanwords` ([[native, borrowed]]) and `normalized`.
 
     Raises:
         UserError: naming file, line and field.
     """
-    return [_transcript(row, where, languages) for where, row in _rows(path)]
+    return [_transcript(row, where, languages) for where, row in read_rows(path)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Run:
     """An evaluation's transcripts by model and test set, and the profile it was scored with."""
 
     profile: str
-    models: Mapping[str, Mapping[str, Sequence[Transcript]]]
+    models: Mapping[str, Mapping[str, Sequence[UtteranceToScore]]]
 
 
 def read_run(path: Path | str) -> Run:
@@ -57,7 +57,7 @@ def read_run(path: Path | str) -> Run:
         UserError: naming file, line and field; also where it holds no line.
     """
     profile, models = "", {}
-    for where, row in _rows(path):
+    for where, row in read_rows(path):
         for name in ("model", "set", "profile"):
             if not isinstance(row.get(name), str):
                 raise UserError(f"{where}: the field {name!r} is missing; expected a file that evaluate.py wrote")
@@ -68,22 +68,7 @@ def read_run(path: Path | str) -> Run:
     return Run(profile, models)
 
 
-def _rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The file's objects, each with where it stands."""
-    for number, line in enumerate(_lines(path), start=1):
-        where = f"{path}:{number}"
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{where}: not JSON ({error.msg} at column {error.colno})") from None
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-        yield where, row
-
-
-def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | None) -> Transcript:
+def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | None) -> UtteranceToScore:
     wanted = {"reference": True, "hypothesis": True, "pair": False, "speaker": False, "normalized": False}
     for name, needed in wanted.items():
         value = row.get(name)
@@ -97,7 +82,7 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
         raise UserError(
             f'{where}: expected spans as [{{"language": ..., "text": ...}}] and loanwords as [[native, borrowed]]'
         ) from None
-    return Transcript(
+    return UtteranceToScore(
         id=str(row.get("id") or where),
         reference=row["reference"],
         hypothesis=row["hypothesis"],

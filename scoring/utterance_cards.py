@@ -9,7 +9,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.languages import language_by_script
-from scoring.breakdown import EDITS, ScoredUtterance
+from scoring.contributions import EDITS, ScoredUtterance
 from scoring.edit_alignment import DELETION, INSERTION
 from scoring.results import Results, having
 

@@ -63,13 +63,15 @@ def test_the_algorithm_of_the_page(tmp_path: Path):
 def test_the_reader_of_the_page(tmp_path: Path):
     from common.manifest import read_manifest
     from corpora.corpus import prepare
-    from corpora.readers.source import Source
+    from corpora.readers.source import SourceFiles
 
     reader = written("new_corpus.md", tmp_path)["PairsOfFiles"]
     put(tmp_path / "in/kim/a.wav", wav(1.0, 16000, 1))
     put(tmp_path / "in/kim/a.txt", "오늘 Wetter 좋다\n".encode())
     put(tmp_path / "in/lee/b.wav", wav(1.5, 16000, 2))
-    prepare(reader(pair="ko-de"), Source(tmp_path / "in"), tmp_path / "out", train_utterances=None, seed=0, held_out=[])
+    prepare(
+        reader(pair="ko-de"), SourceFiles(tmp_path / "in"), tmp_path / "out", train_utterances=None, seed=0, held_out=[]
+    )
     (one,) = read_manifest(tmp_path / "out/train.jsonl")
     assert (one.id, one.text, one.pair, one.speaker, one.duration) == ("kim-a", "오늘 Wetter 좋다", "ko-de", "kim", 1.0)
     assert "lee/b.txt: no transcript" in (tmp_path / "out/corpus.json").read_text(encoding="utf-8")

@@ -18,16 +18,17 @@ from transformers import WhisperProcessor
 import prepare as script
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
-from common.scripts import surprises, tagged_tokens, tokens
 from common.trust import trust
 from corpora.check import check
 from corpora.corpus import prepare
 from corpora.ko_de import prepare_recorded, write_sheet
+from corpora.manifest_counts import ManifestCounts, counted, describe, lasting, surprises
 from corpora.readers import discover
 from corpora.readers.folder import Folder
-from corpora.readers.source import Source
-from corpora.statistics import Statistics, code_mixing_index, counted, describe, lasting, switches
+from corpora.readers.source import SourceFiles
 from datamodules.dataset import LabelMaker
+from scoring.contributions import UtteranceToScore
+from scoring.results import score_set
 from tests.corpus_trees import TREES, hike_row, noise, put, wav
 from tests.test_readers_broken import parquet
 
@@ -42,37 +43,44 @@ def run(*arguments: object) -> int:
     return args.run(args)
 
 
-# Statistics
+# ManifestCounts
 
 
-def test_mixed_tokens():
-    assert tokens("이번 project는 좋아!") == ["이", "번", "project", "는", "좋", "아"]
-    assert tokens("データをcheckした") == ["デ", "ー", "タ", "を", "check", "し", "た"]
-    assert tokens("für die Übergröße, 3.5 %") == ["für", "die", "Übergröße", "3", "5"]
+def counts(*utterances: Utterance) -> dict:
+    found = ManifestCounts()
+    for item in utterances:
+        found.add(item)
+    return found.as_dict()
 
 
 def test_languages_by_script_by_span_or_unknown():
-    assert tagged_tokens(utterance("이 bug 3 漢")) == [("이", "ko"), ("bug", "en"), ("3", "other"), ("漢", "other")]
-    assert tagged_tokens(utterance("sehr nice", "de-en")) == [("sehr", "unknown"), ("nice", "unknown")]
-    spans = (Span("de", text="sehr "), Span("en", text="nice 2"))
-    assert tagged_tokens(utterance("sehr nice 2", "de-en", spans)) == [("sehr", "de"), ("nice", "en"), ("2", "other")]
+    assert counts(utterance("이 bug 3 漢"))["tokens_by_language"] == {"ko": 1, "en": 1, "other": 2}
+    assert counts(utterance("데이터를 checkした", "ja-en"))["tokens_by_language"] == {"other": 4, "ja": 2, "en": 1}
+    unknown = counts(utterance("sehr nice 2", "de-en"))
+    assert unknown["tokens_by_language"] == {"unknown": 2, "other": 1}
+    assert (unknown["utterances_of_unknown_languages"], unknown["switches"], unknown["cmi_mean"]) == (1, None, None)
+    spans = (Span("de", text="sehr "), Span("en", text="nice 2"))  # a number in a span is read in its language
+    known = counts(utterance("sehr nice 2", "de-en", spans))
+    assert known["tokens_by_language"] == {"de": 1, "en": 2}
+    assert (known["switches"], known["cmi_mean"]) == (1, 33.33)
+    untold = (Span("de"), Span("en", text="nice 2"))
+    assert counts(utterance("sehr nice 2", "de-en", untold))["cmi_mean"] is None
 
 
-def test_code_mixing_index_by_hand():
-    # N = 6, U = 1, the larger language has 3 of the 5: 100 (1 - 3/5)
-    assert code_mixing_index(["ko", "ko", "en", "other", "ko", "en"]) == pytest.approx(40)
-    assert code_mixing_index(["ko", "ko"]) == 0
-    assert code_mixing_index(["other"]) == 0
-    assert code_mixing_index(["unknown", "ko"]) is None
-    assert switches(["ko", "ko", "en", "other", "ko", "en"]) == 3
-    assert switches(["ko", "other", "ko"]) == 0
-    assert switches(["unknown"]) is None
+def test_text_of_no_language_has_no_code_mixing_index_here_and_in_scoring():
+    found = counts(utterance("1 2"), utterance("가 go"))
+    assert (found["utterances_of_unknown_languages"], found["cmi_mean"], found["switches"]) == (1, 50.0, 1)
+    scored = score_set(
+        [UtteranceToScore("a", "1 2", "1", ("ko", "en")), UtteranceToScore("b", "가 go", "", ("ko", "en"))]
+    )
+    assert scored.estimates["cmi"].value == 50
+    assert scored.estimates["cmi"].denominator == 1
 
 
 def test_statistics_of_three_utterances():
-    statistics = Statistics()
-    statistics.add(utterance("이 bug는", duration=1.5, speaker="a"))  # 이 bug 는: two switches, CMI 100 (1 - 2/3)
-    statistics.add(utterance("go 가 (웃음)", duration=31.0, speaker="a"))  # go 가 웃 음: one switch, CMI 25
+    statistics = ManifestCounts()
+    statistics.add(utterance("이 bug는", duration=1.5, speaker="a"))  # 이 bug 는: two switches, one word of two: CMI 50
+    statistics.add(utterance("go 가 (웃음)", duration=31.0, speaker="a"))  # go, 가, 웃음: one switch, CMI 100 / 3
     statistics.add(utterance("sehr nice", "de-en", duration=1.5))
     found = statistics.as_dict()
     assert found["utterances"] == 3
@@ -83,7 +91,7 @@ def test_statistics_of_three_utterances():
     }  # fmt: skip
     assert found["tokens_by_language"] == {"ko": 5, "en": 2, "unknown": 2}
     assert found["switches"] == 3
-    assert found["cmi_mean"] == round((100 / 3 + 25) / 2, 2)
+    assert found["cmi_mean"] == round((100 / 3 + 50) / 2, 2)
     assert found["utterances_of_unknown_languages"] == 1
     assert [item["name"] for item in found["alphabet_surprises"]] == [
         "U+0028 LEFT PARENTHESIS",
@@ -99,7 +107,7 @@ def test_statistics_of_three_utterances():
         "              >= 30 s ████████████████                 1",
         "  tokens      ko 5, en 2, unknown 2",
         "  switches    3, 1.50 an utterance",
-        "  CMI         29.2",
+        "  CMI         41.7",
         "  languages   unknown in 1 utterance: one script for both, and the corpus gives no spans",
         "  surprises   '(' U+0028 LEFT PARENTHESIS in 1 utterance, first in u",
         "              ')' U+0029 RIGHT PARENTHESIS in 1 utterance, first in u",
@@ -111,7 +119,7 @@ def test_numbers_as_people_read_them():
         "0.0 s", "59.9 s", "1.0 min", "60.0 min", "1.0 h", "2,400.0 h"
     ]  # fmt: skip
     assert (counted(1, "utterance"), counted(20_000, "utterance")) == ("1 utterance", "20,000 utterances")
-    many = Statistics()
+    many = ManifestCounts()
     many.add(utterance("".join(map(chr, range(0x430, 0x438))) + " 이"))
     assert many.lines()[-1] == "              and 3 characters more, all in corpus.json"
 
@@ -132,7 +140,7 @@ def test_a_table_of_many_manifests(tmp_path: Path):
     assert describe(tmp_path) == [
         f"manifest{pad[8:]}                    utterances  length  speakers  tokens              switches      CMI",
         f"{tmp_path}/de-en/test.jsonl            1   2.0 s         ?  unknown 2            unknown  unknown",
-        f"{tmp_path}/ko-en/train.jsonl       1,200  30.0 h         1  ko 2,400, en 1,200      2.00     33.3",
+        f"{tmp_path}/ko-en/train.jsonl       1,200  30.0 h         1  ko 2,400, en 1,200      2.00     50.0",
     ]
 
 
@@ -149,7 +157,7 @@ def write_folder(root: Path, count: int, split: str = "train") -> Path:
 
 
 def test_the_draw_is_the_n_smallest_hashes_of_seed_and_id(tmp_path: Path):
-    source = Source(write_folder(tmp_path / "in", 40))
+    source = SourceFiles(write_folder(tmp_path / "in", 40))
     reader = Folder(pair="ko-en", split="train", corpus="mine", licence="x")
     prepare(reader, source, tmp_path / "out", train_utterances=7, seed=3)
     by_hash = sorted((f"{i:03d}" for i in range(40)), key=lambda i: hashlib.sha256(f"3:{i}".encode()).hexdigest())
@@ -176,7 +184,7 @@ def test_draws_that_cannot_be(tmp_path: Path):
         run("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--train-utterances", 0)
     found = prepare(
         Folder(pair="ko-en", split="train", corpus="mine", licence="x"),
-        Source(tmp_path / "in"),
+        SourceFiles(tmp_path / "in"),
         tmp_path / "out",
         train_utterances=9,
     )
@@ -224,7 +232,7 @@ def test_transcripts_in_training_and_test_are_told(tmp_path: Path):
     TREES["unicom"].write(tmp_path / "in", lambda data: data)
     write_read_set(tmp_path / "read.jsonl", 1, "Das HOUSE ist alt!")
     found = prepare(
-        discover()["unicom"](), Source(tmp_path / "in"), tmp_path / "out", held_out=[tmp_path / "read.jsonl"]
+        discover()["unicom"](), SourceFiles(tmp_path / "in"), tmp_path / "out", held_out=[tmp_path / "read.jsonl"]
     )
     assert found.statistics["train"].utterances == 2
     (told,) = found.examples["transcript in training and test"]
@@ -233,7 +241,7 @@ def test_transcripts_in_training_and_test_are_told(tmp_path: Path):
     for seed, (split, text) in enumerate({"dev": "이 bug는!", "test": "이 Bug는.", "train": "이 bug는"}.items()):
         put(tmp_path / f"own/{split}/metadata.csv", f"file_name,text\na.wav,{text}\n".encode())
         put(tmp_path / f"own/{split}/a.wav", wav(0.5, 16000, seed))
-    found = prepare(Folder(pair="ko-en"), Source(tmp_path / "own"), tmp_path / "out2")
+    found = prepare(Folder(pair="ko-en"), SourceFiles(tmp_path / "own"), tmp_path / "out2")
     assert [line.split("metadata.csv:2: ")[1] for line in found.examples["transcript in training and test"]] == [
         "'이 Bug는.' also stands in this corpus's dev split",
         "'이 bug는' also stands in this corpus's test split",
@@ -243,7 +251,7 @@ def test_transcripts_in_training_and_test_are_told(tmp_path: Path):
 def test_a_sentence_in_training_and_test_of_one_corpus_is_told(tmp_path: Path):
     TREES["unicom"].write(tmp_path / "in", lambda data: data)
     shutil.copytree(tmp_path / "in/intra/train/eng_deu", tmp_path / "in/intra/test/eng_deu")
-    found = prepare(discover()["unicom"](), Source(tmp_path / "in"), tmp_path / "out")
+    found = prepare(discover()["unicom"](), SourceFiles(tmp_path / "in"), tmp_path / "out")
     assert "'fleurs:7' also stands in this corpus's test split" in found.examples["sentence in training and test"][0]
     assert found.notices["sentence in training and test"] == 2 == found.notices["transcript in training and test"]
 
@@ -263,7 +271,7 @@ def test_ids_that_stand_twice_are_skipped(tmp_path: Path):
     write_folder(tmp_path / "in", 1)
     path = tmp_path / "in/train/metadata.csv"
     path.write_text(path.read_text() + "\n000.wav,또 bug는\n")
-    found = prepare(Folder(pair="ko-en"), Source(tmp_path / "in"), tmp_path / "out")
+    found = prepare(Folder(pair="ko-en"), SourceFiles(tmp_path / "in"), tmp_path / "out")
     assert [re.search(r"metadata\.csv:3: the id stands twice", item.reason) is None for item in found.skipped] == [
         False
     ]
@@ -295,8 +303,8 @@ def test_a_folder_of_another_corpus_is_left_alone(tmp_path: Path):
 def test_manifests_of_an_earlier_preparation_are_told(tmp_path: Path):
     TREES["cs_fleurs"].write(tmp_path / "in", lambda data: data)
     reader = discover()["cs_fleurs"]
-    prepare(reader(), Source(tmp_path / "in"), tmp_path / "out")
-    found = prepare(reader(pairs=("ko-en", "ja-en")), Source(tmp_path / "in"), tmp_path / "out")
+    prepare(reader(), SourceFiles(tmp_path / "in"), tmp_path / "out")
+    found = prepare(reader(pairs=("ko-en", "ja-en")), SourceFiles(tmp_path / "in"), tmp_path / "out")
     assert found.examples == {
         "manifest of an earlier preparation": [f"{tmp_path}/out/de-en/test.jsonl: no longer told of in corpus.json"]
     }
@@ -325,7 +333,7 @@ def test_a_preparation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
         "              >= 30 s ████████████████                 1",
         "  tokens      ko 6, en 3, other 3",
         "  switches    6, 2.00 an utterance",
-        "  CMI         33.3",
+        "  CMI         50.0",
         "",
         "5 utterances left out",
         *(

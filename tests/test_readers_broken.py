@@ -22,7 +22,7 @@ from common.errors import UserError
 from common.manifest import read_manifest
 from corpora.check import check
 from corpora.corpus import prepare
-from corpora.readers.source import Source, open_source
+from corpora.readers.source import SourceFiles, open_source
 from tests.corpus_trees import TREES, hike_row, put, wav
 from tests.test_readers_layouts import READERS, assert_as_expected, prepared, reader
 
@@ -359,7 +359,7 @@ def test_a_nemo_manifest_may_point_anywhere(tmp_path: Path):
     rows = [json.dumps({"audio_filepath": path, "duration": 1.0, "text": "이 Haus"}) for path in paths]
     put(tmp_path / "in/train.jsonl", "\n".join(rows).encode())
     for source in ("in", "in/train.jsonl"):  # a folder, or the manifest alone
-        found = prepare(reader("nemo"), Source(tmp_path / source), tmp_path / "out")
+        found = prepare(reader("nemo"), SourceFiles(tmp_path / source), tmp_path / "out")
         ids = [utterance.id for utterance in read_manifest(tmp_path / "out/train.jsonl")]
         assert ids == ["가/a", f"{tmp_path}/elsewhere/a".lstrip("/"), f"{tmp_path}/가나".lstrip("/")]
         assert [item.id for item in found.skipped] == ["gone"]
@@ -410,7 +410,7 @@ def test_other_column_names_are_configurable(tmp_path: Path):
     with pytest.raises(UserError, match=r"the column 'audio' is missing .*'sound', 'sentence'"):
         prepared("ko_ja", tmp_path / "in", tmp_path / "out")
     configured = READERS["ko_ja"](audio_column="sound", text_column="sentence")
-    found = prepare(configured, Source(tmp_path / "in"), tmp_path / "out")
+    found = prepare(configured, SourceFiles(tmp_path / "in"), tmp_path / "out")
     assert found.statistics["test"].utterances == 1
 
 
@@ -447,34 +447,34 @@ def test_archives_that_climb_are_refused(member: str, message: str, tmp_path: Pa
     archive = archive_with(tmp_path / "a.zip", zipfile.ZipInfo(member))
     for source in (archive, tmp_path):
         with pytest.raises(UserError, match=rf"a\.zip: the member .*{message}"):
-            Source(source)
+            SourceFiles(source)
 
 
 def test_archives_with_links_and_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     link = zipfile.ZipInfo("passwords.wav")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
     with pytest.raises(UserError, match=r"link\.zip: the member 'passwords\.wav' is a link"):
-        Source(archive_with(tmp_path / "link.zip", link, b"/etc/passwd"))
+        SourceFiles(archive_with(tmp_path / "link.zip", link, b"/etc/passwd"))
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for part in range(5):
             archive.writestr(f"{part}.pcm", bytes(2**26))
     with pytest.raises(UserError, match=r"bomb\.zip: \d+ bytes that unpack to 335544320; that is a zip bomb"):
-        Source(tmp_path / "bomb.zip")
+        SourceFiles(tmp_path / "bomb.zip")
     monkeypatch.setattr("corpora.readers.source.MAX_MEMBER_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("big.wav", bytes(2**20 + 1))
     with pytest.raises(UserError, match=r"big\.zip: the member 'big\.wav' is 1048577 bytes unpacked"):
-        Source(tmp_path / "big.zip")
+        SourceFiles(tmp_path / "big.zip")
     encrypted = archive_with(tmp_path / "encrypted.zip", zipfile.ZipInfo("a.wav"))
     data = bytearray(encrypted.read_bytes())
     at = data.rindex(b"PK\x01\x02")
     data[at + 8] |= 1
     encrypted.write_bytes(data)
     with pytest.raises(UserError, match=r"encrypted\.zip: the member 'a\.wav' is encrypted"):
-        Source(encrypted)
+        SourceFiles(encrypted)
     put(tmp_path / "folder/damaged.zip", (tmp_path / "link.zip").read_bytes()[:40])
     with pytest.raises(UserError, match=r"damaged\.zip: not a readable zip archive"):
-        Source(tmp_path / "folder")
+        SourceFiles(tmp_path / "folder")
 
 
 def test_a_damaged_member_is_named(tmp_path: Path):
@@ -485,7 +485,7 @@ def test_a_damaged_member_is_named(tmp_path: Path):
     data[200] ^= 0xFF
     (tmp_path / "jecs.zip").write_bytes(data)
     with pytest.raises(UserError, match=r"jecs\.zip/jecs_ver1/neutral/transcripts_cs\.txt: the archive is damaged"):
-        prepare(reader("jecs"), Source(tmp_path / "jecs.zip"), tmp_path / "out")
+        prepare(reader("jecs"), SourceFiles(tmp_path / "jecs.zip"), tmp_path / "out")
 
 
 def test_sources_that_are_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -17,7 +17,7 @@ from corpora.corpus import Prepared, configured, prepare
 from corpora.readers import discover
 from corpora.readers.aihub import resolve_notation
 from corpora.readers.reader import Reader
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 from corpora.readers.unicom import spans_of
 from tests.corpus_trees import TREES, put, wav
 
@@ -30,7 +30,7 @@ def reader(name: str) -> Reader:
 
 
 def prepared(name: str, root: Path, out: Path) -> Prepared:
-    return prepare(reader(name), Source(root), out)
+    return prepare(reader(name), SourceFiles(root), out)
 
 
 def assert_as_expected(name: str, out: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_synthetic_parts_of_cs_fleurs(tmp_path: Path):
         put(tmp_path / f"in/xtts/{subset}/metadata.jsonl", json.dumps(row).encode())
         put(tmp_path / f"in/xtts/{subset}/audio/kor_7.wav", wav(1.0, 16000, 1))
         read = READERS["cs_fleurs"](pairs=("ko-en",), subset=f"xtts/{subset}")
-        prepare(read, Source(tmp_path / "in"), tmp_path / "out")
+        prepare(read, SourceFiles(tmp_path / "in"), tmp_path / "out")
         (utterance,) = read_manifest(tmp_path / f"out/ko-en/xtts-{subset}.jsonl")
         assert (utterance.split, utterance.source_sentence_id) == (subset.rstrip("1"), "fleurs:7")
         assert read.hub_patterns() == [f"xtts/{subset}/*"]

@@ -13,19 +13,19 @@ from rich.console import Console
 
 from common.errors import UserError
 from scoring.bootstrap import difference, mean, resample, tally
-from scoring.breakdown import Transcript, contributions, score_transcript
+from scoring.contributions import UtteranceToScore, contributions, score_transcript
 from scoring.results import compare, results_table, score_set, to_dict
 from scoring.summary import comparison_summary
 from scoring.tokens import PROFILES
 
 CJK = PROFILES["cjk"]
 SPANS = [("ko", "이번"), ("en", "project"), ("ko", "는 좋아")]
-KO_EN = Transcript("a", "이번 project는 좋아", "이번 프로젝트는 좋아", ("ko", "en"), spans=SPANS)
+KO_EN = UtteranceToScore("a", "이번 project는 좋아", "이번 프로젝트는 좋아", ("ko", "en"), spans=SPANS)
 
 
 def figures(**changes):
     fields = {"id": "x", "reference": "", "hypothesis": "", "languages": ("ko", "en")}
-    return contributions(score_transcript(Transcript(**(fields | changes)), CJK))
+    return contributions(score_transcript(UtteranceToScore(**(fields | changes)), CJK))
 
 
 def test_a_loanword_written_in_hangul():
@@ -40,7 +40,7 @@ def test_a_loanword_written_in_hangul():
     assert found["pier.rest"] == (0, 5)
     assert found["embedded_deletion"] == (0, 1)
     assert found["switches"] == (2, 1)
-    assert found["cmi"] == (pytest.approx(100 / 6), 1)
+    assert found["cmi"] == (pytest.approx(100 / 3), 1)  # of the words 이번, project는, 좋아 one is English
     assert found["distance.0"] == (4, 3)  # 번, project, 는
     assert found["distance.1"] == (0, 2)  # 이, 좋
     assert found["distance.2"] == (0, 1)
@@ -86,7 +86,7 @@ def test_german_and_english_need_spans():
 def test_spans_that_do_not_fit_fall_back_to_script_and_say_so():
     found = figures(reference="이번 project", hypothesis="이번 project", spans=[("ko", "저번"), ("en", "project")])
     assert found["languages_by.script"] == (1, 1)
-    assert found["cmi"] == (pytest.approx(100 / 3), 1)
+    assert found["cmi"] == (50, 1)
 
 
 def test_the_matrix_language_decides_what_is_embedded():
@@ -99,7 +99,7 @@ def test_numbers_are_of_no_language():
     found = figures(reference="3월 deadline", hypothesis="월 deadline")
     assert found["pier"] == (0, 1)  # the number is not of the embedded language
     assert found["language.other"] == found["language.other.deletions"] == (1, 1)
-    assert found["cmi"] == (50, 1)  # of the two tokens that have a language
+    assert found["cmi"] == (50, 1)  # 3월 is Korean, deadline English
 
 
 def test_one_language_has_no_points_of_interest():
@@ -115,7 +115,7 @@ def test_one_language_has_no_points_of_interest():
 def test_parts_add_up_to_the_whole(profile, data):
     words = st.lists(st.sampled_from(["이번", "project", "는", "3", "データ", "bug는"]), min_size=1, max_size=10)
     reference, hypothesis = data.draw(words), data.draw(words)
-    item = Transcript("x", " ".join(reference), " ".join(hypothesis[1:]), ("ko", "en"))
+    item = UtteranceToScore("x", " ".join(reference), " ".join(hypothesis[1:]), ("ko", "en"))
     found = contributions(score_transcript(item, PROFILES[profile]))
     errors, tokens = found["mer"]
     languages = [name.removesuffix(".deletions") for name in found if name.startswith("language.") and ".del" in name]
@@ -135,7 +135,7 @@ def items(count, wrong, speakers=None, model=""):
     """Utterances of ten tokens; in the first `wrong` one token is."""
     said = "a b c d e f g h i j"
     return [
-        Transcript(
+        UtteranceToScore(
             f"u{n}",
             said,
             said.replace("a", "x" + model) if n < wrong else said,
@@ -184,7 +184,7 @@ def test_differences_refuse_other_utterances():
 
 def test_the_mean_over_sets_is_narrower_than_each():
     first = score_set(items(100, 50)).estimates["mer"]
-    second = score_set([Transcript("v" + item.id, *_texts(item)) for item in items(100, 50)]).estimates["mer"]
+    second = score_set([UtteranceToScore("v" + item.id, *_texts(item)) for item in items(100, 50)]).estimates["mer"]
     assert not np.array_equal(first.draws, second.draws)  # different sets are drawn independently
     together = mean([first, second])
     assert together.value == pytest.approx(0.05)
@@ -209,7 +209,7 @@ def test_one_utterance_has_a_value_but_no_interval():
 
 
 def test_what_is_not_defined_is_null_in_json():
-    said = to_dict(score_set([Transcript("a", "좋아", "좋아 oh", ("ko", "en"))]))
+    said = to_dict(score_set([UtteranceToScore("a", "좋아", "좋아 oh", ("ko", "en"))]))
     assert said["figures"]["language.en"] == {
         "value": None, "low": None, "high": None, "numerator": 1, "denominator": 0,
     }  # fmt: skip
@@ -230,8 +230,8 @@ def test_a_table_marks_what_differs_from_the_baseline():
 
 
 def test_comparing_names_the_utterances_that_changed_most():
-    first = [Transcript(str(n), "a b c", text) for n, text in enumerate(["a b c", "a b c", "x y z"])]
-    second = [Transcript(str(n), "a b c", text) for n, text in enumerate(["a b c", "a x c", "a b c"])]
+    first = [UtteranceToScore(str(n), "a b c", text) for n, text in enumerate(["a b c", "a b c", "x y z"])]
+    second = [UtteranceToScore(str(n), "a b c", text) for n, text in enumerate(["a b c", "a x c", "a b c"])]
     comparison = compare(score_set(first), score_set(second))
     assert [pair[0].transcript.id for pair in comparison.changed] == ["2", "1"]
     assert comparison.differences["mer"].value == pytest.approx((3 - 1) / 9)
@@ -247,8 +247,8 @@ def test_comparing_names_the_utterances_that_changed_most():
     ("transcripts", "message"),
     [
         ([], "no utterance"),
-        ([Transcript("a", "!", "x")], "a: the reference '!' holds no token"),
-        ([Transcript("a", "x", "x")] * 2, "'a' stands twice"),
+        ([UtteranceToScore("a", "!", "x")], "a: the reference '!' holds no token"),
+        ([UtteranceToScore("a", "x", "x")] * 2, "'a' stands twice"),
     ],
 )
 def test_bad_test_sets_are_refused(transcripts, message):

@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import run_script
 from scoring.__main__ import main
-from scoring.breakdown import Transcript, score_transcript
+from scoring.contributions import UtteranceToScore, score_transcript
 from scoring.tokens import PROFILES
 from scoring.transcript_files import read_json_lines, to_row
 
@@ -124,10 +124,10 @@ def test_an_empty_reference_names_file_and_line(run, tmp_path):
 
 def test_rows_read_back_as_the_transcripts_they_were(tmp_path):
     items = [
-        Transcript(
+        UtteranceToScore(
             "a", "이번 bug", "x\u2028y", ("ko", "en"), "en", [("ko", "이번"), ("en", "bug")], "s1", (("가", "b"),)
         ),
-        Transcript("b", "x", ""),
+        UtteranceToScore("b", "x", ""),
     ]
     rows = [to_row(score_transcript(item, PROFILES["cjk"])) for item in items]
     (tmp_path / "rows.jsonl").write_text(

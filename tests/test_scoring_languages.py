@@ -4,13 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.languages import (
-    code_mixing_index,
-    find_switches,
-    language_by_script,
-    languages_by_spans,
-    script,
-)
+from common.code_mixing import code_mixing_index, find_switches, languages_by_spans, token_languages
+from common.languages import language_by_script, script, scripts_of
 from scoring.failures import find_failures
 from scoring.tokens import PROFILES
 
@@ -110,17 +105,45 @@ def test_distances_agree_with_counting_from_every_switch(languages):
 
 
 @pytest.mark.parametrize(
-    ("languages", "expected"),
+    ("text", "languages", "expected"),
     [
-        (["ko"] * 6 + ["en"] * 2, 25),
-        (["ko", "en"], 50),
-        (["ko", None, "ko"], 0),
-        (["ko", None, "en", None, "ja"], pytest.approx(100 * 2 / 3)),
-        ([None], None),
+        # 이번 | project는 | 좋아: a word has the language that it begins in, as Das and Gambäck count words
+        ("이번 project는 좋아", ("ko", "en"), 100 / 3),
+        ("가 나 다 라 마 바 go on", ("ko", "en"), 25),
+        ("가나다 go", ("ko", "en"), 50),
+        ("가 3 나", ("ko", "en"), 0),
+        ("3월 deadline", ("ko", "en"), 50),  # a number goes with its word
+        ("가 1 go 2 は", ("ko", "en", "ja"), 200 / 3),
+        # written without spaces, each character is a word
+        ("データをcheckした", ("ja", "en"), 100 / 7),
+        ("네 学校です yes", ("ko", "ja", "en"), 100 * 2 / 6),
+        ("3 4", ("ko", "en"), None),
+        ("sehr nice", ("de", "en"), None),
+        ("", ("ko",), None),
     ],
 )
-def test_code_mixing_index_by_its_formula(languages, expected):
-    assert code_mixing_index(languages) == expected
+def test_code_mixing_index_by_its_formula(text, languages, expected):
+    by_token, _ = token_languages(CJK(text), languages, None, CJK)
+    assert code_mixing_index(text, by_token, CJK) == (expected if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("letter", "language"),
+    [
+        ("த", "ta"),
+        ("ব", "bn"),
+        ("త", "te"),
+        ("ا", "ur"),
+        ("ж", "bg"),
+        ("म", "mr"),
+        ("ก", "th"),
+        ("ａ", "en"),
+        ("ª", "es"),
+    ],
+)
+def test_letters_are_known_in_every_script(letter, language):
+    assert script(letter) in scripts_of(language)
+    assert language_by_script(letter, (language, "ko")) == language
 
 
 @pytest.mark.parametrize(

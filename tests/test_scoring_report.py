@@ -13,9 +13,9 @@ from html.parser import HTMLParser
 import pytest
 
 from common.errors import UserError
-from scoring.breakdown import Transcript
+from scoring.contributions import UtteranceToScore
 from scoring.metrics import score
-from scoring.plots import Scale
+from scoring.plots import PlotScale
 from scoring.report import write_report
 from scoring.results import results_table, score_set
 
@@ -58,7 +58,7 @@ def page(tmp_path_factory):
         model: {
             name: score_set(
                 [
-                    Transcript(identity, text, heard, tuple(name.split("-")), speaker=HOSTILE)
+                    UtteranceToScore(identity, text, heard, tuple(name.split("-")), speaker=HOSTILE)
                     for (identity, text), heard in zip(SAID[name], texts, strict=True)
                 ]
             )
@@ -168,7 +168,7 @@ def test_the_alignment_is_coloured_by_kind(page):
 
 
 def test_a_missing_sound_is_named_and_leaves_no_page(tmp_path):
-    results = {"m": {"ko": score_set([Transcript("u7", "좋아", "조아", ("ko",))])}}
+    results = {"m": {"ko": score_set([UtteranceToScore("u7", "좋아", "조아", ("ko",))])}}
     table = results_table(results, {"m": "g"}, seen=[], unseen=[])
     with pytest.raises(UserError, match=r"none\.wav: the audio of 'u7' \(ko\) cannot be read"):
         write_report(tmp_path / "report.html", results, table, audio=lambda *_: tmp_path / "none.wav")
@@ -176,7 +176,7 @@ def test_a_missing_sound_is_named_and_leaves_no_page(tmp_path):
 
 
 def test_without_errors_spans_or_sound_there_is_still_a_page(tmp_path):
-    results = {"m": {"de-en": score_set([Transcript("u", "ein meeting", "ein meeting", ("de", "en"))])}}
+    results = {"m": {"de-en": score_set([UtteranceToScore("u", "ein meeting", "ein meeting", ("de", "en"))])}}
     write_report(tmp_path / "report.html", results, results_table(results, {"m": "g"}, seen=["de-en"], unseen=[]))
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "Every hypothesis is right" in text
@@ -195,7 +195,7 @@ def test_without_errors_spans_or_sound_there_is_still_a_page(tmp_path):
     ],
 )
 def test_scales_are_round_and_hold_all_values(values, end, ticks):
-    scale = Scale.over(values)
+    scale = PlotScale.over(values)
     assert scale.end == pytest.approx(end)
     assert len(scale.ticks) == ticks
     assert scale.at(scale.end / 2) == "50.00%"

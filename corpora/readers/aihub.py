@@ -13,9 +13,9 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from common.manifest import parse_json
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, option, split_named
-from corpora.readers.source import Source
+from common.json_lines import parse_json
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, option, split_named
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import number_field, read_text, text_field
 
 RAW_RATE_HZ = 16000
@@ -42,7 +42,7 @@ class AiHub(Reader):
     start_field: str = option("startTime", "the dialog's begin in seconds, where a recording holds several")
     end_field: str = option("endTime", "the dialog's end in seconds, where a recording holds several")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the dialogs of all labels, ordered by file name."""
         audio: dict[str, list[str]] = {}
         for name in source.names:
@@ -51,26 +51,26 @@ class AiHub(Reader):
         for label in source.require("*.json", "the labels of AI-Hub 71260"):
             yield from self._recording(source, label, audio.get(PurePosixPath(label).stem, []))
 
-    def _recording(self, source: Source, label: str, audio: list[str]) -> Iterator[Record | Skipped]:
+    def _recording(self, source: SourceFiles, label: str, audio: list[str]) -> Iterator[Record | LeftOut]:
         stem, where = PurePosixPath(label).stem, source.where(label)
         dialogs = self._dialogs(source, label)
         split = _split(label)
         sentences = [self._rebuild(dialog) for dialog in dialogs]
         if not any(sentence and _LATIN.search(sentence) for sentence in sentences):
             spelt = f"no {self.english_field!r} from which its English can be rebuilt"
-            yield Skipped(stem, f"{where}: the field 'dialogs' has {spelt}; training on it would teach transliteration")
+            yield LeftOut(stem, f"{where}: the field 'dialogs' has {spelt}; training on it would teach transliteration")
             return
         if not audio:
-            yield Skipped(stem, f"{where}: no {stem}.pcm or {stem}.wav in the source")
+            yield LeftOut(stem, f"{where}: no {stem}.pcm or {stem}.wav in the source")
             return
         file = next((name for name in audio if _split(name) == split), audio[0])
         for number, (dialog, sentence) in enumerate(zip(dialogs, sentences, strict=True)):
             place = f"{where}: dialogs[{number}]"
             identity = stem if len(dialogs) == 1 else f"{stem}-{number:03d}"
             if sentence is None:
-                yield Skipped(identity, f"{place}: no {self.english_field!r} from which the sentence can be rebuilt")
+                yield LeftOut(identity, f"{place}: no {self.english_field!r} from which the sentence can be rebuilt")
             elif mask := re.search(r"@\w+", sentence):
-                yield Skipped(
+                yield LeftOut(
                     identity, f"{place}: the sentence holds the mask {mask.group()!r}; what was said is unknown"
                 )
             else:
@@ -104,7 +104,7 @@ class AiHub(Reader):
             speaker=_speaker(dialog, PurePosixPath(file).stem),
         )
 
-    def _dialogs(self, source: Source, label: str) -> list[dict[str, Any]]:
+    def _dialogs(self, source: SourceFiles, label: str) -> list[dict[str, Any]]:
         where = source.where(label)
         content = parse_json(read_text(source, label), where)
         dialogs = content.get("dialogs") if isinstance(content, dict) else None

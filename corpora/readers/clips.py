@@ -12,7 +12,7 @@ import soundfile
 
 from common.errors import UserError
 from corpora.readers.reader import Clip
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 
 SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MPEG": ".mp3", "MP3": ".mp3"}
 
@@ -31,7 +31,7 @@ class Header:
     suffix: str
 
 
-def measure(source: Source, clip: Clip) -> Header:
+def measure(source: SourceFiles, clip: Clip) -> Header:
     """Reads a clip's header, not its samples.
 
     Raises:
@@ -61,7 +61,7 @@ def measure(source: Source, clip: Clip) -> Header:
 class ClipStore:
     """Gives every kept clip a file: its own where it lies on disk, else one under `folder`/audio."""
 
-    def __init__(self, source: Source, folder: Path) -> None:
+    def __init__(self, source: SourceFiles, folder: Path) -> None:
         self._source, self._folder = source, folder / "audio"
         self._stored: set[Path] = set()
 
@@ -80,7 +80,7 @@ class ClipStore:
 
 
 @functools.lru_cache(maxsize=1)
-def _header_of(source: Source, name: str) -> Header:
+def _header_of(source: SourceFiles, name: str) -> Header:
     """Of a file of the source; a dialogue's utterances ask for the same one after the other."""
     return _header(source.path(name) or io.BytesIO(source.read(name)), source.where(name))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option
-from corpora.readers.source import Source
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of, option
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"id", "file_name", "text", "duration", "fluency", "language", "speaker"}
@@ -28,7 +28,7 @@ class CsFleurs(Reader):
     pairs: tuple[str, ...] = option(("ko-en", "ja-en", "de-en"), "the language pairs to read, matrix language first")
     subset: str = option("read/test", "one of read/test, xtts/train, xtts/test1, xtts/test2, mms/test")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the subset's rows of the wanted pairs in the file's order."""
         wanted = {self._language(pair): pair for pair in self.pairs}
         (table, *more) = source.require(f"*{self.subset}/metadata.jsonl", f"the {self.subset} subset")
@@ -60,7 +60,7 @@ class CsFleurs(Reader):
     def _language(self, pair: str) -> str:
         return "-".join(map(iso_639_3, languages_of(pair)))
 
-    def _record(self, row: dict[str, Any], where: str, pair: str, source: Source, table: str) -> Record:
+    def _record(self, row: dict[str, Any], where: str, pair: str, source: SourceFiles, table: str) -> Record:
         identity = text_field(row, "id", where)
         sentence = re.search(r"\d+", identity)
         if not sentence:

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, languages_of, option, split_named
-from corpora.readers.source import Source
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option, split_named
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import number_field, optional_text, read_csv, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"file_name", "transcription", "text", "id", "speaker", "duration"}
@@ -28,7 +28,7 @@ class Folder(Reader):
     corpus: str = option("folder", "the corpus's name, written into every row")
     licence: str = option("not stated", "the corpus's licence, written into every row")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the rows of all tables in the tables' order."""
         tables = source.glob("*metadata.csv") + source.glob("*metadata.jsonl")
         if not tables:
@@ -40,7 +40,7 @@ class Folder(Reader):
                 yield from unknown_fields(row, FIELDS, where, unknown)
                 yield self._record(row, where, source, table, split)
 
-    def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str) -> Record:
+    def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, split: str) -> Record:
         name = text_field(row, "file_name", where)
         if "transcription" not in row and "text" not in row:
             raise UserError(f"{where}: neither the field 'transcription' nor 'text' is there; it has {sorted(row)}")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from common.manifest import parse_json
+from common.json_lines import parse_json
 from corpora.readers.parquet import clip_of, file_name, read_parquet
-from corpora.readers.reader import Notice, Reader, Record, Skipped
-from corpora.readers.source import Source
+from corpora.readers.reader import LeftOut, Notice, Reader, Record
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import text_field, unknown_fields
 
 LABELS = ("text_normalized", "text_pier_labeled", "cs_level", "cs_levels_all", "category", "loanwords")
@@ -27,7 +27,7 @@ class Hike(Reader):
     licence: ClassVar[str] = "Apache-2.0"
     hub_id: ClassVar[str | None] = "thetaone-ai/HiKE"
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the rows in the file's order."""
         unknown: set[str] = set()
         for where, _, row in read_parquet(source, list(COLUMNS), "test"):

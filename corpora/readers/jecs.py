@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, joined_spans, option
-from corpora.readers.source import Source
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, joined_spans, option
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import read_text
 
 
@@ -26,7 +26,7 @@ class Jecs(Reader):
 
     emotions: tuple[str, ...] = option(("neutral",), "which of neutral, joy, sad, anger to read")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the mixed sentences of each emotion in the file's order."""
         for emotion in self.emotions:
             for name in source.require(f"*{emotion}/transcripts_cs.txt", "the mixed sentences of JECS"):
@@ -36,7 +36,7 @@ class Jecs(Reader):
                         yield _record(line, f"{source.where(name)}:{number}", folder, emotion)
 
 
-def _record(line: str, where: str, folder: PurePosixPath, emotion: str) -> Record | Skipped:
+def _record(line: str, where: str, folder: PurePosixPath, emotion: str) -> Record | LeftOut:
     key, separator, marked = line.partition(":")
     key = key.strip()
     if not separator or not re.fullmatch(r"[\w-]+", key):
@@ -44,7 +44,7 @@ def _record(line: str, where: str, folder: PurePosixPath, emotion: str) -> Recor
     marked = marked.strip()
     parts = marked.split("*")
     if len(parts) % 2 == 0:
-        return Skipped(f"{emotion}-{key}", f"{where}: the sentence's asterisks do not pair up: {marked!r}")
+        return LeftOut(f"{emotion}-{key}", f"{where}: the sentence's asterisks do not pair up: {marked!r}")
     return Record(
         id=f"{emotion}-{key}",
         where=where,

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from corpora.readers.parquet import clip_of, file_name, read_parquet
-from corpora.readers.reader import Notice, Reader, Record, Skipped, option
-from corpora.readers.source import Source
+from corpora.readers.reader import LeftOut, Notice, Reader, Record, option
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import optional_text, text_field, unknown_fields
 
 
@@ -26,7 +26,7 @@ class KoJa(Reader):
     text_column: str = option("text", "the column with the transcript")
     speaker_column: str = option("speaker", "the column with the speaker, where there is one")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the rows in the files' order, all as the test split."""
         known, unknown = {self.audio_column, self.text_column, self.speaker_column, "id"}, set()
         for where, number, row in read_parquet(source, [self.audio_column, self.text_column]):

@@ -9,8 +9,8 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, languages_of, option, split_named
-from corpora.readers.source import Source
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option, split_named
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
@@ -32,7 +32,7 @@ class Nemo(Reader):
     corpus: str = option("nemo", "the corpus's name, written into every row")
     licence: str = option("not stated", "the corpus's licence, written into every row")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the manifests' lines in order."""
         tables = sorted(name for name in source.names if name.endswith((".json", ".jsonl")))
         if not tables:
@@ -45,7 +45,7 @@ class Nemo(Reader):
                 yield from unknown_fields(row, FIELDS, where, unknown)
                 yield self._record(row, where, source, table, split)
 
-    def _record(self, row: dict[str, Any], where: str, source: Source, table: str, split: str) -> Record:
+    def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, split: str) -> Record:
         root, folder = posixpath.abspath(source.root), posixpath.dirname(table)
         path = posixpath.abspath(posixpath.join(root, folder, text_field(row, "audio_filepath", where)))
         file = path.removeprefix(f"{root}/")

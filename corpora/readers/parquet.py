@@ -8,12 +8,14 @@ from typing import Any
 
 from common.errors import UserError, nearest
 from corpora.readers.reader import Clip
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 
 ROWS_AT_ONCE = 16
 
 
-def read_parquet(source: Source, required: list[str], split: str = "*") -> Iterator[tuple[str, int, dict[str, Any]]]:
+def read_parquet(
+    source: SourceFiles, required: list[str], split: str = "*"
+) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yields ("file, row n", n over all files, row) from the source's `data/<split>-….parquet` files.
 
     Raises:
@@ -44,7 +46,7 @@ def read_parquet(source: Source, required: list[str], split: str = "*") -> Itera
             raise UserError(f"{where}: not a readable parquet file ({error}); fetch it again") from None
 
 
-def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source: Source) -> Clip:
+def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source: SourceFiles) -> Clip:
     """The audio of a row: `{"bytes": …, "path": …}`, to be stored under the row's id.
 
     Raises:

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError, nearest
+from common.languages import ISO_639_3
 from common.manifest import Span
 
 if TYPE_CHECKING:
-    from corpora.readers.source import Source
+    from corpora.readers.source import SourceFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class LeftOut:
     """An utterance left out, and why: the reason names the file and the field."""
 
     id: str
@@ -84,7 +85,7 @@ class Reader(ABC):
     """Test manifests this corpus is known to overlap with: a glob beside the output folder."""
 
     @abstractmethod
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the corpus's utterances in a fixed order.
 
         Raises:
@@ -99,11 +100,6 @@ class Reader(ABC):
         """The manifest a record goes to, relative to the output folder, without its suffix."""
         return record.split
 
-
-ISO_639_3 = {
-    "de": "deu", "en": "eng", "es": "spa", "fr": "fra", "hi": "hin", "it": "ita", "ja": "jpn", "ko": "kor",
-    "nl": "nld", "pt": "por", "ru": "rus", "ar": "ara", "zh": "cmn",
-}  # fmt: skip
 
 _SPLITS = {
     "train": "train",

@@ -22,7 +22,7 @@ MAX_RATIO = 100  # speech deflates by 1.1 to 2, JSON by 10 to 30; a bomb by 1000
 RATIO_MATTERS_FROM_BYTES = 2**28
 
 
-class Source:
+class SourceFiles:
     """The files of a corpus by their names relative to its root, in NFC, wherever they lie.
 
     Raises:
@@ -153,7 +153,7 @@ def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
         raise UserError(f"{archive}: the member {member.filename!r} is {trouble}; the archive is refused")
 
 
-def open_source(source: str | None, hub_id: str | None, patterns: list[str] | None) -> Source:
+def open_source(source: str | None, hub_id: str | None, patterns: list[str] | None) -> SourceFiles:
     """Opens a folder, an archive or, where `source` is no file and reads like `owner/name`, a hub dataset repository.
 
     Raises:
@@ -163,7 +163,7 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
     if source is None:
         raise UserError("--source is missing: this corpus has to be fetched by hand; see docs/corpora.md")
     if Path(source).exists():
-        return Source(source)
+        return SourceFiles(source)
     if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", source) or (hub_id is None):
         raise UserError(f"{source}: no such folder or archive")
     import huggingface_hub
@@ -178,7 +178,7 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
             f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); where there is a "
             f"network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
         ) from None
-    return Source(folder, hub_id=source, revision=Path(folder).name)
+    return SourceFiles(folder, hub_id=source, revision=Path(folder).name)
 
 
 def _kind(path: Path) -> str:

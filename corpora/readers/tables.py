@@ -9,12 +9,12 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from common.errors import UserError, nearest
-from common.manifest import parse_json
+from common.json_lines import parse_rows
 from corpora.readers.reader import Notice
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 
 
-def read_text(source: Source, name: str) -> str:
+def read_text(source: SourceFiles, name: str) -> str:
     """A UTF-8 text file in NFC, without a byte-order mark, line ends as `\\n`.
 
     Raises:
@@ -29,23 +29,16 @@ def read_text(source: Source, name: str) -> str:
     return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_jsonl(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_jsonl(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields ("file:line", row) for each line of a JSON-lines file.
 
     Raises:
         UserError: where a line is not a JSON object.
     """
-    for number, line in enumerate(read_text(source, name).split("\n"), start=1):
-        where = f"{source.where(name)}:{number}"
-        if not line.strip():
-            continue
-        row = parse_json(line, where)
-        if not isinstance(row, dict):
-            raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-        yield where, row
+    yield from parse_rows(read_text(source, name).split("\n"), source.where(name))
 
 
-def read_csv(source: Source, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yields ("file:line", row) for each row of a file with a header, separated by commas or, without one, semicolons.
 
     Raises:

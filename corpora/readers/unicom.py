@@ -14,16 +14,16 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
+from common.languages import ENGLISH_NAMES
 from common.manifest import Span
-from corpora.readers.reader import Clip, Notice, Reader, Record, Skipped, iso_639_3, languages_of, option, split_named
-from corpora.readers.source import Source
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of, option, split_named
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import read_csv, text_field, unknown_fields
 
 COLUMNS = {"file path", "major language", "word pair", "anchor", "transcription"} | {
     f"source {name} {index}" for name in ("path", "id", "language", "transcription", "roman") for index in (1, 2)
 }
 ANCHOR_RATE_HZ = 16000
-_LANGUAGES = {"German": "de", "English": "en", "Korean": "ko", "Japanese": "ja"}
 _INTEGER = r"(?:np\.int\d+\()?(\d+)\)?"
 _ARRAY = re.compile(rf"(?:array\()?\[\s*{_INTEGER}(?:[\s,]+{_INTEGER})*\s*\](?:,\s*dtype=\w+)?\)?")
 
@@ -41,7 +41,7 @@ class UniCoM(Reader):
 
     pair: str = option("de-en", "the language pair, matrix language of the study first")
 
-    def read(self, source: Source) -> Iterator[Record | Skipped | Notice]:
+    def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yields the rows of the pair's metadata files, split by split."""
         codes = [iso_639_3(language) for language in languages_of(self.pair)]
         tables = source.glob(f"*{'_'.join(codes)}/metadata.csv") + source.glob(
@@ -119,9 +119,9 @@ def spans_of(
 
 def _language(row: dict[str, Any], field: str, where: str) -> str:
     name = text_field(row, field, where)
-    if name not in _LANGUAGES:
-        raise UserError(f"{where}: the field {field!r} is {name!r}, expected one of {', '.join(_LANGUAGES)}")
-    return _LANGUAGES[name]
+    if name not in ENGLISH_NAMES:
+        raise UserError(f"{where}: the field {field!r} is {name!r}, expected one of {', '.join(ENGLISH_NAMES)}")
+    return ENGLISH_NAMES[name]
 
 
 def _word_pairs(cell: str, where: str) -> list[tuple[str, str]]:

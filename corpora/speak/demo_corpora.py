@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from common.files import atomic_folder, write_text
 from common.manifest import Span, Utterance, write_manifest
+from corpora.manifest_counts import ManifestCounts
 from corpora.speak import espeak
 from corpora.speak.sentences import Sentence, Source
-from corpora.statistics import Statistics
 
 SEED = "crosspair-demo-1"
 LONGEST_S = 4.9  # under the demo backbone's window of 5 s
@@ -159,7 +159,7 @@ def _write_corpus(
     manifests = {}
     for split, rows in utterances.items():
         write_manifest(folder / f"{split}.jsonl", rows)
-        statistics = Statistics()
+        statistics = ManifestCounts()
         for utterance in rows:
             statistics.add(utterance)
         manifests[f"{split}.jsonl"] = statistics.as_dict()

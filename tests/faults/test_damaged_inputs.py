@@ -22,7 +22,7 @@ from common.configs import read_configs
 from common.errors import UserError
 from common.manifest import read_manifest
 from corpora.readers import discover
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 from evaluation.hypotheses import Kept
 from merging.folders import ModelFolder
 from merging.merge_run import is_finished, merge
@@ -100,7 +100,7 @@ def test_corpora(name: str, tmp_path: Path, tally: Tally):
             packed.write(path, path.relative_to(root))
 
     def read() -> None:
-        source = Source(archive)
+        source = SourceFiles(archive)
         for member in source.names:
             source.read(member)
 

@@ -22,7 +22,7 @@ from common.audio import load_waveform
 from common.configs import read_configs
 from common.errors import UserError
 from common.manifest import iter_manifest, read_manifest
-from corpora.readers.source import Source
+from corpora.readers.source import SourceFiles
 from corpora.readers.tables import read_csv, read_jsonl
 from merging.tensors import ITEM_BYTES, read_header
 from merging.tensors import Reader as TensorReader
@@ -101,10 +101,10 @@ def test_audio(content: bytes):
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 def test_tables(text: str):
     def read(file: Path) -> None:
-        list(read_csv(Source(file.parent), file.name))
+        list(read_csv(SourceFiles(file.parent), file.name))
 
     def read_lines(file: Path) -> None:
-        list(read_jsonl(Source(file.parent), file.name))
+        list(read_jsonl(SourceFiles(file.parent), file.name))
 
     content = text.encode("utf-8", errors="surrogatepass")
     read_or_refused("t.csv", content, read)

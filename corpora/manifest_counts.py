@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any
 
+import regex
+
+from common.code_mixing import UNKNOWN, code_mixing_index, find_switches, token_languages
+from common.languages import script, scripts_of
 from common.manifest import Utterance, iter_manifest
-from common.scripts import OTHER, UNKNOWN, surprises, tagged_tokens
+from scoring.tokens import PROFILES
 
 TABLE_HEADER = ("manifest", "utterances", "length", "speakers", "tokens", "switches", "CMI")
 SURPRISES_SHOWN = 5
+OTHER = "other"  # tokens of none of the pair's languages: numbers, a third script
+_PLAIN = regex.compile(r"[\p{Z}\p{N}\p{P}\p{Sc}%+&=°′″]")
+_NOTATION = set("*/\\{}[]<>|_#@^~()\N{REPLACEMENT CHARACTER}")  # marks of annotators more often than of writers
+split = PROFILES["cjk"].reference
 DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
 
 
-def code_mixing_index(languages: list[str]) -> float | None:
-    """CMI of one utterance from its tokens' languages: 100 (1 - max_l N_l / (N - U)), Das & Gambäck 2014, eq. 1.
-
-    U counts the tokens of no language; an utterance of these alone has 0. None where a token's language is unknown.
-    """
-    counts = Counter(languages)
-    other = counts.pop(OTHER, 0)
-    if UNKNOWN in counts:
-        return None
-    return 100 * (1 - max(counts.values()) / (len(languages) - other)) if counts else 0.0
-
-
-def switches(languages: list[str]) -> int | None:
-    """How often the language changes from token to token, passing over tokens of none; None where one is unknown."""
-    if UNKNOWN in languages:
-        return None
-    spoken = [language for language in languages if language != OTHER]
-    return sum(before != after for before, after in pairwise(spoken))
-
-
 @dataclass
-class Statistics:
+class ManifestCounts:
     """Running counts over utterances; memory grows with the speakers and the alphabet, not with the utterances."""
 
     utterances: int = 0
@@ -70,13 +59,16 @@ class Statistics:
             self.unnamed_speaker += 1
         else:
             self.speakers.add(utterance.speaker)
-        languages = [language for _, language in tagged_tokens(utterance)]
-        self.tokens.update(languages)
-        cmi, changes = code_mixing_index(languages), switches(languages)
-        if cmi is not None and changes is not None:
+        tokens = split(utterance.text)
+        spans = [(span.language, span.text) for span in utterance.spans or () if span.text is not None]
+        whole = len(spans) == len(utterance.spans or ())
+        languages, source = token_languages(tokens, utterance.languages, spans if whole else None, split)
+        self.tokens.update(map(_counted_as, tokens, languages, repeat(utterance.languages)))
+        mixing = code_mixing_index(utterance.text, languages, split)
+        if source != UNKNOWN and mixing is not None:
             self.tagged += 1
-            self.cmi_sum += cmi
-            self.switches += changes
+            self.cmi_sum += mixing
+            self.switches += find_switches(languages).count
         for char in surprises(utterance.text, utterance.languages):
             count, example = self.surprises.get(char, (0, utterance.id))
             self.surprises[char] = (count + 1, example)
@@ -147,11 +139,30 @@ class Statistics:
         return lines + ([f"and {counted(more, 'character')} more, all in corpus.json"] if more > 0 else [])
 
 
+def _counted_as(token: str, language: str | None, languages: tuple[str, ...]) -> str:
+    is_of_pair = any(script(token) in scripts_of(candidate) for candidate in languages)
+    return language or (UNKNOWN if is_of_pair else OTHER)
+
+
+def surprises(text: str, languages: tuple[str, ...]) -> set[str]:
+    """Find the characters that no transcript in these languages should hold: other scripts, controls, notation."""
+    return {char for char in set(text) if _is_surprise(char, languages)}
+
+
+@functools.cache
+def _is_surprise(char: str, languages: tuple[str, ...]) -> bool:
+    if char in _NOTATION:
+        return True
+    if unicodedata.category(char).startswith("M") or _PLAIN.match(char):
+        return False
+    return not any(script(char) in scripts_of(language) for language in languages)
+
+
 def describe(folder: Path) -> list[str]:
     """Statistics of every manifest under a folder, as a table for the terminal."""
     rows = [list(TABLE_HEADER)]
     for path in sorted(folder.rglob("*.jsonl")):
-        statistics = Statistics()
+        statistics = ManifestCounts()
         for utterance in iter_manifest(path, check_audio=False):
             statistics.add(utterance)
         rows.append([str(path), *statistics.cells()])

@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from common.languages import code_mixing_index, find_switches, language_by_script, languages_by_spans
+from common.code_mixing import LANGUAGE_SOURCES, UNKNOWN, code_mixing_index, find_switches, token_languages
+from common.languages import language_by_script
 from scoring.edit_alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
 from scoring.failures import FAILURES, find_failures
 from scoring.metrics import empty_reference
@@ -18,13 +19,12 @@ from scoring.tokens import Profile, replace_loanwords
 
 Contributions = dict[str, tuple[float, float]]
 
-SPANS, SCRIPT, UNKNOWN = SOURCES = ("spans", "script", "unknown")
 OTHER = "other"  # tokens of no language: numbers, and what neither spans nor script can tell
 EDITS = {SUBSTITUTION: "substitutions", DELETION: "deletions", INSERTION: "insertions"}
 
 
 @dataclass(frozen=True, slots=True)
-class Transcript:
+class UtteranceToScore:
     """An utterance to score.
 
     `languages` are the pair's, by ISO 639-1 code; `matrix_language` is by default the first of them. `spans` are
@@ -45,12 +45,16 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
-    """An utterance after scoring; `languages` has one entry a reference token, `source` says where they are from."""
+    """An utterance after scoring.
 
-    transcript: Transcript
+    `languages` has one entry a reference token, `source` says where they are from, `mixing` is the reference's CMI.
+    """
+
+    transcript: UtteranceToScore
     alignment: Alignment
     languages: tuple[str | None, ...]
     source: str
+    mixing: float | None
     failures: tuple[str, ...]
 
     @property
@@ -64,51 +68,46 @@ class ScoredUtterance:
         return self.transcript.matrix_language or (self.transcript.languages or (None,))[0]
 
 
-def score_transcript(transcript: Transcript, profile: Profile) -> ScoredUtterance:
+def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUtterance:
     """Aligns one utterance and finds its tokens' languages.
 
     Raises:
         UserError: where the reference holds no token.
     """
-    reference = _reference_tokens(transcript, profile)
-    heard = transcript.hypothesis
+    text, reference = _reference(transcript, profile)
+    hypothesis_text = transcript.hypothesis
     if profile.takes_labels:
-        heard = replace_loanwords(heard, transcript.loanwords)
-    hypothesis = profile.hypothesis(heard)
-    languages, source = _token_languages(transcript, reference, profile)
-    failures = find_failures(reference, hypothesis, heard, transcript.languages)
-    return ScoredUtterance(transcript, align(reference, hypothesis), languages, source, failures)
+        hypothesis_text = replace_loanwords(hypothesis_text, transcript.loanwords)
+    hypothesis = profile.hypothesis(hypothesis_text)
+    languages, source = token_languages(reference, transcript.languages, transcript.spans, profile.reference)
+    return ScoredUtterance(
+        transcript,
+        align(reference, hypothesis),
+        languages,
+        source,
+        code_mixing_index(text, languages, profile.reference),
+        find_failures(reference, hypothesis, hypothesis_text, transcript.languages),
+    )
 
 
-def check_references(transcripts: Iterable[Transcript], profile: Profile) -> None:
+def check_references(transcripts: Iterable[UtteranceToScore], profile: Profile) -> None:
     """Refuses a test set before anything is transcribed for it.
 
     Raises:
         UserError: where a reference holds no token.
     """
     for transcript in transcripts:
-        _reference_tokens(transcript, profile)
+        _reference(transcript, profile)
 
 
-def _reference_tokens(transcript: Transcript, profile: Profile) -> list[str]:
-    said = transcript.reference
+def _reference(transcript: UtteranceToScore, profile: Profile) -> tuple[str, list[str]]:
+    text = transcript.reference
     if profile.takes_labels:
-        said = replace_loanwords(transcript.normalized or said, transcript.loanwords)
-    tokens = profile.reference(said)
+        text = replace_loanwords(transcript.normalized or text, transcript.loanwords)
+    tokens = profile.reference(text)
     if not tokens:
-        raise empty_reference(transcript.id, said, profile.name)
-    return tokens
-
-
-def _token_languages(
-    transcript: Transcript, tokens: Sequence[str], profile: Profile
-) -> tuple[tuple[str | None, ...], str]:
-    by_script = tuple(language_by_script(token, transcript.languages) for token in tokens)
-    if transcript.spans:
-        by_spans = languages_by_spans(tokens, transcript.spans, profile.reference)
-        if by_spans is not None:
-            return tuple(known or guess for known, guess in zip(by_spans, by_script, strict=True)), SPANS
-    return by_script, SCRIPT if any(by_script) else UNKNOWN
+        raise empty_reference(transcript.id, text, profile.name)
+    return text, tokens
 
 
 def contributions(utterance: ScoredUtterance) -> Contributions:
@@ -125,11 +124,11 @@ def contributions(utterance: ScoredUtterance) -> Contributions:
         "length_ratio": (counts.hypothesis_tokens, tokens),
         **{name: (getattr(counts, name), tokens) for name in EDITS.values()},
         **{f"failure.{name}": (name in utterance.failures, 1) for name in FAILURES},
-        **{f"languages_by.{name}": (name == utterance.source, 1) for name in SOURCES},
+        **{f"languages_by.{name}": (name == utterance.source, 1) for name in LANGUAGE_SOURCES},
         **_by_language(utterance, edits),
     }
     if utterance.source != UNKNOWN:
-        found |= _by_point_of_interest(utterance, edits) | _by_switch(utterance.languages, edits)
+        found |= _by_point_of_interest(utterance, edits) | _by_switch(utterance, edits)
     return found
 
 
@@ -194,11 +193,11 @@ def _by_point_of_interest(utterance: ScoredUtterance, edits: Sequence[_Edit]) ->
     }
 
 
-def _by_switch(languages: Sequence[str | None], edits: Sequence[_Edit]) -> Contributions:
-    switches, mixing = find_switches(languages), code_mixing_index(languages)
+def _by_switch(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contributions:
+    switches = find_switches(utterance.languages)
     found: Contributions = {"switches": (switches.count, 1)}
-    if mixing is not None:
-        found["cmi"] = (mixing, 1)
+    if utterance.mixing is not None:
+        found["cmi"] = (utterance.mixing, 1)
     if not switches.count:
         return found
     errors = Counter(edit.place for edit in edits)

@@ -1,0 +1,61 @@
+"""JSON from outside: objects a line, with where each one stands, and errors that name the place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from common.errors import UserError
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse a JSON text.
+
+    Raises:
+        UserError: beginning with `where`, where it is not JSON, nested beyond reason, or holds half a character.
+    """
+    try:
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # a character beyond U+FFFF is two escapes; either alone cannot be written again
+            json.dumps(content, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno} " if "\n" in text.rstrip() else ""
+        raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno})") from None
+    except (ValueError, RecursionError) as error:
+        reason = "half a character, a \\u escape without its other" if isinstance(error, UnicodeError) else error
+        raise UserError(f"{where}: JSON that cannot be used ({reason})") from None
+    return content
+
+
+def parse_rows(lines: Iterable[str], name: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("name:line", object) for each line that is not blank.
+
+    Raises:
+        UserError: where a line is not a JSON object.
+    """
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            where = f"{name}:{number}"
+            row = parse_json(line, where)
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+            yield where, row
+
+
+def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("path:line", object) for each line of a file, one at a time.
+
+    Raises:
+        UserError: where the file cannot be read or is not UTF-8, or a line is not a JSON object.
+    """
+    try:
+        with Path(path).open(encoding="utf-8-sig") as file:
+            yield from parse_rows(file, path)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
