@@ -215,3 +215,8 @@ def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "split": utterance.split,
         "licence": utterance.licence,
     }
+
+
+def listed(names: Iterable[str | None]) -> str | None:
+    """Join licences or sources as one text, `A; B`, each once; the texts may be such lists themselves."""
+    return "; ".join(dict.fromkeys(one for name in names if name for one in name.split("; "))) or None

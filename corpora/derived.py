@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import write_text
-from common.manifest import Utterance
+from common.manifest import Utterance, listed
 from corpora.manifest_counts import ManifestCounts
 
 RECORD = "corpus.json"
@@ -47,8 +47,3 @@ def write_record(folder: Path, corpus: str, command: str, manifests: Manifests) 
     licence = listed(of["licence"] for of in manifests.values())
     record = {"corpus": corpus, "command": command, "licence": licence, "manifests": manifests}
     write_text(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
-
-
-def listed(names: Iterable[str | None]) -> str | None:
-    """Licences or sources as one text, `A; B`, each once; of texts that may be such lists themselves."""
-    return "; ".join(dict.fromkeys(one for of in names if of for one in of.split("; "))) or None

@@ -28,15 +28,13 @@ TO_MOVE = {  # imports that still go up or sideways
     "lightning_modules.algorithms.forward",
     "lightning_modules.algorithms.forward.IGNORED_LABEL",
     "lightning_modules.algorithms.forward.Forward",
-    "corpora.derived",
-    "corpora.derived.listed",
     "datamodules.dataset",
     "datamodules.dataset.check_lengths",
     "scoring.metrics",
     "scoring.metrics.score",
 }
-TO_RENAME = {"Corpus", "Cut", "Engine", "Filler", "ModelFolder", "Parameter", "Reader", "Recipe", "Scale", "Skipped"}
-TO_RENAME |= {"Slot", "Source", "Statistics", "Transcript", "breakdown.py", "statistics.py"}
+TO_RENAME = {"Corpus", "Cut", "Engine", "Filler", "ModelFolder", "Parameter", "Reader", "Recipe"}
+TO_RENAME |= {"Slot"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]

@@ -13,8 +13,7 @@ import torch
 
 from common.audio import load_cut, load_waveform
 from common.errors import UserError
-from common.manifest import Span, Utterance
-from corpora.derived import listed
+from common.manifest import Span, Utterance, listed
 from datamodules.splicing.fillers import FillerPool, Room
 from datamodules.splicing.jitter import jittered
 from datamodules.splicing.joining import bare, closing, overlap_add, space

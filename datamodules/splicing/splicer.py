@@ -22,8 +22,7 @@ from torch import Tensor
 from backbone.language_tags import Tokenizer
 from common.audio import SAMPLE_RATE_HZ, load_cut
 from common.errors import UserError, nearest
-from common.manifest import Utterance
-from corpora.derived import listed
+from common.manifest import Utterance, listed
 from datamodules.skips import Skipped
 from datamodules.splicing.fillers import FillerPool, Room
 from datamodules.splicing.jitter import jittered
