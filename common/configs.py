@@ -12,26 +12,29 @@ import yaml
 from common.errors import UserError, nearest
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-_OF_TRAINING = ("", "recipe", "pair", "overlay")
+RECIPES = ("recipe", "pair", "overlay")  # the folders of train.py's configurations
 _MOST_VALUES = 100_000  # far more than any configuration has
 
 
-def find_config(name: str, folder: Path = CONFIGS) -> Path:
-    """Return the file that `name` means: a path, or a file of `folder` with or without its ending.
+def find_config(name: str, folders: str | Path | Sequence[str] = RECIPES) -> Path:
+    """Return the file that a name means: a path, or else a file of `configs/<folder>/` with or without its ending.
 
-    In `CONFIGS` itself, names are looked up in its folders `recipe`, `pair` and `overlay`.
+    Args:
+        name: what was given behind `--config`.
+        folders: one folder or several in order, in `configs/` or as paths of their own.
 
     Raises:
-        UserError: where there is none, naming the nearest.
+        UserError: where there is none, or several folders have it, naming the nearest.
     """
-    folders = [folder / kind for kind in _OF_TRAINING] if folder == CONFIGS else [folder]
-    for candidate in (Path(name), *(folder / file for folder in folders for file in (name, f"{name}.yaml"))):
+    places = [CONFIGS / one for one in ([folders] if isinstance(folders, str | Path) else folders)]
+    places += [CONFIGS] * (folders == RECIPES)
+    for candidate in (Path(name), *(place / each for place in places for each in (name, f"{name}.yaml"))):
         if candidate.is_file():
             return candidate
-    known = sorted(path.name for folder in folders for path in folder.glob("*.yaml"))
+    known = sorted({path.name for place in places for path in place.glob("*.yaml") if path.name != "base.yaml"})
     suggestion = nearest(name if name.endswith(".yaml") else f"{name}.yaml", known)
-    shown = folder.relative_to(CONFIGS.parent)
-    raise UserError(f"--config {name}: no such file, here or in {shown}/{suggestion} There are: {', '.join(known)}")
+    where = ", ".join(f"configs/{place.name}/" for place in places if place != CONFIGS) or "configs/"
+    raise UserError(f"--config {name}: no such file, here or in {where}{suggestion} There are: {', '.join(known)}")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -89,7 +92,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def read_configs(names: Sequence[str], folder: Path, keys: Iterable[str]) -> dict[str, Any]:
+def read_configs(names: Sequence[str], folder: str | Path | Sequence[str], keys: Iterable[str]) -> dict[str, Any]:
     """The mapping that several files make together, later ones winning key by key.
 
     Raises:

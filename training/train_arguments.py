@@ -39,7 +39,7 @@ _TRAINER = {
 
 
 @dataclass(frozen=True)
-class Option:
+class ClassOption:
     """An option as its class declares it."""
 
     name: str
@@ -48,7 +48,7 @@ class Option:
     text: str
 
 
-def options_of(file: Path, kind: str) -> list[Option]:
+def options_of(file: Path, kind: str) -> list[ClassOption]:
     """The options of a class: its constructor's arguments or its fields, with what its docstring says of them."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     node = next(item for item in ast.walk(tree) if isinstance(item, ast.ClassDef) and item.name == kind)
@@ -141,7 +141,7 @@ def _described(docstring: str) -> dict[str, str]:
     return found
 
 
-def _option(name: str, kind: ast.expr | None, default: ast.expr | None, texts: dict[str, str]) -> Option:
+def _option(name: str, kind: ast.expr | None, default: ast.expr | None, texts: dict[str, str]) -> ClassOption:
     shown = ast.unparse(default) if default is not None else ""
     field = re.search(r"default_factory=lambda: (.*)\)$", shown)
     shown = field[1] if field else shown
@@ -150,7 +150,7 @@ def _option(name: str, kind: ast.expr | None, default: ast.expr | None, texts: d
     except (ValueError, SyntaxError):  # a constant's name: the text tells it
         shown = ""
     short = re.sub(r"\s*\|\s*None$", "", ast.unparse(kind)) if kind is not None else ""
-    return Option(name, short, shown, texts.get(name, "").rstrip(".").replace("`", ""))
+    return ClassOption(name, short, shown, texts.get(name, "").rstrip(".").replace("`", ""))
 
 
 def _yaml(value: Any) -> str:
