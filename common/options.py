@@ -614,7 +614,9 @@ def finish(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     group.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback, not its message"
     )
-    group.add_argument("--print-completion", action=_Completion, choices=_SHELLS, default=argparse.SUPPRESS, help="...")
+    group.add_argument(
+        "--print-completion", action=_Completion, choices=_SHELLS, default=argparse.SUPPRESS, help="print completion"
+    )
     return parser
 
 
