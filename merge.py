@@ -12,7 +12,7 @@ from merging.command import main
 
 def score(folder: Path, weights: Mapping[str, Any], manifests: Sequence[Path]) -> Mapping[str, float]:
     """Scores weights in memory on manifests: the mixed error rate of each pair."""
-    from decoding.transcriber import score_state_dict
+    from evaluation.score_weights import score_state_dict
 
     return score_state_dict(folder, weights, manifests)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -44,12 +46,13 @@ def on_devices(work: Callable[..., None], device: str, devices: int, *arguments:
     _quiet()
     fabric = Fabric(accelerator=torch.device(device).type, devices=devices, strategy=strategy)
     # One function, no arguments: Lightning looks for modules inside those, and fails at frozen dataclasses.
-    fabric.launch(partial(_rank, work=work, failures=failures, arguments=arguments))
+    fabric.launch(partial(_rank, parent=os.getpid(), work=work, failures=failures, arguments=arguments))
     if not failures.empty():
         raise UserError(failures.get())
 
 
-def _rank(fabric: Fabric, *, work: Callable[..., None], failures: Any, arguments: tuple[Any, ...]) -> None:
+def _rank(fabric: Fabric, *, parent: int, work: Callable[..., None], failures: Any, arguments: tuple[Any, ...]) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     _quiet()
     if fabric.device.type == "cpu":  # also where the environment gives MKL more threads than OpenMP
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // fabric.world_size)))
@@ -58,6 +61,13 @@ def _rank(fabric: Fabric, *, work: Callable[..., None], failures: Any, arguments
     except (UserError, OSError) as error:
         failures.put(str(error))
     torch.distributed.destroy_process_group()
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent: a parent that is killed cannot end it."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _check(device: str, devices: int) -> None:

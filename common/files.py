@@ -50,8 +50,8 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yields an empty folder beside `path` to fill; on success it replaces `path`, else it is removed."""
+def scratch_folder(path: Path | str) -> Iterator[Path]:
+    """Yield an empty folder beside `path`, removed afterwards; those that killed processes left are removed first."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
@@ -60,15 +60,23 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     try:
         _hold(handle)
         yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Yields an empty folder beside `path` to fill; on success it replaces `path`, else it is removed."""
+    path = Path(path)
+    with scratch_folder(path) as partial:
+        yield partial
         partial.chmod(0o777 & ~_umask())
         for file in partial.rglob("*"):
             _fsync(file)
         _fsync(partial)
         _replace_folder(partial, path)
         _fsync(path.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(handle)
 
 
 @contextlib.contextmanager

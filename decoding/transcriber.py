@@ -5,10 +5,8 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T fra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,27 +14,22 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
-    GenerationConfig,
     GenerationMixin,
-    WhisperConfig,
     WhisperForConditionalGeneration,
     WhisperProcessor,
     WhisperTokenizer,
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from backbone.devices import default_device
 from backbone.encoder import speed_up
 from backbone.greedy import greedy
 from backbone.language_tags import language_id, prompt_ids, prompt_languages, special_id
 from backbone.log_mel import LogMel
-from backbone.model_folder.locate import TIED, check_generation_config
 from backbone.window import FRAMES_PER_SECOND, Window, take_short_windows, window_of
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
-from common.manifest import Utterance, read_manifest
+from common.manifest import Utterance
 from datamodules.dataset import check_lengths
-from scoring.metrics import score
 
 
 class Engine(Protocol):
@@ -216,40 +209,3 @@ class TorchWhisper:
             begin_suppress_tokens=config.begin_suppress_tokens,
         )
         return tokens_BU[:, prompt_BU.shape[1] :]
-
-
-def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Sequence[Path]) -> dict[str, float]:
-    """The mixed error rate of each pair (micro, profile `cjk`), transcribed greedily with the matrix language's tag.
-
-    Args:
-        folder: the model's configurations, tokenizer and processor, read once; its weights are not.
-        weights: float32 tensors by name, the tied projection left out; they are copied.
-        manifests: the utterances to transcribe; a pair may be in several.
-
-    Raises:
-        UserError: where the weights are not the model's, or an utterance cannot be transcribed or scored.
-    """
-    engine = _unfilled(folder)
-    if engine.model.config.tie_word_embeddings:
-        weights = {TIED: weights["model.decoder.embed_tokens.weight"], **weights}
-    if odd := sorted(engine.model.state_dict().keys() ^ weights.keys()):
-        raise UserError(f"{folder}: the weights are not those of its config.json: {len(odd)} differ, such as {odd[0]}")
-    engine.model.load_state_dict(weights)
-    utterances = [utterance for manifest in manifests for utterance in read_manifest(manifest)]
-    texts = Transcriber(engine).transcribe(utterances)
-    by_pair: dict[str, list[tuple[Utterance, str]]] = {}
-    for utterance, text in zip(utterances, texts, strict=True):
-        by_pair.setdefault(utterance.pair, []).append((utterance, text))
-    return {
-        pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
-        for pair, rows in by_pair.items()
-    }
-
-
-@lru_cache(maxsize=1)
-def _unfilled(folder: Path) -> TorchWhisper:
-    """A model of a folder's configuration, its weights still to be filled in."""
-    check_generation_config(folder)
-    model = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
-    model.generation_config = GenerationConfig.from_pretrained(folder)
-    return TorchWhisper(model, WhisperProcessor.from_pretrained(folder), device=default_device())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +18,8 @@ import wandb
 
 from callbacks.loggers import wandb_mode
 from common.errors import UserError, run_script
-from decoding.transcriber import score_state_dict
+from common.files import scratch_folder
+from evaluation.score_weights import score_state_dict
 from merging.command import main as merge
 
 
@@ -29,12 +29,10 @@ def trial(arguments: Sequence[str]) -> dict[str, float]:
     Raises:
         UserError: as `merge.py sweep`, or where the arguments are several settings.
     """
-    with tempfile.TemporaryDirectory(prefix="merge-trial-") as scratch:
-        out = Path(scratch) / "trial"
+    with scratch_folder(Path(tempfile.gettempdir()) / "crosspair-merge-trial") as out:
         merge(["sweep", *arguments, "--out", str(out)], score=score_state_dict)
         with (out / "sweep.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-        shutil.rmtree(out)
     if len(rows) != 1:
         raise UserError(f"a trial has one setting, found {len(rows)}; give --lambda and --density one value each")
     strengths = {name: float(rows[0][name]) for name in ("lambda", "density") if rows[0][name]}

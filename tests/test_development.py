@@ -19,7 +19,7 @@ from callbacks.checkpoints import Checkpoints
 from callbacks.development import Development
 from callbacks.final_model import ModelFolder
 from common.errors import UserError
-from decoding.transcriber import score_state_dict
+from evaluation.score_weights import score_state_dict
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS, fit, make, weights
 from tests.conftest import write_corpus

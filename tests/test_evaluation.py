@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -487,6 +488,32 @@ def fails_on_rank_1(device: str, rank: int, world: int) -> None:
 def test_a_mistake_in_one_process_is_told_as_one():
     with pytest.raises(UserError, match="^what went wrong$"):
         on_devices(fails_on_rank_1, "cpu", 2)
+
+
+def waits(device: str, rank: int, world: int, folder: str) -> None:
+    Path(folder, str(os.getpid())).touch()
+    time.sleep(600)
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path):
+    code = "from tests.test_evaluation import waits; from backbone.devices import on_devices"
+    parent = subprocess.Popen([sys.executable, "-c", f"{code}; on_devices(waits, 'cpu', 2, {str(tmp_path)!r})"])
+    while len(workers := [int(file.name) for file in tmp_path.iterdir()]) < 2:
+        assert parent.poll() is None
+        time.sleep(0.1)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while any(map(alive, workers)):
+        assert time.monotonic() < deadline, "the workers go on"
+        time.sleep(0.1)
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody waited for does not."""
+    status = Path(f"/proc/{process}/stat")
+    return status.is_file() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.mark.parametrize(

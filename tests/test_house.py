@@ -30,8 +30,6 @@ TO_MOVE = {  # imports that still go up or sideways
     "lightning_modules.algorithms.forward.Forward",
     "datamodules.dataset",
     "datamodules.dataset.check_lengths",
-    "scoring.metrics",
-    "scoring.metrics.score",
 }
 TO_RENAME = {"Corpus", "Cut", "Engine", "Filler", "ModelFolder", "Parameter", "Reader", "Recipe"}
 TO_RENAME |= {"Slot"}

@@ -15,8 +15,8 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 from backbone.model_folder.export import read_model_folder, write_model_folder
 from common.errors import UserError
 from common.manifest import read_manifest, write_manifest
-from decoding.transcriber import score_state_dict
 from evaluation.evaluate_models import Candidate, Evaluation, evaluate
+from evaluation.score_weights import score_state_dict
 from merge import score as scored_in_memory
 from merging import stream
 from merging.command import main

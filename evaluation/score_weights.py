@@ -1,0 +1,54 @@
+"""Score weights in memory on development sets, as a sweep over merges needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from torch import Tensor
+from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
+
+from backbone.devices import default_device
+from backbone.model_folder.locate import TIED, check_generation_config
+from common.errors import UserError
+from common.manifest import Utterance, read_manifest
+from decoding.transcriber import TorchWhisper, Transcriber
+from scoring.metrics import score
+
+
+def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Sequence[Path]) -> dict[str, float]:
+    """Return the mixed error rate of each pair (micro, profile `cjk`), decoded greedily with the matrix language's tag.
+
+    Args:
+        folder: the model's configurations, tokenizer and processor, read once; its weights are not read.
+        weights: float32 tensors by name, without the tied projection; they are copied.
+        manifests: the utterances to transcribe; a pair may be in several.
+
+    Raises:
+        UserError: where the weights are not the model's, or an utterance cannot be transcribed or scored.
+    """
+    engine = _unfilled(folder)
+    if engine.model.config.tie_word_embeddings:
+        weights = {TIED: weights["model.decoder.embed_tokens.weight"], **weights}
+    if odd := sorted(engine.model.state_dict().keys() ^ weights.keys()):
+        raise UserError(f"{folder}: the weights are not those of its config.json: {len(odd)} differ, such as {odd[0]}")
+    engine.model.load_state_dict(weights)
+    utterances = [utterance for manifest in manifests for utterance in read_manifest(manifest)]
+    texts = Transcriber(engine).transcribe(utterances)
+    by_pair: dict[str, list[tuple[Utterance, str]]] = {}
+    for utterance, text in zip(utterances, texts, strict=True):
+        by_pair.setdefault(utterance.pair, []).append((utterance, text))
+    return {
+        pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
+        for pair, rows in by_pair.items()
+    }
+
+
+@lru_cache(maxsize=1)
+def _unfilled(folder: Path) -> TorchWhisper:
+    """Return a model of the folder's configuration whose weights are still to be loaded."""
+    check_generation_config(folder)
+    model = WhisperForConditionalGeneration(WhisperConfig.from_pretrained(folder))
+    model.generation_config = GenerationConfig.from_pretrained(folder)
+    return TorchWhisper(model, WhisperProcessor.from_pretrained(folder), device=default_device())
