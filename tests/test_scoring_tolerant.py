@@ -1,0 +1,187 @@
+"""The script-tolerant count: by hand, by its properties, and against a programme that tries everything."""
+
+from functools import cache
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scoring.edit_alignment import align
+from scoring.loanwords import fold, label_spellings, lexicon
+from scoring.tokens import PROFILES
+from scoring.tolerant import tolerate
+
+CJK = PROFILES["cjk"]
+
+
+def split(text):
+    """Returns the tokens and languages of a text in which `en:word` and the like mark what is embedded."""
+    tokens, languages = [], []
+    for part in text.split():
+        language, _, word = part.rpartition(":")
+        for token in CJK.reference(word.replace("_", " ")):
+            tokens.append(token)
+            languages.append(language or None)
+    return tokens, languages
+
+
+def count(reference, hypothesis, matrix="ko", **labels):
+    tokens, languages = split(reference)
+    alignment = align(tokens, CJK.hypothesis(hypothesis))
+    languages = [language or matrix for language in languages]
+    return alignment.counts.errors, tolerate(alignment, languages, matrix, **labels)
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "matrix", "strict", "tolerant"),
+    [
+        ("오늘 en:meeting 은 길다", "오늘 미팅은 길다", "ko", 2, 0),
+        ("오늘 en:meeting 은 길다", "오늘 모임은 길다", "ko", 2, 2),  # a translation is no spelling
+        ("en:coffee ja:を飲む", "コーヒーを飲む", "ja", 4, 0),
+        ("en:coffee ja:を飲む", "こーひーを飲む", "ja", 4, 0),  # hiragana is katakana
+        ("en:ice_cream 먹자", "아이스크림 먹자", "ko", 5, 0),  # two words, one loanword
+        ("en:meeting 은", "미팅 미팅은", "ko", 4, 2),  # what is inserted beside a match stays inserted
+        ("오늘 en:meeting 은", "미팅은", "ko", 3, 2),  # and what is deleted stays deleted
+        ("ko:형부 en:meeting", "형부 meeting", "en", 0, 0),
+        ("en:the ko:미팅 en:was", "the meeting was", "en", 2, 0),  # the other direction
+        ("미팅 이 en:meeting", "meeting이 meeting", "ko", 2, 2),  # a matrix word is never covered
+        ("de:Arbeit 를", "아르바이트를", "ko", 5, 0),
+    ],
+)
+def test_by_hand(reference, hypothesis, matrix, strict, tolerant):
+    errors, found = count(reference, hypothesis, matrix)
+    assert (errors, found.errors) == (strict, tolerant)
+
+
+def test_labels_give_what_no_lexicon_has():
+    spellings = label_spellings([("they locked my account", "데이 록트 마이 어카운트")])
+    reference = "틀렸더니 en:they_locked_my_account"
+    assert count(reference, "틀렸더니 데이 록트 마이 어카운트", transliterations=spellings)[1].errors == 0
+    assert count(reference, "틀렸더니 데이 locked my 어카운트", transliterations=spellings)[1].errors == 0
+    assert count(reference, "틀렸더니 데이 록크 마이 어카운트", transliterations=spellings)[1].errors == 2
+    kanji = label_spellings([("残業", "잔교")])
+    assert count("요즘 ja:残業 가", "요즘 잔교가", transliterations=kanji)[1].errors == 0
+
+
+def test_labelled_loanwords_match_in_both_directions():
+    spellings = label_spellings([("버스", "bus")])
+    assert count("버스 를 타자", "bus를 타자", loanwords=spellings)[1].errors == 0
+    assert count("en:bus 를 타자", "버스를 타자", loanwords=spellings)[1].errors == 0
+    assert count("버스 를 타자", "버서를 타자", loanwords=spellings)[1].errors == 1
+    assert not label_spellings([("color", "colour")])  # one script: no question of script
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "strict", "tolerant"),
+    [
+        ("das Haltestellenschild", "das Haltestellen Schild", 2, 0),
+        ("das Haltestellen Schild", "das Haltestellenschild", 2, 0),
+        ("das Haltestellen-Schild fehlt", "das Haltestellenschild fehlt", 2, 0),
+        ("Haus Meisterwohnung", "Hausmeister Wohnung", 2, 0),
+        ("das Haltestellenschild", "das Haltestellen Bild", 2, 2),
+        ("ein gutes Herz", "and good as hers", 4, 4),
+    ],
+)
+def test_german_compounds(reference, hypothesis, strict, tolerant):
+    tokens = CJK.reference(reference)
+    alignment = align(tokens, CJK.hypothesis(hypothesis))
+    assert alignment.counts.errors == strict
+    assert tolerate(alignment, ["de"] * len(tokens), "de").errors == tolerant
+
+
+def test_a_word_with_its_particle_is_one_token():
+    words = PROFILES["wer"]
+    alignment = align(words.reference("오늘 meeting을 했다"), words.hypothesis("오늘 미팅을 했다"))
+    assert alignment.counts.errors == 1
+    found = tolerate(alignment, ["ko", "en", "ko"], "ko")
+    assert found.errors == 0
+    changed = align(words.reference("오늘 meeting을 했다"), words.hypothesis("오늘 미팅이 했다"))
+    assert tolerate(changed, ["ko", "en", "ko"], "ko").errors == 1
+
+
+def test_letters_match_as_whole_words():
+    letters = PROFILES["cer"]
+    said, heard = "new meeting은", "new 미팅은"
+    alignment = align(letters.reference(said), letters.hypothesis(heard))
+    words = CJK.reference(said), CJK.hypothesis(heard)
+    languages = ["en"] * 10 + ["ko"]
+    assert alignment.counts.errors == 7
+    assert tolerate(alignment, languages, "ko", words=words).errors == 0
+    inside = align(letters.reference("meetings은"), letters.hypothesis("미팅s은"))
+    words = CJK.reference("meetings은"), CJK.hypothesis("미팅s은")
+    assert tolerate(inside, ["en"] * 8 + ["ko"], "ko", words=words).errors == inside.counts.errors
+
+
+VARIANTS = label_spellings([("a", "가나"), ("b", "다"), ("a b", "라"), ("c d a", "가 나 마")])
+NATIVE = ["가", "나", "다", "라", "마"]
+
+
+def brute_force(reference, hypothesis, languages, matrix, spellings):
+    """Tries every way through both texts, with every pair of runs asked for anew."""
+
+    def matches(start, end, at, until):
+        run = languages[start:end]
+        if len(set(run)) != 1 or run[0] in (None, matrix):
+            return False
+        return fold("".join(hypothesis[at:until])) in spellings.get(fold("".join(reference[start:end])), ())
+
+    @cache
+    def cost(end, until):
+        if not end or not until:
+            return end + until
+        found = [
+            cost(end - 1, until - 1) + (reference[end - 1] != hypothesis[until - 1]),
+            cost(end - 1, until) + 1,
+            cost(end, until - 1) + 1,
+        ]
+        runs = product(range(end), range(until))
+        return min(found + [cost(start, at) for start, at in runs if matches(start, end, at, until)])
+
+    return cost(len(reference), len(hypothesis))
+
+
+said = st.lists(st.tuples(st.sampled_from([*"abcd", *NATIVE]), st.sampled_from(["en", "ko", None])), max_size=7)
+heard = st.lists(st.sampled_from([*"abcd", *NATIVE]), max_size=8)
+
+
+@settings(max_examples=600, deadline=None)
+@given(said, heard)
+def test_equals_the_programme_that_tries_everything(said, heard):
+    reference, languages = [token for token, _ in said], [language for _, language in said]
+    alignment = align(reference, heard)
+    found = tolerate(alignment, languages, "ko", transliterations=VARIANTS)
+    assert found.errors == brute_force(reference, heard, languages, "ko", VARIANTS)
+
+
+@settings(max_examples=300, deadline=None)
+@given(said, heard)
+def test_properties(said, heard):
+    reference, languages = [token for token, _ in said], [language for _, language in said]
+    alignment = align(reference, heard)
+    strict = alignment.counts.errors
+    found = tolerate(alignment, languages, "ko", transliterations=VARIANTS)
+    assert 0 <= found.errors <= strict
+    assert bool(found.matches) == (found.errors < strict)
+    for match in found.matches:
+        assert set(languages[match.start : match.end]) == {"en"}
+    # What no match covers costs what it costs alone: nothing beside a match is hidden.
+    gaps, before = 0, (0, 0)
+    for start, end, at, until in [(m.start, m.end, m.at, m.until) for m in found.matches] + [
+        (len(reference), 0, len(heard), 0)
+    ]:
+        gaps += align(reference[before[0] : start], heard[before[1] : at]).counts.errors
+        before = end, until
+    assert gaps == found.errors
+    if "en" not in languages:
+        assert found.errors == strict
+    assert tolerate(alignment, ["ko"] * len(reference), "ko", transliterations=VARIANTS).errors == strict
+    assert tolerate(alignment, languages, None, transliterations=VARIANTS).errors == strict
+
+
+def test_the_lexicon_has_the_usual_loanwords():
+    english = lexicon("en")
+    for spelling in ("프로젝트", "プロジェクト"):
+        assert fold(spelling) in english["project"]
+    assert "arbeit" in lexicon("de")["アルバイト"]
+    assert "arbeit" not in english
