@@ -56,7 +56,7 @@ docs/corpora.md tells where each corpus is to be had, under which licence, and w
     splice.add_argument("--out", type=Path, required=True, help="output folder: <out>/<pair>/spliced.jsonl")
     splice.add_argument("--pairs", nargs="+", help="pairs to make (default: all that the manifests do not hold)")
     splice.add_argument("--utterances", type=int, default=64, help="of each pair (default: %(default)s)", metavar="N")
-    splice.add_argument("--pattern", choices=["frame", "chain"], default="frame", help="see docs/splicing.md")
+    splice.add_argument("--pattern", default="host", help="host or chain, see docs/splicing.md")
     splice.add_argument(
         "--window", type=float, default=30.0, help="longest utterance in seconds (default: %(default)s)"
     )

@@ -9,6 +9,7 @@ up from there.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,9 @@ from torch import nn
 from transformers import PretrainedConfig, WhisperForConditionalGeneration
 
 from backbone.model_folder.locate import WINDOW
+from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError
+from common.manifest import Utterance
 
 WHOLE, LONGEST = "30s", "longest"
 FRAMES_PER_SECOND = 100  # of the log-mel; the encoder's two convolutions halve them
@@ -106,3 +109,22 @@ def _fit_positions(encoder: nn.Module, given: tuple[Any, ...], named: dict[str, 
     if positions <= encoder.max_source_positions:  # beyond, transformers' own message
         encoder.config.max_source_positions = positions
         encoder.embed_positions.num_embeddings = positions
+
+
+def check_lengths(utterances: Sequence[Utterance], window_s: float, where: str) -> None:
+    """Refuses utterances that the model's window cannot hold, all at once.
+
+    Args:
+        utterances: with their durations.
+        window_s: seconds that the window holds.
+        where: the manifest or the command, for the message.
+
+    Raises:
+        UserError: naming the first few and their durations.
+    """
+    longest_s = window_s + 1 / SAMPLE_RATE_HZ
+    if long := [f"{u.id} ({u.duration:.2f} s)" for u in utterances if u.duration > longest_s]:
+        raise UserError(
+            f"{where}: {len(long)} of {len(utterances)} utterances are longer than the model's window of {window_s:g} "
+            f"s: {', '.join(long[:5])}{' ...' * (len(long) > 5)}; cut them at pauses or drop their lines"
+        )

@@ -20,12 +20,11 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
 from backbone.model_folder.export import read_model_folder
-from backbone.window import WHOLE, take_short_windows, window_of
+from backbone.window import WHOLE, check_lengths, take_short_windows, window_of
 from common.audio import load_waveform
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
 from corpora.align import NotAlignable, Switch, letters
-from datamodules.dataset import check_lengths
 
 POSITIONS_PER_S = 50
 _BLANK = 0

@@ -16,7 +16,8 @@ from common.files import atomic_folder
 from common.manifest import Utterance, read_manifest, write_manifest
 from corpora.derived import about, write_record
 from datamodules.splicing.splice_options import Splicing
-from datamodules.splicing.splicer import CrossPairSplicer, Splice
+from datamodules.splicing.splice_plan import SplicePlan
+from datamodules.splicing.splicer import CrossPairSplicer
 
 
 class _Bytes:
@@ -31,8 +32,8 @@ def write_spliced(
 ) -> dict[str, Path]:
     """Writes `<out>/<pair>/spliced.jsonl` and its audio for each pair, of so many utterances; returns the manifests.
 
-    `corpus.json` beside a manifest keeps what it was made from. No two utterances of a pair begin from the same frame
-    until all frames have been used.
+    `corpus.json` beside a manifest keeps what it was made from. No two utterances of a pair begin from the same host
+    until all hosts have been used.
 
     Raises:
         UserError: where a manifest cannot be read, or a pair cannot be made.
@@ -41,7 +42,7 @@ def write_spliced(
     for manifest in manifests:
         for utterance in read_manifest(manifest):
             sources.setdefault(utterance.pair, []).append(utterance)
-    pairs = list(CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).frames)
+    pairs = list(CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).hosts)
     written = {}
     for pair in pairs:
         splicer = CrossPairSplicer(replace(options, pairs=[pair]), sources, None, _Bytes(), window_s, MAX_TOKENS)
@@ -65,13 +66,13 @@ def write_spliced(
 
 def _splices(
     splicer: CrossPairSplicer, sources: dict[str, list[Utterance]], utterances: int, seed: str
-) -> Iterator[Splice]:
+) -> Iterator[SplicePlan]:
     rng = random.Random(seed)
-    frames = [(pair, utterance) for pair, listed in sources.items() for utterance in listed]
+    hosts = [(pair, utterance) for pair, listed in sources.items() for utterance in listed]
     made = 0
     while True:
         before = made
-        for pair, utterance in rng.sample(frames, len(frames)):
+        for pair, utterance in rng.sample(hosts, len(hosts)):
             if splice := splicer.plan(pair, utterance, rng.getrandbits(56)):
                 yield splice
                 made += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from datamodules.skips import Skipped
+from datamodules.skips import SkippedUtterance
 
 IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
@@ -33,7 +33,7 @@ class SpeechBatch:
     labels_BU: Tensor
     mel_BFT: Tensor | None = None
     seeds: list[int] | None = None
-    skipped: list[tuple[Skipped, ...]] | None = None
+    skipped: list[tuple[SkippedUtterance, ...]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

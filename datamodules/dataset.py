@@ -11,13 +11,13 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from backbone.language_tags import Tokenizer, prompt_ids, prompt_languages, special_id
-from common.audio import SAMPLE_RATE_HZ, load_waveform
+from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import IGNORED_LABEL, SpeechBatch
 from datamodules.sampler import Draw
-from datamodules.skips import Skipped
+from datamodules.skips import SkippedUtterance
 from datamodules.splicing.splicer import CrossPairSplicer
 
 
@@ -53,7 +53,7 @@ class Example:
     decoder_inputs_U: Tensor
     labels_U: Tensor
     seed: int = 0
-    skipped: tuple[Skipped, ...] = ()
+    skipped: tuple[SkippedUtterance, ...] = ()
 
 
 class PairDataset(Dataset):
@@ -84,23 +84,23 @@ class PairDataset(Dataset):
             waveform_S = self.perturb(waveform_S, draw.seed)
         return Example(utterance.id, draw.pair, waveform_S, *self.make_labels(utterance), draw.seed, skipped)
 
-    def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[Skipped, ...]]:
+    def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
         utterances = self.utterances[draw.pair]
-        skipped: list[Skipped] = []
+        skipped: list[SkippedUtterance] = []
         for tried in range(min(len(utterances), self.max_broken + 1)):
             index = (draw.index + tried) % len(utterances)
             try:
                 utterance, waveform_S, broken = self._hearing(draw, utterances[index])
             except UserError as error:
-                skipped.append(Skipped(draw.pair, index, utterances[index].id, str(error)))
+                skipped.append(SkippedUtterance(draw.pair, index, utterances[index].id, str(error)))
             else:
                 return utterance, waveform_S, (*skipped, *broken)
         # Over the budget. An exception would leave a worker as a traceback; the main process refuses this batch.
         return utterances[index], torch.zeros(1), tuple(skipped)
 
-    def _hearing(self, draw: Draw, utterance: Utterance) -> tuple[Utterance, Tensor, tuple[Skipped, ...]]:
+    def _hearing(self, draw: Draw, utterance: Utterance) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
         """What is heard of an utterance: itself, or a splice; with the utterances that no span could be read from."""
-        broken: tuple[Skipped, ...] = ()
+        broken: tuple[SkippedUtterance, ...] = ()
         if self.splice:
             spliced, broken = self.splice(draw.pair, utterance, draw.seed, self.max_broken + 1)
             if spliced:
@@ -123,34 +123,21 @@ def collate(examples: Sequence[Example]) -> SpeechBatch:
     )
 
 
-def check_lengths(utterances: Sequence[Utterance], window_s: float, where: str) -> None:
-    """Refuses utterances that the model's window cannot hold, all at once.
-
-    Raises:
-        UserError: naming the first few and their durations.
-    """
-    long = [(u.id, f"{u.duration:.2f} s") for u in utterances if u.duration > window_s + 1 / SAMPLE_RATE_HZ]
-    if long:
-        raise UserError(
-            f"{where}: {len(long)} of {len(utterances)} utterances are longer than the model's window "
-            f"of {window_s:g} s: {_named(long)}; cut them at pauses or drop their lines"
-        )
-
-
 def check_labels(utterances: Sequence[Utterance], make_labels: LabelMaker, max_tokens: int, where: str) -> None:
-    """Refuses transcripts that, with the prompt, take more tokens than the decoder holds, all at once.
+    """Refuses transcripts that take more tokens than the decoder holds, prompt included, all at once.
+
+    Args:
+        utterances: with their transcripts.
+        make_labels: turns them into tokens.
+        max_tokens: tokens that the decoder holds.
+        where: the manifest, for the message.
 
     Raises:
         UserError: naming the first few and their tokens.
     """
     sizes = [(utterance.id, len(make_labels(utterance)[0])) for utterance in utterances]
-    long = [(name, f"{size} tokens") for name, size in sizes if size > max_tokens]
-    if long:
+    if long := [f"{name} ({size} tokens)" for name, size in sizes if size > max_tokens]:
         raise UserError(
             f"{where}: {len(long)} of {len(utterances)} transcripts take more than the {max_tokens} tokens that the "
-            f"model holds: {_named(long)}; shorten them or drop their lines"
+            f"model holds: {', '.join(long[:5])}{' ...' * (len(long) > 5)}; shorten them or drop their lines"
         )
-
-
-def _named(items: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(f"{name} ({size})" for name, size in items[:5]) + (" ..." if len(items) > 5 else "")

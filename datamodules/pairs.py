@@ -13,11 +13,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from backbone.language_tags import Tokenizer
+from backbone.window import check_lengths
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import SpeechBatch
-from datamodules.dataset import LabelMaker, PairDataset, check_labels, check_lengths, collate
+from datamodules.dataset import LabelMaker, PairDataset, check_labels, collate
 from datamodules.leaks import HeldOut, check_leaks
 from datamodules.mixture import check_manifests, mixture, utterances_of
 from datamodules.sampler import PairBatchSampler

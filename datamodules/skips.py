@@ -14,7 +14,7 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Skipped:
+class SkippedUtterance:
     """An utterance that was passed over, by its place among its pair's; the reason names the file."""
 
     pair: str
@@ -34,9 +34,9 @@ class SkipBudget:
     def __init__(self, most: int, sizes: dict[str, int] | None = None) -> None:
         self.most = most
         self.sizes = sizes or {}
-        self.skipped: dict[Skipped, None] = {}  # in the order they were met
+        self.skipped: dict[SkippedUtterance, None] = {}  # in the order they were met
 
-    def add(self, skipped: Iterable[Skipped]) -> None:
+    def add(self, skipped: Iterable[SkippedUtterance]) -> None:
         """Accounts for what a batch passed over.
 
         Raises:
@@ -73,8 +73,8 @@ class SkipBudget:
             whole.skipped |= part
         return whole
 
-    def _of_ranks(self, world_size: int) -> list[dict[Skipped, None]]:
-        parts: list[dict[Skipped, None]] = [self.skipped] * world_size
+    def _of_ranks(self, world_size: int) -> list[dict[SkippedUtterance, None]]:
+        parts: list[dict[SkippedUtterance, None]] = [self.skipped] * world_size
         if world_size > 1:
             torch.distributed.all_gather_object(parts, self.skipped)
         return parts
@@ -85,6 +85,6 @@ class SkipBudget:
 
     def load_state_dict(self, state: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
         """Takes up what this rank had counted; where their number has changed, what all had."""
-        parts = [dict.fromkeys(Skipped(*fields) for fields in part) for part in state["skipped"]]
+        parts = [dict.fromkeys(SkippedUtterance(*fields) for fields in part) for part in state["skipped"]]
         mine = [parts[rank]] if len(parts) == world_size else parts
         self.skipped = {skip: None for part in mine for skip in part}

@@ -25,11 +25,10 @@ from backbone.encoder import speed_up
 from backbone.greedy import greedy
 from backbone.language_tags import language_id, prompt_ids, prompt_languages, special_id
 from backbone.log_mel import LogMel
-from backbone.window import FRAMES_PER_SECOND, Window, take_short_windows, window_of
+from backbone.window import FRAMES_PER_SECOND, Window, check_lengths, take_short_windows, window_of
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
-from datamodules.dataset import check_lengths
 
 
 class Engine(Protocol):

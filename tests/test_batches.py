@@ -12,10 +12,11 @@ from torch import Tensor
 from transformers import WhisperProcessor
 
 from backbone.language_tags import prompt_languages
+from backbone.window import check_lengths
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
-from datamodules.dataset import LabelMaker, PairDataset, check_labels, check_lengths, collate
+from datamodules.dataset import LabelMaker, PairDataset, check_labels, collate
 from datamodules.pairs import PairDataModule
 
 

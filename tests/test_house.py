@@ -28,11 +28,8 @@ TO_MOVE = {  # imports that still go up or sideways
     "lightning_modules.algorithms.forward",
     "lightning_modules.algorithms.forward.IGNORED_LABEL",
     "lightning_modules.algorithms.forward.Forward",
-    "datamodules.dataset",
-    "datamodules.dataset.check_lengths",
 }
-TO_RENAME = {"Corpus", "Cut", "Engine", "Filler", "ModelFolder", "Parameter", "Reader", "Recipe"}
-TO_RENAME |= {"Slot"}
+TO_RENAME = {"ModelFolder", "Parameter", "Reader", "Recipe"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]

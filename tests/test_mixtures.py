@@ -24,7 +24,7 @@ from common.manifest import read_manifest, write_manifest
 from datamodules.batch import SpeechBatch
 from datamodules.pairs import PairDataModule
 from datamodules.sampler import PairBatchSampler
-from datamodules.skips import SkipBudget, Skipped
+from datamodules.skips import SkipBudget, SkippedUtterance
 from tests.conftest import write_corpus
 from training.cli import TrainCLI
 
@@ -267,7 +267,7 @@ def test_too_much_broken_audio_ends_in_one_message(
     assert "Traceback" not in str(error.value)
 
 
-def _gather(rank: int, found: list[Skipped], folder: Path) -> None:
+def _gather(rank: int, found: list[SkippedUtterance], folder: Path) -> None:
     torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     budget = SkipBudget(2, {"p": 9})
     budget.add(found)
@@ -276,7 +276,7 @@ def _gather(rank: int, found: list[Skipped], folder: Path) -> None:
 
 
 def test_ranks_join_their_accounts(tmp_path: Path):
-    first, second, both = (Skipped("p", index, f"u{index}", "cut short") for index in range(3))
+    first, second, both = (SkippedUtterance("p", index, f"u{index}", "cut short") for index in range(3))
     ranks = [
         multiprocessing.get_context("fork").Process(target=_gather, args=(rank, found, tmp_path))
         for rank, found in enumerate([[first, both], [both, second]])

@@ -57,12 +57,12 @@ def samples(utterance: Utterance, start_s: float, end_s: float) -> Tensor:
 # What is said and what sounds
 
 
-def test_a_frame_keeps_its_language_and_takes_spans_of_another_pair(corpora: dict[str, str], tiny_model: Path):
+def test_a_host_keeps_its_language_and_takes_inserts_of_another_pair(corpora: dict[str, str], tiny_model: Path):
     """새 report를 봤어요. keeps its Korean, silences and all, around the Japanese of 私はmeetingに行く。"""
     splice, training = splicer(corpora, tiny_model)
-    frame, source = training["ko-en"][0], training["ja-en"][0]
-    spliced, waveform = find(splice, frame, "새 に行く를 봤어요.")
-    expected = [samples(frame, 0, 0.3), samples(source, 0.8, 1.3), samples(frame, 0.65, 1.2)]
+    host, source = training["ko-en"][0], training["ja-en"][0]
+    spliced, waveform = find(splice, host, "새 に行く를 봤어요.")
+    expected = [samples(host, 0, 0.3), samples(source, 0.8, 1.3), samples(host, 0.65, 1.2)]
     assert torch.equal(waveform, torch.cat(expected))
     assert spliced.pair == "ko-ja" and spliced.matrix_language == "ko" and spliced.languages == ("ko", "ja")
     assert spliced.spans == (
@@ -74,12 +74,12 @@ def test_a_frame_keeps_its_language_and_takes_spans_of_another_pair(corpora: dic
     assert spliced.id == "ko-en-0+ja-en-0" and spliced.licence == "CC0-1.0; CC-BY-4.0"
 
 
-def test_a_span_at_the_begin_leaves_the_frame_its_silence(corpora: dict[str, str], tiny_model: Path):
+def test_an_insert_at_the_begin_leaves_the_host_its_silence(corpora: dict[str, str], tiny_model: Path):
     """No problem. 내일 만나요. takes the full stop of what it loses, in Japanese."""
     splice, training = splicer(corpora, tiny_model)
-    frame, source = training["ko-en"][1], training["ja-en"][1]
-    spliced, waveform = find(splice, frame, "新しい。 내일 만나요.")
-    expected = [samples(frame, 0, 0.1), samples(source, 0.1, 0.45), samples(frame, 0.5, 1.1)]
+    host, source = training["ko-en"][1], training["ja-en"][1]
+    spliced, waveform = find(splice, host, "新しい。 내일 만나요.")
+    expected = [samples(host, 0, 0.1), samples(source, 0.1, 0.45), samples(host, 0.5, 1.1)]
     assert torch.equal(waveform, torch.cat(expected))
     assert spliced.spans == (Span("ja", 0.1, 0.45, "新しい。"), Span("ko", 0.45, 0.95, "내일 만나요."))
 
@@ -88,24 +88,24 @@ def test_an_utterance_in_one_language_gives_up_a_run_of_its_words(corpora: dict[
     """새 책을 봤어요., whose words have times, keeps some of them, and all its silence."""
     splice, training = splicer(corpora, tiny_model)
     words = (Span("ko", 0.1, 0.3, "새"), Span("ko", 0.3, 0.65, "책을"), Span("ko", 0.7, 1.1, "봤어요."))
-    frame = replace(training["ko-en"][0], pair="ko", text="새 책을 봤어요.", spans=words)
+    host = replace(training["ko-en"][0], pair="ko", text="새 책을 봤어요.", spans=words)
     source = training["ja-en"][0]
-    spliced, waveform = find(splice, frame, "새 に行く 봤어요.")
-    expected = [samples(frame, 0, 0.3), samples(source, 0.8, 1.3), samples(frame, 0.65, 1.2)]
+    spliced, waveform = find(splice, host, "새 に行く 봤어요.")
+    expected = [samples(host, 0, 0.3), samples(source, 0.8, 1.3), samples(host, 0.65, 1.2)]
     assert torch.equal(waveform, torch.cat(expected))
     assert spliced.pair == "ko-ja" and spliced.matrix_language == "ko"
-    plans = [splice.plan("ko", frame, seed) for seed in range(300)]
+    plans = [splice.plan("ko", host, seed) for seed in range(300)]
     kept = {tuple(span.text for span in plan.utterance.spans if span.language == "ko") for plan in plans}
     assert kept == {("새",), ("봤어요.",), ("새 책을",), ("책을 봤어요.",), ("새", "봤어요.")}
-    whole = replace(frame, spans=(Span("ko", 0.1, 1.1, frame.text),))
+    whole = replace(host, spans=(Span("ko", 0.1, 1.1, host.text),))
     words = (words[0], Span("ko", 0.3, 0.5, "책"), Span("ko", 0.5, 0.65, "을"), words[2])
-    bound = [splice.plan("ko", replace(frame, spans=words), seed).utterance for seed in range(300)]
+    bound = [splice.plan("ko", replace(host, spans=words), seed).utterance for seed in range(300)]
     assert "새 に行く을 봤어요." in {spliced.text for spliced in bound}  # a particle stays glued, and begins no run
     assert not any("책 " in spliced.text or "책に" in spliced.text for spliced in bound)
     assert splice.plan("ko", whole, 0) is None
 
 
-def test_a_japanese_frame_has_no_spaces_and_a_german_one_has(corpora: dict[str, str], tiny_model: Path):
+def test_a_japanese_host_has_no_spaces_and_a_german_one_has(corpora: dict[str, str], tiny_model: Path):
     splice, training = splicer(corpora, tiny_model)
     assert find(splice, training["ja-en"][0], "私はIch habe dasに行く。")[0].matrix_language == "ja"
     assert find(splice, training["de-en"][0], "Ich habe das 新しい verpasst.")[0].matrix_language == "de"
@@ -114,7 +114,7 @@ def test_a_japanese_frame_has_no_spaces_and_a_german_one_has(corpora: dict[str, 
 
 def test_each_hearing_agrees_with_itself(corpora: dict[str, str], tiny_model: Path):
     """Whatever is drawn: the spans make up the text, and the sound at each span is that of the span it comes from."""
-    for pattern in ("frame", "chain"):
+    for pattern in ("host", "chain"):
         splice, training = splicer(corpora, tiny_model, pattern=pattern, gap_s=0.02)
         by_text = {
             span.text.rstrip(".。"): (utterance, span)
@@ -140,13 +140,13 @@ def test_each_hearing_agrees_with_itself(corpora: dict[str, str], tiny_model: Pa
 
 
 def test_a_moved_border_is_where_the_sound_is_cut(corpora: dict[str, str], tiny_model: Path):
-    """새 [report]를 봤어요. with borders moved by up to 50 ms: the frame is cut there, and the Japanese at its own."""
+    """새 [report]를 봤어요. with borders moved by up to 50 ms: the host is cut there, and the Japanese at its own."""
     splice, training = splicer(corpora, tiny_model, jitter_s=0.05)
-    frame, source = (jittered(training[pair][0], 0.05) for pair in ("ko-en", "ja-en"))
-    assert all(a.start != b.start for a, b in zip(frame.spans, training["ko-en"][0].spans, strict=True))
+    host, source = (jittered(training[pair][0], 0.05) for pair in ("ko-en", "ja-en"))
+    assert all(a.start != b.start for a, b in zip(host.spans, training["ko-en"][0].spans, strict=True))
     _, waveform = find(splice, training["ko-en"][0], "새 に行く를 봤어요.")
-    (_, report, _), (_, _, iku) = frame.spans, source.spans
-    pieces = [samples(frame, 0, report.start), samples(source, iku.start, iku.end), samples(frame, report.end, 1.2)]
+    (_, report, _), (_, _, iku) = host.spans, source.spans
+    pieces = [samples(host, 0, report.start), samples(source, iku.start, iku.end), samples(host, report.end, 1.2)]
     assert torch.equal(waveform, torch.cat(pieces))
 
 
@@ -169,22 +169,22 @@ def test_a_chain_joins_spans_in_turn(corpora: dict[str, str], tiny_model: Path):
 def test_spans_fade_into_each_other(corpora: dict[str, str], tiny_model: Path):
     """10 ms: 80 samples beyond each border; all else is the sources', and the joint is their weighted sum."""
     splice, training = splicer(corpora, tiny_model, crossfade_s=0.01)
-    frame, source = training["ko-en"][0], training["ja-en"][0]
-    _, waveform = find(splice, frame, "새 に行く를 봤어요.")
+    host, source = training["ko-en"][0], training["ja-en"][0]
+    _, waveform = find(splice, host, "새 に行く를 봤어요.")
     joint, fade = round(0.3 * HZ), 80
-    assert torch.equal(waveform[: joint - fade], samples(frame, 0, 0.3 - 0.005))
+    assert torch.equal(waveform[: joint - fade], samples(host, 0, 0.3 - 0.005))
     assert torch.equal(waveform[joint + fade : joint + 8_000 - fade], samples(source, 0.805, 1.295))
     rise = (torch.arange(160) + 0.5) / 160
-    expected = samples(frame, 0.295, 0.305) * (1 - rise) + samples(source, 0.795, 0.805) * rise
+    expected = samples(host, 0.295, 0.305) * (1 - rise) + samples(source, 0.795, 0.805) * rise
     torch.testing.assert_close(waveform[joint - fade : joint + fade], expected, atol=1e-7, rtol=0)
 
 
-def test_an_inserted_span_is_as_loud_as_its_frame(corpora: dict[str, str], tiny_model: Path):
-    """The corpora's levels are 0.1 and 0.05; the frame is untouched, the gain at most 12 dB."""
+def test_an_inserted_span_is_as_loud_as_its_host(corpora: dict[str, str], tiny_model: Path):
+    """The corpora's levels are 0.1 and 0.05; the host is untouched, the gain at most 12 dB."""
     splice, training = splicer(corpora, tiny_model, loudness=True)
-    frame, source = training["ko-en"][0], training["ja-en"][0]
-    _, waveform = find(splice, frame, "새 に行く를 봤어요.")
-    kept = torch.cat([samples(frame, 0, 0.3), samples(frame, 0.65, 1.2)])
+    host, source = training["ko-en"][0], training["ja-en"][0]
+    _, waveform = find(splice, host, "새 に行く를 봤어요.")
+    kept = torch.cat([samples(host, 0, 0.3), samples(host, 0.65, 1.2)])
     assert torch.equal(torch.cat([waveform[:4_800], waveform[12_800:]]), kept)
     inserted, original = waveform[4_800:12_800], samples(source, 0.8, 1.3)
     assert float(inserted.square().mean() / kept.square().mean()) == pytest.approx(1, rel=1e-5)
@@ -235,7 +235,7 @@ def test_a_resumed_run_hears_the_same(workers: int, tiny_model: Path, tmp_path: 
 
 
 def test_two_ranks_hear_together_what_one_would(tiny_model: Path, tmp_path: Path):
-    """And never the same frame twice in a cycle: no two ranks make the same utterance."""
+    """And never the same host twice in a cycle: no two ranks make the same utterance."""
     corpora = write_pairs(tmp_path / "data", copies=4)
     tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
 
@@ -252,8 +252,8 @@ def test_two_ranks_hear_together_what_one_would(tiny_model: Path, tmp_path: Path
     for step, whole in enumerate(loaded(4, 0, 1)):
         for pair in corpora:
             assert [row for rank in ranks for row in rank[step] if row[0] == pair] == [r for r in whole if r[0] == pair]
-    frames = [row[1].split("+")[0] for rank in ranks for step in rank for row in step]
-    assert len(frames) == len(set(frames)) == 24
+    hosts = [row[1].split("+")[0] for rank in ranks for step in rank for row in step]
+    assert len(hosts) == len(set(hosts)) == 24
 
 
 def test_a_share_of_0_is_no_splicing(corpora: dict[str, str], tiny_model: Path, tmp_path: Path):
@@ -269,7 +269,7 @@ def untimed(spans: tuple[Span, ...]) -> tuple[Span, ...]:
 
 
 def test_utterances_that_cannot_be_cut_are_heard_whole_and_counted(corpora: dict[str, str], tiny_model: Path):
-    """A short span is not inserted and its utterance no frame, but the other spans of it serve."""
+    """A short span is not inserted and its utterance no host, but the other spans of it serve."""
     rewrite(corpora["ko-en"], "ko-en-0", spans=None)
     rewrite(corpora["ja-en"], "ja-en-0", spans=untimed)
     rewrite(
@@ -277,8 +277,8 @@ def test_utterances_that_cannot_be_cut_are_heard_whole_and_counted(corpora: dict
     )
     splice, training = splicer(corpora, tiny_model)
     assert splice.summary() == {
-        "frames": {"ko-ja": 2, "ko-de": 2, "ja-de": 2},
-        "spans": {"ko": 1, "en": 4, "ja": 1, "de": 2},
+        "hosts": {"ko-ja": 2, "ko-de": 2, "ja-de": 2},
+        "inserts": {"ko": 1, "en": 4, "ja": 1, "de": 2},
         "left_out": {
             "ko-en": {"without spans": 1},
             "ja-en": {"without the spans' times": 1},
@@ -319,7 +319,7 @@ def test_a_language_of_one_pair_alone(corpora: dict[str, str], tiny_model: Path)
     """Japanese stands in ja-en alone: all Japanese comes from there, and ja-en by itself can only be spliced within."""
     two = {pair: corpora[pair] for pair in ("ko-en", "ja-en")}
     splice, training = splicer(two, tiny_model)
-    assert splice.summary()["frames"] == {"ko-ja": 4}
+    assert splice.summary()["hosts"] == {"ko-ja": 4}
     with pytest.raises(UserError, match=r"no pair to make of ja-en that is not among them; .*data\.splice\.sources"):
         splicer({"ja-en": corpora["ja-en"]}, tiny_model)
     splice, training = splicer({"ja-en": corpora["ja-en"]}, tiny_model, pairs=["ja-en"])  # within the pair
@@ -349,7 +349,7 @@ def test_other_speech_can_give_the_spans(corpora: dict[str, str], tiny_model: Pa
     options = Splicing(share=1, sources=[corpora["ja-en"], corpora["de-en"]])
     module = PairDataModule({"ko-en": corpora["ko-en"]}, workers=0, splice=options)
     module.read(tokenizer, window_s=10.0, max_tokens=128)
-    assert module.splicer.summary()["frames"] == {"ko-ja": 2, "ko-de": 2}
+    assert module.splicer.summary()["hosts"] == {"ko-ja": 2, "ko-de": 2}
     options = replace(options, sources=[corpora["ko-en"]])
     module = PairDataModule({"ko-en": corpora["ko-en"]}, workers=0, splice=options, held_out=[corpora["ko-en"]])
     with pytest.raises(UserError, match="held out for testing"):
@@ -396,7 +396,7 @@ def test_splicing_lies_over_any_recipe(name: str, corpora: dict[str, str], tiny_
     assert cli.datamodule.splice == Splicing(share=0.9)
     cli.fit()
     record = json.loads((tmp_path / "runs" / "splice" / "run.json").read_text())
-    assert record["spliced"]["frames"] == {"ko-ja": 4, "ko-de": 4, "ja-de": 4}
+    assert record["spliced"]["hosts"] == {"ko-ja": 4, "ko-de": 4, "ja-de": 4}
     assert list(record["corpora"]) == list(corpora)
 
 
@@ -435,7 +435,7 @@ def test_untimed_corpora_are_sent_to_align(corpora: dict[str, str], tiny_model: 
 
 
 def test_prepare_writes_splices_as_a_corpus(corpora: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture):
-    """Every frame once before any comes again, by pair; equal for a seed; sound and times agree with the sources'."""
+    """Every host once before any comes again, by pair; equal for a seed; sound and times agree with the sources'."""
     arguments = ["splice", *corpora.values(), "--utterances", "5", "--seed", "3", "--out"]
     assert prepare(*arguments, str(tmp_path / "a")) == prepare(*arguments, str(tmp_path / "b")) == 0
     assert f"{tmp_path}/a/ko-ja/spliced.jsonl: 5 utterances" in capsys.readouterr().out

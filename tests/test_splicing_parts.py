@@ -14,10 +14,12 @@ import torch
 from common.audio import load_cut, load_waveform
 from common.errors import UserError
 from common.manifest import Span, Utterance, listed
-from datamodules.splicing.fillers import FillerPool, Room
+from datamodules.splicing.inserts import InsertPool, Room
 from datamodules.splicing.jitter import jittered
-from datamodules.splicing.joining import bare, closing, overlap_add, space
-from datamodules.splicing.spans import NotCuttable, Part, cut_parts
+from datamodules.splicing.splice_audio import overlap_add
+from datamodules.splicing.splice_options import Splicing
+from datamodules.splicing.splice_text import Text, bare, ending_like, joined
+from datamodules.splicing.stretches import NotCuttable, Stretch, TimedText, stretches
 
 
 def utterance(text: str, matrix: str, *spans: tuple[str, float | None, float | None, str | None], **more) -> Utterance:
@@ -28,9 +30,9 @@ def utterance(text: str, matrix: str, *spans: tuple[str, float | None, float | N
 # Where an utterance parts
 
 
-def test_parts_know_particles_and_punctuation():
-    """The Korean particle is glued to what stood before it, the English word to nothing."""
-    parts = cut_parts(
+def test_stretches_know_particles_and_punctuation():
+    """The Korean particle is bound to what stood before it, the English word to nothing."""
+    found = stretches(
         utterance(
             "새 report를, 봤어요!",
             "ko",
@@ -39,15 +41,19 @@ def test_parts_know_particles_and_punctuation():
             ("ko", 0.8, 2, "를, 봤어요"),
         )
     )
-    assert parts == (
-        Part("ko", 0.1, 0.3, "새"),
-        Part("en", 0.3, 0.8, "report"),
-        Part("ko", 0.8, 2, "를, 봤어요!", glued_before=True),
+    assert found == (
+        Stretch("ko", (TimedText("", 0.1, 0.3, "새"),)),
+        Stretch("en", (TimedText(" ", 0.3, 0.8, "report"),)),
+        Stretch("ko", (TimedText("", 0.8, 2, "를, 봤어요!"),), bound_before=True),
     )
 
 
-def test_neighbours_of_one_language_are_one_part():
-    parts = cut_parts(
+def times(stretch: Stretch) -> tuple[float, float, str]:
+    return stretch.begin / 16_000, stretch.end / 16_000, stretch.text
+
+
+def test_neighbours_of_one_language_are_one_stretch():
+    found = stretches(
         utterance(
             "我 – das neue Ding",
             "de",
@@ -57,11 +63,11 @@ def test_neighbours_of_one_language_are_one_part():
             ("de", 1.6, 2, "Ding"),
         )
     )
-    assert [(part.language, part.start_s, part.end_s, part.text) for part in parts] == [
+    assert [(stretch.language, *times(stretch)) for stretch in found] == [
         ("zh", 0, 0.5, "我 –"),
         ("de", 0.5, 2, "das neue Ding"),
     ]
-    assert [(run.start_s, run.end_s, run.text) for run in parts[1].runs()] == [
+    assert [times(run) for run in found[1].runs()] == [
         (0.5, 2, "das neue Ding"),
         (0.5, 1, "das"),
         (1, 1.5, "neue"),
@@ -71,23 +77,23 @@ def test_neighbours_of_one_language_are_one_part():
     ]
 
 
-def test_a_run_is_glued_where_its_part_was():
+def test_a_run_is_bound_where_its_stretch_is():
     u = utterance(
         "report를 다시 봤어요.", "ko", ("en", 0, 1, "report"), ("ko", 1, 1.5, "를"), ("ko", 1.5, 2, "다시 봤어요.")
     )
-    assert [(run.text, run.glued_before) for run in cut_parts(u)[1].runs()] == [
+    assert [(run.text, run.bound_before) for run in stretches(u)[1].runs()] == [
         ("를 다시 봤어요.", True),
         ("를", True),
         ("다시 봤어요.", False),
     ]
 
 
-def test_a_language_without_spaces_glues_nothing():
+def test_a_language_without_spaces_binds_nothing():
     """That Japanese writes no spaces says nothing about its words beside German."""
-    parts = cut_parts(
+    found = stretches(
         utterance("私はmeetingに", "ja", ("ja", 0, 1, "私は"), ("en", 1, 2, "meeting"), ("ja", 2, 3, "に"))
     )
-    assert not any(part.glued_before or part.glued_after for part in parts)
+    assert not any(stretch.bound_before or stretch.bound_after for stretch in found)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +114,7 @@ def test_a_language_without_spaces_glues_nothing():
 )
 def test_what_cannot_be_cut_says_why(spans: tuple, reason: str):
     with pytest.raises(NotCuttable) as error:
-        cut_parts(utterance("네 yes", "ko", *spans), shortest_s=0.1)
+        stretches(utterance("네 yes", "ko", *spans), shortest_s=0.1)
     assert str(error.value) == reason
 
 
@@ -130,13 +136,15 @@ def test_what_cannot_be_cut_says_why(spans: tuple, reason: str):
     ],
 )
 def test_spaces_by_orthography(matrix: str, before: tuple[str, bool], after: tuple[str, bool], expected: str):
-    assert space(matrix, before, after) == expected
+    texts = [Text(before[0], "a", bound_after=before[1]), Text(after[0], "b", bound_before=after[1])]
+    assert joined(texts, matrix) == f"a{expected}b"
 
 
 def test_punctuation_moves_with_the_place():
     assert bare("좋아요?! ") == "좋아요" and bare("です。") == "です" and bare("e.g. this") == "e.g. this"
-    assert closing("I know.", "ja") == "。" and closing("そう？", "ko") == "?" and closing("well,", "ja") == "、"
-    assert closing("none", "de") == "" and closing("です。", "ja") == "。"
+    assert ending_like("I know.", "です", "ja") == "です。" and ending_like("そう？", "네.", "ko") == "네?"
+    assert ending_like("well,", "ね", "ja") == "ね、" and ending_like("です。", "はい！", "ja") == "はい。"
+    assert ending_like("none", "ja.", "de") == "ja"
 
 
 # What sounds at a joint
@@ -188,32 +196,32 @@ def test_a_cut_of_broken_audio_is_refused(tmp_path: Path):
 # What is inserted
 
 
-def pool(*durations_s: float, texts: list[str] | None = None) -> FillerPool:
-    """One Japanese part of each duration; a token a letter."""
+def pool(*durations_s: float, texts: list[str] | None = None) -> InsertPool:
+    """One Japanese stretch of each duration; a token a letter."""
     texts = texts or ["あ"] * len(durations_s)
     sources = [
         utterance(text, "ja", ("ja", 0.5, 0.5 + duration, text), speaker=f"s{i % 2}")
         for i, (duration, text) in enumerate(zip(durations_s, texts, strict=True))
     ]
-    return FillerPool({"ja-en": sources}, 0.1, len, Room(16_000, 10))
+    return InsertPool(Splicing(), {"ja-en": sources}, len, Room(16_000, 10))
 
 
 def test_only_what_fits_is_drawn_and_all_of_it():
-    fillers = pool(0.5, 0.05, 0.3, 0.9, 0.2)
-    assert fillers.counts() == {"ja": 4}  # 50 ms are not cut
-    assert fillers.least("ja") == Room(3_200, 1)
-    drawn = {fillers.draw("ja", Room(8_000, 5), random.Random(seed)).index for seed in range(50)}
+    inserts = pool(0.5, 0.05, 0.3, 0.9, 0.2)
+    assert inserts.counts() == {"ja": 4}  # 50 ms are not cut
+    assert inserts.least_room("ja") == Room(3_200, 1)
+    drawn = {inserts.draw("ja", Room(8_000, 5), random.Random(seed)).index for seed in range(50)}
     assert drawn == {0, 2, 4}
-    own = {fillers.draw("ja", Room(8_000, 5), random.Random(seed), "s1").index for seed in range(50)}
+    own = {inserts.draw("ja", Room(8_000, 5), random.Random(seed), "s1").index for seed in range(50)}
     assert own == {0, 2, 4}  # s1 has the 0.9 s alone, which does not fit
-    assert {fillers.draw("ja", Room(16_000, 5), random.Random(seed), "s1").index for seed in range(50)} == {3}
+    assert {inserts.draw("ja", Room(16_000, 5), random.Random(seed), "s1").index for seed in range(50)} == {3}
 
 
 def test_tokens_count_too():
-    fillers = pool(0.5, 0.5, 0.5, texts=["あ" * 6, "あ" * 9, "あ" * 2])
-    assert fillers.least("ja") == Room(8_000, 2)
-    assert {fillers.draw("ja", Room(8_000, 6), random.Random(seed)).index for seed in range(50)} == {0, 2}
-    assert {fillers.draw("ja", Room(8_000, 3), random.Random(seed)).index for seed in range(50)} == {2}
+    inserts = pool(0.5, 0.5, 0.5, texts=["あ" * 6, "あ" * 9, "あ" * 2])
+    assert inserts.least_room("ja") == Room(8_000, 2)
+    assert {inserts.draw("ja", Room(8_000, 6), random.Random(seed)).index for seed in range(50)} == {0, 2}
+    assert {inserts.draw("ja", Room(8_000, 3), random.Random(seed)).index for seed in range(50)} == {2}
 
 
 # Borders moved at random

@@ -194,7 +194,7 @@ def test_a_second_study_of_a_root_makes_what_the_first_has_not(two_studies: Path
     assert found.returncode == 0, found.stderr[-4000:]
     scores = json.loads((two_studies / "out/mine/scores.json").read_text())["models"]
     assert list(scores) == ["base", "joint", "splice", "wise"] and scores["splice"]["language"] == "two_tag"
-    assert json.loads((two_studies / "out/splice/run.json").read_text())["spliced"]["frames"]
+    assert json.loads((two_studies / "out/splice/run.json").read_text())["spliced"]["hosts"]
     rows = json.loads((two_studies / "out/mine-1-seed/table.json").read_text())
     assert [(row["model"], row["other"]) for row in rows["differences"]] == [("splice", "joint"), ("wise", "joint")]
     for name in ("first", "second"):

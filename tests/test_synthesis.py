@@ -13,10 +13,10 @@ from common.manifest import read_manifest
 from corpora.speak import demo_corpora as corpora
 from corpora.speak import espeak
 from corpora.speak.__main__ import main
-from corpora.speak.grammar import Filler, Slot, english, german, indefinite_article, particle
+from corpora.speak.grammar import Blank, Filling, english, german, indefinite_article, particle
 from corpora.speak.lexicon import LANGUAGES, PARTS_OF_SPEECH, spoken, words, written
 from corpora.speak.mixing import switched
-from corpora.speak.sentences import Source, frames
+from corpora.speak.sentences import SentenceStream, templates
 from datamodules.leaks import transcript_key
 
 PAIRS = [corpus.name for corpus in corpora.CORPORA]
@@ -95,19 +95,19 @@ def test_korean_particles_follow_the_sound_before(before, language, alternatives
     ],
 )
 def test_german_is_declined(form, thing, adjective, expected):
-    filler = Filler(noun(thing), word("adjectives", adjective) if adjective else None)
-    assert german(Slot("noun", form=form), filler) == expected
+    filling = Filling(noun(thing), word("adjectives", adjective) if adjective else None)
+    assert german(Blank("noun", form=form), filling) == expected
 
 
 def test_german_names_take_no_article():
-    assert german(Slot("person", form="meinen"), Filler(noun("Emma"))) == "Anna"
+    assert german(Blank("person", form="meinen"), Filling(noun("Emma"))) == "Anna"
 
 
 def test_english_articles():
     assert [indefinite_article(x) for x in ("email", "useful map", "old map", "map")] == ["an", "a", "an", "a"]
-    assert english(Slot("noun", form="a"), Filler(noun("umbrella"), word("adjectives", "new"))) == "a new umbrella"
-    assert english(Slot("noun", form="a"), Filler(noun("tea"))) == "some tea"
-    assert english(Slot("object", form="the"), Filler(noun("friend"))) == "my friend"
+    assert english(Blank("noun", form="a"), Filling(noun("umbrella"), word("adjectives", "new"))) == "a new umbrella"
+    assert english(Blank("noun", form="a"), Filling(noun("tea"))) == "some tea"
+    assert english(Blank("object", form="the"), Filling(noun("friend"))) == "my friend"
 
 
 def test_japanese_is_written_with_kanji_and_spoken_as_kana():
@@ -116,37 +116,44 @@ def test_japanese_is_written_with_kanji_and_spoken_as_kana():
     assert spoken(text, "ja") == "きょうわ とても さむいです. "
 
 
-def pieces(slot, filler, matrix, embedded, level, following=""):
-    found = switched(slot, filler, matrix, embedded, level, following)
+def pieces(blank, filling, matrix, embedded, level, following=""):
+    found = switched(blank, filling, matrix, embedded, level, following)
     return found and "".join(text for _, text in found)
 
 
 def test_switches_read_as_people_switch():
-    report = Filler(noun("report"), word("adjectives", "new"))
-    check = Filler(word("verbs", "check"))
-    assert pieces(Slot("object"), report, "ko", "en", "word") == "새로운 report"
-    assert pieces(Slot("object", form="den"), report, "de", "en", "word") == "den neuen report"
-    assert pieces(Slot("object"), report, "ko", "en", "phrase") == "the new report"
-    assert pieces(Slot("object"), report, "ko", "de", "phrase", "을/를 ") == "den neuen Bericht"
-    assert pieces(Slot("object", form="einen"), report, "de", "en", "phrase") == "a new report"
-    assert pieces(Slot("noun", form="이"), Filler(noun("report")), "ko", "de", "phrase", "은/는") == "dieser Bericht"
-    assert pieces(Slot("verb", form="past"), check, "ja", "en", "word") == "checkしました"
-    assert pieces(Slot("verb", form="want"), check, "ko", "ja", "word") == "確認[かくにん]하고 싶어요"
-    assert pieces(Slot("verb", form="past"), Filler(word("verbs", "read")), "ko", "en", "word") is None  # 읽-: no 하다
-    assert pieces(Slot("place", form="at 에서"), Filler(word("places", "station")), "ko", "de", "word") == "Bahnhof에서"
-    assert pieces(Slot("place", form="at"), Filler(word("places", "office")), "de", "en", "word") == "im office"
-    assert pieces(Slot("place", form="at 에"), Filler(word("places", "station")), "ko", "ja", "phrase") == "駅[えき]に"
+    report = Filling(noun("report"), word("adjectives", "new"))
+    check = Filling(word("verbs", "check"))
+    assert pieces(Blank("object"), report, "ko", "en", "word") == "새로운 report"
+    assert pieces(Blank("object", form="den"), report, "de", "en", "word") == "den neuen report"
+    assert pieces(Blank("object"), report, "ko", "en", "phrase") == "the new report"
+    assert pieces(Blank("object"), report, "ko", "de", "phrase", "을/를 ") == "den neuen Bericht"
+    assert pieces(Blank("object", form="einen"), report, "de", "en", "phrase") == "a new report"
+    assert pieces(Blank("noun", form="이"), Filling(noun("report")), "ko", "de", "phrase", "은/는") == "dieser Bericht"
+    assert pieces(Blank("verb", form="past"), check, "ja", "en", "word") == "checkしました"
+    assert pieces(Blank("verb", form="want"), check, "ko", "ja", "word") == "確認[かくにん]하고 싶어요"
     assert (
-        pieces(Slot("adj", form="pred"), Filler(word("adjectives", "important")), "ja", "en", "word") == "importantです"
+        pieces(Blank("verb", form="past"), Filling(word("verbs", "read")), "ko", "en", "word") is None
+    )  # 읽-: no 하다
+    assert (
+        pieces(Blank("place", form="at 에서"), Filling(word("places", "station")), "ko", "de", "word") == "Bahnhof에서"
     )
-    assert pieces(Slot("person"), Filler(noun("Emma")), "ko", "en", "word") is None
+    assert pieces(Blank("place", form="at"), Filling(word("places", "office")), "de", "en", "word") == "im office"
+    assert (
+        pieces(Blank("place", form="at 에"), Filling(word("places", "station")), "ko", "ja", "phrase") == "駅[えき]に"
+    )
+    assert (
+        pieces(Blank("adj", form="pred"), Filling(word("adjectives", "important")), "ja", "en", "word")
+        == "importantです"
+    )
+    assert pieces(Blank("person"), Filling(noun("Emma")), "ko", "en", "word") is None
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_lexicon_and_frames_are_large_enough(language):
     forms = {written(entry[language][0], language) for table in PARTS_OF_SPEECH for entry in words(table)}
     assert len(forms) >= 150
-    assert len({frame.parts for frame in frames(language)}) >= 12
+    assert len({template.parts for template in templates(language)}) >= 12
 
 
 def test_lexicon_cells_hold_the_forms_that_the_grammar_reads():
@@ -208,7 +215,7 @@ def test_backbone_sentences_are_in_no_held_out_split():
 
 def test_sources_say_when_they_run_dry():
     with pytest.raises(UserError, match="gave 0 new sentences of the 1 asked for"):
-        Source("de", "seed", seen=_Everything()).take(1)
+        SentenceStream("de", "seed", seen=_Everything()).take(1)
 
 
 class _Everything(set):
@@ -331,13 +338,13 @@ def test_switch_times_agree_with_spans_spoken_alone(tmp_path):
 
 
 def _pitch_hz(audio, rate):
-    """The median over 64 ms frames of the autocorrelation's peak between 60 and 400 Hz, loud frames only."""
+    """The median over 64 ms templates of the autocorrelation's peak between 60 and 400 Hz, loud templates only."""
     found = []
     for start in range(0, len(audio) - 1024, 512):
-        frame = audio[start : start + 1024] - audio[start : start + 1024].mean()
-        correlation = np.correlate(frame, frame, "full")[1023:]
+        template = audio[start : start + 1024] - audio[start : start + 1024].mean()
+        correlation = np.correlate(template, template, "full")[1023:]
         lag = rate // 400 + int(correlation[rate // 400 : rate // 60].argmax())
-        if frame.std() > 0.02 and correlation[lag] > 0.5 * correlation[0]:
+        if template.std() > 0.02 and correlation[lag] > 0.5 * correlation[0]:
             found.append(rate / lag)
     return float(np.median(found))
 

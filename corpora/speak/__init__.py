@@ -1,1 +1,1 @@
-"""The demo's corpora: sentences from frames and a lexicon, spoken by espeak-ng."""
+"""The demo's corpora: sentences from templates and a lexicon, spoken by espeak-ng."""

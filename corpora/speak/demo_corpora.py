@@ -24,7 +24,7 @@ from common.files import atomic_folder, write_text
 from common.manifest import Span, Utterance, write_manifest
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import espeak
-from corpora.speak.sentences import Sentence, Source
+from corpora.speak.sentences import Sentence, SentenceStream
 
 SEED = "crosspair-demo-1"
 LONGEST_S = 4.9  # under the demo backbone's window of 5 s
@@ -49,7 +49,7 @@ _MANY_RATES, _MANY_PITCHES = (130, 205), (20, 80)
 
 
 @dataclass(frozen=True)
-class Corpus:
+class DemoCorpus:
     """A corpus of the demo: its languages, matrix first, and who speaks in it."""
 
     name: str
@@ -58,7 +58,7 @@ class Corpus:
 
     @property
     def matrix(self) -> str:
-        """The language of the frames."""
+        """The language of the templates."""
         return self.name.split("-")[0]
 
     def voices(self, split: str) -> tuple[str, ...]:
@@ -67,12 +67,12 @@ class Corpus:
 
 
 CORPORA = (
-    Corpus("ko-en", ("f1", "m1", "Alex", "anika"), ("f3", "m3", "Annie", "Michael")),
-    Corpus("ja-en", ("f2",), ("linda", "m6")),
-    Corpus("de-en", ("m2", "f4", "adam"), ("max", "aunty", "m3")),
-    Corpus("ko-de", ("m4", "shelby", "Reed"), ("f3", "m6", "linda")),
-    Corpus("ko-ja", ("f5", "m7"), ("Annie", "max")),
-    *(Corpus(language, _MANY_VOICES, _TEST_VOICES) for language in ("ko", "ja", "de", "en")),
+    DemoCorpus("ko-en", ("f1", "m1", "Alex", "anika"), ("f3", "m3", "Annie", "Michael")),
+    DemoCorpus("ja-en", ("f2",), ("linda", "m6")),
+    DemoCorpus("de-en", ("m2", "f4", "adam"), ("max", "aunty", "m3")),
+    DemoCorpus("ko-de", ("m4", "shelby", "Reed"), ("f3", "m6", "linda")),
+    DemoCorpus("ko-ja", ("f5", "m7"), ("Annie", "max")),
+    *(DemoCorpus(language, _MANY_VOICES, _TEST_VOICES) for language in ("ko", "ja", "de", "en")),
 )
 
 
@@ -96,12 +96,12 @@ def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
     _write([(corpus, counts, out / corpus.name) for corpus in CORPORA if corpus.name == corpus.matrix], progress)
 
 
-def draw(corpus: Corpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
+def draw(corpus: DemoCorpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
     """The sentences of each split; those of test and dev are the same whatever the counts ask for.
 
     No mixed corpus repeats one before it: a Korean sentence around `laptop` would be both ko-en and ko-de.
     """
-    source = Source(corpus.name, SEED, seen=_said_before(corpus))
+    source = SentenceStream(corpus.name, SEED, seen=_said_before(corpus))
     held_out = {split: source.take(COUNTS[split]) for split in ("test", "dev")}
     return {
         split: held_out[split][:n] if split in held_out else source.take(n, salad=split == "salad")
@@ -109,14 +109,14 @@ def draw(corpus: Corpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
     }
 
 
-def _said_before(corpus: Corpus) -> set[str]:
-    """What the mixed corpora before this one say in frames of the same language, as `Source.seen` holds it."""
+def _said_before(corpus: DemoCorpus) -> set[str]:
+    """The keys of the sentences of mixed corpora before this one in the same matrix language."""
     before = CORPORA[: CORPORA.index(corpus)] if corpus.name != corpus.matrix else ()
     drawn = (draw(other, COUNTS).values() for other in before if other.matrix == corpus.matrix)
     return {sentence.key for splits in drawn for sentences in splits for sentence in sentences}
 
 
-def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) -> None:
+def _write(wanted: list[tuple[DemoCorpus, dict[str, int], Path]], progress: bool) -> None:
     espeak.require()
     made_by = _digest()
     missing = [
@@ -140,7 +140,7 @@ def _write(wanted: list[tuple[Corpus, dict[str, int], Path]], progress: bool) ->
 
 
 def _write_corpus(
-    corpus: Corpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm
+    corpus: DemoCorpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm
 ) -> dict[str, dict[str, Any]]:
     """Writes audio and manifests; returns each manifest's statistics."""
     (folder / "audio").mkdir()
@@ -170,7 +170,7 @@ def _speak(job: tuple[list[espeak.Line], Path, int]) -> list[espeak.Spoken]:
     return espeak.speak_all(*job)
 
 
-def _lines(corpus: Corpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
+def _lines(corpus: DemoCorpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
     rng = random.Random(f"{SEED} {corpus.name} {split} {start}")
     voices = corpus.voices(split)
     rates, pitches = (_MANY_RATES, _MANY_PITCHES) if voices == _MANY_VOICES else (_RATES, _PITCHES)
@@ -186,7 +186,7 @@ def _lines(corpus: Corpus, split: str, start: int, sentences: list[Sentence]) ->
 
 
 def _utterance(
-    corpus: Corpus, split: str, sentence: Sentence, line: espeak.Line, spoken: espeak.Spoken, audio: Path
+    corpus: DemoCorpus, split: str, sentence: Sentence, line: espeak.Line, spoken: espeak.Spoken, audio: Path
 ) -> Utterance:
     return Utterance(
         id=line.name,
@@ -212,7 +212,7 @@ def _number(*key: object) -> int:
 
 
 def _digest() -> str:
-    """Stands for the words, frames and code of this package: a corpus made by others is made again."""
+    """Stands for the words, templates and code of this package: a corpus made by others is made again."""
     here = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=8)
     for pattern in ("*.py", "lexicon/*.tsv", "templates/*.txt"):

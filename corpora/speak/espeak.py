@@ -88,7 +88,7 @@ def require() -> None:
         raise UserError("the demo's speech needs espeak-ng, which is not installed: pip install 'crosspair[demo]'")
 
 
-class Engine:
+class Espeak:
     """The espeak-ng library, initialised; one a process, since its state is global."""
 
     def __init__(self, seed: int) -> None:
@@ -148,7 +148,7 @@ def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
     A line that comes out too long is said again, faster.
     """
     torch.set_num_threads(1)
-    engine = Engine(seed)
+    engine = Espeak(seed)
     resample = torchaudio.transforms.Resample(engine.rate_hz, SAMPLE_RATE_HZ)
     spoken = []
     for line in lines:
@@ -160,7 +160,7 @@ def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
     return spoken
 
 
-def _fitting(engine: Engine, line: Line) -> tuple[np.ndarray, list[float]]:
+def _fitting(engine: Espeak, line: Line) -> tuple[np.ndarray, list[float]]:
     voice = line.voice
     for _ in range(5):
         audio, borders_s = _trimmed(*engine.say(line.spans, voice), engine.rate_hz)

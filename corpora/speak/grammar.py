@@ -1,4 +1,4 @@
-"""The four languages' grammar, as far as the frames need it: what a filled slot reads like in its own language."""
+"""The four languages' grammar, as far as the templates need it: what a filled blank reads like in its own language."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from corpora.speak.lexicon import Word, spoken
 
 
 @dataclass(frozen=True)
-class Slot:
-    """A gap in a frame, written `{kind:tags|form}`; the form (a case, a tense) is the frame language's own."""
+class Blank:
+    """A gap in a template, written `{kind:tags|form}`; the form (a case, a tense) is the template language's own."""
 
     kind: str
     tags: frozenset[str] = frozenset()
@@ -18,8 +18,8 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Filler:
-    """What stands in a slot: a word, and the adjective that a noun may carry."""
+class Filling:
+    """What stands in a blank: a word, and the adjective that a noun may carry."""
 
     word: Word
     adjective: Word | None = None
@@ -30,50 +30,50 @@ class Filler:
         return "name" in self.word.tags
 
 
-def korean(slot: Slot, filler: Filler) -> str:
-    """Renders a slot in Korean; the particles after nouns stand in the frames and are chosen by `particle`."""
-    forms = filler.word["ko"]
-    if slot.kind == "verb":
+def korean(blank: Blank, filling: Filling) -> str:
+    """Renders a blank in Korean; the particles after nouns stand in the templates and are chosen by `particle`."""
+    forms = filling.word["ko"]
+    if blank.kind == "verb":
         past, adnominal, stem, infinitive = forms
         return {
             "past": past,
             "future": f"{adnominal} 거예요",
             "want": f"{stem} 싶어요",
             "please": f"{infinitive} 주세요",
-        }[slot.form]
-    if slot.kind == "adj":
+        }[blank.form]
+    if blank.kind == "adj":
         return forms[1]
-    if slot.kind == "place":
-        return forms[0] + slot.form.split()[1]
-    if slot.kind == "clause":
+    if blank.kind == "place":
+        return forms[0] + blank.form.split()[1]
+    if blank.kind == "clause":
         return f"{forms[0]}. "
-    return _unarticled("ko", slot, filler)
+    return _unarticled("ko", blank, filling)
 
 
-def japanese(slot: Slot, filler: Filler) -> str:
-    """Renders a slot in Japanese, annotated with readings."""
-    forms = filler.word["ja"]
-    if slot.kind == "verb":
+def japanese(blank: Blank, filling: Filling) -> str:
+    """Renders a blank in Japanese, annotated with readings."""
+    forms = filling.word["ja"]
+    if blank.kind == "verb":
         stem, te_form = forms
         return {
             "past": f"{stem}ました",
             "future": f"{stem}ます",
             "want": f"{stem}たいです",
             "please": f"{te_form}ください",
-        }[slot.form]
-    if slot.kind == "adj":
+        }[blank.form]
+    if blank.kind == "adj":
         return forms[0].removesuffix("な") + "です"
-    if slot.kind == "place":
-        return forms[0] + slot.form.split()[1]
-    if slot.kind == "clause":
+    if blank.kind == "place":
+        return forms[0] + blank.form.split()[1]
+    if blank.kind == "clause":
         return f"{forms[0]}。"
-    return _unarticled("ja", slot, filler)
+    return _unarticled("ja", blank, filling)
 
 
-def _unarticled(language: str, slot: Slot, filler: Filler) -> str:
-    """A Korean or Japanese noun after its demonstrative, the slot's form, and its adjective, if any."""
-    adjective = filler.adjective[language][0] if filler.adjective else ""
-    return " ".join(filter(None, [slot.form, adjective, filler.word[language][0]]))
+def _unarticled(language: str, blank: Blank, filling: Filling) -> str:
+    """A Korean or Japanese noun after its demonstrative, the blank's form, and its adjective, if any."""
+    adjective = filling.adjective[language][0] if filling.adjective else ""
+    return " ".join(filter(None, [blank.form, adjective, filling.word[language][0]]))
 
 
 _GERMAN_CASES = {"r": "nominative", "n": "accusative", "m": "dative"}
@@ -89,31 +89,31 @@ _DEFINITE = {
 }
 
 
-def german(slot: Slot, filler: Filler) -> str:
-    """Renders a slot in German; a noun's form is the masculine determiner that shows its case: `den`, `einem`."""
-    forms = filler.word["de"]
-    if slot.kind == "verb":
-        return forms[{"infinitive": 0, "participle": 1}[slot.form]]
-    if slot.kind == "adj":
+def german(blank: Blank, filling: Filling) -> str:
+    """Renders a blank in German; a noun's form is the masculine determiner that shows its case: `den`, `einem`."""
+    forms = filling.word["de"]
+    if blank.kind == "verb":
+        return forms[{"infinitive": 0, "participle": 1}[blank.form]]
+    if blank.kind == "adj":
         return forms[0]
-    if slot.kind == "place":
-        return forms[{"at": 1, "to": 2}[slot.form]]
-    if slot.kind == "clause":
+    if blank.kind == "place":
+        return forms[{"at": 1, "to": 2}[blank.form]]
+    if blank.kind == "clause":
         return f"{capitalised(forms[0])}. "
-    if slot.kind in ("time", "adverb") or filler.is_name:
+    if blank.kind in ("time", "adverb") or filling.is_name:
         return forms[0]
     gender, noun = forms[0].split(" ", 1)
-    return german_noun_phrase(slot, filler, gender, noun)
+    return german_noun_phrase(blank, filling, gender, noun)
 
 
-def german_noun_phrase(slot: Slot, filler: Filler, gender: str, noun: str) -> str:
-    """Declines determiner and adjective around `noun` of a gender (`der`, `die`, `das`) in the slot's case."""
-    family = slot.form[:3]  # der/den/dem, ein/einen/einem, mein…, die(ser)…
+def german_noun_phrase(blank: Blank, filling: Filling, gender: str, noun: str) -> str:
+    """Declines determiner and adjective around `noun` of a gender (`der`, `die`, `das`) in the blank's case."""
+    family = blank.form[:3]  # der/den/dem, ein/einen/einem, mein…, die(ser)…
     indefinite = family in ("ein", "mei")
-    case = "nominative" if slot.form in ("ein", "mein") else _GERMAN_CASES[slot.form[-1]]
-    if "person" in filler.word.tags:
+    case = "nominative" if blank.form in ("ein", "mein") else _GERMAN_CASES[blank.form[-1]]
+    if "person" in filling.word.tags:
         family, indefinite = "mei", True
-    uncounted = filler.word["en"][0].startswith("some ")
+    uncounted = filling.word["en"][0].startswith("some ")
     # After `ein` and `mein` the adjective shows the gender only where the article does not.
     bare = indefinite and (case == "nominative" or (case == "accusative" and gender == "das")) and gender != "die"
     if family == "ein" and uncounted:
@@ -125,39 +125,39 @@ def german_noun_phrase(slot: Slot, filler: Filler, gender: str, noun: str) -> st
     else:
         determiner = _DEFINITE[case][gender]
     adjective = ""
-    if filler.adjective:
+    if filling.adjective:
         if not determiner or bare:
             ending = _STRONG[case][gender]
         else:
             ending = "en" if case == "dative" or (case == "accusative" and gender == "der") else "e"
-        adjective = filler.adjective["de"][-1] + ending
+        adjective = filling.adjective["de"][-1] + ending
     return " ".join(filter(None, [determiner, adjective, noun]))
 
 
-def english(slot: Slot, filler: Filler) -> str:
-    """Renders a slot in English; a noun's form is its determiner: `the`, `a`, `this`, `my` or `bare`."""
-    forms = filler.word["en"]
-    if slot.kind == "verb":
-        return forms[{"base": 0, "past": 1}[slot.form]]
-    if slot.kind == "place":
-        return forms[{"at": 1, "to": 2}[slot.form]]
-    if slot.kind == "clause":
+def english(blank: Blank, filling: Filling) -> str:
+    """Renders a blank in English; a noun's form is its determiner: `the`, `a`, `this`, `my` or `bare`."""
+    forms = filling.word["en"]
+    if blank.kind == "verb":
+        return forms[{"base": 0, "past": 1}[blank.form]]
+    if blank.kind == "place":
+        return forms[{"at": 1, "to": 2}[blank.form]]
+    if blank.kind == "clause":
         return f"{capitalised(forms[0])}. "
-    if slot.kind in ("time", "adverb", "adj") or filler.is_name:
+    if blank.kind in ("time", "adverb", "adj") or filling.is_name:
         return forms[0]
     article, noun = forms[0].split(" ", 1)
-    if filler.adjective:
-        noun = f"{filler.adjective['en'][0]} {noun}"
-    if "person" in filler.word.tags:
+    if filling.adjective:
+        noun = f"{filling.adjective['en'][0]} {noun}"
+    if "person" in filling.word.tags:
         article = "my"
-    elif slot.form == "a":
+    elif blank.form == "a":
         article = article if article == "some" else indefinite_article(noun)
     else:
-        article = slot.form
+        article = blank.form
     return noun if article == "bare" else f"{article} {noun}"
 
 
-GRAMMARS: dict[str, Callable[[Slot, Filler], str]] = {
+GRAMMARS: dict[str, Callable[[Blank, Filling], str]] = {
     "ko": korean,
     "ja": japanese,
     "de": german,
@@ -216,7 +216,7 @@ _PARTICLES = ("은/는", "이/가", "을/를", "와/과", "으로/로")
 
 
 def particle(literal: str, before: str, language: str) -> str:
-    """Resolves a frame's `을/를` at the head of `literal` by the sound that `before` ends in."""
+    """Resolves a template's `을/를` at the head of `literal` by the sound that `before` ends in."""
     for alternatives in _PARTICLES:
         if literal.startswith(alternatives):
             closed, opened = alternatives.split("/")

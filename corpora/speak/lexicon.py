@@ -1,8 +1,8 @@
 """The demo's words: one row a concept, aligned over the four languages, in `lexicon/*.tsv`.
 
-A cell holds the forms that the frames need, separated by `/`. English and German nouns carry their article (`a report`,
-`der Bericht`; `some coffee` marks what is not counted). Japanese is annotated with its reading, `本[ほん]`, since
-espeak-ng's Japanese voice reads kana only, with spaces between phrases for the voice alone.
+A cell holds the forms that the templates need, separated by `/`. English and German nouns carry their article
+(`a report`, `der Bericht`; `some coffee` marks what is not counted). Japanese is annotated with its reading,
+`本[ほん]`, since espeak-ng's Japanese voice reads kana only, with spaces between phrases for the voice alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Code-switching: which slots of a frame can be said in the embedded language, and how that reads.
+"""Code-switching: which blanks of a template can be said in the embedded language, and how that reads.
 
 Three levels, as the literature on mixed corpora has them: a *word* takes the matrix language's grammar (`report를`,
 `checkした`, `den report`), a *phrase* brings its own (`the new report`, `am Bahnhof`), a *sentence* stands by itself.
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from corpora.speak.grammar import GRAMMARS, Filler, Slot, german_noun_phrase
+from corpora.speak.grammar import GRAMMARS, Blank, Filling, german_noun_phrase
 
 Pieces = list[tuple[str, str]]  # (language, annotated text)
 
@@ -22,80 +22,80 @@ _KOREAN_CASES = {"이": "r", "은": "r", "을": "n", "와": "m", "으": "m"}
 _THIS = ("이", "この", "diesen")
 
 
-def switched(slot: Slot, filler: Filler, matrix: str, embedded: str, level: str, following: str) -> Pieces | None:
-    """Returns the slot's pieces with its switch at the level, or None where the slot has no natural one.
+def switched(blank: Blank, filling: Filling, matrix: str, embedded: str, level: str, following: str) -> Pieces | None:
+    """Returns the blank's pieces with its switch at the level, or None where the blank has no natural one.
 
     Args:
-        slot: the slot of a matrix frame.
-        filler: what stands in it.
-        matrix: the frame's language.
+        blank: the blank of a matrix template.
+        filling: what stands in it.
+        matrix: the template's language.
         embedded: the language switched to.
         level: `word`, `phrase` or `sentence`.
-        following: the frame's literal text after the slot, whose particle shows a Korean noun's case.
+        following: the template's literal text after the blank, whose particle shows a Korean noun's case.
     """
     if level == "sentence":
-        if slot.kind != "clause":
+        if blank.kind != "clause":
             return None
         after_ideographic_stop = [(matrix, " ")] if embedded == "ja" else []
-        return [(embedded, GRAMMARS[embedded](slot, filler)), *after_ideographic_stop]
-    if slot.kind == "clause" or filler.is_name:
+        return [(embedded, GRAMMARS[embedded](blank, filling)), *after_ideographic_stop]
+    if blank.kind == "clause" or filling.is_name:
         return None
     if level == "word":
-        return _word(slot, filler, matrix, embedded)
-    return _phrase(slot, filler, matrix, embedded, following)
+        return _word(blank, filling, matrix, embedded)
+    return _phrase(blank, filling, matrix, embedded, following)
 
 
-def _word(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | None:
-    forms = filler.word[embedded]
-    if slot.kind == "verb":
-        return _verb(slot, filler, matrix, embedded)
-    if slot.kind == "adj":
-        return _predicate(filler, matrix, embedded)
-    if slot.kind in ("adverb", "time"):
+def _word(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces | None:
+    forms = filling.word[embedded]
+    if blank.kind == "verb":
+        return _verb(blank, filling, matrix, embedded)
+    if blank.kind == "adj":
+        return _predicate(filling, matrix, embedded)
+    if blank.kind in ("adverb", "time"):
         return [(embedded, forms[0])]
-    if slot.kind == "place":
-        if filler.word["de"][0] == "Hause" and "de" in (matrix, embedded):  # only in `zu Hause`, `nach Hause`
+    if blank.kind == "place":
+        if filling.word["de"][0] == "Hause" and "de" in (matrix, embedded):  # only in `zu Hause`, `nach Hause`
             return None
         if matrix != "de":
-            return [(embedded, forms[0]), (matrix, slot.form.split()[1])]
-        place, at, to = filler.word["de"]
-        before = {"at": at, "to": to}[slot.form].removesuffix(place)
+            return [(embedded, forms[0]), (matrix, blank.form.split()[1])]
+        place, at, to = filling.word["de"]
+        before = {"at": at, "to": to}[blank.form].removesuffix(place)
         return [(matrix, before), (embedded, forms[0])]
-    noun = bare_noun(filler, embedded)
+    noun = bare_noun(filling, embedded)
     if matrix == "de":
-        if slot.kind == "person":  # `meine boss` would need the friend's gender
+        if blank.kind == "person":  # `meine boss` would need the friend's gender
             return None
-        gender = borrowed_gender(noun, filler.word["de"][0].split(" ")[0])
-        before = german_noun_phrase(slot, filler, gender, "").strip()
+        gender = borrowed_gender(noun, filling.word["de"][0].split(" ")[0])
+        before = german_noun_phrase(blank, filling, gender, "").strip()
         return [(matrix, f"{before} ".lstrip()), (embedded, noun)]
-    before = [slot.form, filler.adjective[matrix][0] if filler.adjective else ""]
+    before = [blank.form, filling.adjective[matrix][0] if filling.adjective else ""]
     return [*((matrix, f"{word} ") for word in before if word), (embedded, noun)]
 
 
-def _verb(slot: Slot, filler: Filler, matrix: str, embedded: str) -> Pieces | None:
+def _verb(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces | None:
     """A verb under the matrix language's light verb: `check했어요`, `checkしました`."""
-    if not all(_takes_light_verb(filler, language) for language in (matrix, embedded)):
+    if not all(_takes_light_verb(filling, language) for language in (matrix, embedded)):
         return None
-    stem = filler.word[embedded][0]
+    stem = filling.word[embedded][0]
     if matrix not in _VERB_ENDINGS or " " in stem:
         return None
     return [
         (embedded, stem.removesuffix("し") if embedded == "ja" else stem),
-        (matrix, _VERB_ENDINGS[matrix][slot.form]),
+        (matrix, _VERB_ENDINGS[matrix][blank.form]),
     ]
 
 
-def _takes_light_verb(filler: Filler, language: str) -> bool:
+def _takes_light_verb(filling: Filling, language: str) -> bool:
     return {
-        "ko": filler.word["ko"][0].endswith("했어요"),
-        "ja": filler.word["ja"][1].endswith("して"),
+        "ko": filling.word["ko"][0].endswith("했어요"),
+        "ja": filling.word["ja"][1].endswith("して"),
     }.get(language, True)
 
 
-def _predicate(filler: Filler, matrix: str, embedded: str) -> Pieces | None:
+def _predicate(filling: Filling, matrix: str, embedded: str) -> Pieces | None:
     """An adjective as predicate: `important해요`, `importantです`, `ist important`."""
-    adjective = filler.word[embedded][0]
-    if matrix == "ko" and not filler.word["ko"][1].endswith("해요"):
+    adjective = filling.word[embedded][0]
+    if matrix == "ko" and not filling.word["ko"][1].endswith("해요"):
         return None
     if embedded == "ja":
         if not adjective.endswith("な"):
@@ -104,46 +104,46 @@ def _predicate(filler: Filler, matrix: str, embedded: str) -> Pieces | None:
     return [(embedded, adjective), *{"ko": [("ko", "해요")], "ja": [("ja", "です")], "de": []}[matrix]]
 
 
-def _phrase(slot: Slot, filler: Filler, matrix: str, embedded: str, following: str) -> Pieces | None:
-    if slot.kind in ("verb", "adj", "adverb"):
+def _phrase(blank: Blank, filling: Filling, matrix: str, embedded: str, following: str) -> Pieces | None:
+    if blank.kind in ("verb", "adj", "adverb"):
         return None
-    if slot.kind == "time":
+    if blank.kind == "time":
         form = ""
-    elif slot.kind == "place":
-        form = _place_form(slot, matrix, embedded)
-    elif matrix != "de" and "transport" in slot.tags:  # `by bus` and `mit dem Bus` are no nouns
+    elif blank.kind == "place":
+        form = _place_form(blank, matrix, embedded)
+    elif matrix != "de" and "transport" in blank.tags:  # `by bus` and `mit dem Bus` are no nouns
         return None
     else:
-        uncounted = filler.word["en"][0].startswith("some ")
-        if uncounted and not filler.adjective and slot.form not in _THIS:
+        uncounted = filling.word["en"][0].startswith("some ")
+        if uncounted and not filling.adjective and blank.form not in _THIS:
             return None  # `coffee` alone is a word
-        form = _noun_form(slot, embedded, following, uncounted)
-    return [(embedded, GRAMMARS[embedded](replace(slot, form=form), filler))]
+        form = _noun_form(blank, embedded, following, uncounted)
+    return [(embedded, GRAMMARS[embedded](replace(blank, form=form), filling))]
 
 
-def _place_form(slot: Slot, matrix: str, embedded: str) -> str:
-    role, *particle = slot.form.split()
+def _place_form(blank: Blank, matrix: str, embedded: str) -> str:
+    role, *particle = blank.form.split()
     if embedded == "ja":
         return f"{role} {'で' if particle == ['에서'] else 'に'}"
     return role
 
 
-def _noun_form(slot: Slot, embedded: str, following: str, uncounted: bool) -> str:
-    """The determiner of the embedded language that says what the matrix frame says: `this`, `a`, or else `the`."""
-    this = slot.form in _THIS
+def _noun_form(blank: Blank, embedded: str, following: str, uncounted: bool) -> str:
+    """The determiner of the embedded language that says what the matrix template says: `this`, `a`, or else `the`."""
+    this = blank.form in _THIS
     if embedded == "ja":
         return "この" if this else ""
     if embedded == "en":
-        return "this" if this else "bare" if uncounted else "a" if slot.form.startswith("ein") else "the"
+        return "this" if this else "bare" if uncounted else "a" if blank.form.startswith("ein") else "the"
     case = _KOREAN_CASES.get(following[:1], "r")
     if this:
         return {"r": "dieser", "n": "diesen"}[case]
     return {"r": "ein", "n": "einen", "m": "einem"}[case] if uncounted else f"de{case}"
 
 
-def bare_noun(filler: Filler, language: str) -> str:
+def bare_noun(filling: Filling, language: str) -> str:
     """The noun without its article, as it is borrowed."""
-    noun = filler.word[language][0]
+    noun = filling.word[language][0]
     return noun.split(" ", 1)[1] if language in ("en", "de") else noun
 
 

@@ -1,4 +1,4 @@
-"""The demo's sentences: frames filled from the lexicon, in one language or switching between two."""
+"""The demo's sentences: templates filled from the lexicon, in one language or switching between two."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from common.errors import UserError
-from corpora.speak.grammar import GRAMMARS, Filler, Slot, capitalised, particle
+from corpora.speak.grammar import GRAMMARS, Blank, Filling, capitalised, particle
 from corpora.speak.lexicon import Word, spoken, words, written
 from corpora.speak.mixing import Pieces, switched
 
-_SLOT = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
+_BLANK = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
 _TABLES = {
     "verb": "verbs",
     "adj": "adjectives",
@@ -35,16 +35,16 @@ LONGEST_SALAD_S = 2.8  # each full stop in it is a pause besides
 
 
 @dataclass(frozen=True)
-class Frame:
-    """A sentence pattern of one language: literal text and slots in turn."""
+class Template:
+    """A sentence pattern of one language: literal text and blanks in turn."""
 
     language: str
-    parts: tuple[str | Slot, ...]
+    parts: tuple[str | Blank, ...]
 
     @property
-    def slots(self) -> list[int]:
-        """The positions of the slots among the parts."""
-        return [i for i, part in enumerate(self.parts) if isinstance(part, Slot)]
+    def blanks(self) -> list[int]:
+        """The positions of the blanks among the parts."""
+        return [i for i, part in enumerate(self.parts) if isinstance(part, Blank)]
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,19 @@ class Sentence:
 
 
 @functools.cache
-def frames(language: str) -> tuple[Frame, ...]:
-    """The frames of a language, one a line of `frames/<language>.txt`."""
+def templates(language: str) -> tuple[Template, ...]:
+    """The templates of a language, one a line of `templates/<language>.txt`."""
     lines = (Path(__file__).parent / "templates" / f"{language}.txt").read_text(encoding="utf-8").splitlines()
-    return tuple(Frame(language, tuple(_parse(line))) for line in lines)
+    return tuple(Template(language, tuple(_parse(line))) for line in lines)
 
 
-def _parse(line: str) -> Iterator[str | Slot]:
+def _parse(line: str) -> Iterator[str | Blank]:
     end = 0
-    for match in _SLOT.finditer(line):
+    for match in _BLANK.finditer(line):
         if match.start() > end:
             yield line[end : match.start()]
         kind, tags, form = match.groups()
-        yield Slot(kind, frozenset(tags.split(",")) if tags else frozenset(), form or "")
+        yield Blank(kind, frozenset(tags.split(",")) if tags else frozenset(), form or "")
         end = match.end()
     if end < len(line):
         yield line[end:]
@@ -119,40 +119,40 @@ class Picker:
         return word
 
 
-def fill(frame: Frame, picker: Picker) -> dict[int, Filler]:
-    """Picks a word for every slot: an object that its verb takes, a noun that its adjective describes."""
-    slots = {i: frame.parts[i] for i in frame.slots}
-    heads = {slot.kind: picker.word(_TABLES[slot.kind]) for slot in slots.values() if slot.kind in ("verb", "adj")}
-    return {i: _pick(slot, heads, picker) for i, slot in slots.items()}
+def fill(template: Template, picker: Picker) -> dict[int, Filling]:
+    """Picks a word for every blank: an object that its verb takes, a noun that its adjective describes."""
+    blanks = {i: template.parts[i] for i in template.blanks}
+    heads = {blank.kind: picker.word(_TABLES[blank.kind]) for blank in blanks.values() if blank.kind in ("verb", "adj")}
+    return {i: _pick(blank, heads, picker) for i, blank in blanks.items()}
 
 
-def _pick(slot: Slot, heads: dict[str, Word], picker: Picker) -> Filler:
-    if slot.kind in heads:
-        return Filler(heads[slot.kind])
-    if slot.kind in _TABLES:
-        return Filler(picker.word(_TABLES[slot.kind], slot.tags))
-    if slot.kind == "noun" and "adj" in heads:
-        return Filler(picker.word("nouns", heads["adj"].tags))
-    tags = {"object": lambda: heads["verb"].tags, "person": lambda: frozenset({"person"})}.get(slot.kind)
-    noun = picker.word("nouns", tags() if tags else slot.tags)
-    if slot.kind == "adj+noun" or (slot.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE):
+def _pick(blank: Blank, heads: dict[str, Word], picker: Picker) -> Filling:
+    if blank.kind in heads:
+        return Filling(heads[blank.kind])
+    if blank.kind in _TABLES:
+        return Filling(picker.word(_TABLES[blank.kind], blank.tags))
+    if blank.kind == "noun" and "adj" in heads:
+        return Filling(picker.word("nouns", heads["adj"].tags))
+    tags = {"object": lambda: heads["verb"].tags, "person": lambda: frozenset({"person"})}.get(blank.kind)
+    noun = picker.word("nouns", tags() if tags else blank.tags)
+    if blank.kind == "adj+noun" or (blank.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE):
         fitting = [adjective for adjective in words("adjectives") if noun.goes_with(adjective.tags)]
-        return Filler(noun, picker.among(fitting) if fitting else None)
-    return Filler(noun)
+        return Filling(noun, picker.among(fitting) if fitting else None)
+    return Filling(noun)
 
 
-def assemble(frame: Frame, fillers: dict[int, Filler], switches: dict[int, Pieces] | None = None) -> Sentence:
-    """Joins literals and filled slots, some of them switched, and settles particles, capitals and spaces."""
+def assemble(template: Template, fillings: dict[int, Filling], switches: dict[int, Pieces] | None = None) -> Sentence:
+    """Joins literals and filled blanks, some of them switched, and settles particles, capitals and spaces."""
     pieces: Pieces = []
-    for i, part in enumerate(frame.parts):
-        if isinstance(part, Slot):
-            pieces += (switches or {}).get(i) or [(frame.language, GRAMMARS[frame.language](part, fillers[i]))]
+    for i, part in enumerate(template.parts):
+        if isinstance(part, Blank):
+            pieces += (switches or {}).get(i) or [(template.language, GRAMMARS[template.language](part, fillings[i]))]
         elif pieces:
             language, before = pieces[-1]
-            pieces.append((frame.language, particle(part, before, language)))
+            pieces.append((template.language, particle(part, before, language)))
         else:
-            pieces.append((frame.language, part))
-    return Sentence(tuple(_merged(frame.language, _capitalised(frame.language, pieces))))
+            pieces.append((template.language, part))
+    return Sentence(tuple(_merged(template.language, _capitalised(template.language, pieces))))
 
 
 def _capitalised(matrix: str, pieces: Pieces) -> Pieces:
@@ -187,24 +187,26 @@ def _merged(matrix: str, pieces: Pieces) -> Pieces:
 
 def draw_mono(language: str, picker: Picker) -> Sentence:
     """Draws a sentence of one language."""
-    frame = picker.random.choice(frames(language))
-    return assemble(frame, fill(frame, picker))
+    template = picker.random.choice(templates(language))
+    return assemble(template, fill(template, picker))
 
 
 def draw_salad(language: str, picker: Picker) -> Sentence:
-    """Draws one to three phrases of different frames, one after the other.
+    """Draws one to three phrases of different templates, one after the other.
 
     What comes next cannot be guessed, so that a model trained on it has to listen.
     """
-    parts: list[str | Slot] = []
-    fillers: dict[int, Filler] = {}
+    parts: list[str | Blank] = []
+    fillings: dict[int, Filling] = {}
     for _ in range(picker.random.randint(1, 3)):
-        frame = picker.random.choice(frames(language))
-        i = picker.random.choice(frame.slots)
-        fillers[len(parts)] = fill(frame, picker)[i]
-        following = frame.parts[i + 1] if i + 1 < len(frame.parts) and isinstance(frame.parts[i + 1], str) else ""
-        parts += [frame.parts[i], following.rstrip() + " "]
-    return assemble(Frame(language, tuple(parts)), fillers)
+        template = picker.random.choice(templates(language))
+        i = picker.random.choice(template.blanks)
+        fillings[len(parts)] = fill(template, picker)[i]
+        following = (
+            template.parts[i + 1] if i + 1 < len(template.parts) and isinstance(template.parts[i + 1], str) else ""
+        )
+        parts += [template.parts[i], following.rstrip() + " "]
+    return assemble(Template(language, tuple(parts)), fillings)
 
 
 def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
@@ -214,25 +216,27 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     """
     rng = picker.random
     level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
-    frame = rng.choice(
-        [f for f in frames(matrix) if any(f.parts[i].kind == "clause" for i in f.slots) == (level == "sentence")]
+    template = rng.choice(
+        [f for f in templates(matrix) if any(f.parts[i].kind == "clause" for i in f.blanks) == (level == "sentence")]
     )
-    fillers = fill(frame, picker)
+    fillings = fill(template, picker)
     possible: dict[int, Pieces] = {}
-    for i in frame.slots:
-        following = frame.parts[i + 1] if i + 1 < len(frame.parts) and isinstance(frame.parts[i + 1], str) else ""
-        pieces = switched(frame.parts[i], fillers[i], matrix, embedded, level, following)
+    for i in template.blanks:
+        following = (
+            template.parts[i + 1] if i + 1 < len(template.parts) and isinstance(template.parts[i + 1], str) else ""
+        )
+        pieces = switched(template.parts[i], fillings[i], matrix, embedded, level, following)
         if pieces:
             possible[i] = pieces
     if not possible:
         return None
     count = min(len(possible), 1 if level == "sentence" else rng.choice((1, 2, 2)))
-    mixed = assemble(frame, fillers, {i: possible[i] for i in rng.sample(sorted(possible), count)})
-    return mixed if mixed.key != assemble(frame, fillers).key else None
+    mixed = assemble(template, fillings, {i: possible[i] for i in rng.sample(sorted(possible), count)})
+    return mixed if mixed.key != assemble(template, fillings).key else None
 
 
 @dataclass
-class Source:
+class SentenceStream:
     """A stream of sentences of a corpus, each short enough and none whose `key` is among those already `seen`."""
 
     pair: str
@@ -246,7 +250,7 @@ class Source:
         """Draws `count` new sentences, or as many salads of phrases.
 
         Raises:
-            UserError: where the frames and words give no more.
+            UserError: where the templates and words give no more.
         """
         matrix, _, embedded = self.pair.partition("-")
         longest_s = LONGEST_SALAD_S if salad else LONGEST_S
@@ -262,6 +266,6 @@ class Source:
                 self.seen.add(sentence.key)
                 taken.append(sentence)
         raise UserError(
-            f"{self.pair}: the demo's frames and words gave {len(taken)} new sentences of the {count} asked for; "
-            "ask for fewer, or add words or frames"
+            f"{self.pair}: the demo's templates and words gave {len(taken)} new sentences of the {count} asked for; "
+            "ask for fewer, or add words or templates"
         )

@@ -1,10 +1,11 @@
-"""What can be chosen about splicing."""
+"""The options of splicing."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError
 
 
@@ -13,19 +14,19 @@ class Splicing:
     """How utterances become utterances of other pairs while they are read.
 
     Args:
-        share: of a pair's hearings that are spliced; one number, or one for each pair.
-        pairs: to make; where none are named, all pairs of the languages at hand that nobody recorded.
-        sources: manifests to take spans from; where none are named, those trained on.
-        pattern: `frame` replaces an utterance's spans in one of its languages; `chain` joins one of its spans and
-            others, the two languages in turn.
-        spans: how many spans a chain has, least and most.
-        matrix: which language of a pair the frame keeps: the `first`, the `second`, or `both` at random.
-        same_speaker: take spans of the frame's speaker where one fits.
-        loudness: bring inserted spans to the frame's loudness.
-        crossfade_s: seconds over which spans fade into each other.
-        gap_s: seconds of silence between spans.
-        shortest_s: a span under so many seconds is not cut.
-        jitter_s: seconds by which borders of spans are moved at most, to see what bad alignment costs.
+        share: share of a pair's utterances that are spliced each time they are drawn; one number, or one a pair.
+        pairs: pairs to make; by default all pairs of the languages at hand for which there is no corpus.
+        sources: manifests to take inserts from; by default those trained on.
+        pattern: `host` replaces what a host says in one of its languages; `chain` joins one stretch of a host and
+            inserts, the two languages in turn.
+        spans: least and most spans of a chain.
+        matrix: which language of a pair stays in the host: the `first`, the `second`, or `both` at random.
+        same_speaker: take inserts of the host's speaker where one fits.
+        loudness: bring inserts to the host's level.
+        crossfade_s: seconds over which neighbours fade into each other.
+        gap_s: seconds of silence between neighbours.
+        shortest_s: a span under this many seconds is not cut.
+        jitter_s: seconds by which span borders are moved at most, to measure what bad alignment costs.
 
     Raises:
         UserError: for a value out of its range.
@@ -34,7 +35,7 @@ class Splicing:
     share: float | dict[str, float] = 0.5
     pairs: list[str] | None = None
     sources: list[str] | None = None
-    pattern: Literal["frame", "chain"] = "frame"
+    pattern: str = "host"
     spans: tuple[int, int] = (2, 4)
     matrix: Literal["first", "second", "both"] = "both"
     same_speaker: bool = False
@@ -45,6 +46,9 @@ class Splicing:
     jitter_s: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.pattern not in ("host", "chain"):
+            renamed = "; frame is called host now" if self.pattern == "frame" else ""
+            raise UserError(f"data.splice.pattern is {self.pattern!r}, expected host or chain{renamed}")
         for share in self.share.values() if isinstance(self.share, dict) else (self.share,):
             if not 0 <= share <= 1:
                 raise UserError(f"data.splice.share is {share}, expected a share from 0 to 1")
@@ -55,14 +59,27 @@ class Splicing:
                 f"data.splice.crossfade_s is {self.crossfade_s:g}, expected 0 to {self.shortest_s / 2:g}, half of "
                 "data.splice.shortest_s, so that every span has a middle of its own"
             )
-        if not 0 <= self.gap_s <= 1:
-            raise UserError(f"data.splice.gap_s is {self.gap_s:g}, expected seconds from 0 to 1")
-        if not 0 <= self.jitter_s <= 1:
-            raise UserError(f"data.splice.jitter_s is {self.jitter_s:g}, expected seconds from 0 to 1")
+        for name in ("gap_s", "jitter_s"):
+            if not 0 <= (seconds := getattr(self, name)) <= 1:
+                raise UserError(f"data.splice.{name} is {seconds:g}, expected seconds from 0 to 1")
         for pair in self.pairs or ():
             if len(languages := pair.split("-")) != 2 or languages[0] == languages[1] or "" in languages:
                 raise UserError(f"data.splice.pairs names {pair!r}, expected two languages, such as ko-ja")
 
+    @property
+    def fade_samples(self) -> int:
+        """Half the length of a cross-fade, in samples at 16 kHz."""
+        return round(self.crossfade_s * SAMPLE_RATE_HZ / 2)
+
+    @property
+    def gap_samples(self) -> int:
+        """Samples of silence between neighbours, at 16 kHz."""
+        return round(self.gap_s * SAMPLE_RATE_HZ)
+
     def share_of(self, pair: str) -> float:
-        """The share of a pair's hearings that are spliced."""
+        """The share of a pair's utterances that are spliced."""
         return self.share.get(pair, 0.0) if isinstance(self.share, dict) else self.share
+
+    def keeps(self, pair: str, language: str) -> bool:
+        """Whether a language of a pair to make may stay in the host."""
+        return self.matrix == "both" or (self.matrix == "first") == (pair.split("-")[0] == language)

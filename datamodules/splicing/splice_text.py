@@ -1,0 +1,88 @@
+"""The rules of splicing for text: where a transcript divides into spans, and how texts of two languages are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that write no spaces between words
+_FULL_WIDTH = {".": "。", "?": "？", "!": "！", ",": "、"}
+_HALF_WIDTH = {full: half for half, full in _FULL_WIDTH.items()}
+_MARKS = "".join((*_FULL_WIDTH, *_HALF_WIDTH)) + ";:… "
+
+
+class Text(NamedTuple):
+    """A text in one language; no space stands before it where it is `bound_before`, or after it if `bound_after`.
+
+    A Korean particle is bound to the word before it, whatever language that word is in.
+    """
+
+    language: str
+    text: str
+    bound_before: bool = False
+    bound_after: bool = False
+
+
+def divided(transcript: str, texts: Iterable[str]) -> list[tuple[str, str]] | None:
+    """The white space before each span's text in a transcript, and the text with the punctuation that follows it.
+
+    None where the texts do not make up the transcript.
+    """
+    found: list[tuple[str, str]] = []
+    position = 0
+    for text in (text.strip() for text in texts):
+        begin = transcript.find(text, position)
+        between = transcript[position : max(position, begin)]
+        mark = between.rstrip()
+        if not text or begin < 0 or any(map(str.isalnum, mark)):
+            return None
+        if mark and found:
+            found[-1] = (found[-1][0], found[-1][1] + mark)
+        found.append((between[len(mark) :], text if found else mark + text))
+        position = begin + len(text)
+    rest = transcript[position:].rstrip()
+    if any(map(str.isalnum, rest)):
+        return None
+    found[-1] = (found[-1][0], found[-1][1] + rest)
+    return found
+
+
+def is_bound(language: str, space: str, matrix: str) -> bool:
+    """Whether a text of the matrix language is bound to its neighbour of another language, as a particle is.
+
+    That a language without spaces has none says nothing about its words beside other languages.
+    """
+    return not space and language == matrix and matrix not in UNSPACED
+
+
+def can_begin(language: str, spaces: Sequence[str]) -> list[int]:
+    """The words at which an insert or a slot may begin, by the space before each word: not at a particle."""
+    return [index for index, space in enumerate(spaces) if index == 0 or space or language in UNSPACED]
+
+
+def joined(texts: Sequence[Text], matrix: str) -> str:
+    """The texts as one transcript.
+
+    A matrix language without spaces takes other words in without any (`新しいprojectです`); elsewhere there is a space
+    between two texts unless one is bound to the other or both are of one language without spaces.
+    """
+    joints = [space_between(before, after, matrix) for before, after in pairwise(texts)]
+    return "".join(text.text + space for text, space in zip(texts, [*joints, ""], strict=True))
+
+
+def space_between(before: Text, after: Text, matrix: str) -> str:
+    """What stands between two neighbouring texts: a space or nothing."""
+    inside = before.language == after.language and before.language in UNSPACED
+    return "" if matrix in UNSPACED or inside or before.bound_after or after.bound_before else " "
+
+
+def bare(text: str) -> str:
+    """The text without the punctuation at its end."""
+    return text.rstrip(_MARKS)
+
+
+def ending_like(replaced: str, text: str, language: str) -> str:
+    """The text with the punctuation at the end of what it replaces, in the form that its language uses."""
+    forms = _FULL_WIDTH if language in ("ja", "zh", "yue") else _HALF_WIDTH
+    return bare(text) + "".join(forms.get(mark, mark) for mark in replaced[len(bare(replaced)) :].strip())

@@ -1,0 +1,123 @@
+"""Where an utterance can be cut: its stretches of one language and their words, with times and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from common.audio import SAMPLE_RATE_HZ
+from common.manifest import Utterance
+from datamodules.splicing.splice_text import Text, can_begin, divided, is_bound
+
+_TOLERANCE_S = 0.1  # by which audio files and the durations stated of them may differ
+
+
+class TimedText(NamedTuple):
+    """One span of a manifest: the white space before it, its times in seconds, its text with punctuation."""
+
+    space: str
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A longest stretch of one language, or a run of its words.
+
+    Attributes:
+        language: the language's code.
+        words: the spans that the manifest gives for it: one, or several such as words.
+        bound_before: no space parts it from what is before it, whatever that is (see `splice_text.Text`).
+        bound_after: the same for what is after it.
+    """
+
+    language: str
+    words: tuple[TimedText, ...]
+    bound_before: bool = False
+    bound_after: bool = False
+
+    @property
+    def text(self) -> str:
+        """Its part of the transcript."""
+        return self.words[0].text + "".join(word.space + word.text for word in self.words[1:])
+
+    @property
+    def duration_s(self) -> float:
+        """Its length in seconds."""
+        return self.words[-1].end_s - self.words[0].start_s
+
+    @property
+    def begin(self) -> int:
+        """Its first sample at 16 kHz, counted from the utterance's begin."""
+        return round(self.words[0].start_s * SAMPLE_RATE_HZ)
+
+    @property
+    def end(self) -> int:
+        """The sample after its last."""
+        return round(self.words[-1].end_s * SAMPLE_RATE_HZ)
+
+    @property
+    def beginnings(self) -> list[int]:
+        """The words that a run may begin with."""
+        return can_begin(self.language, [word.space for word in self.words])
+
+    def run(self, first: int, end: int) -> Stretch:
+        """The words from `first` to the one before `end`."""
+        whole = (first == 0, end == len(self.words))
+        return Stretch(
+            self.language, self.words[first:end], self.bound_before and whole[0], self.bound_after and whole[1]
+        )
+
+    def runs(self) -> Iterator[Stretch]:
+        """The stretch itself, and every shorter run of its words."""
+        yield self
+        for size in range(1, len(self.words)):
+            for first in self.beginnings:
+                if first + size <= len(self.words):
+                    yield self.run(first, first + size)
+
+    def says(self, text: str) -> Text:
+        """A text in place of its own, for `splice_text.joined`."""
+        return Text(self.language, text, self.bound_before, self.bound_after)
+
+
+class NotCuttable(Exception):
+    """Why an utterance cannot be cut, in words that are the same for every utterance of a kind."""
+
+
+def stretches(utterance: Utterance, shortest_s: float = 0.0) -> tuple[Stretch, ...]:
+    """The utterance's spans, neighbours of one language as one stretch; punctuation goes with the span before it.
+
+    Raises:
+        NotCuttable: where there are no spans, a span's time or text is missing, the texts do not make up the
+            transcript, the times are out of order or beyond the utterance, or a stretch is under `shortest_s` seconds.
+    """
+    spans = utterance.spans
+    if not spans:
+        raise NotCuttable("without spans")
+    if any(span.text is None for span in spans):
+        raise NotCuttable("without the spans' texts")
+    if any(span.start is None or span.end is None for span in spans):
+        raise NotCuttable("without the spans' times")
+    if (texts := divided(utterance.text, [span.text for span in spans])) is None:
+        raise NotCuttable("with span texts that do not make up the transcript")
+    found: list[Stretch] = []
+    for span, (space, text) in zip(spans, texts, strict=True):
+        word = TimedText(space, span.start, span.end, text)
+        before = found[-1] if found else None
+        if (before and word.start_s < before.words[-1].end_s - 1e-3) or word.end_s <= word.start_s:
+            raise NotCuttable("with span times out of order")
+        if before and before.language == span.language:
+            found[-1] = replace(before, words=(*before.words, word))
+            continue
+        if before and is_bound(before.language, space, utterance.matrix_language):
+            found[-1] = replace(before, bound_after=True)
+        bound = before is not None and is_bound(span.language, space, utterance.matrix_language)
+        found.append(Stretch(span.language, (word,), bound_before=bound))
+    if found[0].words[0].start_s < 0 or found[-1].words[-1].end_s > utterance.duration + _TOLERANCE_S:
+        raise NotCuttable("with span times beyond the audio")
+    if any(stretch.duration_s < shortest_s for stretch in found):
+        raise NotCuttable(f"with a span under {shortest_s:g} s")
+    return tuple(found)
