@@ -412,7 +412,8 @@ def test_splicing_lies_over_any_recipe(name: str, corpora: dict[str, str], tiny_
         ({"pairs": ["ko"]}, r"data\.splice\.pairs names 'ko', expected two languages, such as ko-ja"),
         ({"pairs": ["ko-zh"]}, r"data\.splice: no span of zh to make ko-zh of"),
         ({"shaer": 1}, r"data\.splice has no option 'shaer', did you mean 'share'"),
-        ({"pattern": "frme"}, r"data\.splice: .*frme"),
+        ({"pattern": "frme"}, r"data\.splice\.pattern is 'frme', expected host or chain$"),
+        ({"pattern": "frame"}, r"data\.splice\.pattern is 'frame', expected host or chain; frame is called host now"),
         ({"sources": ["none.jsonl"]}, r"none\.jsonl: no such manifest"),
     ],
 )

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-UNSPACED = frozenset({"ja", "zh", "yue", "th", "lo", "km", "my"})  # languages that write no spaces between words
+from common.languages import UNSPACED, scripts_of
+
 _FULL_WIDTH = {".": "。", "?": "？", "!": "！", ",": "、"}
 _HALF_WIDTH = {full: half for half, full in _FULL_WIDTH.items()}
 _MARKS = "".join((*_FULL_WIDTH, *_HALF_WIDTH)) + ";:… "
@@ -22,6 +23,11 @@ class Text(NamedTuple):
     text: str
     bound_before: bool = False
     bound_after: bool = False
+
+
+def unspaced(language: str) -> bool:
+    """Whether a language is written without spaces between words."""
+    return bool(scripts_of(language) & UNSPACED)
 
 
 def divided(transcript: str, texts: Iterable[str]) -> list[tuple[str, str]] | None:
@@ -53,12 +59,12 @@ def is_bound(language: str, space: str, matrix: str) -> bool:
 
     That a language without spaces has none says nothing about its words beside other languages.
     """
-    return not space and language == matrix and matrix not in UNSPACED
+    return not space and language == matrix and not unspaced(matrix)
 
 
 def can_begin(language: str, spaces: Sequence[str]) -> list[int]:
     """The words at which an insert or a slot may begin, by the space before each word: not at a particle."""
-    return [index for index, space in enumerate(spaces) if index == 0 or space or language in UNSPACED]
+    return [index for index, space in enumerate(spaces) if index == 0 or space or unspaced(language)]
 
 
 def joined(texts: Sequence[Text], matrix: str) -> str:
@@ -73,8 +79,8 @@ def joined(texts: Sequence[Text], matrix: str) -> str:
 
 def space_between(before: Text, after: Text, matrix: str) -> str:
     """What stands between two neighbouring texts: a space or nothing."""
-    inside = before.language == after.language and before.language in UNSPACED
-    return "" if matrix in UNSPACED or inside or before.bound_after or after.bound_before else " "
+    inside = before.language == after.language and unspaced(before.language)
+    return "" if unspaced(matrix) or inside or before.bound_after or after.bound_before else " "
 
 
 def bare(text: str) -> str:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from common.audio import SAMPLE_RATE_HZ
+from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
 from common.manifest import Utterance
 from datamodules.splicing.splice_text import Text, can_begin, divided, is_bound
-
-_TOLERANCE_S = 0.1  # by which audio files and the durations stated of them may differ
 
 
 class TimedText(NamedTuple):
@@ -116,7 +114,7 @@ def stretches(utterance: Utterance, shortest_s: float = 0.0) -> tuple[Stretch, .
             found[-1] = replace(before, bound_after=True)
         bound = before is not None and is_bound(span.language, space, utterance.matrix_language)
         found.append(Stretch(span.language, (word,), bound_before=bound))
-    if found[0].words[0].start_s < 0 or found[-1].words[-1].end_s > utterance.duration + _TOLERANCE_S:
+    if found[0].words[0].start_s < 0 or found[-1].words[-1].end_s > utterance.duration + DURATION_TOLERANCE_S:
         raise NotCuttable("with span times beyond the audio")
     if any(stretch.duration_s < shortest_s for stretch in found):
         raise NotCuttable(f"with a span under {shortest_s:g} s")
