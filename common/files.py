@@ -8,6 +8,7 @@ import errno
 import fcntl
 import glob
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -41,6 +42,17 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
     finally:
         partial.unlink(missing_ok=True)
         os.close(handle)
+
+
+def check_name(name: str, what: str) -> str:
+    """Return a name that is about to become a file's or a folder's, if it can be one and leads nowhere else.
+
+    Raises:
+        UserError: naming `what` it is, where it holds more than letters, digits, `-`, `_`, `+` and inner dots.
+    """
+    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
+        raise UserError(f"{what}: {name!r} cannot name a file or folder; expected letters, digits, '-', '_' and '.'")
+    return name
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -30,18 +30,31 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def parse_rows(lines: Iterable[str], name: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ("name:line", object) for each line that is not blank.
+    """Yield ("name:line", object) for each line that is not blank; for the objects of one array "name[position]".
 
     Raises:
-        UserError: where a line is not a JSON object.
+        UserError: where a line, or the array, holds something other than JSON objects.
     """
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            where = f"{name}:{number}"
-            row = parse_json(line, where)
-            if not isinstance(row, dict):
-                raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-            yield where, row
+    numbered = enumerate(lines, start=1)
+    for number, line in numbered:
+        where = f"{name}:{number}"
+        if line.strip() in ("[", "[{") or line.lstrip().startswith("[{"):
+            text = "\n" * (number - 1) + line + "\n".join(more for _, more in numbered)
+            yield from ((place, _object(row, place)) for place, row in _array(text, name))
+        elif line.strip():
+            yield where, _object(parse_json(line, where), where)
+
+
+def _array(text: str, name: Path | str) -> Iterator[tuple[str, Any]]:
+    content = parse_json(text, str(name))
+    for position, row in enumerate(content if isinstance(content, list) else [content]):
+        yield f"{name}[{position}]", row
+
+
+def _object(row: Any, where: str) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    return row
 
 
 def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:

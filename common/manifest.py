@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.files import atomic_file
+from common.files import atomic_file, check_name
 from common.json_lines import read_rows
 from common.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
 
@@ -108,6 +108,8 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
 
 def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
     audio_name = _text(row, "audio_filepath", where, alias="audio")
+    if "\\" in audio_name and not (folder / audio_name).is_file():
+        audio_name = audio_name.replace("\\", "/")
     audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
     if not is_below(str(audio), roots):
         raise _outside(audio, where)
@@ -126,7 +128,7 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
         audio=audio,
         duration=duration,
         text=text,
-        pair=_text(row, "pair", where) if row.get("pair") else language,
+        pair=check_name(_text(row, "pair", where) if row.get("pair") else language, f"{where}: the pair"),
         matrix_language=language,
         offset=offset,
         spans=None if spans is None else tuple(_span(span, where) for span in _as_list(spans, where)),

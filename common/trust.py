@@ -33,11 +33,17 @@ def is_below(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
 
 
-def trust(source: Path) -> None:
-    """Lets manifests read from this working folder point to a corpus, which stays where it is, from now on."""
+def trust(source: Path | str) -> bool:
+    """Let manifests read from this working folder point to a corpus, which stays where it is, from now on.
+
+    Returns:
+        Whether that is new.
+    """
     root = absolute(source)
-    if not is_below(root, trusted_roots()):
-        write_text(Path(RECORD), "".join(f"{line}\n" for line in (*_recorded(), root)))
+    if is_below(root, trusted_roots()):
+        return False
+    write_text(Path(RECORD), "".join(f"{line}\n" for line in (*_recorded(), root)))
+    return True
 
 
 def _recorded() -> list[str]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from common.constants import DURATION_TOLERANCE_S, MAX_TOKENS, SAMPLE_RATE_HZ, WINDOW_S
 from common.errors import UserError
 from common.manifest import Utterance, iter_manifest
-from corpora.manifest_counts import character_name, counted, lasting, split, surprises
+from corpora.manifest_counts import character_name, counted, lasting, surprises, tokens_of
 from datamodules.leaks import transcript_key
 
 PROMPT_TOKENS = 4
@@ -119,7 +119,7 @@ class _Checked:
         return None if first is place else first
 
     def _of_text(self, utterance: Utterance) -> Iterator[tuple[str, str, str]]:
-        if not split(utterance.text):
+        if not tokens_of(utterance.text):
             yield ERROR, "text", f"not a word in {utterance.text!r}"
         strange = surprises(utterance.text, utterance.languages)
         if strange:

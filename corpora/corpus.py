@@ -7,12 +7,13 @@ import dataclasses
 import hashlib
 import heapq
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
 from common.errors import UserError
-from common.files import atomic_file, write_text
+from common.files import atomic_file, check_name, write_text
 from common.manifest import Utterance, to_row
 from common.trust import trust
 from corpora.manifest_counts import ManifestCounts
@@ -70,6 +71,11 @@ def prepare(
         _write_json(folder / f"{name}.labels.json", labels)
     _write_json(folder / "corpus.json", about)
     trust(source.root)
+    for folder in _folders_outside(manifests.outside):
+        if trust(folder):
+            prepared.notice(
+                "audio outside the source", f"{folder}: manifests read from here may point to it from now on"
+            )
     return prepared
 
 
@@ -147,18 +153,32 @@ class _Manifests:
     def __init__(self, reader: Reader, store: ClipStore, prepared: Prepared, stack: contextlib.ExitStack) -> None:
         self._reader, self._store, self._prepared, self._stack = reader, store, prepared, stack
         self._files: dict[str, TextIO] = {}
+        self.outside: set[Path] = set()
 
     def write(self, record: Record, header: Header) -> None:
         name = self._reader.manifest(record)
+        for part in name.split("/"):
+            check_name(part, f"{record.where}: the split")
         path = (self._prepared.folder / f"{name}.jsonl").absolute()
         if name not in self._files:
             partial = self._stack.enter_context(atomic_file(path))
             self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
         utterance = _utterance(record, header, self._reader, self._store)
+        if record.clip.name.startswith("/"):
+            self.outside.add(utterance.audio.parent)
         self._files[name].write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
         self._prepared.statistics.setdefault(name, ManifestCounts()).add(utterance)
         if record.labels:
             self._prepared.labels.setdefault(name, {})[record.id] = record.labels
+
+
+def _folders_outside(folders: set[Path]) -> list[Path]:
+    """The folder that holds all of them, where it is no more than a corpus's; else each of them."""
+    if not folders:
+        return []
+    common = Path(os.path.commonpath(folders))
+    is_narrow = common not in (Path.home(), *Path.home().parents) and len(common.parts) > 2
+    return [common] if is_narrow else sorted(folders)
 
 
 class _Draw:

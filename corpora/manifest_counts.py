@@ -23,7 +23,7 @@ SURPRISES_SHOWN = 5
 OTHER = "other"  # tokens of none of the pair's languages: numbers, a third script
 _PLAIN = regex.compile(r"[\p{Z}\p{N}\p{P}\p{Sc}%+&=°′″]")
 _NOTATION = set("*/\\{}[]<>|_#@^~()\N{REPLACEMENT CHARACTER}")  # marks of annotators more often than of writers
-split = PROFILES["cjk"].reference
+tokens_of = PROFILES["cjk"].reference
 DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
 
 
@@ -59,12 +59,12 @@ class ManifestCounts:
             self.unnamed_speaker += 1
         else:
             self.speakers.add(utterance.speaker)
-        tokens = split(utterance.text)
+        tokens = tokens_of(utterance.text)
         spans = [(span.language, span.text) for span in utterance.spans or () if span.text is not None]
         whole = len(spans) == len(utterance.spans or ())
-        languages, source = token_languages(tokens, utterance.languages, spans if whole else None, split)
+        languages, source = token_languages(tokens, utterance.languages, spans if whole else None, tokens_of)
         self.tokens.update(map(_counted_as, tokens, languages, repeat(utterance.languages)))
-        mixing = code_mixing_index(utterance.text, languages, split)
+        mixing = code_mixing_index(utterance.text, languages, tokens_of)
         if source != UNKNOWN and mixing is not None:
             self.tagged += 1
             self.cmi_sum += mixing

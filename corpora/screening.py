@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ, WINDOW_S
-from corpora.manifest_counts import ManifestCounts, counted, split
+from corpora.manifest_counts import ManifestCounts, counted, tokens_of
 from corpora.readers.clips import BrokenAudio, Header, measure
 from corpora.readers.reader import LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
@@ -34,6 +34,7 @@ class Prepared:
     notices: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    splits: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def notice(self, kind: str, message: str) -> None:
         """Counts a notice, keeping the first few messages of its kind."""
@@ -44,6 +45,9 @@ class Prepared:
     def lines(self) -> list[str]:
         """The preparation as lines for the terminal."""
         lines = [self.title]
+        for split, places in sorted(self.splits.items()):
+            named = [f"{place} ({count:,})" for place, count in list(places.items())[:EXAMPLES_A_KIND]]
+            lines.append(f"  {split} from {', '.join(named)}{', ...' * (len(places) > EXAMPLES_A_KIND)}")
         for name, statistics in sorted(self.statistics.items()):
             lines += ["", f"{self.folder / name}.jsonl", *statistics.lines()]
         if self.skipped:
@@ -83,6 +87,9 @@ def usable(
                 item = LeftOut(item.id, f"{item.where}: {reason}")
             else:
                 ids.add(place)
+                if item.split_from:
+                    places = prepared.splits.setdefault(item.split, {})
+                    places[item.split_from] = places.get(item.split_from, 0) + 1
                 _notice_oddities(item, header, reader, prepared)
                 _notice_twins(item, held_out, heard, prepared)
                 yield item, header
@@ -98,7 +105,7 @@ def _cleaned(record: Record) -> Record:
 
 
 def _refusal(record: Record, held_out: HeldOut) -> str | None:
-    if not split(record.text):
+    if not tokens_of(record.text):
         return f"the text is {record.text!r}: not a word in it"
     if record.split != "test" and (place := held_out.sentence(record.source_sentence_id)):
         return f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}"

@@ -322,6 +322,7 @@ def test_a_preparation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
     table = f"{tmp_path}/in/test/metadata.csv"
     assert capsys.readouterr().out.splitlines() == [
         f"mine from {tmp_path}/in, licence: CC0",
+        "  test from test (3)",
         "",
         f"{out}/test.jsonl",
         "  utterances  3, 32.5 s in all, 1.0 to 30.5 s each, speakers not named",

@@ -14,8 +14,9 @@ from typing import Any, ClassVar
 
 from common.errors import UserError
 from common.json_lines import parse_json
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, option, split_named
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, option
 from corpora.readers.source import SourceFiles
+from corpora.readers.splits import split_named
 from corpora.readers.tables import number_field, read_text, text_field
 
 RAW_RATE_HZ = 16000

@@ -8,11 +8,22 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option, split_named
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option
 from corpora.readers.source import SourceFiles
-from corpora.readers.tables import number_field, optional_text, read_csv, read_jsonl, text_field, unknown_fields
+from corpora.readers.splits import SplitFinder
+from corpora.readers.tables import number_field, optional_text, read_table, text_field, unknown_fields
 
 FIELDS = {"file_name", "transcription", "text", "id", "speaker", "duration"}
+TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
+# Mozilla Common Voice: a .tsv a split beside clips/; the tables that are no splits repeat or reject the others' clips.
+COMMON_VOICE_FIELDS = {
+    "client_id", "path", "sentence", "sentence_id", "sentence_domain", "up_votes", "down_votes", "age", "gender",
+    "accents", "accent", "variant", "locale", "segment",
+}  # fmt: skip
+COMMON_VOICE_OTHERS = {
+    "validated", "invalidated", "other", "reported", "clip_durations", "times", "validated_sentences",
+    "unvalidated_sentences",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -24,27 +35,34 @@ class Folder(Reader):
     needs: ClassVar[str] = "a folder with the table (file_name, transcription or text), and --pair"
 
     pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
-    split: str = option("train", "the split of a table that does not lie in a folder named after one")
+    split: str = option("auto", "the split of what no folder or table name tells (auto: train, where none is named)")
     corpus: str = option("folder", "the corpus's name, written into every row")
     licence: str = option("not stated", "the corpus's licence, written into every row")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the rows of all tables in the tables' order."""
-        tables = source.glob("*metadata.csv") + source.glob("*metadata.jsonl")
+        """Yield the rows of all tables in the tables' order."""
+        tables = [name for ending in TABLES for name in source.glob(f"*{ending}")]
+        tables += [name for name in source.glob("*.tsv") if name not in tables and _is_of_common_voice(source, name)]
         if not tables:
-            source.require("*metadata.csv", "or metadata.jsonl: the table of file names and transcripts")
+            source.require(
+                "*metadata.csv", "or metadata.tsv, metadata.jsonl, Common Voice's .tsv: file names and transcripts"
+            )
+        finder = SplitFinder(source, self.split)
         for table in tables:
-            split = split_named(PurePosixPath(table).parent.name) or self.split
             unknown: set[str] = set()
-            for where, row in (read_csv if table.endswith(".csv") else read_jsonl)(source, table):
-                yield from unknown_fields(row, FIELDS, where, unknown)
-                yield self._record(row, where, source, table, split)
+            for where, row in read_table(source, table):
+                known = COMMON_VOICE_FIELDS if "file_name" not in row and "path" in row else FIELDS
+                yield from unknown_fields(row, known, where, unknown)
+                yield self._record(row, where, source, table, finder)
 
-    def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, split: str) -> Record:
+    def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, finder: SplitFinder) -> Record:
+        if "file_name" not in row and {"path", "sentence"} <= row.keys():
+            row = row | {"file_name": f"clips/{row['path']}", "text": row["sentence"], "speaker": row.get("client_id")}
         name = text_field(row, "file_name", where)
         if "transcription" not in row and "text" not in row:
             raise UserError(f"{where}: neither the field 'transcription' nor 'text' is there; it has {sorted(row)}")
         file = source.beside(table, name, where, "file_name")
+        split, split_from = finder.find(table, file, where)
         return Record(
             id=optional_text(row, "id", where) or PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix(),
             where=where,
@@ -53,6 +71,12 @@ class Folder(Reader):
             pair=self.pair,
             matrix_language=languages_of(self.pair)[0],
             split=split,
+            split_from=split_from,
             speaker=optional_text(row, "speaker", where),
             stated_duration_s=number_field(row, "duration", where),
         )
+
+
+def _is_of_common_voice(source: SourceFiles, name: str) -> bool:
+    header = source.read(name).split(b"\n", 1)[0].split(b"\t")
+    return {b"path", b"sentence"} <= set(header) and PurePosixPath(name).stem not in COMMON_VOICE_OTHERS

@@ -5,12 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option, split_named
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option
 from corpora.readers.source import SourceFiles
+from corpora.readers.splits import SplitFinder
 from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
 
 FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
@@ -28,27 +28,29 @@ class Nemo(Reader):
     needs: ClassVar[str] = "the manifest or a folder of them, and --pair"
 
     pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
-    split: str = option("train", "the split of a manifest whose name does not begin with one")
+    split: str = option("auto", "the split of what no folder or manifest name tells (auto: train, where none is named)")
     corpus: str = option("nemo", "the corpus's name, written into every row")
     licence: str = option("not stated", "the corpus's licence, written into every row")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the manifests' lines in order."""
+        """Yield the manifests' lines in order."""
         tables = sorted(name for name in source.names if name.endswith((".json", ".jsonl")))
         if not tables:
             source.require("*.jsonl", "or .json: NeMo manifests")
+        finder = SplitFinder(source, self.split)
         for table in tables:
-            stem = PurePosixPath(table).stem
-            split = split_named(stem) or split_named(stem.replace("-", "_").split("_")[0]) or self.split
             unknown: set[str] = set()
             for where, row in read_jsonl(source, table):
                 yield from unknown_fields(row, FIELDS, where, unknown)
-                yield self._record(row, where, source, table, split)
+                yield self._record(row, where, source, table, finder)
 
-    def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, split: str) -> Record:
+    def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, finder: SplitFinder) -> Record:
         root, folder = posixpath.abspath(source.root), posixpath.dirname(table)
-        path = posixpath.abspath(posixpath.join(root, folder, text_field(row, "audio_filepath", where)))
+        written = text_field(row, "audio_filepath", where)
+        paths = [posixpath.abspath(posixpath.join(root, folder, p)) for p in (written, written.replace("\\", "/"))]
+        path = next((path for path in paths if path.removeprefix(f"{root}/") in source), paths[-1])
         file = path.removeprefix(f"{root}/")
+        split, split_from = finder.find(table, file, where)
         name = posixpath.splitext(file)[0].removeprefix(f"{folder}/").lstrip("/")
         languages = languages_of(self.pair)
         language = row.get("lang") or languages[0]
@@ -67,6 +69,7 @@ class Nemo(Reader):
             pair=self.pair,
             matrix_language=language,
             split=split,
+            split_from=split_from,
             speaker=optional_text(row, "speaker", where),
             stated_duration_s=duration_s if whole else None,
         )

@@ -39,7 +39,10 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One utterance as the corpus tells it, its audio not yet looked at; `where` is for messages ("file:line")."""
+    """One utterance as the corpus states it, its audio not yet opened.
+
+    `where` is its place for messages ("file:line"), `split_from` the name that its split was read from.
+    """
 
     id: str
     where: str
@@ -52,6 +55,7 @@ class Record:
     speaker: str | None = None
     source_sentence_id: str | None = None
     stated_duration_s: float | None = None
+    split_from: str = ""
     labels: dict[str, Any] | None = None
 
 
@@ -99,22 +103,6 @@ class Reader(ABC):
     def manifest(self, record: Record) -> str:
         """The manifest a record goes to, relative to the output folder, without its suffix."""
         return record.split
-
-
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-    "eval": "test",
-}
-
-
-def split_named(folder: str) -> str | None:
-    """The split a folder's name stands for (`1.Training`, `dev`, ...), None for another name."""
-    return _SPLITS.get(folder.lower().lstrip("0123456789._- "))
 
 
 def languages_of(pair: str) -> list[str]:

@@ -20,6 +20,7 @@ from common.errors import UserError
 MAX_MEMBER_BYTES = 2**30  # an hour of 16 kHz speech is a tenth of this
 MAX_RATIO = 100  # speech deflates by 1.1 to 2, JSON by 10 to 30; a bomb by 1000
 RATIO_MATTERS_FROM_BYTES = 2**28
+TABLES = (".csv", ".tsv", ".json", ".jsonl")
 
 
 class SourceFiles:
@@ -33,12 +34,14 @@ class SourceFiles:
         self.root = Path(root)
         self.hub_id, self.revision = hub_id, revision
         self._on_disk: dict[str, Path] = {}
+        self._is_table = False  # a table without its folder: whatever it names beside it is a file of the source
         self._in_archives: dict[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
         if self.root.is_file() and zipfile.is_zipfile(self.root):
             self._add_archive(self.root, "")
-        elif self.root.is_file() and self.root.suffix in (".csv", ".json", ".jsonl"):  # a table without its folder
+        elif self.root.is_file() and self.root.suffix in TABLES:
             self.root, name = self.root.parent, self.root.name
             self._on_disk[name] = self.root / name
+            self._is_table = True
         elif self.root.is_dir():
             self._add_folder()
         else:
@@ -62,8 +65,9 @@ class SourceFiles:
 
     def path(self, name: str) -> Path | None:
         """The file itself, or None where it lies in an archive; an absolute name is a file outside of the source."""
-        if name.startswith("/"):  # some disks spell an accent as a character of its own
-            paths = (Path(unicodedata.normalize(form, name)) for form in ("NFC", "NFD"))
+        if name.startswith("/") or (self._is_table and name not in self._on_disk):
+            # Some disks spell an accent as a character of its own.
+            paths = (self.root / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
             return next((path for path in paths if path.is_file()), None)
         return self._on_disk.get(name)
 

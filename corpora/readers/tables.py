@@ -38,15 +38,32 @@ def read_jsonl(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, 
     yield from parse_rows(read_text(source, name).split("\n"), source.where(name))
 
 
+def read_table(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("file:line", row) for each row of a table of any kind.
+
+    Raises:
+        UserError: as `read_jsonl` and `read_csv`.
+    """
+    return (read_jsonl if name.endswith(".jsonl") else read_csv)(source, name)
+
+
 def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields ("file:line", row) for each row of a file with a header, separated by commas or, without one, semicolons.
+    """Yield ("file:line", row) for each row of a file with a header.
+
+    Cells are separated by commas, or by tabs or semicolons where the header has no comma. A `.tsv` has no quotes.
 
     Raises:
         UserError: where the header has a name twice, a row has more or fewer cells, or a quote is not closed.
     """
     lines = read_text(source, name).split("\n")
-    delimiter = ";" if ";" in lines[0] and "," not in lines[0] else ","  # as German spreadsheets save a CSV
-    rows = csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True)
+    is_tsv = name.lower().endswith(".tsv")
+    marks = [mark for mark in ",\t;" if mark in lines[0]]  # German spreadsheets save a CSV with semicolons
+    rows = csv.reader(
+        (line + "\n" for line in lines),
+        delimiter="\t" if is_tsv else next(iter(marks), ","),
+        quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
+        strict=True,
+    )
     header: list[str] = []
     begin = 1
     try:

@@ -16,8 +16,9 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from common.languages import ENGLISH_NAMES
 from common.manifest import Span
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of, option, split_named
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of, option
 from corpora.readers.source import SourceFiles
+from corpora.readers.splits import split_named
 from corpora.readers.tables import read_csv, text_field, unknown_fields
 
 COLUMNS = {"file path", "major language", "word pair", "anchor", "transcription"} | {
