@@ -27,7 +27,8 @@ from torch.func import grad, vmap
 from torch.nn import functional
 from workload import SHAPES, bare_module, noise_batch
 
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from backbone.loss import IGNORED_LABEL
+from datamodules.batch import SpeechBatch
 from lightning_modules import algorithms
 from lightning_modules.algorithms.algorithm import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 
 import torch
+from backbone.products import product
 from measuring import shown, spread, write
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from workload import SHAPES, bare_module, noise_batch
 
 from backbone.greedy import StepDecoder
-from backbone.products import product
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.whisper import WhisperModule

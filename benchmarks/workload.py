@@ -18,11 +18,11 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from backbone.encoder import speed_up
+from backbone.loss import IGNORED_LABEL
 from backbone.miniature import generation_config, train_tokenizer
 from backbone.model_folder.export import write_model_folder
 from common.manifest import Utterance, write_manifest
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from datamodules.batch import SpeechBatch
 from lightning_modules.whisper import WhisperModule
 
 # Layers on each side, width, attention heads; nano only shows that a benchmark runs.
@@ -69,7 +69,6 @@ def bare_module(shape: str, window_s: int = 30, device: str = "cpu") -> WhisperM
     module = WhisperModule()
     config = WhisperConfig(max_source_positions=50 * window_s, use_cache=False, **sizes(shape))
     module.model, module.ctc = WhisperForConditionalGeneration(config).to(device).train(), None
-    speed_up(module.model)
     return module
 
 

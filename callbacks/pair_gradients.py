@@ -9,8 +9,9 @@ import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, distributed
 
+from backbone.loss import IGNORED_LABEL
 from common.errors import UserError
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from datamodules.batch import SpeechBatch
 from lightning_modules.whisper import WhisperModule
 
 
@@ -42,8 +43,7 @@ class PairGradients(L.Callback):
             return
         gradients = {}
         for pair, part in batch.by_pair().items():
-            with trainer.precision_plugin.forward_context():
-                gradients[pair] = pair_gradient(pl_module, part, trainer.world_size)
+            gradients[pair] = pair_gradient(pl_module, part, trainer.world_size)
         figures = {f"pair_gradient_norm/{pair}": gradient.norm() for pair, gradient in gradients.items()}
         for one, two in combinations(gradients, 2):
             cosine = torch.nn.functional.cosine_similarity(gradients[one], gradients[two], dim=0)

@@ -10,9 +10,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from backbone.loss import IGNORED_LABEL
 from datamodules.skips import SkippedUtterance
-
-IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
 
 @dataclass

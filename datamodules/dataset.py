@@ -15,7 +15,8 @@ from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
 from datamodules.augment import SpeedPerturbation
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from backbone.loss import IGNORED_LABEL
+from datamodules.batch import SpeechBatch
 from datamodules.sampler import Draw
 from datamodules.skips import SkippedUtterance
 from datamodules.splicing.splicer import CrossPairSplicer

@@ -21,7 +21,6 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from backbone.encoder import speed_up
 from backbone.greedy import greedy
 from backbone.language_tags import language_id, prompt_ids, prompt_languages, special_id
 from backbone.log_mel import LogMel
@@ -148,7 +147,6 @@ class TorchWhisper:
         self.compiled = compiled
         self.device = torch.device(device)
         take_short_windows(model)
-        speed_up(model)
         self.window = window_of(window, model.config)
         self.log_mel = LogMel(processor.feature_extractor, self.window).to(device)
         self.end = special_id(self.tokenizer, "endoftext")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datamodules.batch import IGNORED_LABEL
+from backbone.loss import IGNORED_LABEL
 
 SAMPLES_PER_POSITION = 320
 

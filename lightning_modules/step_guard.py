@@ -35,8 +35,8 @@ class StepGuard:
         self.divergence_threshold = divergence_threshold
         self.seen: list[tuple[SpeechBatch, Tensor]] = []
 
-    def saw(self, batch: SpeechBatch, losses_BU: Tensor) -> None:
-        """Takes note of a forward pass."""
+    def note(self, batch: SpeechBatch, losses_BU: Tensor) -> None:
+        """Remember a forward pass."""
         self.seen.append((batch, losses_BU.detach()))
 
     def check(self, losses: Tensor, gradient_norm: Tensor) -> None:

@@ -6,7 +6,8 @@ Shape suffixes: B utterances, S samples, T frames, F mel bins, U label tokens, V
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,10 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from backbone.encoder import speed_up
 from backbone.freezing import freeze
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
-from backbone.loss import fused_cross_entropy
+from backbone.loss import WhisperLoss
 from backbone.model_folder.export import read_model_folder
 from backbone.model_folder.locate import check_generation_config
 from backbone.window import WHOLE, record_window, take_short_windows, window_of
@@ -61,6 +61,7 @@ class WhisperModule(L.LightningModule):
         max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
             everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
         divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
+        label_smoothing: share of each token's target that is spread evenly over the vocabulary; 0: cross-entropy.
         window: how much audio the encoder is given: `30s`, the model's whole window, as Whisper was trained; `longest`,
             what each batch needs; or seconds, for shorter utterances alone. The model folder records it for decoding.
     """
@@ -83,6 +84,7 @@ class WhisperModule(L.LightningModule):
         frozen: list[str] | None = None,
         max_unusable_steps: int = 0,
         divergence_threshold: float | None = None,
+        label_smoothing: float = 0.0,
         window: str | float = WHOLE,
     ) -> None:
         super().__init__()
@@ -93,6 +95,7 @@ class WhisperModule(L.LightningModule):
             "weight_decay": weight_decay,
             "warmup_fraction": warmup_fraction,
             "ctc_weight": ctc_weight,
+            "label_smoothing": label_smoothing,
         }
         for name, share in shares.items():
             if not 0 <= share <= 1:
@@ -118,16 +121,20 @@ class WhisperModule(L.LightningModule):
         self.frozen = frozen or []
         self.max_unusable_steps = max_unusable_steps
         self.divergence_threshold = divergence_threshold
+        self.label_smoothing = label_smoothing
         self.window = window
         self.unusable_steps: list[str] = []
         self._guard: StepGuard | None = None
         self.model: WhisperForConditionalGeneration
         self.processor: WhisperProcessor
         self.log_mel: LogMel
+        self._loss: tuple[WhisperLoss]  # in a tuple, so that the weights are not registered under two names
+        self._forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def setup(self, stage: str) -> None:
         """Loads the backbone and lets the data module check its utterances against the model's limits."""
         check_trainer(self.algorithm, self.trainer)
+        self._forward_context = self.trainer.precision_plugin.forward_context
         # Equal on all ranks by construction: DDP need not send them before every step.
         self._ddp_params_and_buffers_to_ignore = [f"algorithm.{name}" for name, _ in self.algorithm.named_buffers()]
         self._load()
@@ -155,7 +162,7 @@ class WhisperModule(L.LightningModule):
         config = self.model.config
         self.ctc = CTCHead(config.d_model, config.vocab_size, config.eos_token_id) if self.ctc_weight else None
         take_short_windows(self.model)
-        speed_up(self.model)
+        self._loss = (WhisperLoss(self.model, self.label_smoothing),)
         record_window(self.window, config)
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(self.window, config))
 
@@ -169,7 +176,7 @@ class WhisperModule(L.LightningModule):
         mesh = self.device_mesh["data_parallel"]
         for layer in (*self.model.model.encoder.layers, *self.model.model.decoder.layers):
             fully_shard(layer, mesh=mesh)
-        fully_shard(self.model, mesh=mesh)
+        fully_shard(self._loss[0], mesh=mesh)
 
     def on_fit_start(self) -> None:
         """Says what a step will cost."""
@@ -195,6 +202,7 @@ class WhisperModule(L.LightningModule):
             self.token_losses,
             wrapped.optimizer,
             head_weight=self.model.proj_out.weight,
+            label_smoothing=self.label_smoothing,
             backward=self._backward,
             commit=wrapped.step,
             check=guard.check,
@@ -209,7 +217,8 @@ class WhisperModule(L.LightningModule):
         torch.manual_seed(context.generator().initial_seed() + 1 + self.global_rank)
         undo = Undo(context.parameters, wrapped.optimizer, self.algorithm) if self.max_unusable_steps else None
         try:
-            figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
+            with torch.autocast(self.device.type, enabled=False):  # the algorithm's own arithmetic
+                figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
         except Unusable as error:
             self._pass_over(error, guard.save(batch, Path(self.trainer.default_root_dir), self.global_rank), undo)
             wrapped.step()  # without gradients: it counts, and changes nothing
@@ -229,18 +238,19 @@ class WhisperModule(L.LightningModule):
         with strategy.block_backward_sync() if waits else nullcontext():
             self.manual_backward(loss)
 
-    def token_losses(self, batch: SpeechBatch) -> Forward:
-        """Each token's cross-entropy, with the output projection's input and output."""
-        mel_BFT = batch.mel_BFT.to(self.model.dtype)
-        with fused_cross_entropy(self.model.proj_out, batch.labels_BU) as found:
-            out = self.model(input_features=mel_BFT, decoder_input_ids=batch.decoder_inputs_BU)
-        forward, losses_BU = found[0], found[0].losses_BU
-        if self.ctc is not None:
-            ctc_B = self.ctc(out.encoder_last_hidden_state, batch.lengths_B, batch.labels_BU)
-            losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
+    def token_losses(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
+        """Return each token's cross-entropy, computed in the trainer's precision."""
+        with self._forward_context():
+            out = self._loss[0](
+                batch.mel_BFT.to(self.model.dtype), batch.decoder_inputs_BU, batch.labels_BU, with_logits=with_logits
+            )
+            losses_BU = out.losses_BU
+            if self.ctc is not None:
+                ctc_B = self.ctc(out.encoded_BTD, batch.lengths_B, batch.labels_BU)
+                losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
         if self._guard:
-            self._guard.saw(batch, losses_BU)
-        return forward.with_losses(losses_BU)
+            self._guard.note(batch, losses_BU)
+        return Forward(losses_BU, out.logits_BUV, out.hidden_BUD)
 
     def _pass_over(self, error: Unusable, kept: Path, undo: Undo | None) -> None:
         """Takes an unusable step back, within the budget; its batch is kept in a file.

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from backbone.loss import IGNORED_LABEL
+from datamodules.batch import SpeechBatch
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import Forward
 
@@ -38,7 +39,7 @@ class Quadratics(nn.Module):
     def gradient(self, pair: str, theta: Tensor) -> Tensor:
         return self.curvatures[pair] @ (theta - self.centres[pair])
 
-    def forward(self, batch: SpeechBatch) -> Forward:
+    def forward(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
         return Forward(torch.stack([self.loss(pair) for pair in batch.pairs])[:, None])
 
     def batch(self) -> SpeechBatch:
@@ -55,7 +56,7 @@ class TinyDecoder(nn.Module):
         self.weight_VD = nn.Parameter(torch.randn(vocabulary, width, generator=generator, dtype=torch.float64))
         self.mixer_DD = nn.Parameter(torch.randn(width, width, generator=generator, dtype=torch.float64))
 
-    def forward(self, batch: SpeechBatch) -> Forward:
+    def forward(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
         hidden_BUD = torch.tanh(self.weight_VD[batch.decoder_inputs_BU] @ self.mixer_DD)
         logits_BUV = hidden_BUD @ self.weight_VD.T
         losses = functional.cross_entropy(logits_BUV.transpose(1, 2), batch.labels_BU, reduction="none")

@@ -18,25 +18,27 @@ from tests.algorithm_toys import OPTIMIZERS, TinyDecoder, context, token_batch, 
 SIZES = {"ko-en": 3, "ja-en": 2, "de-en": 4}
 
 
-def heads(batch, model: TinyDecoder) -> Head:
+def heads(batch, model: TinyDecoder, label_smoothing: float = 0.0) -> Head:
     normaliser_P = torch.stack([(part.labels_BU >= 0).sum() for part in batch.by_pair().values()]).double()
-    return head_of([model(batch)], batch, normaliser_P, model.weight_VD)
+    return head_of([model(batch)], batch, normaliser_P, model.weight_VD, label_smoothing)
 
 
-def utterance_gradients(weight_VD: Tensor, hidden_BUD: Tensor, labels_BU: Tensor) -> Tensor:
+def utterance_gradients(weight_VD: Tensor, hidden_BUD: Tensor, labels_BU: Tensor, smoothing: float = 0.0) -> Tensor:
     """Each utterance's gradient of its mean token loss by the projection's weight: (B, V, D), differentiable."""
 
     def mean_loss(weight_VD: Tensor, hidden_UD: Tensor, labels_U: Tensor) -> Tensor:
-        losses_U = functional.cross_entropy(hidden_UD @ weight_VD.T, labels_U.clamp(min=0), reduction="none")
+        losses_U = functional.cross_entropy(
+            hidden_UD @ weight_VD.T, labels_U.clamp(min=0), reduction="none", label_smoothing=smoothing
+        )
         mask_U = (labels_U >= 0).double()
         return (losses_U * mask_U).sum() / mask_U.sum().clamp(min=1)
 
     return vmap(grad(mean_loss), in_dims=(None, 0, 0))(weight_VD, hidden_BUD, labels_BU)
 
 
-def token_gradients(weight_VD: Tensor, hidden_BUD: Tensor, labels_BU: Tensor) -> list[Tensor]:
+def token_gradients(weight_VD: Tensor, hidden_BUD: Tensor, labels_BU: Tensor, smoothing: float = 0.0) -> list[Tensor]:
     """Each token's gradient, for each utterance: (tokens, V, D)."""
-    loss = lambda w, h, y: functional.cross_entropy(h @ w.T, y)  # noqa: E731
+    loss = lambda w, h, y: functional.cross_entropy(h @ w.T, y, label_smoothing=smoothing)  # noqa: E731
     mask_BU = labels_BU >= 0
     return [
         vmap(grad(loss), in_dims=(None, 0, 0))(weight_VD, hidden_BUD[row][mask_BU[row]], labels_BU[row][mask_BU[row]])
@@ -44,13 +46,13 @@ def token_gradients(weight_VD: Tensor, hidden_BUD: Tensor, labels_BU: Tensor) ->
     ]
 
 
-def variances(samples: str, weight_VD: Tensor, hidden_BUD: Tensor, batch) -> Tensor:
+def variances(samples: str, weight_VD: Tensor, hidden_BUD: Tensor, batch, smoothing: float = 0.0) -> Tensor:
     """The biased variances of the pairs (P, V, D)."""
     if samples == "utterance":
-        gradients = utterance_gradients(weight_VD, hidden_BUD, batch.labels_BU)
+        gradients = utterance_gradients(weight_VD, hidden_BUD, batch.labels_BU, smoothing)
         groups = [gradients[rows] for rows in batch.pair_slices().values()]
     else:
-        gradients = token_gradients(weight_VD, hidden_BUD, batch.labels_BU)
+        gradients = token_gradients(weight_VD, hidden_BUD, batch.labels_BU, smoothing)
         groups = [torch.cat(gradients[rows]) for rows in batch.pair_slices().values()]
     return torch.stack([((group - group.mean(0)) ** 2).mean(0) for group in groups])
 
@@ -68,14 +70,15 @@ def closed_form(samples: str, head: Head, **options) -> VariancePenalty:
 
 @pytest.mark.parametrize("samples", SAMPLES)
 @pytest.mark.parametrize("block", [1, 4, None])
-def test_value_and_gradients_equal_autograd(samples: str, block: int | None):
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.3])
+def test_value_and_gradients_equal_autograd(samples: str, block: int | None, label_smoothing: float):
     model, batch = TinyDecoder(), token_batch(SIZES)
-    head = heads(batch, model)
+    head = heads(batch, model, label_smoothing)
     value, d_logits_BUV, d_hidden_BUD = closed_form(samples, head, block=block).value_and_gradients()
 
     weight_VD = model.weight_VD.detach().requires_grad_()
     hidden_BUD = head.hidden_BUD.clone().requires_grad_()
-    expected = distance(variances(samples, weight_VD, hidden_BUD, batch))
+    expected = distance(variances(samples, weight_VD, hidden_BUD, batch, label_smoothing))
     dW, dH = torch.autograd.grad(expected, [weight_VD, hidden_BUD])
     torch.testing.assert_close(value, expected.detach(), rtol=1e-12, atol=0)
     ours_W = torch.einsum("buv,bud->vd", d_logits_BUV, head.hidden_BUD)
@@ -137,18 +140,22 @@ def test_six_steps_equal_domainbeds_update(samples: str, optimizer: str, scale: 
     assert (weights(plain) - weights(model)).norm() > 1e-3
 
 
-def test_calibrated_penalty_has_the_asked_share_of_the_gradient_at_the_input():
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_calibrated_penalty_has_the_asked_share_of_the_gradient_at_the_input(smoothing: float):
     model, batch = TinyDecoder(), token_batch(SIZES)
     head = heads(batch, model)
     hidden_BUD = head.hidden_BUD.clone().requires_grad_()
     losses_BU = functional.cross_entropy(
-        (hidden_BUD @ head.weight_VD.T).transpose(1, 2), batch.labels_BU, reduction="none"
+        (hidden_BUD @ head.weight_VD.T).transpose(1, 2),
+        batch.labels_BU,
+        reduction="none",
+        label_smoothing=smoothing,
     )
     pairs = batch.pair_slices().values()
     loss = sum(losses_BU[rows][batch.labels_BU[rows] >= 0].mean() for rows in pairs) / 3
-    penalty = distance(variances("utterance", head.weight_VD, hidden_BUD, batch))
+    penalty = distance(variances("utterance", head.weight_VD, hidden_BUD, batch, smoothing))
     g_loss, g_penalty = (torch.autograd.grad(term, hidden_BUD)[0].norm() for term in (loss, penalty))
-    figures = Fishr(0.3, ema=0.0, anneal_steps=0).step(context(model), batch)
+    figures = Fishr(0.3, ema=0.0, anneal_steps=0).step(context(model, label_smoothing=smoothing), batch)
     torch.testing.assert_close(figures["fishr/weight"], 0.3 * g_loss / g_penalty, rtol=1e-12, atol=0)
     torch.testing.assert_close(figures["fishr/penalty"], penalty.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(figures["fishr/penalty_to_loss_gradient"], torch.tensor(0.3).double())

@@ -131,7 +131,7 @@ def test_pcgrad(optimizer: str):
     class Conflicting(TinyDecoder):
         """One pair's loss climbs, so that gradients conflict."""
 
-        def forward(self, batch):
+        def forward(self, batch, *, with_logits=False):
             out = super().forward(batch)
             sign_B = torch.tensor([-1.0 if pair == "ja-en" else 1.0 for pair in batch.pairs])
             return type(out)(out.losses_BU * sign_B[:, None], out.logits_BUV, out.hidden_BUD)
@@ -257,7 +257,7 @@ def test_gga(reset: str, relative: bool):
 def test_gga_says_what_a_step_of_its_window_costs():
     algorithm, model, batch, passed = GGA(0.1, 2, 6, trials=5), TinyDecoder(), token_batch(), []
     step_context = context(model, step=6)
-    step_context.forward = lambda part: (passed.append(len(part)), model(part))[1]
+    step_context.forward = lambda part, **_: (passed.append(len(part)), model(part))[1]
     algorithm.step(step_context, batch)
     assert algorithm.needs(3).note == f"steps 2 to 6 take {sum(passed) // len(batch)} x"
 

@@ -1,4 +1,4 @@
-"""The fused cross-entropy against PyTorch's plain one: values, gradients, precision, memory, and in the model."""
+"""The loss against PyTorch's plain one: values, gradients, chunks, precision, label smoothing, and in the model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backbone import loss as cross_entropy
-from backbone.loss import token_cross_entropy
+from backbone import loss
+from backbone.loss import IGNORED_LABEL, token_losses
 from common.manifest import read_manifest
-from datamodules.batch import IGNORED_LABEL, SpeechBatch
+from datamodules.batch import SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, collate
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.fishr import Fishr
@@ -23,10 +23,10 @@ from lightning_modules.whisper import WhisperModule
 TOLERANCES = {torch.float64: (1e-12, 1e-13), torch.float32: (1e-5, 1e-6)}
 
 
-def plain(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+def plain(hidden_ND: Tensor, weight_VD: Tensor, labels_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
     logits_NV = functional.linear(hidden_ND, weight_VD)
     whole = torch.promote_types(logits_NV.dtype, torch.float32)
-    return functional.cross_entropy(logits_NV.to(whole), labels_N, reduction="none"), logits_NV
+    return functional.cross_entropy(logits_NV.to(whole), labels_N, reduction="none", label_smoothing=label_smoothing)
 
 
 def draw(tokens: int = 23, vocabulary: int = 311, width: int = 12, dtype: torch.dtype = torch.float64):
@@ -38,84 +38,116 @@ def draw(tokens: int = 23, vocabulary: int = 311, width: int = 12, dtype: torch.
     return hidden_ND, weight_VD, labels_N
 
 
-@pytest.mark.parametrize("block", [1, 23 * 7, 23 * 311, 2**22])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("chunk", [1, 2 * 311, 7 * 311, 23 * 311, 2**22])
 @pytest.mark.parametrize("dtype", TOLERANCES)
-@pytest.mark.parametrize("through", ["losses", "logits", "both"])
-def test_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch, block: int, dtype: torch.dtype, through: str):
-    """Blocks of one row of the vocabulary, of seven with an odd last one, of all."""
-    monkeypatch.setattr(cross_entropy, "_BLOCK_ELEMENTS", block)
+def test_equals_the_plain_one(monkeypatch: pytest.MonkeyPatch, chunk: int, dtype: torch.dtype, label_smoothing: float):
+    """Chunks of one token, of two and of seven with an odd last one, of all."""
+    monkeypatch.setattr(loss, "_CHUNK_ELEMENTS", chunk)
     inputs = draw(dtype=dtype)
-    weights_N, weights_NV = torch.randn(23, dtype=dtype), torch.randn(23, 311, dtype=dtype)
+    weights_N = torch.randn(23, dtype=dtype)
     results = []
-    for way in (token_cross_entropy, plain):
-        losses_N, logits_NV = way(*inputs)
-        terms = {"losses": (losses_N * weights_N).sum(), "logits": (logits_NV * weights_NV).sum()}
-        value = sum(terms.values()) if through == "both" else terms[through]
-        results.append([losses_N, logits_NV, *torch.autograd.grad(value, inputs[:2])])
+    for way in (token_losses, plain):
+        losses_N = way(*inputs, label_smoothing)
+        results.append([losses_N, *torch.autograd.grad((losses_N * weights_N).sum(), inputs[:2])])
     rtol, atol = TOLERANCES[dtype]
     for ours, theirs in zip(*results, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=rtol, atol=atol * 100)
 
 
-def test_its_gradient_is_the_losss_own():
+def test_without_smoothing_it_is_plain_cross_entropy_to_the_last_bit():
+    inputs = draw(dtype=torch.float32)
+    assert torch.equal(token_losses(*inputs, 0.0), plain(*inputs))
+
+
+def test_label_smoothing_by_its_definition():
+    """The target is 1 - s at the label plus s / V everywhere."""
+    hidden_ND, weight_VD, labels_N = draw(tokens=3, vocabulary=7)
+    log_p_NV = (hidden_ND @ weight_VD.T).log_softmax(1)
+    expected = -(0.7 * log_p_NV[range(3), labels_N] + 0.3 * log_p_NV.mean(1))
+    torch.testing.assert_close(token_losses(hidden_ND, weight_VD, labels_N, 0.3), expected)
+
+
+@pytest.mark.parametrize("chunk", [2 * 7, 2**25])
+def test_its_gradient_is_the_losss_own(monkeypatch: pytest.MonkeyPatch, chunk: int):
     """Finite differences, an oracle that knows no softmax."""
+    monkeypatch.setattr(loss, "_CHUNK_ELEMENTS", chunk)
     hidden_ND, weight_VD, labels_N = draw(tokens=3, vocabulary=7, width=4)
-    assert torch.autograd.gradcheck(lambda h, w: token_cross_entropy(h, w, labels_N), (hidden_ND, weight_VD))
+    assert torch.autograd.gradcheck(lambda h, w: token_losses(h, w, labels_N), (hidden_ND, weight_VD))
 
 
 def test_huge_and_equal_logits():
     hidden_ND = torch.tensor([[1000.0], [-1000.0], [0.0]], requires_grad=True)
     weight_VD = torch.tensor([[1.0], [-1.0], [0.5], [0.0]], requires_grad=True)
-    losses_N, _ = token_cross_entropy(hidden_ND, weight_VD, torch.tensor([0, 0, 3]))
+    losses_N = token_losses(hidden_ND, weight_VD, torch.tensor([0, 0, 3]))
     torch.testing.assert_close(losses_N, torch.tensor([0.0, 2000.0, math.log(4)]))
     losses_N.sum().backward()
     assert torch.isfinite(hidden_ND.grad).all() and torch.isfinite(weight_VD.grad).all()
 
 
-def test_autocast_rounds_the_products_and_not_the_loss():
+@pytest.mark.parametrize("chunk", [2 * 311, 2**25])
+def test_autocast_rounds_the_products_and_not_the_loss(monkeypatch: pytest.MonkeyPatch, chunk: int):
+    monkeypatch.setattr(loss, "_CHUNK_ELEMENTS", chunk)
     inputs = draw(dtype=torch.float32)
     results = []
-    with torch.autocast("cpu", torch.bfloat16):
-        for way in (token_cross_entropy, plain):
-            losses_N, logits_NV = way(*inputs)
-            results.append([losses_N, logits_NV, *torch.autograd.grad(losses_N.mean(), inputs[:2])])
-    (ours, logits, *gradients), (theirs, plain_logits, *plain_gradients) = results
-    assert ours.dtype == torch.float32 and logits.dtype == torch.bfloat16
-    assert torch.equal(logits, plain_logits)
+    for way in (token_losses, plain):
+        with torch.autocast("cpu", torch.bfloat16):
+            losses_N = way(*inputs)
+        results.append([losses_N, *torch.autograd.grad(losses_N.mean(), inputs[:2])])
+    (ours, *gradients), (theirs, *plain_gradients) = results
+    assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
     for one, other in zip(gradients, plain_gradients, strict=True):
+        assert one.dtype == torch.float32
         torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3)  # eight bits of mantissa
 
 
 def test_a_frozen_projection_costs_no_gradient():
     hidden_ND, weight_VD, labels_N = draw()
-    losses_N, _ = token_cross_entropy(hidden_ND, weight_VD.detach(), labels_N)
+    losses_N = token_losses(hidden_ND, weight_VD.detach(), labels_N)
     losses_N.sum().backward()
-    theirs = torch.autograd.grad(plain(hidden_ND, weight_VD, labels_N)[0].sum(), hidden_ND)[0]
+    theirs = torch.autograd.grad(plain(hidden_ND, weight_VD, labels_N).sum(), hidden_ND)[0]
     torch.testing.assert_close(hidden_ND.grad, theirs)
+
+
+def test_no_more_logits_are_held_than_a_chunk(monkeypatch: pytest.MonkeyPatch):
+    """What autograd saves for the backward pass, counted; the plain loss saves all logits' softmax."""
+    monkeypatch.setattr(loss, "_CHUNK_ELEMENTS", 2 * 311)
+    inputs, sizes = draw(), []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
+        token_losses(*inputs)
+    assert max(sizes, default=0) <= inputs[1].numel()  # the weight itself, and nothing as large as logits
 
 
 class PlainModule(WhisperModule):
     """The same module with transformers' own projection and PyTorch's own loss."""
 
-    def token_losses(self, batch: SpeechBatch) -> Forward:
+    def token_losses(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
         inputs: list[Tensor] = []
         with self.model.proj_out.register_forward_pre_hook(lambda _, given: inputs.append(given[0])):
             out = self.model(input_features=batch.mel_BFT, decoder_input_ids=batch.decoder_inputs_BU)
-        losses = functional.cross_entropy(out.logits.transpose(1, 2), batch.labels_BU, reduction="none")
+        losses = functional.cross_entropy(
+            out.logits.transpose(1, 2), batch.labels_BU, reduction="none", label_smoothing=self.label_smoothing
+        )
         return Forward(losses, out.logits, inputs[0])
 
 
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("micro_batch", [None, 2])
 @pytest.mark.parametrize("algorithm", ["ERM", "Fishr"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_a_step_of_the_model_is_the_plain_ones(
-    tiny_model: Path, manifests: dict[str, str], algorithm: str, micro_batch: int | None, checkpointing: bool
+    tiny_model: Path,
+    manifests: dict[str, str],
+    algorithm: str,
+    micro_batch: int | None,
+    checkpointing: bool,
+    label_smoothing: float,
 ):
     """Tied weights get both of their gradients; the closed form reads the same logits; the weights end alike."""
     gradients = []
     for kind in (WhisperModule, PlainModule):
-        module = kind(str(tiny_model), gradient_checkpointing=checkpointing)
+        module = kind(str(tiny_model), gradient_checkpointing=checkpointing, label_smoothing=label_smoothing)
         module._load()
         module.double()
         dataset = PairDataset(
@@ -131,6 +163,7 @@ def test_a_step_of_the_model_is_the_plain_ones(
             module.token_losses,
             torch.optim.SGD(parameters, lr=0.0),
             head_weight=module.model.proj_out.weight,
+            label_smoothing=label_smoothing,
             micro_batch=micro_batch,
             commit=lambda: None,
         )

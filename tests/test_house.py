@@ -24,11 +24,6 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = tuple(FLOOR)
-TO_MOVE = {  # imports that still go up or sideways
-    "lightning_modules.algorithms.forward",
-    "lightning_modules.algorithms.forward.IGNORED_LABEL",
-    "lightning_modules.algorithms.forward.Forward",
-}
 TO_RENAME = {"ModelFolder", "Parameter", "Reader", "Recipe"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
@@ -55,8 +50,7 @@ def test_imports_go_down(path: Path):
     room = path.relative_to(ROOT).parts[0]
     for name in imported(path):
         other = name.split(".")[0]
-        below = other == room or FLOOR.get(other, -1) < FLOOR[room]
-        assert below or name in TO_MOVE, f"{path.relative_to(ROOT)} imports {name}"
+        assert other == room or FLOOR.get(other, -1) < FLOOR[room], f"{path.relative_to(ROOT)} imports {name}"
 
 
 def python_files() -> list[Path]:

@@ -32,8 +32,8 @@ class Poisoned(WhisperModule):
             batch.mel_BFT[-1] *= self.audio
         return batch
 
-    def token_losses(self, batch: Any) -> Forward:
-        out = super().token_losses(batch)
+    def token_losses(self, batch: Any, **options: Any) -> Forward:
+        out = super().token_losses(batch, **options)
         if self.global_step not in self.at:
             return out
         if self.gradient != 1.0:

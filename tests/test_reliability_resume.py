@@ -30,11 +30,11 @@ class Interrupted(WhisperModule):
 
     signal_at: tuple[int, ...] = ()
 
-    def token_losses(self, batch: Any) -> Any:
+    def token_losses(self, batch: Any, **options: Any) -> Any:
         if self.signal_at and self.signal_at[0] == self.global_step:
             for signum in self.signal_at[1:]:
                 os.kill(os.getpid(), signum)
-        return super().token_losses(batch)
+        return super().token_losses(batch, **options)
 
 
 def run(

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backbone.loss import IGNORED_LABEL
 from lightning_modules.algorithms.forward import (
-    IGNORED_LABEL,
     Forward,
+    ForwardPass,
     Head,
     HeadPenalty,
     PairBatch,
@@ -34,9 +35,10 @@ class StepContext:
 
     Args:
         parameters: the trainable parameters, each storage once (`named_parameters()` order).
-        forward: maps a batch to its token losses.
+        forward: maps a batch to its token losses, and to logits where they are asked for.
         optimizer: the raw optimizer.
         head_weight: the output projection's weight, for algorithms that look at it.
+        label_smoothing: of the losses, for algorithms that work with their closed form.
         backward: how to back-propagate a loss; its second argument is False where more micro-batches follow, so that
             ranks need not exchange gradients yet.
         commit: the step that ends the batch; Lightning's wrapped step, or the raw optimizer's.
@@ -50,10 +52,11 @@ class StepContext:
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],
-        forward: Callable[[Any], Forward],
+        forward: ForwardPass,
         optimizer: torch.optim.Optimizer,
         *,
         head_weight: nn.Parameter | None = None,
+        label_smoothing: float = 0.0,
         backward: Callable[[Tensor, bool], None] | None = None,
         commit: Callable[[], Any] | None = None,
         check: Callable[[Tensor, Tensor], None] | None = None,
@@ -67,7 +70,7 @@ class StepContext:
         self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
         self.forward = forward
         self.optimizer = optimizer
-        self.head_weight = head_weight
+        self.head_weight, self.label_smoothing = head_weight, label_smoothing
         self.clip_norm = clip_norm
         self.micro_batch = micro_batch
         self.world_size = world_size
@@ -104,25 +107,26 @@ class StepContext:
         slices = _micro_slices(len(batch), self.micro_batch)
         normaliser_P = self._tokens_per_rank(batch)
         if len(slices) == 1:
-            out = self.forward(batch)
+            out = self._through_model(batch, head)
             losses_P = _pair_losses(out.losses_BU, batch, batch, normaliser_P)
             values_P = self._mean_over_ranks(losses_P.detach())
             loss = (_derivative(objective, values_P) * losses_P).sum()
-            penalty = head(head_of([out], batch, normaliser_P, self.head_weight)) if head else None
+            penalty = head(self._head([out], batch, normaliser_P)) if head else None
             self._backward(with_penalty(loss, penalty, out, slices[0]), True)
             self._losses.append(values_P)
             return values_P
-        survey = self._survey(batch, slices, normaliser_P) if objective or head else None
+        survey = self._survey(batch, slices, normaliser_P, head) if objective or head else None
         weights_P = _derivative(objective, survey[1] if survey else torch.zeros_like(normaliser_P))
-        penalty = head(head_of(survey[0], batch, normaliser_P, self.head_weight)) if survey and head else None
+        penalty = head(self._head(survey[0], batch, normaliser_P)) if survey and head else None
         del survey
         sums_P = torch.zeros_like(normaliser_P)
         for rows in slices:
             part = batch[rows]
-            out = self.forward(part)
+            out = self._through_model(part, penalty)
             losses_P = _pair_losses(out.losses_BU, part, batch, normaliser_P)
             sums_P += losses_P.detach()
-            self._backward(with_penalty((weights_P * losses_P).sum(), penalty, out, rows), rows is slices[-1])
+            loss = with_penalty((weights_P * losses_P).sum(), penalty, out, rows)
+            self._backward(loss, rows is slices[-1])
         self._losses.append(self._mean_over_ranks(sums_P))
         return self._losses[-1]
 
@@ -194,9 +198,17 @@ class StepContext:
     def _mean_over_ranks(self, tensor: Tensor) -> Tensor:
         return self.all_reduce(tensor.clone()) / self.world_size
 
+    def _through_model(self, batch: PairBatch, head: object | None) -> Forward:
+        return self.forward(batch) if head is None else self.forward(batch, with_logits=True)
+
+    def _head(self, outs: list[Forward], batch: PairBatch, normaliser_P: Tensor) -> Head:
+        return head_of(outs, batch, normaliser_P, self.head_weight, self.label_smoothing)
+
     @torch.no_grad()
-    def _survey(self, batch: PairBatch, slices: list[slice], normaliser_P: Tensor) -> tuple[list[Forward], Tensor]:
-        outs = [self.forward(batch[rows]) for rows in slices]
+    def _survey(
+        self, batch: PairBatch, slices: list[slice], normaliser_P: Tensor, head: object | None
+    ) -> tuple[list[Forward], Tensor]:
+        outs = [self._through_model(batch[rows], head) for rows in slices]
         local = [
             _pair_losses(out.losses_BU, batch[r], batch, normaliser_P) for out, r in zip(outs, slices, strict=True)
         ]

@@ -13,10 +13,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from backbone.loss import IGNORED_LABEL
 from common.errors import UserError
 from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
 from lightning_modules.algorithms.context import StepContext
-from lightning_modules.algorithms.forward import IGNORED_LABEL, Head, HeadPenalty, PairBatch
+from lightning_modules.algorithms.forward import Head, HeadPenalty, PairBatch
 from lightning_modules.algorithms.head_variance import Memory, TokenVariance, UtteranceVariance, VariancePenalty
 
 
@@ -75,16 +76,15 @@ class Fishr(Algorithm):
     def _penalty(self, context: StepContext, head: Head, figures: Figures) -> HeadPenalty | None:
         sample = {"utterance": UtteranceVariance, "token": TokenVariance}[self.samples]
         rows = None if self.active_rows is None else _active_rows(head, self.active_rows, context)
-        with torch.autocast(head.logits_BUV.device.type, enabled=False):
-            penalty = VariancePenalty(head, sample(head, context.all_reduce), self._memory(head, context.step), rows)
-            if context.step < self.anneal_steps:
-                figures["fishr/penalty"] = penalty.value()
-                return None
-            value, d_logits_BUV, d_hidden_BUD = penalty.value_and_gradients()
-            at_input_BUD = d_hidden_BUD + d_logits_BUV @ head.weight_VD.to(d_logits_BUV.dtype)
-            norms_2 = torch.stack([penalty.loss_gradient().norm(), at_input_BUD.norm() * context.world_size])
-            norms_2 = context.all_reduce(norms_2.double().square()).sqrt()
-            weight = self._weight(norms_2, head.weight_VD.numel())
+        penalty = VariancePenalty(head, sample(head, context.all_reduce), self._memory(head, context.step), rows)
+        if context.step < self.anneal_steps:
+            figures["fishr/penalty"] = penalty.value()
+            return None
+        value, d_logits_BUV, d_hidden_BUD = penalty.value_and_gradients()
+        at_input_BUD = d_hidden_BUD + d_logits_BUV @ head.weight_VD.to(d_logits_BUV.dtype)
+        norms_2 = torch.stack([penalty.loss_gradient().norm(), at_input_BUD.norm() * context.world_size])
+        norms_2 = context.all_reduce(norms_2.double().square()).sqrt()
+        weight = self._weight(norms_2, head.weight_VD.numel())
         figures["fishr/penalty"], figures["fishr/weight"] = value, weight
         figures["fishr/penalty_to_loss_gradient"] = weight * norms_2[1] / norms_2[0]
         local = weight * context.world_size  # ranks' gradients are averaged; this one is a share of their sum

@@ -11,13 +11,12 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from backbone.loss import IGNORED_LABEL
 from lightning_modules.algorithms.sharded import whole
-
-IGNORED_LABEL = -100  # what torch's cross-entropy leaves out
 
 
 class PairBatch(Protocol):
-    """What a step needs to know of a batch: its labels, and which rows belong to which pair."""
+    """The labels of a step's batch, and which of its rows belong to which pair."""
 
     labels_BU: Tensor
 
@@ -35,18 +34,28 @@ class PairBatch(Protocol):
 
 @dataclass(frozen=True)
 class Forward:
-    """Each token's loss, 0 where its label is ignored, and what comes out of and goes into the output projection."""
+    """Each token's loss, 0 where its label is ignored, and the output projection's output and input.
+
+    `logits_BUV` is there only where it was asked for.
+    """
 
     losses_BU: Tensor
     logits_BUV: Tensor | None = None
     hidden_BUD: Tensor | None = None
 
 
+class ForwardPass(Protocol):
+    """A model with its loss."""
+
+    def __call__(self, batch: Any, *, with_logits: bool = False) -> Forward:
+        """Return a batch's token losses and, if asked, the output projection's output."""
+
+
 @dataclass(frozen=True)
 class Head:
     """The output projection of a whole step's batch: its input, its output and its weight, without their graphs.
 
-    `loss_weights_BU` is what each token's loss counts in the mean of the pairs' losses.
+    `loss_weights_BU` is what each token's loss counts in the mean of the pairs' losses, `label_smoothing` the loss's.
     """
 
     logits_BUV: Tensor
@@ -55,44 +64,53 @@ class Head:
     loss_weights_BU: Tensor
     pair_slices: dict[str, slice]
     weight_VD: Tensor | None
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True)
 class HeadPenalty:
-    """A term of the objective with its known gradient at the output projection."""
+    """A term of the objective with its known derivatives by the output projection's output and input."""
 
     value: Tensor
-    logits_gradient_BUV: Tensor
-    hidden_gradient_BUD: Tensor
-
-
-class _KnownGradient(torch.autograd.Function):
-    """A value whose gradient by logits and hidden states was worked out without autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, logits: Tensor, hidden: Tensor, d_logits: Tensor, d_hidden: Tensor) -> Tensor:
-        ctx.save_for_backward(d_logits, d_hidden)
-        return value.clone()
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        d_logits, d_hidden = ctx.saved_tensors
-        return None, gradient * d_logits, gradient * d_hidden, None, None
+    d_logits_BUV: Tensor
+    d_hidden_BUD: Tensor
 
 
 def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Forward, rows: slice) -> Tensor:
-    """The loss plus the penalty, whose gradient reaches the rows of this forward pass."""
+    """Return the loss plus the penalty, whose gradient reaches the rows of a forward pass.
+
+    Args:
+        loss: of the forward pass.
+        penalty: of the whole batch; None returns the loss as it is.
+        out: the forward pass.
+        rows: which of the batch's utterances went through it.
+    """
     if penalty is None:
         return loss
     length = out.logits_BUV.shape[1]  # micro-batches are cut to their longest utterance
-    d_logits = penalty.logits_gradient_BUV[rows, :length].to(out.logits_BUV.dtype)
-    d_hidden = penalty.hidden_gradient_BUD[rows, :length].to(out.hidden_BUD.dtype)
-    value = penalty.value.to(loss.dtype)
-    return loss + _KnownGradient.apply(value, out.logits_BUV, out.hidden_BUD, d_logits, d_hidden)
+    for values, derivative in ((out.logits_BUV, penalty.d_logits_BUV), (out.hidden_BUD, penalty.d_hidden_BUD)):
+        # Linear in the values, with the derivative wanted; only its gradient counts.
+        linear = torch.dot(values.flatten(), derivative[rows, :length].to(values.dtype).flatten()).to(loss.dtype)
+        loss = loss + (linear - linear.detach())
+    return loss + penalty.value.to(loss.dtype)
 
 
-def head_of(outs: list[Forward], batch: PairBatch, normaliser_P: Tensor, weight_VD: Tensor | None) -> Head:
-    """The output projection of a whole batch, from the forward passes over its micro-batches."""
+def head_of(
+    outs: list[Forward],
+    batch: PairBatch,
+    normaliser_P: Tensor,
+    weight_VD: Tensor | None,
+    label_smoothing: float = 0.0,
+) -> Head:
+    """Join the output projection's inputs and outputs of a whole batch.
+
+    Args:
+        outs: the forward passes over the batch's micro-batches, in order.
+        batch: the whole batch.
+        normaliser_P: what each pair's sum of losses is divided by.
+        weight_VD: of the projection.
+        label_smoothing: of the losses.
+    """
     length = batch.labels_BU.shape[1]
     slices = batch.pair_slices()
     weights_BU = (batch.labels_BU != IGNORED_LABEL).to(normaliser_P.dtype)
@@ -110,4 +128,5 @@ def head_of(outs: list[Forward], batch: PairBatch, normaliser_P: Tensor, weight_
         weights_BU,
         slices,
         None if weight_VD is None else whole(weight_VD.detach()),
+        label_smoothing,
     )

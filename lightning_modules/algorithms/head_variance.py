@@ -1,8 +1,9 @@
 """The exact variance of each pair's gradients at the output projection, and a penalty on it, without double backward.
 
 The gradient of utterance n's loss by the projection's weight is G_n = delta_n^T H_n: H_n is the projection's input,
-delta_n = (softmax - onehot) / tokens. Everything is elementwise in (row, column) of the weight, so rows of the
-vocabulary are taken a block at a time and nothing of size utterances x vocabulary x width is ever held.
+delta_n = (softmax - target) / tokens, where the target is the label, smoothed or not. Everything is elementwise in
+(row, column) of the weight, so rows of the vocabulary are taken a block at a time and nothing of size
+utterances x vocabulary x width is ever held.
 
 Shape suffixes: B utterances, U label tokens, V vocabulary, c rows of a block, D width, P pairs.
 """
@@ -15,7 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lightning_modules.algorithms.forward import IGNORED_LABEL, Head
+from backbone.loss import IGNORED_LABEL
+from lightning_modules.algorithms.forward import Head
 
 AllReduce = Callable[[Tensor], Tensor]
 
@@ -156,18 +158,25 @@ class VariancePenalty:
 
     def loss_gradient(self) -> Tensor:
         """The derivative of the mean of the pairs' losses by the hidden states (B, U, D)."""
-        weight_VD, labels_BU = self.head.weight_VD.to(self.dtype), self.head.labels_BU.clamp(min=0)
-        mean_BUD = sum(self._softmax(block) @ weight_VD[block.rows] for block in self.all_blocks)
-        return (mean_BUD - weight_VD[labels_BU]) * self.head.loss_weights_BU[:, :, None]
+        weight_VD = self.head.weight_VD.to(self.dtype)
+        scale_BU1 = self.head.loss_weights_BU[:, :, None]
+        return sum(
+            self._delta(block, self._softmax(block), scale_BU1) @ weight_VD[block.rows] for block in self.all_blocks
+        )
 
     def _softmax(self, block: _Block) -> Tensor:
         return (self.head.logits_BUV[:, :, block.rows].to(self.dtype) - self.log_sum_BU1).exp_()
 
-    def _variances(self, block: _Block, p_BUc: Tensor) -> Tensor:
-        scale_BU1 = self.variance.scale_BU[:, :, None]
+    def _delta(self, block: _Block, p_BUc: Tensor, scale_BU1: Tensor) -> Tensor:
+        """(softmax - target) * scale: the derivative of the scaled cross-entropy by a block's logits."""
+        smoothing, vocabulary = self.head.label_smoothing, self.head.logits_BUV.shape[2]
         place_BU1 = torch.searchsorted(block.ids, self.head.labels_BU)[:, :, None].clamp(max=len(block.ids) - 1)
         is_here_BU1 = block.ids[place_BU1] == self.head.labels_BU[:, :, None]
-        delta_BUc = (p_BUc * scale_BU1).scatter_add_(2, place_BU1, -scale_BU1 * is_here_BU1)
+        delta_BUc = (p_BUc - smoothing / vocabulary if smoothing else p_BUc) * scale_BU1
+        return delta_BUc.scatter_add_(2, place_BU1, (smoothing - 1) * scale_BU1 * is_here_BU1)
+
+    def _variances(self, block: _Block, p_BUc: Tensor) -> Tensor:
+        delta_BUc = self._delta(block, p_BUc, self.variance.scale_BU[:, :, None])
         variances_PcD = self.variance.variance(delta_BUc)
         return self.memory.add(variances_PcD, block.rows) if self.memory else variances_PcD
 
