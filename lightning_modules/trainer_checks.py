@@ -62,6 +62,11 @@ def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
             f"trainer.precision is {trainer.precision}: updates of a learning rate near 1e-5 vanish in 16-bit weights, "
             f"and 16-bit gradients underflow; choose {' or '.join(_PRECISIONS)}"
         )
+    if algorithm.needs_float32 and "16" in str(trainer.precision):
+        raise UserError(
+            f"trainer.precision is {trainer.precision}: {name} works with differences between weights that bfloat16 "
+            "rounds away; choose 32-true, or auto, which leaves it in float32"
+        )
 
 
 def _not_made_for(strategy: str, kind: type[Algorithm]) -> UserError:

@@ -179,11 +179,13 @@ class WhisperModule(L.LightningModule):
         fully_shard(self._loss[0], mesh=mesh)
 
     def on_fit_start(self) -> None:
-        """Says what a step will cost."""
+        """Print the precision and what a step will cost."""
         datamodule = getattr(self.trainer, "datamodule", None)
         pairs = len(datamodule.train) if isinstance(datamodule, PairDataModule) else 1
         trainable = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         needs = self.algorithm.needs(pairs)
+        reason = f": {type(self.algorithm).__name__} does not bear bfloat16" if self.algorithm.needs_float32 else ""
+        self.print(f"precision: {self.trainer.precision}{reason}")
         self.print(needs.describe(type(self.algorithm).__name__, trainable, self.model.proj_out.weight.numel()))
 
     def on_after_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:

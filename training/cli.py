@@ -15,6 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from backbone.precision import resolve_precision
 from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import Dashboard
@@ -37,6 +38,7 @@ from lightning_modules.ranks import complete, fsdp, launched_ranks
 from lightning_modules.trainer_checks import check_strategy
 from lightning_modules.whisper import WhisperModule
 from training.cli_errors import check_keys, readable
+from training.trainer import FineTuningTrainer
 
 _THEIR_LOADER = get_loader("yaml")
 
@@ -51,6 +53,7 @@ class TrainCLI(LightningCLI):
         super().__init__(
             WhisperModule,
             PairDataModule,
+            trainer_class=FineTuningTrainer,
             run=False,
             parser_class=RecipeParser,
             parser_kwargs={"default_config_files": [str(CONFIGS / "base.yaml")]},
@@ -103,7 +106,11 @@ class TrainCLI(LightningCLI):
         trainer.max_steps, self.config.budget = round(self.config.budget * trainer.max_steps), 1.0
         if trainer.default_root_dir is None:
             trainer.default_root_dir = str(run_folder(self.config.output_root, self.config.name))
-        check_strategy(_algorithm(self.config.model.algorithm), _class_path(trainer.strategy))
+        algorithm = _algorithm(self.config.model.algorithm)
+        check_strategy(algorithm, _class_path(trainer.strategy))
+        trainer.precision = resolve_precision(
+            trainer.precision, _class_path(trainer.accelerator), needs_float32=algorithm.needs_float32
+        )
         if ranks := launched_ranks():
             trainer.devices, trainer.num_nodes = ranks
         # How a run was started is no part of what it is: the saved configuration starts it from its beginning.

@@ -33,7 +33,7 @@ _TRAINER = {
     "accelerator": ("cpu|gpu|auto", "where to train"),
     "devices": ("int|auto", "how many"),
     "strategy": ("ddp|fsdp", "how several devices share the work; fsdp divides the weights"),
-    "precision": ("32-true|bf16-mixed", "of the computation; weights are always float32"),
+    "precision": ("auto|32-true|bf16-mixed", "of the computation; weights are always float32; auto: by the machine"),
     "enable_progress_bar": ("bool", "the bar with losses and remaining time"),
 }
 

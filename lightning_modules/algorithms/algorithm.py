@@ -54,10 +54,12 @@ class Algorithm(nn.Module, ABC):
 
     `strength` names the option whose zero makes the algorithm ERM, bit for bit; None where there is none.
     `supports_sharding` says that it works where each rank holds a part of the weights and gradients (FSDP).
+    `needs_float32` says that it works with differences between weights that bfloat16 rounds away.
     """
 
     strength: ClassVar[str | None] = None
     supports_sharding: ClassVar[bool] = False
+    needs_float32: ClassVar[bool] = False
 
     def needs(self, pairs: int) -> Needs:
         """What a step asks for, with this number of pairs."""

@@ -33,6 +33,7 @@ class GGA(Algorithm):
     """
 
     strength = "rho"
+    needs_float32 = True  # neighbours at the default rho are nearer than bfloat16 can tell apart
 
     def __init__(
         self,
