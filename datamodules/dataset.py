@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
 from backbone.language_tags import Tokenizer, prompt_ids, prompt_languages, special_id
+from backbone.loss import IGNORED_LABEL
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
 from datamodules.augment import SpeedPerturbation
-from backbone.loss import IGNORED_LABEL
 from datamodules.batch import SpeechBatch
 from datamodules.sampler import Draw
 from datamodules.skips import SkippedUtterance
