@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from scoring.contributions import UtteranceToScore
-from scoring.transcript_files import usable_spans
+from scoring.transcript_files import transliteration_pairs, usable_spans
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class EvaluationSet:
                 utterance.speaker,
                 loanwords=self._loanwords(utterance.id),
                 normalized=self.labels.get(utterance.id, {}).get("text_normalized"),
+                transliterations=transliteration_pairs(self.labels.get(utterance.id, {}).get("transliterations")),
             )
             for utterance in self.utterances
         ]

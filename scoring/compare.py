@@ -58,8 +58,9 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
         split = profile or ours.run.profile
         here, there = _scores(ours, theirs, one, other, split)
         pairs = _averaged(ours.folder)
-        rates = error_rates(here, **pairs), error_rates(there, **pairs)
-        console.print(overview(*rates, differences(here, there, **pairs), *names, split))
+        for figure in ("mer", "tolerant"):
+            rates = error_rates(here, **pairs, figure=figure), error_rates(there, **pairs, figure=figure)
+            console.print(overview(*rates, differences(here, there, **pairs, figure=figure), *names, split, figure))
         for name in here:
             console.rule(Text(visible(name)), style="dim")
             console.print(comparison_summary(compare(here[name], there[name]), *names))

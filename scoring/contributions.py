@@ -14,8 +14,10 @@ from common.code_mixing import LANGUAGE_SOURCES, UNKNOWN, code_mixing_index, fin
 from common.languages import language_by_script
 from scoring.edit_alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
 from scoring.failures import FAILURES, find_failures
+from scoring.loanwords import label_spellings
 from scoring.metrics import empty_reference
-from scoring.tokens import Profile, replace_loanwords
+from scoring.tokens import PROFILES, Profile, replace_loanwords
+from scoring.tolerant import Tolerance, tolerate
 
 Contributions = dict[str, tuple[float, float]]
 
@@ -29,7 +31,8 @@ class UtteranceToScore:
 
     `languages` are the pair's, by ISO 639-1 code; `matrix_language` is by default the first of them. `spans` are
     (language, text) in the order spoken, None where not known. `normalized` is the corpus's own normal form of the
-    reference and `loanwords` its (native, borrowed) spellings; only a profile that takes such labels looks at them.
+    reference, which only a profile that takes labels uses. `loanwords` are its (native, borrowed) spellings and
+    `transliterations` its (embedded, native) ones, for the script-tolerant count.
     """
 
     id: str
@@ -41,13 +44,15 @@ class UtteranceToScore:
     speaker: str | None = None
     loanwords: Sequence[tuple[str, str]] = ()
     normalized: str | None = None
+    transliterations: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
     """An utterance after scoring.
 
-    `languages` has one entry a reference token, `source` says where they are from, `mixing` is the reference's CMI.
+    `languages` has one entry a reference token, `source` says where they are from, `mixing` is the reference's CMI,
+    `tolerance` has the script-tolerant errors.
     """
 
     transcript: UtteranceToScore
@@ -56,6 +61,7 @@ class ScoredUtterance:
     source: str
     mixing: float | None
     failures: tuple[str, ...]
+    tolerance: Tolerance
 
     @property
     def counts(self) -> Counts:
@@ -65,7 +71,11 @@ class ScoredUtterance:
     @property
     def matrix_language(self) -> str | None:
         """The language the sentence is built in, all others being embedded."""
-        return self.transcript.matrix_language or (self.transcript.languages or (None,))[0]
+        return _matrix_language(self.transcript)
+
+
+def _matrix_language(transcript: UtteranceToScore) -> str | None:
+    return transcript.matrix_language or (transcript.languages or (None,))[0]
 
 
 def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUtterance:
@@ -80,13 +90,23 @@ def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUt
         hypothesis_text = replace_loanwords(hypothesis_text, transcript.loanwords)
     hypothesis = profile.hypothesis(hypothesis_text)
     languages, source = token_languages(reference, transcript.languages, transcript.spans, profile.reference)
+    alignment = align(reference, hypothesis)
+    whole_words = PROFILES["cjk"].reference
     return ScoredUtterance(
         transcript,
-        align(reference, hypothesis),
+        alignment,
         languages,
         source,
         code_mixing_index(text, languages, profile.reference),
         find_failures(reference, hypothesis, hypothesis_text, transcript.languages),
+        tolerate(
+            alignment,
+            languages,
+            _matrix_language(transcript),
+            transliterations=label_spellings(transcript.transliterations),
+            loanwords=label_spellings(transcript.loanwords),
+            words=(whole_words(text), whole_words(hypothesis_text)) if profile.name == "cer" else None,
+        ),
     )
 
 
@@ -121,6 +141,9 @@ def contributions(utterance: ScoredUtterance) -> Contributions:
     found: Contributions = {
         "mer": (counts.errors, tokens),
         "mer.macro": (counts.errors / tokens, 1),
+        "tolerant": (utterance.tolerance.errors, tokens),
+        "tolerant.macro": (utterance.tolerance.errors / tokens, 1),
+        "script_error": (counts.errors - utterance.tolerance.errors, tokens),
         "length_ratio": (counts.hypothesis_tokens, tokens),
         **{name: (getattr(counts, name), tokens) for name in EDITS.values()},
         **{f"failure.{name}": (name in utterance.failures, 1) for name in FAILURES},

@@ -14,7 +14,7 @@ from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean,
 from scoring.contributions import ScoredUtterance, UtteranceToScore, contributions, score_transcript
 from scoring.edit_alignment import Counts
 from scoring.metrics import Score
-from scoring.table import SEEN, SINGLE, UNSEEN, Row, Table, single_languages
+from scoring.table import SEEN, SINGLE, TOLERANT, UNSEEN, Row, Table, single_languages
 from scoring.tokens import get_profile
 
 
@@ -31,6 +31,11 @@ class SetScore:
     def score(self) -> Score:
         """The mixed error rate alone."""
         return Score(self.profile, tuple(utterance.counts for utterance in self.utterances))
+
+    @property
+    def tolerant(self) -> float:
+        """The script-tolerant mixed error rate, micro."""
+        return sum(utterance.tolerance.errors for utterance in self.utterances) / self.score.counts.reference_tokens
 
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
@@ -80,6 +85,8 @@ def to_dict(result: SetScore) -> dict[str, Any]:
         "insertions": counts.insertions,
         "micro": result.score.micro,
         "macro": result.score.macro,
+        TOLERANT: result.tolerant,
+        "script-error": result.score.micro - result.tolerant,
         "interval": {"level": LEVEL, "folds": result.folds, "unit": result.unit, "seed": result.seed},
         "figures": {name: estimate_to_dict(estimate) for name, estimate in sorted(result.estimates.items())},
     }
@@ -129,6 +136,7 @@ def results_table(
             groups[model],
             {name: result.score.micro for name, result in by_set.items()},
             {name: result.score.macro for name, result in by_set.items()},
+            {name: result.tolerant for name, result in by_set.items()},
             _significant(by_set, results[baseline], seen, unseen) if baseline not in (None, model) else frozenset(),
         )
         for model, by_set in results.items()
@@ -143,18 +151,39 @@ def _significant(
 
 
 def error_rates(
-    by_set: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = ()
+    by_set: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = (), figure: str = "mer"
 ) -> dict[str, Estimate]:
-    """Returns a model's error rate by test set, and its means over seen pairs, unseen ones and single languages."""
-    return _with_averages({name: result.estimates["mer"] for name, result in by_set.items()}, seen, unseen)
+    """Returns a model's error rate by test set, and its means over seen pairs, unseen ones and single languages.
+
+    Args:
+        by_set: the model's scores by test set.
+        seen: the pairs of the first average.
+        unseen: the pairs of the second.
+        figure: `mer`, or `tolerant` for the script-tolerant rate.
+    """
+    return _with_averages({name: result.estimates[figure] for name, result in by_set.items()}, seen, unseen)
 
 
 def differences(
-    ours: Mapping[str, SetScore], theirs: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = ()
+    ours: Mapping[str, SetScore],
+    theirs: Mapping[str, SetScore],
+    seen: Sequence[str] = (),
+    unseen: Sequence[str] = (),
+    figure: str = "mer",
 ) -> dict[str, Estimate]:
-    """Returns ours minus theirs in error rate, by the test sets that both have and by average."""
+    """Returns ours minus theirs in error rate, by the test sets that both have and by average.
+
+    Args:
+        ours: one model's scores by test set.
+        theirs: another's.
+        seen: the pairs of the first average.
+        unseen: the pairs of the second.
+        figure: `mer`, or `tolerant` for the script-tolerant rate.
+    """
     by_set = {
-        name: difference(ours[name].estimates["mer"], theirs[name].estimates["mer"]) for name in ours if name in theirs
+        name: difference(ours[name].estimates[figure], theirs[name].estimates[figure])
+        for name in ours
+        if name in theirs
     }
     return _with_averages(by_set, seen, unseen)
 

@@ -52,9 +52,11 @@ def overview(
     first: str,
     second: str,
     profile: str,
+    figure: str = "mer",
 ) -> Group:
     """Returns two models' error rates and their differences by test set and average, for a rich console."""
-    title = f"Mixed error rate (%), micro, profile {profile}; * the difference's 95 % interval leaves 0 out"
+    kind = "Mixed error rate" if figure == "mer" else "Script-tolerant mixed error rate"
+    title = f"{kind} (%), micro, profile {profile}; * the difference's 95 % interval leaves 0 out"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("")
     for name in (first, second, "difference", "95 % interval"):
@@ -124,6 +126,14 @@ def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, st
     directions = sorted(name.removeprefix("direction.") for name in figures if name.startswith("direction."))
     all_sections: list[tuple[str, Sequence[tuple[str, str]]]] = [
         ("Mixed error rate", [("micro (pooled)", "mer"), ("macro (mean of utterances)", "mer.macro")]),
+        (
+            "Script-tolerant",
+            [
+                ("micro (pooled)", "tolerant"),
+                ("macro (mean of utterances)", "tolerant.macro"),
+                ("script errors (the difference)", "script_error"),
+            ],
+        ),
         ("By language", [(name, f"language.{name}") for name in languages]),
         (
             "Points of interest",

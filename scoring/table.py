@@ -16,12 +16,15 @@ from common.files import write_text
 from scoring import escape
 
 SEEN, UNSEEN, SINGLE = AVERAGES = ("seen", "unseen", "single")
+MICRO, TOLERANT, MACRO = "micro", "script-tolerant", "macro"
 DASH = "–"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model's figures by test set: `scores` are micro, `macro` the averages over utterances, both fractions.
+    """A model's figures by test set, as fractions.
+
+    `scores` are micro, `tolerant` the same without script errors, `macro` the averages over utterances.
 
     `significant` names the columns (sets and averages) whose difference from the table's baseline is significant.
     """
@@ -30,6 +33,7 @@ class Row:
     group: str
     scores: Mapping[str, float]
     macro: Mapping[str, float] = field(default_factory=dict)
+    tolerant: Mapping[str, float] = field(default_factory=dict)
     significant: frozenset[str] = frozenset()
 
     @property
@@ -78,9 +82,9 @@ class Table:
         rows = sorted(self.rows, key=lambda row: order.index(row.group))
         return [(group, list(members)) for group, members in groupby(rows, key=lambda row: row.group)]
 
-    def value(self, row: Row, column: str, *, macro: bool = False) -> float | None:
+    def value(self, row: Row, column: str, figure: str = MICRO) -> float | None:
         """A cell as a fraction; None where the model has no score, an average also where it lacks one of its pairs."""
-        scores = row.macro if macro else row.scores
+        scores = {MICRO: row.scores, TOLERANT: row.tolerant, MACRO: row.macro}[figure]
         if column not in AVERAGES:
             return scores.get(column)
         pairs = {SEEN: self.seen, UNSEEN: self.unseen, SINGLE: self.single}[column]
@@ -88,20 +92,20 @@ class Table:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
-    def best(self, column: str, *, macro: bool = False) -> float | None:
+    def best(self, column: str, figure: str = MICRO) -> float | None:
         """The lowest value of a column among the models that are no oracles."""
-        values = (self.value(row, column, macro=macro) for row in self.rows if not row.is_oracle)
+        values = (self.value(row, column, figure) for row in self.rows if not row.is_oracle)
         return min((value for value in values if value is not None), default=None)
 
-    def cell(self, row: Row, column: str, *, macro: bool = False) -> tuple[str, bool]:
+    def cell(self, row: Row, column: str, figure: str = MICRO) -> tuple[str, bool]:
         """A cell as (per cent with one decimal and an asterisk where significant, whether it is the column's best)."""
-        value = self.value(row, column, macro=macro)
+        value = self.value(row, column, figure)
         if value is None:
             return DASH, False
         # Compared as printed: two equal figures are both bold.
-        shown, best = f"{100 * value:.1f}", self.best(column, macro=macro)
+        shown, best = f"{100 * value:.1f}", self.best(column, figure)
         is_best = best is not None and shown == f"{100 * best:.1f}" and not row.is_oracle
-        return shown + ("*" if not macro and column in row.significant else ""), is_best
+        return shown + ("*" if figure == MICRO and column in row.significant else ""), is_best
 
     def marked(self, row: Row) -> list[str] | None:
         """The columns where a row differs significantly from the baseline; None without one, and for itself."""
@@ -110,15 +114,19 @@ class Table:
         return [column for column in self.columns if column in row.significant]
 
     @property
-    def averagings(self) -> list[tuple[str, bool]]:
-        """The averagings there are figures for, as (name, whether macro)."""
-        return [("micro", False)] + ([("macro", True)] if any(row.macro for row in self.rows) else [])
+    def figures(self) -> list[str]:
+        """The figures that the rows have: micro, and where given script-tolerant and macro."""
+        tolerant, macro = any(row.tolerant for row in self.rows), any(row.macro for row in self.rows)
+        return [MICRO, *[TOLERANT] * tolerant, *[MACRO] * macro]
 
-    def caption(self, averaging: str) -> str:
+    def caption(self, figure: str) -> str:
         """What the figures are, in a line."""
-        over = "pooled over utterances" if averaging == "micro" else "mean over utterances"
-        text = f"Mixed error rate (%), {averaging} ({over}), profile {self.profile}{self.own_tags}; best in bold"
-        if averaging == "micro" and any(row.significant for row in self.rows):
+        over = "micro (pooled over utterances)" if figure != MACRO else "macro (mean over utterances)"
+        kind = "Script-tolerant mixed error rate" if figure == TOLERANT else "Mixed error rate"
+        text = f"{kind} (%), {over}, profile {self.profile}{self.own_tags}; best in bold"
+        if figure == TOLERANT:
+            text += "; the strict figure minus this one is the script-error rate"
+        if figure == MICRO and any(row.significant for row in self.rows):
             text += f"; * differs from {escape.visible(self.baseline or 'the baseline')} (paired bootstrap, 95 %)"
         return text
 
@@ -152,6 +160,7 @@ def to_json(table: Table) -> str:
             "model": row.model,
             "group": row.group,
             "scores": dict(row.scores),
+            **({"tolerant": dict(row.tolerant)} if row.tolerant else {}),
             SEEN: table.value(row, SEEN),
             UNSEEN: table.value(row, UNSEEN),
             "significant": table.marked(row),
@@ -163,37 +172,37 @@ def to_json(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Returns the table as CSV: a line a model and averaging, rates as fractions, empty where there is none.
+    """Returns the table as CSV: a line a model and figure, rates as fractions, empty where there is none.
 
     The last column names those whose difference from the baseline is significant, separated by blanks.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["model", "group", "averaging", *map(escape.csv, table.columns), "significant"])
-    for name, macro in table.averagings:
+    for figure in table.figures:
         for row in table.rows:
-            values = (table.value(row, column, macro=macro) for column in table.columns)
+            values = (table.value(row, column, figure) for column in table.columns)
             cells = ["" if value is None else repr(value) for value in values]
-            marked = "" if macro else escape.csv(" ".join(table.marked(row) or ()))
-            writer.writerow([escape.csv(row.model), escape.csv(row.group), name, *cells, marked])
+            marked = "" if figure != MICRO else escape.csv(" ".join(table.marked(row) or ()))
+            writer.writerow([escape.csv(row.model), escape.csv(row.group), figure, *cells, marked])
     return buffer.getvalue()
 
 
 def to_markdown(table: Table) -> str:
-    """Returns the table in Markdown, micro first, macro below where there are macro figures."""
-    return "\n".join(_markdown(table, name, macro) for name, macro in table.averagings)
+    """Returns the table in Markdown, the strict micro figures first, script-tolerant and macro ones below them."""
+    return "\n".join(_markdown(table, figure) for figure in table.figures)
 
 
-def _markdown(table: Table, averaging: str, macro: bool) -> str:
+def _markdown(table: Table, figure: str) -> str:
     heads = [column_head(column, escape.markdown) for column in table.columns]
     lines = []
     for group, rows in table.groups:
         for position, row in enumerate(rows):
-            cells = [table.cell(row, column, macro=macro) for column in table.columns]
+            cells = [table.cell(row, column, figure) for column in table.columns]
             shown = [f"**{_star(text)}**" if best else _star(text) for text, best in cells]
             name = escape.markdown(group) if position == 0 else ""
             lines.append((name, escape.markdown(row.model), *shown))
-    caption = escape.markdown(table.caption(averaging))
+    caption = escape.markdown(table.caption(figure))
     return f"{caption}\n\n{cards.table(('Group', 'Model', *heads), lines, 2)}\n"
 
 
@@ -203,13 +212,13 @@ def _star(text: str) -> str:
 
 def to_latex(table: Table) -> str:
     """Returns the table as LaTeX `tabular`s in booktabs' style."""
-    return "\n".join(_latex(table, name, macro) for name, macro in table.averagings)
+    return "\n".join(_latex(table, figure) for figure in table.figures)
 
 
-def _latex(table: Table, averaging: str, macro: bool) -> str:
+def _latex(table: Table, figure: str) -> str:
     heads = [column_head(column, escape.latex) for column in table.columns]
     lines = [
-        f"% {table.caption(averaging)}",
+        f"% {table.caption(figure)}",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}  % \usepackage{{booktabs}}",
         r"\toprule",
         rf"Model & {' & '.join(heads)} \\",
@@ -217,7 +226,7 @@ def _latex(table: Table, averaging: str, macro: bool) -> str:
     for group, rows in table.groups:
         lines += [r"\midrule", rf"\multicolumn{{{len(heads) + 1}}}{{l}}{{\textit{{{escape.latex(group)}}}}} \\"]
         for row in rows:
-            cells = [table.cell(row, column, macro=macro) for column in table.columns]
+            cells = [table.cell(row, column, figure) for column in table.columns]
             shown = [rf"\textbf{{{text}}}" if best else text.replace(DASH, "--") for text, best in cells]
             lines.append(rf"{escape.latex(row.model)} & {' & '.join(shown)} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

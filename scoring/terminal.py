@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, Group
 from rich.text import Text
 
 from scoring.escape import visible
-from scoring.table import AVERAGES, SEEN, SINGLE, UNSEEN, Row, Table, column_head
+from scoring.table import AVERAGES, MICRO, SEEN, SINGLE, UNSEEN, Row, Table, column_head
 
 _GAPS = (2, 1)  # spaces between columns; the narrow one where it saves a block
 _INDENT = 2
@@ -18,21 +18,20 @@ _INDENT = 2
 
 def to_terminal(table: Table) -> Group:
     """Returns the table for a rich console, micro first."""
-    return Group(*(_Averaging(table, name, macro) for name, macro in table.averagings))
+    return Group(*(_FigureTable(table, figure) for figure in table.figures))
 
 
 @dataclass(frozen=True)
-class _Averaging:
-    """The figures of one averaging, laid out when the width is known."""
+class _FigureTable:
+    """One kind of figure, laid out when the width is known."""
 
     table: Table
-    name: str
-    macro: bool
+    figure: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         names = max((cell_len(visible(row.model)) for row in self.table.rows), default=0) + _INDENT
         names = min(names, max(18, options.max_width // 3))
-        yield Text(self.table.caption(self.name), style="bold")
+        yield Text(self.table.caption(self.figure), style="bold")
         room = options.max_width - names
         gap = min(_GAPS, key=lambda gap: len(self._blocks(room, gap)))
         for columns in self._blocks(room, gap):
@@ -69,8 +68,8 @@ class _Averaging:
         return max([*heads, *(len(self._cell(row, column)[0]) for row in self.table.rows)])
 
     def _cell(self, row: Row, column: str) -> tuple[str, bool]:
-        text, best = self.table.cell(row, column, macro=self.macro)
-        stars = not self.macro and any(other.significant for other in self.table.rows)
+        text, best = self.table.cell(row, column, self.figure)
+        stars = self.figure == MICRO and any(other.significant for other in self.table.rows)
         return text + " " * (stars and not text.endswith("*")), best
 
     def _heads(self, widths: Mapping[str, int], names: int) -> Iterator[Text]:

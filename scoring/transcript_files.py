@@ -78,9 +78,11 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
     try:
         spans = None if row.get("spans") is None else [(str(s["language"]), s.get("text")) for s in row["spans"]]
         loanwords = tuple((str(native), str(borrowed)) for native, borrowed in row.get("loanwords") or ())
+        transliterations = transliteration_pairs(row.get("transliterations"))
     except (TypeError, KeyError, ValueError, AttributeError):
         raise UserError(
-            f'{where}: expected spans as [{{"language": ..., "text": ...}}] and loanwords as [[native, borrowed]]'
+            f'{where}: expected spans as [{{"language": ..., "text": ...}}], loanwords as [[native, borrowed]] and '
+            "transliterations as {embedded: native}"
         ) from None
     return UtteranceToScore(
         id=str(row.get("id") or where),
@@ -92,7 +94,13 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
         speaker=row.get("speaker"),
         loanwords=loanwords,
         normalized=row.get("normalized"),
+        transliterations=transliterations,
     )
+
+
+def transliteration_pairs(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+    """Returns an utterance's labelled transliterations as (embedded, native) pairs."""
+    return tuple((str(embedded), str(native)) for embedded, native in (labels or {}).items())
 
 
 def usable_spans(spans: list[tuple[str, str | None]] | None) -> list[tuple[str, str]] | None:
@@ -115,6 +123,7 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
         "spans": None if item.spans is None else [{"language": code, "text": text} for code, text in item.spans],
         **({"loanwords": [list(pair) for pair in item.loanwords]} if item.loanwords else {}),
         **({"normalized": item.normalized} if item.normalized else {}),
+        **({"transliterations": dict(item.transliterations)} if item.transliterations else {}),
         "reference_tokens": list(alignment.reference),
         "hypothesis_tokens": list(alignment.hypothesis),
         "operations": alignment.operations,
@@ -124,6 +133,15 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
         "substitutions": counts.substitutions,
         "deletions": counts.deletions,
         "insertions": counts.insertions,
+        "tolerant_errors": utterance.tolerance.errors,
+        "script_matches": [
+            {
+                "rule": match.rule,
+                "reference": alignment.reference[match.start : match.end],
+                "hypothesis": alignment.hypothesis[match.at : match.until],
+            }
+            for match in utterance.tolerance.matches
+        ],
         "failures": list(utterance.failures),
     }
 

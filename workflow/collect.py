@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from scoring.table import SEEN, SINGLE, UNSEEN, in_order, single_languages
+from scoring.table import MACRO, MICRO, SEEN, SINGLE, TOLERANT, UNSEEN, in_order, single_languages
 from workflow.plan import BEST, Study, is_oracle
 
-MICRO, MACRO = AVERAGINGS = ("micro", "macro")
+AVERAGINGS = (MICRO, TOLERANT, MACRO)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,9 @@ def collect(study: Study) -> Collected:
             row["name"]: _figures(study, [found["models"][row["name"]] for found in scores], averaging) for row in rows
         }
         for averaging in AVERAGINGS
+        if all(
+            averaging in of for found in scores for model in found["models"].values() for of in model["sets"].values()
+        )
     }
     order = list(dict.fromkeys(row["group"] for row in rows))
     groups = {row["name"]: row["group"] for row in sorted(rows, key=lambda row: order.index(row["group"]))}

@@ -71,18 +71,17 @@ def _section(collected: Collected, out: Path) -> list[str]:
 
 
 def _tables(collected: Collected) -> list[str]:
-    micro, micro_rows, macro, macro_rows = to_markdown(study_table(collected)).strip().split("\n\n")
+    micro, micro_rows, *others = to_markdown(study_table(collected)).strip().split("\n\n")
     return [
         f"{micro}.",
         "",
         *micro_rows.splitlines(),
         "",
-        f"<details><summary>{macro}</summary>",
-        "",
-        *macro_rows.splitlines(),
-        "",
-        "</details>",
-        "",
+        *(
+            line
+            for caption, rows in zip(others[::2], others[1::2], strict=True)
+            for line in (f"<details><summary>{caption}</summary>", "", *rows.splitlines(), "", "</details>", "")
+        ),
         *beside_the_paper(collected).splitlines(),
         "",
         *to_differences(differences(collected)).splitlines(),

@@ -13,8 +13,8 @@ from common import markdown as cards
 from common.files import write_text
 from scoring import escape
 from scoring.bootstrap import Estimate
-from scoring.table import DASH, Row, Table, column_head, to_latex, to_markdown
-from workflow.collect import AVERAGINGS, MACRO, MICRO, Collected
+from scoring.table import DASH, MACRO, MICRO, TOLERANT, Row, Table, column_head, to_latex, to_markdown
+from workflow.collect import Collected
 from workflow.differences import Difference
 
 
@@ -28,26 +28,28 @@ class StudyTable(Table):
     deviations: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     seeds: int = 1
 
-    def cell(self, row: Row, column: str, *, macro: bool = False) -> tuple[str, bool]:
+    def cell(self, row: Row, column: str, figure: str = MICRO) -> tuple[str, bool]:
         """The mean in per cent with its deviation, and whether it is the column's best."""
-        shown, best = super().cell(row, column, macro=macro)
-        deviation = self.deviations[MACRO if macro else MICRO][row.model].get(column)
+        shown, best = super().cell(row, column, figure)
+        deviation = self.deviations[figure][row.model].get(column)
         return (shown if deviation is None else f"{shown} ± {100 * deviation:.1f}"), best
 
-    def caption(self, averaging: str) -> str:
+    def caption(self, figure: str) -> str:
         """What the figures are, in a line."""
         over = f"; mean ± standard deviation over {self.seeds} seeds" if self.seeds > 1 else "; one seed"
-        return super().caption(averaging) + over
+        return super().caption(figure) + over
 
 
 def study_table(collected: Collected) -> StudyTable:
     """The table of a study, in the layout of the paper's Table 1."""
     figures = collected.figures
     seen, unseen = collected.pairs
+
+    def means(kind: str, model: str) -> dict[str, float]:
+        return {name: figures[kind][model][name].mean for name in _sets(collected)} if kind in figures else {}
+
     rows = [
-        Row(
-            model, group, *({name: figures[kind][model][name].mean for name in _sets(collected)} for kind in AVERAGINGS)
-        )
+        Row(model, group, means(MICRO, model), means(MACRO, model), means(TOLERANT, model))
         for model, group in collected.groups.items()
     ]
     deviations = {
@@ -138,7 +140,7 @@ def to_csv(collected: Collected) -> str:
     writer.writerow(["model", "group", "column", "averaging", "mean", "deviation", "seeds", "paper", "difference"])
     for model, group in collected.groups.items():
         printed = collected.study.printed.get(model, {})
-        for averaging in AVERAGINGS:
+        for averaging in collected.figures:
             for column in collected.columns:
                 figure = collected.figure(model, column, averaging)
                 paper = printed.get(column) if averaging == MICRO else None
@@ -159,7 +161,7 @@ def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
                     column: {"mean": figure.mean, "deviation": figure.deviation, "by_seed": list(figure.by_seed)}
                     for column, figure in collected.figures[averaging][model].items()
                 }
-                for averaging in AVERAGINGS
+                for averaging in collected.figures
             },
             "paper": collected.study.printed.get(model, {}),
         }
