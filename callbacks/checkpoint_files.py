@@ -1,12 +1,13 @@
 """Checkpoint files: written whole or not at all, found again, checked before they are trusted, read as data alone.
 
-A `.ckpt` is a zip archive in which torch keeps a CRC-32 of every part; behind it we put a SHA-256 of the archive's
-directory, so that the checksums and the places of the parts are themselves checked.
+A `.ckpt` is a zip archive in which torch keeps a CRC-32 of every part; a SHA-256 of the archive's directory follows it,
+so that the checksums and the places of the parts are checked, too.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import re
@@ -27,13 +28,13 @@ _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How Lightning writes and reads checkpoints."""
+    """Writes and reads checkpoints for Lightning."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
-        """Writes beside `path`, fsyncs, renames.
+        """Writes a checkpoint: beside `path`, then renamed.
 
         Raises:
-            UserError: where the disk does not take it; an older file of that name stands.
+            UserError: where it cannot be written; an older file of that name stays.
         """
         try:
             with atomic_file(path) as partial, partial.open("w+b") as file:
@@ -43,12 +44,12 @@ class CheckpointFiles(TorchCheckpointIO):
             cause = error if isinstance(error, OSError) else error.__context__
             reason = cause.strerror if isinstance(cause, OSError) else str(error).splitlines()[0]
             raise UserError(
-                f"{path}: the checkpoint cannot be written ({reason}); the earlier ones stand. Make room, then go on "
+                f"{path}: the checkpoint cannot be written ({reason}); the earlier ones stay. Make room, then go on "
                 "with --resume"
             ) from None
 
     def load_checkpoint(self, path: Path | str, map_location: Any = "cpu", weights_only: Any = True) -> dict[str, Any]:
-        """Reads tensors and plain values, whatever else is asked for.
+        """Reads a checkpoint of tensors and plain values, whatever `map_location` and `weights_only` say.
 
         Raises:
             UserError: where the file is missing, damaged, or holds anything else.
@@ -65,7 +66,7 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def checkpoint_path(run: Path | str, step: int) -> Path:
-    """Where a run's checkpoint of a step lies."""
+    """The path of a run's checkpoint of a step."""
     return Path(run) / "checkpoints" / f"step-{step}.ckpt"
 
 
@@ -78,7 +79,7 @@ def checkpoints(run: Path | str) -> list[tuple[int, Path]]:
 
 
 def damage_of(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, by the checksum of each of its parts; None where it is whole."""
+    """What is wrong with a checkpoint file, by the checksum of each of its parts; None for a whole one."""
     if not path.is_file():
         return "no such checkpoint"
     try:
@@ -93,15 +94,15 @@ def damage_of(path: Path) -> str | None:
 
 
 def starting_point(run: Path, resume: bool, named: str | None) -> Path | None:
-    """The checkpoint that a run goes on from, None for its beginning; the same on every rank.
+    """The checkpoint that training starts from, None for the beginning; the same on every rank.
 
     Args:
         run: the run's folder.
         resume: look for the newest whole checkpoint in it.
-        named: a checkpoint that the user chose.
+        named: a checkpoint that the user gave.
 
     Raises:
-        UserError: where the start would lose what an unfinished run has, or the chosen checkpoint is damaged.
+        UserError: where starting would discard an unfinished run, or the given checkpoint is damaged.
     """
     if resume and named:
         raise UserError("--resume looks for a checkpoint and --ckpt_path names one; give one of them")
@@ -137,10 +138,23 @@ def newest_good(run: Path) -> Path | None:
     return None
 
 
+def digest_of(checkpoint: Path) -> str:
+    """The digest at the end of a checkpoint file, which stands for its content; "" for a file that has none."""
+    with checkpoint.open("rb") as file:
+        file.seek(max(0, checkpoint.stat().st_size - _DIGEST_BYTES))
+        return file.read().decode("ascii", "replace")
+
+
 def _is_finished(run: Path, newest: Path) -> bool:
-    """Whether the model was written after the newest checkpoint, which then is the last step's."""
-    model = run / "model" / "config.json"
-    return model.is_file() and model.stat().st_mtime >= newest.stat().st_mtime
+    """Whether `run.json` names the newest checkpoint's content as that of the finished run.
+
+    Times are no evidence: clocks are set back, and copying a folder keeps some of them and not others.
+    """
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (run / "model" / "config.json").is_file() and record.get("last_checkpoint") == digest_of(newest)
 
 
 @rank_zero_only

@@ -76,6 +76,10 @@ class Development(L.Callback):
         since = len(self.rows) - 1 - self.rows.index(self.best_row) if self.rows else 0
         return self.patience is not None and since >= self.patience
 
+    def is_over(self, trainer: L.Trainer) -> bool:
+        """Whether training has reached its last step or ended early, not merely stopped."""
+        return trainer.global_step >= trainer.max_steps or self.has_stopped
+
     def on_fit_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
         """Reads the manifests.
 

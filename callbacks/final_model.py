@@ -36,7 +36,7 @@ class ModelFolder(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
         """Exports, on the first rank alone."""
-        if trainer.global_step >= trainer.max_steps or self.development.has_stopped:
+        if self.development.is_over(trainer):
             # Every rank takes part where each has a part of the weights.
             whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
             weights = get_model_state_dict(pl_module.model, options=whole)

@@ -15,7 +15,8 @@ from common.files import write_text
 class MetricsFile(L.Callback):
     """A row a step, counted from 0, of what `training_step` returns.
 
-    The rows are in each checkpoint, so that a resumed run's file has no row twice and none is missing.
+    The rows are part of each checkpoint, so a resumed run's file has every row once. A file that was removed while
+    training is written again, all of it.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class MetricsFile(L.Callback):
         self._columns: list[str] = []
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes the rows of the steps before, if any, over what is there."""
+        """Replaces the file by the rows of earlier steps, if any."""
         if trainer.is_global_zero:
             self._write(trainer)
 
@@ -35,7 +36,7 @@ class MetricsFile(L.Callback):
         self.rows.append({"step": trainer.global_step - 1, **figures})
         if not trainer.is_global_zero:
             return
-        if figures.keys() <= set(self._columns):
+        if figures.keys() <= set(self._columns) and _path(trainer).is_file():
             with _path(trainer).open("a", encoding="utf-8", newline="") as file:
                 csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self.rows[-1])
         else:

@@ -1,7 +1,7 @@
-"""Signals that ask a run to leave the machine: noticed at once, obeyed at the end of the step.
+"""Signals that ask a run to leave the machine: recorded at once, obeyed at the end of the step.
 
 A handler runs between any two lines of Python, in the middle of an optimizer step or of an exchange between ranks, so
-it may only take note.
+it may do no more than record the signal.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
 
 
-class Wish(IntEnum):
-    """What a signal asks for; of two the greater is granted."""
+class Request(IntEnum):
+    """What a signal asks for; of two the greater counts."""
 
     NONE = 0
     LEAVE = 1
@@ -28,12 +28,12 @@ class Wish(IntEnum):
 
 
 class Preemption:
-    """Takes note of SIGTERM, SIGUSR1 and the signal by which SLURM announces a requeue."""
+    """Records SIGTERM, SIGUSR1 and the signal by which SLURM announces a requeue."""
 
     def __init__(self, trainer: L.Trainer) -> None:
         self.trainer = trainer
         self.environment = trainer._accelerator_connector.cluster_environment
-        self.wish = Wish.NONE
+        self.request = Request.NONE
         signals = {signal.SIGTERM, signal.SIGUSR1}
         self.requeue_signal: int | None = None
         if isinstance(self.environment, SLURMEnvironment) and self.environment.auto_requeue:
@@ -41,20 +41,20 @@ class Preemption:
             signals.add(self.requeue_signal)
             self._requeue = signal.getsignal(self.requeue_signal)  # what Lightning would do, in the middle of the step
         for signum in signals:
-            signal.signal(signum, self._notice)  # Lightning puts back what was before, at the end
+            signal.signal(signum, self._record)  # Lightning puts back what was before, at the end
 
-    def _notice(self, signum: int, frame: FrameType | None) -> None:
-        if not self.wish and self.trainer.strategy.launcher is not None:
+    def _record(self, signum: int, frame: FrameType | None) -> None:
+        if not self.request and self.trainer.strategy.launcher is not None:
             self.trainer.strategy.launcher.kill(signum)  # passes it on to the ranks that this process started
         # Where SLURM's time is up in mid-step, SIGTERM follows its warning: the job is to be requeued all the same.
-        self.wish = max(self.wish, Wish.REQUEUE if signum == self.requeue_signal else Wish.LEAVE)
+        self.request = max(self.request, Request.REQUEUE if signum == self.requeue_signal else Request.LEAVE)
 
     def asked(self) -> bool:
         """Whether any rank was asked to leave; every rank must call this, at the same point."""
-        wish = torch.tensor(float(self.wish), device=self.trainer.strategy.root_device)
-        # What a rank notices after that is heard at the next step.
-        self._agreed = Wish(int(self.trainer.strategy.reduce(wish, reduce_op="max")))
-        return self._agreed > Wish.NONE
+        request = torch.tensor(float(self.request), device=self.trainer.strategy.root_device)
+        # A signal that reaches a rank after that counts at the next step.
+        self._agreed = Request(int(self.trainer.strategy.reduce(request, reduce_op="max")))
+        return self._agreed > Request.NONE
 
     def leave(self, path: Path) -> None:
         """Saves to `path`, lets Lightning requeue the job where SLURM asked for that, and ends this process.
@@ -62,7 +62,7 @@ class Preemption:
         Raises:
             SIGTERMException: always; it ends the process with code 143.
         """
-        if self._agreed == Wish.REQUEUE:
+        if self._agreed == Request.REQUEUE:
             # Lightning's own name for it would not be found again by --resume, nor ever removed.
             self.trainer._checkpoint_connector.hpc_save_path = lambda folder: str(path)
             self._requeue(self.requeue_signal, None)

@@ -1,4 +1,4 @@
-"""Leaves `run.json`: what a run was made of."""
+"""Writes `run.json`: what a run was made of."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from pathlib import Path
 
 import lightning as L
 
+from callbacks.checkpoint_files import checkpoints, digest_of
+from callbacks.development import Development
 from common.files import write_text
 from datamodules.pairs import PairDataModule
 
@@ -21,10 +23,16 @@ _PACKAGES = ("torch", "torchaudio", "lightning", "transformers", "mergekit", "ji
 
 
 class RunRecord(L.Callback):
-    """Writes versions, commit, seed, corpora, licences, broken audio and times to `<run>/run.json`."""
+    """Writes versions, commit, seed, corpora, licences, broken audio and times to `<run>/run.json`.
 
-    def __init__(self, name: str, seed: int) -> None:
-        self.name, self.seed = name, seed
+    Args:
+        name: the run's.
+        seed: the run's.
+        development: what may end training early.
+    """
+
+    def __init__(self, name: str, seed: int, development: Development) -> None:
+        self.name, self.seed, self.development = name, seed, development
         self._started = self._resumed = time.time()
         self._seconds_before = 0.0
 
@@ -33,11 +41,11 @@ class RunRecord(L.Callback):
         self._resumed = time.time()
 
     def state_dict(self) -> dict[str, float]:
-        """When the run began and how long it has taken, interruptions left out."""
+        """When the run began and how long it has taken, without interruptions."""
         return {"started": self._started, "seconds": self._seconds()}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        """Goes on from there."""
+        """Continues an interrupted run's clock."""
         self._started, self._seconds_before = state_dict["started"], state_dict["seconds"]
 
     def _seconds(self) -> float:
@@ -47,6 +55,8 @@ class RunRecord(L.Callback):
         """Writes the record, on the first rank alone."""
         skips = trainer.datamodule.skips.gathered(trainer.world_size)
         if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir)
+            last = checkpoints(folder) if self.development.is_over(trainer) else []
             record = {
                 "name": self.name,
                 "seed": self.seed,
@@ -63,10 +73,12 @@ class RunRecord(L.Callback):
                 "spliced": trainer.datamodule.splicer and trainer.datamodule.splicer.summary(),
                 "transcripts_also_held_out": trainer.datamodule.leaks,
                 "unusable_steps": pl_module.unusable_steps,
+                # What tells a finished run from one that stopped in the same folder: see `starting_point`.
+                "last_checkpoint": digest_of(last[0][1]) if last else None,
                 "skipped": [{"pair": skip.pair, "id": skip.id, "reason": skip.reason} for skip in skips.skipped],
             }
             text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-            write_text(Path(trainer.default_root_dir) / "run.json", text)
+            write_text(folder / "run.json", text)
             if skips.skipped:
                 print(f"warning: {skips.summary()} (all in run.json)", file=sys.stderr)
 

@@ -1,1 +1,1 @@
-"""From corpora to batches: manifests, audio, sampling, and the LightningDataModule of language pairs."""
+"""From manifests to batches: sampling, audio, labels, splicing, and the LightningDataModule of language pairs."""

@@ -1,6 +1,6 @@
-"""Augmentation of the training speech, off by default: other speeds, and masks on the log-mel.
+"""Augmentation of training speech, off by default: speed perturbation, and masks on the log-mel.
 
-What is drawn for an utterance follows from its seed, which follows from the run's seed and the step.
+An utterance's seed decides what is drawn for it; it follows from the run's seed and the step.
 Shape suffixes: B utterances, S samples at 16 kHz, F mel bins, T frames of 10 ms.
 """
 
@@ -25,7 +25,11 @@ _FRAME_SAMPLES = SAMPLE_RATE_HZ // 100
 class SpeedPerturbation:
     """Plays an utterance at one of some speeds (Ko et al. 2015: 0.9, 1 and 1.1), pitch and tempo together.
 
-    Speeds so slow that the utterance would outgrow the model's window are not drawn for it.
+    A speed so slow that the utterance would not fit the model's window is not drawn for it.
+
+    Args:
+        factors: the speeds to draw from.
+        window_s: seconds that the model holds.
 
     Raises:
         UserError: where a factor is not between 0.5 and 2.

@@ -1,4 +1,4 @@
-"""The batch that travels from the data module to the algorithm, ordered by pair.
+"""The batch that goes from the data module to the algorithm, ordered by pair.
 
 Shape suffixes: B utterances, S samples at 16 kHz, U label tokens, F mel bins, T frames of 10 ms.
 """
@@ -20,8 +20,7 @@ class SpeechBatch:
 
     `waveforms_BS` is float32 in [-1, 1], zero-padded to the longest; `decoder_inputs_BU` holds the prompt and the text,
     `labels_BU` the token that each position must predict, `IGNORED_LABEL` for prompt and padding; `mel_BFT` is filled
-    on the device. `seeds` name the random draws of each row's augmentation; `skipped` are the broken utterances whose
-    place a row took.
+    on the device. `seeds` seed each row's augmentation; `skipped` are the unreadable utterances that a row replaces.
     """
 
     ids: list[str]
@@ -48,16 +47,15 @@ class SpeechBatch:
 
     def __getitem__(self, rows: slice) -> SpeechBatch:
         """A view of some utterances, labels cut to their longest."""
-        part = SpeechBatch(
-            **{f.name: None if getattr(self, f.name) is None else getattr(self, f.name)[rows] for f in fields(self)}
-        )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        part = SpeechBatch(**{name: None if value is None else value[rows] for name, value in values.items()})
         longest = int((part.labels_BU != IGNORED_LABEL).any(0).nonzero().max()) + 1 if len(part) else 0
         part.decoder_inputs_BU = part.decoder_inputs_BU[:, :longest]
         part.labels_BU = part.labels_BU[:, :longest]
         return part
 
     def pair_slices(self) -> dict[str, slice]:
-        """Where each pair's utterances stand, in the batch's order."""
+        """The rows of each pair, in the batch's order."""
         starts: dict[str, int] = {}
         for index, pair in enumerate(self.pairs):
             starts.setdefault(pair, index)

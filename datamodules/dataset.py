@@ -26,7 +26,7 @@ class LabelMaker:
     """Turns transcripts into decoder inputs and labels under one language policy.
 
     For the text `a b` the decoder reads `<sot><lang><transcribe><notimestamps> a b` and must predict
-    `_ _ _ a b <eot>`: the prompt is given, never learnt, because its labels are constant within a pair.
+    `_ _ _ a b <eot>`: the prompt is given and not learnt, because its labels are constant within a pair.
     """
 
     def __init__(self, tokenizer: Tokenizer, policy: str = "matrix") -> None:
@@ -62,6 +62,13 @@ class PairDataset(Dataset):
 
     Where an utterance's audio cannot be read, the next of its pair in the manifest's order takes its place (after the
     last the first). That depends on nothing but the files, so it is the same in any worker and after resuming.
+
+    Args:
+        utterances: by pair, each pair's as `Draw.index` counts them.
+        make_labels: turns transcripts into labels.
+        perturb: speed perturbation, if any.
+        max_broken: how many unreadable utterances may be skipped.
+        splice: turns utterances into utterances of other pairs, if any.
     """
 
     def __init__(
@@ -91,22 +98,22 @@ class PairDataset(Dataset):
         for tried in range(min(len(utterances), self.max_broken + 1)):
             index = (draw.index + tried) % len(utterances)
             try:
-                utterance, waveform_S, broken = self._hearing(draw, utterances[index])
+                utterance, waveform_S, unreadable = self._read(draw, utterances[index])
             except UserError as error:
                 skipped.append(SkippedUtterance(draw.pair, index, utterances[index].id, str(error)))
             else:
-                return utterance, waveform_S, (*skipped, *broken)
+                return utterance, waveform_S, (*skipped, *unreadable)
         # Over the budget. An exception would leave a worker as a traceback; the main process refuses this batch.
         return utterances[index], torch.zeros(1), tuple(skipped)
 
-    def _hearing(self, draw: Draw, utterance: Utterance) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
-        """What is heard of an utterance: itself, or a splice; with the utterances that no span could be read from."""
-        broken: tuple[SkippedUtterance, ...] = ()
+    def _read(self, draw: Draw, utterance: Utterance) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
+        """The utterance or what it is spliced into, its waveform (S,), and sources of inserts that are unreadable."""
+        unreadable: tuple[SkippedUtterance, ...] = ()
         if self.splice:
-            spliced, broken = self.splice(draw.pair, utterance, draw.seed, self.max_broken + 1)
+            spliced, unreadable = self.splice(draw.pair, utterance, draw.seed, self.max_broken + 1)
             if spliced:
-                return *spliced, broken
-        return utterance, load_waveform(utterance.audio, utterance.offset, utterance.duration), broken
+                return *spliced, unreadable
+        return utterance, load_waveform(utterance.audio, utterance.offset, utterance.duration), unreadable
 
 
 def collate(examples: Sequence[Example]) -> SpeechBatch:
@@ -116,7 +123,7 @@ def collate(examples: Sequence[Example]) -> SpeechBatch:
         pairs=[example.pair for example in examples],
         waveforms_BS=pad_sequence([example.waveform_S for example in examples], batch_first=True),
         lengths_B=torch.tensor([len(example.waveform_S) for example in examples]),
-        # A padded position has the label IGNORED_LABEL, so the token that stands there does not matter.
+        # Padded positions have the label IGNORED_LABEL, so any token will do there.
         decoder_inputs_BU=pad_sequence([example.decoder_inputs_U for example in examples], batch_first=True),
         labels_BU=pad_sequence([e.labels_U for e in examples], batch_first=True, padding_value=IGNORED_LABEL),
         seeds=[example.seed for example in examples],

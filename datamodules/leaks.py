@@ -1,4 +1,4 @@
-"""Training speech that a test set also holds: found by sentence id, where corpora share a source, and by transcript."""
+"""Training utterances that a test set holds, too: found by sentence id, by audio, and by transcript."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def transcript_key(text: str) -> bytes:
 
 
 class HeldOut:
-    """The sentences of manifests that training must not see."""
+    """The sentences of manifests that must stay out of training."""
 
     def __init__(self, manifests: Iterable[Path | str]) -> None:
         self._sentences: dict[str, str] = {}
@@ -35,26 +35,31 @@ class HeldOut:
                 speech.append((utterance.audio, place))
 
     def speech(self, utterance: Utterance) -> str | None:
-        """Where an utterance of the same id and audio stands in a held-out manifest, None where none does."""
+        """The held-out manifest and utterance of the same id and audio, None without one."""
         for audio, place in self._speech.get((utterance.id, utterance.offset), []):
             if audio.is_file() and filecmp.cmp(audio, utterance.audio, shallow=False):
                 return place
         return None
 
     def sentence(self, source_sentence_id: str | None) -> str | None:
-        """Where the sentence stands in a held-out manifest, None where it does not."""
+        """The held-out manifest and utterance of the same source sentence, None without one."""
         return self._sentences.get(source_sentence_id) if source_sentence_id else None
 
     def transcript(self, text: str) -> str | None:
-        """Where the same transcript stands in a held-out manifest, None where it does not."""
+        """The held-out manifest and utterance of the same transcript, None without one."""
         return self._transcripts.get(transcript_key(text))
 
 
 def check_leaks(utterances: Sequence[Utterance], held_out: HeldOut, where: str) -> list[str]:
-    """Refuses training speech that is held out; lists utterances that share no more than their transcript.
+    """Refuses training utterances that are held out; lists those that share no more than their transcript.
+
+    Args:
+        utterances: of training.
+        held_out: what is held out.
+        where: their manifest, for the message.
 
     Raises:
-        UserError: naming the first whose source sentence, or whose id and audio, stands in a held-out manifest.
+        UserError: naming the first whose source sentence, or whose id and audio, is in a held-out manifest.
     """
     leaks = [(u, place) for u in utterances if (place := held_out.sentence(u.source_sentence_id) or held_out.speech(u))]
     if leaks:

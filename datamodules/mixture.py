@@ -1,4 +1,4 @@
-"""What a run trains on: for each pair its manifests with their weights, and how many utterances a step."""
+"""What a run trains on: each pair's manifests with their weights, and its utterances a step."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PREPARE_COMMANDS = {
 
 @dataclass(frozen=True)
 class WeightedManifest:
-    """A manifest, each of whose utterances comes `weight` times in a cycle of its pair."""
+    """A manifest; each of its utterances is drawn `weight` times in a cycle of its pair."""
 
     manifest: str
     weight: float = 1.0
 
 
 def mixture(train: dict[str, Any], pairs: list[str] | None) -> dict[str, list[WeightedManifest]]:
-    """The manifests of the chosen pairs, in the order of `pairs`; of all where none are named.
+    """The manifests of the chosen pairs, in the order of `pairs`; by default all.
 
     Raises:
         UserError: where a pair or an entry cannot be understood.
@@ -56,7 +56,7 @@ def utterances_of(pairs: Iterable[str], utterances_per_pair: int | dict[str, int
             raise UserError(f"data.utterances_per_pair is {utterances_per_pair[pairs[0]]}, expected 1 or more")
     for pair in pairs:
         if pair not in utterances_per_pair:
-            raise UserError(f"data.utterances_per_pair says nothing of {pair}: give one number, or one for every pair")
+            raise UserError(f"data.utterances_per_pair lacks {pair}: give one number, or one for every pair")
         if utterances_per_pair[pair] < 1:
             raise UserError(
                 f"data.utterances_per_pair of {pair} is {utterances_per_pair[pair]}, expected 1 or more; "
@@ -66,7 +66,7 @@ def utterances_of(pairs: Iterable[str], utterances_per_pair: int | dict[str, int
 
 
 def check_manifests(manifests: dict[str, list[WeightedManifest]]) -> None:
-    """Refuses to start without data.
+    """Checks that every manifest exists.
 
     Raises:
         UserError: listing every manifest that is missing and how to make it.
@@ -88,7 +88,7 @@ def _entries(pair: str, value: Any) -> list[WeightedManifest]:
         raise UserError(f"data.train.{pair} names no manifest")
     for index, entry in enumerate(entries):
         if entry.manifest in (other.manifest for other in entries[:index]):
-            raise UserError(f"data.train.{pair} names {entry.manifest} twice; to hear it more often give it a weight")
+            raise UserError(f"data.train.{pair} names {entry.manifest} twice; to draw it more often give it a weight")
     return entries
 
 

@@ -1,4 +1,4 @@
-"""The data module: a few utterances of each language pair a step, and nothing held in memory but the manifests."""
+"""The data module: some utterances of each language pair a step; only manifests are held in memory."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from datamodules.splicing.splicer import CrossPairSplicer
 
 
 class PairDataModule(L.LightningDataModule):
-    """Feeds mixed-pair batches of some utterances of each pair, the same for (seed, step, rank).
+    """Makes batches of some utterances of each pair; seed, step and rank decide what is in them.
 
     Args:
-        train: for each pair its manifest, or several, or some with a weight: `{manifest: PATH, weight: 2}`. A pair's
-            utterances are pooled, and each comes once in a cycle of its pair, or as often as its manifest weighs.
-        pairs: which of them to train on, in this order; all where none are named.
-        utterances_per_pair: utterances of each pair a step on each rank; one number, or one for each pair.
-        language: which language tag the decoder is given: matrix, embedded, two_tag, or a code.
+        train: each pair's manifest, or several, or some with a weight: `{manifest: PATH, weight: 2}`. A pair's
+            utterances are pooled, and each is drawn once in a cycle of its pair, or as often as its manifest weighs.
+        pairs: which of them to train on, in this order; by default all.
+        utterances_per_pair: utterances of each pair a step on each rank; one number, or one a pair.
+        language: the decoder's language tag: matrix, embedded, two_tag, or a code.
         workers: processes that decode audio; 0 decodes in the main process.
         seed: of the order and the augmentation.
-        speed: factors of speed perturbation, e.g. [0.9, 1.0, 1.1], one drawn for each hearing of an utterance.
-        max_broken: utterances that a run passes over, on each device, because their audio cannot be read.
-        held_out: manifests of test sets, to refuse training speech that they hold.
+        speed: factors of speed perturbation, e.g. [0.9, 1.0, 1.1]; one is drawn each time an utterance is.
+        max_broken: utterances that a run may skip, on each device, because their audio cannot be read.
+        held_out: manifests of test sets; training utterances that they hold are refused.
         splice: turns a share of the utterances into utterances of other pairs; `{}` takes the defaults.
     """
 
@@ -79,7 +79,7 @@ class PairDataModule(L.LightningDataModule):
         self.splicer: CrossPairSplicer | None = None
 
     def check_manifests(self) -> None:
-        """Refuses to start without data.
+        """Checks that every manifest exists.
 
         Raises:
             UserError: listing every manifest that is missing and how to make it.
@@ -87,10 +87,13 @@ class PairDataModule(L.LightningDataModule):
         check_manifests(self.train)
 
     def read(self, tokenizer: Tokenizer, window_s: float, max_tokens: int, *, by_duration: bool = False) -> None:
-        """Reads and checks the manifests against what the model holds: `window_s` seconds, `max_tokens` label tokens.
+        """Reads the manifests and checks them against the model.
 
         Args:
-            by_duration: put utterances of like duration into a batch, whose longest decides what it costs.
+            tokenizer: the model's.
+            window_s: seconds of audio that it holds.
+            max_tokens: label tokens that it holds.
+            by_duration: put utterances of similar duration into a batch, since the longest decides what it costs.
 
         Raises:
             UserError: naming manifest and utterances.
@@ -113,11 +116,11 @@ class PairDataModule(L.LightningDataModule):
             self.splicer = CrossPairSplicer(self.splice, self.utterances, sources, tokenizer, window_s, max_tokens)
         if self.leaks:
             named = "; ".join(self.leaks[:3]) + (" ..." if len(self.leaks) > 3 else "")
-            _warn(f"{len(self.leaks)} training transcripts also stand in held-out manifests (all in run.json): {named}")
+            _warn(f"{len(self.leaks)} training transcripts are also in held-out manifests (all in run.json): {named}")
         self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
 
     def _sources(self, manifests: list[str], held_out: HeldOut) -> dict[str, list[Utterance]]:
-        """The utterances of the manifests that spans are to come from, by pair."""
+        """The utterances that inserts come from, by pair."""
         sources: dict[str, list[Utterance]] = {}
         for manifest in manifests:
             utterances = read_manifest(manifest)
@@ -127,7 +130,7 @@ class PairDataModule(L.LightningDataModule):
         return sources
 
     def train_dataloader(self) -> DataLoader[SpeechBatch]:
-        """Batches from the trainer's present step to its last."""
+        """Batches from the trainer's current step to its last."""
         if self._labels is None:
             raise RuntimeError("PairDataModule.read() must come before training; WhisperModule.setup() calls it")
         # Lightning asks for a loader with a state; the sampler needs none, it begins at the trainer's step.
@@ -155,24 +158,24 @@ class PairDataModule(L.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: SpeechBatch, device: torch.device, dataloader_idx: int) -> SpeechBatch:
-        """From page-locked memory without waiting until it is there; Lightning waits for batches of others' making."""
+        """Copies from page-locked memory without waiting; Lightning's own would wait for a batch that is no tensor."""
         return batch.to(device, non_blocking=device.type == "cuda")
 
     def on_before_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
-        """Accounts for broken audio when its batch is trained on, not when a worker fetches it ahead.
+        """Counts skipped utterances when their batch is trained on, not when a worker fetches it ahead.
 
         Raises:
-            UserError: where more of it is broken than allowed.
+            UserError: where more were skipped than allowed.
         """
         self.skips.add(chain(*(batch.skipped or [])))
         return batch
 
     def state_dict(self) -> dict[str, Any]:
-        """What resuming cannot work out again: the utterances that each rank passed over so far; all must ask."""
+        """What resuming cannot compute again: the utterances that each rank skipped. Every rank must call it."""
         return self.skips.state_dict(self.trainer.world_size)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up an interrupted run's account."""
+        """Takes up an interrupted run's count of skipped utterances."""
         self.skips.load_state_dict(state_dict, self.trainer.global_rank, self.trainer.world_size)
 
 

@@ -14,7 +14,7 @@ _STRETCH_STEPS = 16
 
 
 class Draw(NamedTuple):
-    """An utterance by its pair and its place among the pair's, and the seed of what is random about this hearing."""
+    """The `index`-th utterance of a pair, and the seed of whatever is drawn for it this time."""
 
     pair: str
     index: int
@@ -24,9 +24,9 @@ class Draw(NamedTuple):
 class PairBatchSampler(Sampler[list[Draw]]):
     """Batches of some utterances of every pair for steps `start` to `steps`, those of a pair next to each other.
 
-    Each pair is walked in seeded permutations: every utterance once before any comes again. The ranks of one step take
-    neighbouring stretches of that walk, so they never overlap within a pass. Where a pair's corpora have weights, a
-    pass holds each utterance as often as its corpus weighs.
+    Each pair is drawn in seeded permutations: every utterance once before any comes again. The ranks of a step take
+    neighbouring parts of that order, so they never overlap within a cycle. Where a pair's corpora have weights, each
+    utterance is in a cycle as many times as its corpus weighs.
 
     Args:
         corpora: the size and weight of each of a pair's corpora, whose utterances are numbered in this order.
@@ -74,7 +74,7 @@ class PairBatchSampler(Sampler[list[Draw]]):
             yield batch
 
     def _places(self, pair: str, walk: _PairWalk, step: int) -> Sequence[int]:
-        """Where a pair's walk is taken up in a step, by all ranks."""
+        """The places in a pair's walk that a step takes, on all ranks."""
         size = self.utterances_per_pair[pair] * self.world_size
         if self.durations is None:
             return range(step * size, (step + 1) * size)
@@ -91,7 +91,7 @@ class PairBatchSampler(Sampler[list[Draw]]):
 
 
 class _PairWalk:
-    """An endless sequence of cycles through a pair's corpora; holds the cycle that was asked for last.
+    """An endless sequence of cycles through a pair's corpora; caches the cycle used last.
 
     A corpus of n utterances and weight w gives its own walk's places from c n w to (c + 1) n w, rounded down, to cycle
     c: at weight 1 a whole pass, at 2 two, at 0.5 half a pass and the other half in the next cycle.
@@ -130,7 +130,7 @@ class _PairWalk:
 
 
 class _Walk:
-    """An endless sequence of permutations of `range(size)`; holds the one that was asked for last."""
+    """An endless sequence of permutations of `range(size)`; caches the one used last."""
 
     def __init__(self, size: int, name: str) -> None:
         self.size, self.name, self.cycle = size, name, -1

@@ -1,4 +1,4 @@
-"""Utterances whose audio cannot be read: passed over within a budget, and accounted for."""
+"""Utterances whose audio cannot be read: skipped within a budget, and recorded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class SkippedUtterance:
-    """An utterance that was passed over, by its place among its pair's; the reason names the file."""
+    """An utterance that was skipped, which is the `index`-th of its pair; the reason names the file."""
 
     pair: str
     index: int
@@ -24,28 +24,28 @@ class SkippedUtterance:
 
 
 class SkipBudget:
-    """Counts the utterances passed over, each once however often it was drawn.
+    """Counts skipped utterances, each once however often it was drawn.
 
     Args:
-        most: how many a run may pass over.
+        most: how many a run may skip.
         sizes: utterances of each pair, of which one must be left; known once the manifests are read.
     """
 
     def __init__(self, most: int, sizes: dict[str, int] | None = None) -> None:
         self.most = most
         self.sizes = sizes or {}
-        self.skipped: dict[SkippedUtterance, None] = {}  # in the order they were met
+        self.skipped: dict[SkippedUtterance, None] = {}  # in the order in which they were drawn
 
     def add(self, skipped: Iterable[SkippedUtterance]) -> None:
-        """Accounts for what a batch passed over.
+        """Counts what was skipped for a batch.
 
         Raises:
-            UserError: where that is too much, naming files.
+            UserError: where that is more than allowed, naming files.
         """
-        before = len(self.skipped)
-        self.skipped |= dict.fromkeys(skipped)
-        if len(self.skipped) == before:
+        new = [skip for skip in skipped if skip not in self.skipped]
+        if not new:
             return
+        self.skipped |= dict.fromkeys(new)
         empty = [pair for pair, size in self.sizes.items() if sum(s.pair == pair for s in self.skipped) == size]
         if empty or len(self.skipped) > self.most:
             limit = f"not one of {empty[0]} can" if empty else f"data.max_broken allows {self.most or 'none'}"
@@ -56,18 +56,17 @@ class SkipBudget:
             )
 
     def count(self) -> str:
-        """The number with its noun."""
+        """The number of skipped utterances with its noun."""
         return f"{len(self.skipped)} training utterance{'s' * (len(self.skipped) != 1)}"
 
     def summary(self) -> str:
         """One line for the end of a run."""
         named = "; ".join(f"{skip.pair} {skip.id} ({skip.reason})" for skip in list(self.skipped)[:3])
-        return f"{self.count()} could not be read and others took their place: {named}" + (
-            " ..." if len(self.skipped) > 3 else ""
-        )
+        more = " ..." * (len(self.skipped) > 3)
+        return f"{self.count()} could not be read and others took their place: {named}{more}"
 
     def gathered(self, world_size: int) -> SkipBudget:
-        """The account of all ranks; every rank must ask."""
+        """The count over all ranks; every rank must call it."""
         whole = SkipBudget(self.most, self.sizes)
         for part in self._of_ranks(world_size):
             whole.skipped |= part
@@ -80,11 +79,17 @@ class SkipBudget:
         return parts
 
     def state_dict(self, world_size: int = 1) -> dict[str, Any]:
-        """What a checkpoint keeps, in plain types: the account of each rank, all of which must ask."""
+        """What a checkpoint keeps, in plain types: each rank's count. Every rank must call it."""
         return {"skipped": [[list(astuple(skip)) for skip in part] for part in self._of_ranks(world_size)]}
 
     def load_state_dict(self, state: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
-        """Takes up what this rank had counted; where their number has changed, what all had."""
+        """Takes up an interrupted run's count.
+
+        Args:
+            state: what `state_dict` returned.
+            rank: this process.
+            world_size: where it is another than before, every rank takes the count of all.
+        """
         parts = [dict.fromkeys(SkippedUtterance(*fields) for fields in part) for part in state["skipped"]]
         mine = [parts[rank]] if len(parts) == world_size else parts
         self.skipped = {skip: None for part in mine for skip in part}

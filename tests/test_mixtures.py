@@ -336,7 +336,7 @@ def test_a_transcript_held_out_is_told_and_what_only_looks_alike_is_not(
     assert module.leaks == [f"c2 in {held} (c2)", f"c5 in {held} (c2)"]
     printed = capsys.readouterr().err.splitlines()
     assert printed == [
-        "warning: 2 training transcripts also stand in held-out manifests (all in run.json): " + "; ".join(module.leaks)
+        "warning: 2 training transcripts are also in held-out manifests (all in run.json): " + "; ".join(module.leaks)
     ]
     module = data(corpora, held_out=[held_out_by(path, audio=other)])
     module.read(tokenizer, 2.0, 128)
@@ -397,7 +397,7 @@ def test_a_run_with_all_of_it_is_recorded_and_runs_again(
         ("data", {"train": {"ko-en": {"manifest": "x", "weight": 0}, "de-en": "y"}}, "weight of x is 0, expected"),
         ("data", {"train": {"ko-en": ["x", "x"], "de-en": "y"}}, "names x twice; .* give it a weight"),
         ("data", {"train": {"ko-en": [], "de-en": "y"}}, r"data\.train\.ko-en names no manifest"),
-        ("data", {"utterances_per_pair": {"ko-en": 3}}, r"says nothing of de-en"),
+        ("data", {"utterances_per_pair": {"ko-en": 3}}, r"lacks de-en"),
         ("data", {"utterances_per_pair": {"ko-en": 3, "de-en": 0}}, r"utterances_per_pair of de-en is 0"),
         ("data", {"max_broken": -1}, r"data\.max_broken is -1"),
         ("data", {"held_out": ["none.jsonl"]}, r"none\.jsonl: no such manifest"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import resource
@@ -16,6 +17,7 @@ from callbacks.checkpoint_files import (
     checkpoint_path,
     checkpoints,
     damage_of,
+    digest_of,
     newest_good,
     starting_point,
 )
@@ -145,5 +147,31 @@ def test_a_start_loses_no_unfinished_run(tmp_path: Path):
     with pytest.raises(UserError, match="--ckpt_path nowhere.ckpt: no such checkpoint"):
         starting_point(tmp_path, resume=False, named="nowhere.ckpt")
     (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "config.json").write_text("{}")  # it is finished: begin anew
+    (tmp_path / "model" / "config.json").write_text("{}")
+    (tmp_path / "run.json").write_text(json.dumps({"last_checkpoint": digest_of(newest)}))  # it is finished: begin anew
     assert starting_point(tmp_path, resume=False, named=None) is None
+
+
+@pytest.mark.parametrize("hours", [-1000, 1000])
+def test_a_run_is_finished_by_content_whatever_the_clock_says(hours: int, tmp_path: Path):
+    """A model and a record of an earlier run in the folder say nothing of the checkpoint of a run that stopped."""
+    newest = checkpoint_path(tmp_path, 4)
+    CheckpointFiles().save_checkpoint(STATE, newest)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    record = tmp_path / "run.json"
+    record.write_text(json.dumps({"last_checkpoint": digest_of(newest)}))
+    for file in (newest, record, tmp_path / "model" / "config.json"):
+        now = file.stat().st_mtime
+        os.utime(file, (now, now + 3600 * hours))
+        assert starting_point(tmp_path, resume=False, named=None) is None
+        os.utime(file, (now, now))
+    CheckpointFiles().save_checkpoint({**STATE, "global_step": 5}, newest)
+    for file in (newest, record, tmp_path / "model" / "config.json"):
+        os.utime(file, (now, now + 3600 * hours))
+        with pytest.raises(UserError, match="holds a run that stopped at step 4"):
+            starting_point(tmp_path, resume=False, named=None)
+    for damaged in ('{"last_checkpoint": null}', "{", ""):
+        record.write_text(damaged)
+        with pytest.raises(UserError, match="holds a run that stopped"):
+            starting_point(tmp_path, resume=False, named=None)

@@ -97,6 +97,22 @@ def test_a_run_that_was_stopped_in_mid_step_ends_as_one_that_was_not(
     assert_same(what_is_left(tmp_path / "whole"), what_is_left(tmp_path / "parts"))
 
 
+class Removes(L.Callback):
+    """Removes the figures of a run in its third step, as somebody who tidies up."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step == 2:
+            (Path(trainer.default_root_dir) / "metrics.csv").unlink()
+
+
+def test_metrics_that_are_removed_while_training_come_back_whole(
+    tiny_model: Path, manifests: dict[str, str], tmp_path: Path
+):
+    run(tiny_model, manifests, tmp_path / "whole", "ERM")
+    run(tiny_model, manifests, tmp_path / "removed", "ERM", callbacks=[Removes()])
+    assert (tmp_path / "removed" / "metrics.csv").read_bytes() == (tmp_path / "whole" / "metrics.csv").read_bytes()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [0, 1, 2, 3])
 @pytest.mark.parametrize("name", NAMES)

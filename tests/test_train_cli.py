@@ -9,6 +9,7 @@ import pandas
 import pytest
 import yaml
 
+from callbacks.checkpoint_files import starting_point
 from common.configs import CONFIGS
 from common.errors import UserError
 from training.cli import TrainCLI
@@ -124,6 +125,10 @@ def test_a_run_leaves_all_it_promises_and_its_config_runs_again(overlay: list[st
     record = json.loads((folder / "run.json").read_text())
     assert (record["steps"], record["corpora"]["ko-en"]["licences"]) == (2, ["CC0-1.0"])
     weights = (folder / "model" / "model.safetensors").read_bytes()
+    assert starting_point(folder, resume=False, named=None) is None  # a finished run may be trained anew
+    (folder / "run.json").unlink()
+    with pytest.raises(UserError, match="holds a run that stopped"):
+        starting_point(folder, resume=False, named=None)
     TrainCLI(["--config", str(folder / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "again")]).fit()
     assert (tmp_path / "again" / "model" / "model.safetensors").read_bytes() == weights
 

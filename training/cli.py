@@ -129,7 +129,7 @@ class TrainCLI(LightningCLI):
         throughput = Throughput()
         own = [throughput, MetricsFile(), self.config_init.pair_gradients, development]
         own += [ModelFolder(development, self.config.name)]
-        own += [RunRecord(self.config.name, self.config.seed_everything), dashboard]
+        own += [RunRecord(self.config.name, self.config.seed_everything, development), dashboard]
         if self.config.trainer.enable_progress_bar is not False:
             own.append(TrainingProgress(self.config.name))
         kwargs["callbacks"] = [*(self.config_init.trainer.callbacks or []), *own]

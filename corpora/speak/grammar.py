@@ -1,8 +1,7 @@
-"""The four languages' grammar, as far as the templates need it: what a filled blank reads like in its own language."""
+"""The four languages' grammar, as far as the templates need it: how a filled blank reads in its language."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from corpora.speak.lexicon import Word, spoken
@@ -10,7 +9,7 @@ from corpora.speak.lexicon import Word, spoken
 
 @dataclass(frozen=True)
 class Blank:
-    """A gap in a template, written `{kind:tags|form}`; the form (a case, a tense) is the template language's own."""
+    """A blank of a template, written `{kind:tags|form}`; the form is a case or a tense of the template's language."""
 
     kind: str
     tags: frozenset[str] = frozenset()
@@ -19,7 +18,7 @@ class Blank:
 
 @dataclass(frozen=True)
 class Filling:
-    """What stands in a blank: a word, and the adjective that a noun may carry."""
+    """What fills a blank: a word, and the adjective that a noun may have."""
 
     word: Word
     adjective: Word | None = None
@@ -30,50 +29,46 @@ class Filling:
         return "name" in self.word.tags
 
 
+_VERBS = {
+    "ko": {"past": "{0}", "future": "{1} 거예요", "want": "{2} 싶어요", "please": "{3} 주세요"},
+    "ja": {"past": "{0}ました", "future": "{0}ます", "want": "{0}たいです", "please": "{1}ください"},
+}
+_FORMS = {"base": 0, "past": 1, "infinitive": 0, "participle": 1, "at": 1, "to": 2}  # of German and English
+
+
 def korean(blank: Blank, filling: Filling) -> str:
-    """Renders a blank in Korean; the particles after nouns stand in the templates and are chosen by `particle`."""
+    """Renders a blank in Korean; the particles after nouns are in the templates and chosen by `particle`."""
     forms = filling.word["ko"]
-    if blank.kind == "verb":
-        past, adnominal, stem, infinitive = forms
-        return {
-            "past": past,
-            "future": f"{adnominal} 거예요",
-            "want": f"{stem} 싶어요",
-            "please": f"{infinitive} 주세요",
-        }[blank.form]
-    if blank.kind == "adj":
-        return forms[1]
-    if blank.kind == "place":
-        return forms[0] + blank.form.split()[1]
-    if blank.kind == "clause":
-        return f"{forms[0]}. "
-    return _unarticled("ko", blank, filling)
+    return forms[1] if blank.kind == "adj" else _unarticled("ko", blank, filling, ". ")
 
 
 def japanese(blank: Blank, filling: Filling) -> str:
     """Renders a blank in Japanese, annotated with readings."""
     forms = filling.word["ja"]
+    return forms[0].removesuffix("な") + "です" if blank.kind == "adj" else _unarticled("ja", blank, filling, "。")
+
+
+def _unarticled(language: str, blank: Blank, filling: Filling, stop: str) -> str:
+    """Renders what Korean and Japanese render alike; a noun follows its demonstrative, the blank's form."""
+    forms = filling.word[language]
     if blank.kind == "verb":
-        stem, te_form = forms
-        return {
-            "past": f"{stem}ました",
-            "future": f"{stem}ます",
-            "want": f"{stem}たいです",
-            "please": f"{te_form}ください",
-        }[blank.form]
-    if blank.kind == "adj":
-        return forms[0].removesuffix("な") + "です"
+        return _VERBS[language][blank.form].format(*forms)
     if blank.kind == "place":
         return forms[0] + blank.form.split()[1]
     if blank.kind == "clause":
-        return f"{forms[0]}。"
-    return _unarticled("ja", blank, filling)
-
-
-def _unarticled(language: str, blank: Blank, filling: Filling) -> str:
-    """A Korean or Japanese noun after its demonstrative, the blank's form, and its adjective, if any."""
+        return forms[0] + stop
     adjective = filling.adjective[language][0] if filling.adjective else ""
-    return " ".join(filter(None, [blank.form, adjective, filling.word[language][0]]))
+    return " ".join(filter(None, [blank.form, adjective, forms[0]]))
+
+
+def _uninflected(language: str, blank: Blank, filling: Filling) -> str | None:
+    """Renders what German and English render alike, None for a noun with its determiner."""
+    forms = filling.word[language]
+    if blank.kind in ("verb", "place"):
+        return forms[_FORMS[blank.form]]
+    if blank.kind == "clause":
+        return f"{capitalised(forms[0])}. "
+    return forms[0] if blank.kind in ("time", "adverb", "adj") or filling.is_name else None
 
 
 _GERMAN_CASES = {"r": "nominative", "n": "accusative", "m": "dative"}
@@ -91,23 +86,21 @@ _DEFINITE = {
 
 def german(blank: Blank, filling: Filling) -> str:
     """Renders a blank in German; a noun's form is the masculine determiner that shows its case: `den`, `einem`."""
-    forms = filling.word["de"]
-    if blank.kind == "verb":
-        return forms[{"infinitive": 0, "participle": 1}[blank.form]]
-    if blank.kind == "adj":
-        return forms[0]
-    if blank.kind == "place":
-        return forms[{"at": 1, "to": 2}[blank.form]]
-    if blank.kind == "clause":
-        return f"{capitalised(forms[0])}. "
-    if blank.kind in ("time", "adverb") or filling.is_name:
-        return forms[0]
-    gender, noun = forms[0].split(" ", 1)
+    if (rendered := _uninflected("de", blank, filling)) is not None:
+        return rendered
+    gender, noun = filling.word["de"][0].split(" ", 1)
     return german_noun_phrase(blank, filling, gender, noun)
 
 
 def german_noun_phrase(blank: Blank, filling: Filling, gender: str, noun: str) -> str:
-    """Declines determiner and adjective around `noun` of a gender (`der`, `die`, `das`) in the blank's case."""
+    """Declines determiner and adjective before a noun in the blank's case.
+
+    Args:
+        blank: its form is the masculine determiner of the case.
+        filling: the adjective, and the meaning that some determiners depend on.
+        gender: the noun's article, `der`, `die` or `das`.
+        noun: the noun, which need not be German.
+    """
     family = blank.form[:3]  # der/den/dem, ein/einen/einem, mein…, die(ser)…
     indefinite = family in ("ein", "mei")
     case = "nominative" if blank.form in ("ein", "mein") else _GERMAN_CASES[blank.form[-1]]
@@ -136,16 +129,9 @@ def german_noun_phrase(blank: Blank, filling: Filling, gender: str, noun: str) -
 
 def english(blank: Blank, filling: Filling) -> str:
     """Renders a blank in English; a noun's form is its determiner: `the`, `a`, `this`, `my` or `bare`."""
-    forms = filling.word["en"]
-    if blank.kind == "verb":
-        return forms[{"base": 0, "past": 1}[blank.form]]
-    if blank.kind == "place":
-        return forms[{"at": 1, "to": 2}[blank.form]]
-    if blank.kind == "clause":
-        return f"{capitalised(forms[0])}. "
-    if blank.kind in ("time", "adverb", "adj") or filling.is_name:
-        return forms[0]
-    article, noun = forms[0].split(" ", 1)
+    if (rendered := _uninflected("en", blank, filling)) is not None:
+        return rendered
+    article, noun = filling.word["en"][0].split(" ", 1)
     if filling.adjective:
         noun = f"{filling.adjective['en'][0]} {noun}"
     if "person" in filling.word.tags:
@@ -157,12 +143,7 @@ def english(blank: Blank, filling: Filling) -> str:
     return noun if article == "bare" else f"{article} {noun}"
 
 
-GRAMMARS: dict[str, Callable[[Blank, Filling], str]] = {
-    "ko": korean,
-    "ja": japanese,
-    "de": german,
-    "en": english,
-}
+GRAMMARS = {"ko": korean, "ja": japanese, "de": german, "en": english}
 
 
 def capitalised(text: str) -> str:
@@ -176,20 +157,8 @@ def indefinite_article(noun_phrase: str) -> str:
 
 
 # 백, 북, 컵: a short vowel and a stop, or a nasal that is not written last.
-_CLOSED_IN_KOREAN = {
-    "bag",
-    "book",
-    "cup",
-    "hat",
-    "jacket",
-    "laptop",
-    "map",
-    "market",
-    "restaurant",
-    "ticket",
-    "trip",
-    "wallet",
-}
+_CLOSED_IN_KOREAN = ("bag", "book", "cup", "hat", "jacket", "laptop", "map", "market", "ticket", "trip", "wallet")
+_CLOSED_IN_KOREAN += ("restaurant",)
 
 
 def final_consonant(text: str, language: str) -> str:
@@ -216,7 +185,13 @@ _PARTICLES = ("은/는", "이/가", "을/를", "와/과", "으로/로")
 
 
 def particle(literal: str, before: str, language: str) -> str:
-    """Resolves a template's `을/를` at the head of `literal` by the sound that `before` ends in."""
+    """Chooses among a template's `을/를` by the sound before it.
+
+    Args:
+        literal: the template's text, which may begin with such a choice.
+        before: the text before it.
+        language: that text's language.
+    """
     for alternatives in _PARTICLES:
         if literal.startswith(alternatives):
             closed, opened = alternatives.split("/")

@@ -17,14 +17,8 @@ from corpora.speak.lexicon import Word, spoken, words, written
 from corpora.speak.mixing import Pieces, switched
 
 _BLANK = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
-_TABLES = {
-    "verb": "verbs",
-    "adj": "adjectives",
-    "adverb": "adverbs",
-    "time": "times",
-    "place": "places",
-    "clause": "clauses",
-}
+_TABLES = {"verb": "verbs", "adj": "adjectives", "adverb": "adverbs"}
+_TABLES |= {"time": "times", "place": "places", "clause": "clauses"}
 _ADJECTIVE_SHARE = 0.3
 _LEVELS = ("word", "phrase", "sentence")
 _LEVEL_WEIGHTS = (5, 3, 2)
@@ -45,6 +39,11 @@ class Template:
     def blanks(self) -> list[int]:
         """The positions of the blanks among the parts."""
         return [i for i, part in enumerate(self.parts) if isinstance(part, Blank)]
+
+    def literal_after(self, position: int) -> str:
+        """The literal text behind a blank, if any."""
+        following = self.parts[position + 1 : position + 2]
+        return following[0] if following and isinstance(following[0], str) else ""
 
 
 @dataclass(frozen=True)
@@ -202,10 +201,7 @@ def draw_salad(language: str, picker: Picker) -> Sentence:
         template = picker.random.choice(templates(language))
         i = picker.random.choice(template.blanks)
         fillings[len(parts)] = fill(template, picker)[i]
-        following = (
-            template.parts[i + 1] if i + 1 < len(template.parts) and isinstance(template.parts[i + 1], str) else ""
-        )
-        parts += [template.parts[i], following.rstrip() + " "]
+        parts += [template.parts[i], template.literal_after(i).rstrip() + " "]
     return assemble(Template(language, tuple(parts)), fillings)
 
 
@@ -222,10 +218,7 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     fillings = fill(template, picker)
     possible: dict[int, Pieces] = {}
     for i in template.blanks:
-        following = (
-            template.parts[i + 1] if i + 1 < len(template.parts) and isinstance(template.parts[i + 1], str) else ""
-        )
-        pieces = switched(template.parts[i], fillings[i], matrix, embedded, level, following)
+        pieces = switched(template.parts[i], fillings[i], matrix, embedded, level, template.literal_after(i))
         if pieces:
             possible[i] = pieces
     if not possible:
