@@ -151,7 +151,7 @@ def _scores(
     models = {}
     for model in job.models:
         by_set = results[model.name]
-        rates = error_rates(by_set, job.seen, job.unseen)
+        rates, tolerant = (error_rates(by_set, job.seen, job.unseen, figure) for figure in ("mer", "tolerant"))
         models[model.name] = {
             "path": model.path,
             "group": model.group,
@@ -163,12 +163,14 @@ def _scores(
                 if owner == model.name
             },
             "averages": {name: one for name, one in _estimates(rates).items() if name in AVERAGES},
+            "tolerant_averages": {name: one for name, one in _estimates(tolerant).items() if name in AVERAGES},
         }
         if job.baseline not in (None, model.name):
-            against = differences(by_set, results[job.baseline], job.seen, job.unseen)
-            models[model.name]["minus_baseline"] = {
-                name: one | {"significant": against[name].significant} for name, one in _estimates(against).items()
-            }
+            for key, figure in (("minus_baseline", "mer"), ("tolerant_minus_baseline", "tolerant")):
+                against = differences(by_set, results[job.baseline], job.seen, job.unseen, figure)
+                models[model.name][key] = {
+                    name: one | {"significant": against[name].significant} for name, one in _estimates(against).items()
+                }
     how = asdict(job.decoding)
     return {
         "profile": job.profile,

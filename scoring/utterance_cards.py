@@ -55,6 +55,7 @@ def _card(name: str, identity: str, hypotheses: Mapping[str, ScoredUtterance], a
             {
                 "model": model,
                 "rate": utterance.counts.rate,
+                "tolerant": utterance.tolerance.errors / len(utterance.alignment.reference),
                 "text": utterance.transcript.hypothesis,
                 "failures": [failure.replace("_", " ") for failure in utterance.failures],
                 "steps": _steps(utterance),

@@ -1,5 +1,6 @@
 """The script-tolerant count: by hand, by its properties, and against a programme that tries everything."""
 
+import json
 from functools import cache
 from itertools import product
 
@@ -7,10 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common.errors import UserError
+from scoring.contributions import UtteranceToScore
 from scoring.edit_alignment import align
 from scoring.loanwords import fold, label_spellings, lexicon
+from scoring.results import compare, differences, results_table, score_set, to_dict
+from scoring.table import to_markdown
 from scoring.tokens import PROFILES
 from scoring.tolerant import tolerate
+from scoring.transcript_files import read_json_lines, to_row
 
 CJK = PROFILES["cjk"]
 
@@ -185,3 +191,62 @@ def test_the_lexicon_has_the_usual_loanwords():
         assert fold(spelling) in english["project"]
     assert "arbeit" in lexicon("de")["アルバイト"]
     assert "arbeit" not in english
+
+
+PAIRS = [
+    ("오늘 meeting은 길다", "오늘 미팅은 길다"),
+    ("이번 project는 좋아", "이번 계획은 좋아"),
+    ("다 좋아", "다 좋아"),
+]
+
+
+def scored(profile="cjk", pairs=PAIRS, **fields):
+    return score_set(
+        [UtteranceToScore(str(i), said, heard, ("ko", "en"), **fields) for i, (said, heard) in enumerate(pairs)],
+        profile,
+    )
+
+
+def test_a_set_has_both_figures_and_their_difference():
+    result = scored()  # 6 + 6 + 3 tokens; 2 + 3 + 0 errors, of which the 2 of 미팅 are script errors
+    figures = to_dict(result)
+    assert figures["micro"] == pytest.approx(5 / 15)
+    assert figures["script-tolerant"] == result.tolerant == pytest.approx(3 / 15)
+    assert figures["script-error"] == pytest.approx(2 / 15)
+    estimates = figures["figures"]
+    assert (estimates["tolerant"]["numerator"], estimates["script_error"]["numerator"]) == (3, 2)
+    assert estimates["tolerant.macro"]["value"] == pytest.approx((0 + 3 / 6 + 0) / 3)
+    assert to_row(result.utterances[0])["script_matches"] == [
+        {"rule": "lexicon", "reference": ("meeting",), "hypothesis": ("미", "팅")}
+    ]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_has_the_figure(profile):
+    result = scored(profile)
+    assert result.tolerant < result.score.micro
+    right = scored(profile, [(said, said) for said, _ in PAIRS])
+    assert right.tolerant == right.score.micro == 0
+
+
+def test_two_models_are_compared_in_both_figures():
+    better, worse = scored(), scored(pairs=[(said, "") for said, _ in PAIRS])
+    found = compare(better, worse).differences
+    assert found["tolerant"].value == pytest.approx(3 / 15 - 1)
+    assert differences({"a": better}, {"a": worse}, figure="tolerant")["a"].value == found["tolerant"].value
+    table = results_table({"m": {"ko-en": better}}, {"m": "g"}, seen=["ko-en"], unseen=[])
+    strict, tolerant, _ = to_markdown(table).split("\n\n| Group")[1:]
+    assert "33.3" in strict and "20.0" in tolerant
+
+
+def test_transliterations_are_read_and_written(tmp_path):
+    path = tmp_path / "a.jsonl"
+    row = {"id": "1", "reference": "요즘 残業가 많아", "hypothesis": "요즘 잔교가 많아", "pair": "ko-ja"}
+    path.write_text(json.dumps(row | {"transliterations": {"残業": "잔교"}}), encoding="utf-8")
+    first = score_set(read_json_lines(path))
+    assert (first.score.counts.errors, first.tolerant) == (2, 0)
+    path.write_text(json.dumps(to_row(first.utterances[0])), encoding="utf-8")
+    assert read_json_lines(path)[0].transliterations == (("残業", "잔교"),)
+    path.write_text(json.dumps(row | {"transliterations": ["残業"]}), encoding="utf-8")
+    with pytest.raises(UserError, match=r"a\.jsonl:1: expected spans as .* transliterations as"):
+        read_json_lines(path)
