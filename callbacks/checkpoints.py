@@ -1,4 +1,4 @@
-"""Checkpoints every few steps and when the machine is taken away; the newest are kept."""
+"""Checkpoints every few steps and when the process is asked to end; only the newest stay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Checkpoints(Checkpoint):
 
     Args:
         every_n_steps: steps between two checkpoints; there is one after the last step, too.
-        keep: how many to keep.
+        keep: how many checkpoints stay.
     """
 
     def __init__(self, every_n_steps: int = 200, keep: int = 2) -> None:
@@ -29,7 +29,7 @@ class Checkpoints(Checkpoint):
         self._preemption: Preemption | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Listens to signals from now on; removes checkpoints of an earlier run, and damaged ones passed over."""
+        """Begins to catch signals; removes checkpoints of an earlier run, and damaged ones that were skipped."""
         self._preemption = Preemption(trainer)
         if trainer.is_global_zero:
             for step, path in checkpoints(trainer.default_root_dir):
@@ -37,7 +37,7 @@ class Checkpoints(Checkpoint):
                     path.unlink()
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Saves where it is time, or where the process is to end."""
+        """Saves when it is due, or when the process is to end."""
         is_last = trainer.global_step >= trainer.max_steps
         leaves = not is_last and self._preemption.asked()
         path = checkpoint_path(trainer.default_root_dir, trainer.global_step)
@@ -48,7 +48,7 @@ class Checkpoints(Checkpoint):
             self._prune(trainer)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Saves where the process is to end."""
+        """Saves when the process is to end."""
         if self._preemption and not trainer.sanity_checking and self._preemption.asked():
             self._preemption.leave(checkpoint_path(trainer.default_root_dir, trainer.global_step))
 

@@ -1,4 +1,4 @@
-"""What a dashboard shows beside curves: the resolved configuration, what the model hears, and the model itself."""
+"""What a dashboard shows beside curves: the resolved configuration, predictions, and the model itself."""
 
 from __future__ import annotations
 
@@ -41,14 +41,20 @@ class Dashboard(L.Callback):
         self._logged = 0
 
     def of_run(self, name: str, config: Mapping[str, Any], development: Development) -> Dashboard:
-        """The same for a run: its name, its resolved configuration, and what transcribes its development sets."""
+        """Sets what this callback logs.
+
+        Args:
+            name: the run's.
+            config: its resolved configuration.
+            development: what transcribes its development sets.
+        """
         self.name, self.config, self.development = name, dict(config), development
         return self
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the configuration, and what was heard when an evaluation was made up for.
+        """Logs the configuration, and the predictions of an evaluation that was due when the run was stopped.
 
-        Says where there will be no predictions for want of development sets.
+        Prints why there will be no predictions without development sets.
         """
         for logger in trainer.loggers:
             logger.log_hyperparams(self.config)
@@ -57,11 +63,11 @@ class Dashboard(L.Callback):
         self._log_predictions(trainer)
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        """Logs what was heard, where that is new."""
+        """Logs new predictions."""
         self._log_predictions(trainer)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Logs the model folder, once it is written."""
+        """Logs the model folder."""
         folder = Path(trainer.default_root_dir) / "model"
         run = _wandb_run(trainer)
         if run and self.model and (folder / "config.json").is_file():
@@ -87,20 +93,20 @@ class Dashboard(L.Callback):
 def coloured(reference: str, hypothesis: str) -> tuple[str, float]:
     """The alignment as HTML, and the error rate in per cent.
 
-    What was said and not heard is struck through; substitutions, deletions and insertions have a colour each.
+    Reference tokens that are missing are struck through; substitutions, deletions and insertions have a colour each.
     """
     profile = get_profile("cjk")
     alignment = align(profile.reference(reference), profile.hypothesis(hypothesis))
     words = []
     for operation, i, j in alignment.steps():
-        said = "" if i is None else html(alignment.reference[i])
-        heard = "" if j is None else html(alignment.hypothesis[j])
+        missing = "" if i is None else html(alignment.reference[i])
+        found = "" if j is None else html(alignment.hypothesis[j])
         if operation == HIT:
-            words.append(heard)
+            words.append(found)
         else:
-            gone = f"<s>{said}</s>" if said else ""
+            struck = f"<s>{missing}</s>" if missing else ""
             style = f"color:{_COLOURS[operation]};background:{_COLOURS[operation]}1f;border-radius:4px;padding:0 3px"
-            words.append(f'<b style="{style}">{gone}{" " if gone and heard else ""}{heard}</b>')
+            words.append(f'<b style="{style}">{struck}{" " if struck and found else ""}{found}</b>')
     style = "font:15px/1.6 system-ui,sans-serif;background:#fff;color:#1b1f27;padding:4px"
     return f'<div style="{style}">{" ".join(words)}</div>', 100 * (alignment.counts.rate or 0.0)
 
@@ -114,7 +120,7 @@ def _row(step: int, utterance: Utterance, text: str) -> list[Any]:
 
 
 def _wandb_run(trainer: L.Trainer) -> Any:
-    """The wandb run, on the first rank alone; None where there is none."""
+    """The wandb run, on the first rank alone; None without one."""
     if not trainer.is_global_zero:
         return None
     return next((logger.experiment for logger in trainer.loggers if isinstance(logger, WandbLogger)), None)

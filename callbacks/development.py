@@ -1,9 +1,7 @@
-"""The mixed error rate on development sets while training, and what may follow from it."""
+"""The mixed error rate on development sets while training; early stopping and the choice of weights by it."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,8 +13,8 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, distributed
 
 from callbacks.checkpoints import Checkpoints
+from callbacks.metrics_file import write_csv
 from common.errors import UserError, nearest
-from common.files import write_text
 from common.manifest import Utterance, read_manifest
 from datamodules.leaks import HeldOut, check_leaks
 from decoding.transcriber import TorchWhisper, Transcriber
@@ -29,17 +27,17 @@ MEAN = "mean"
 class Development(L.Callback):
     """Transcribes development sets of the trained pairs every few steps, into `<run>/development.csv`.
 
-    Nothing follows from the figures unless `patience` or `best` asks for it. Pairs that are not trained on are refused:
-    what carries over to them is measured once, at the end.
+    The figures change nothing unless `patience` or `best` is set. Pairs that are not trained on are refused: what
+    carries over to them is measured once, at the end.
 
     Args:
-        manifests: a development manifest of each pair to follow, `{ko-en: PATH}`; none turns all of this off.
+        manifests: a development manifest of each pair to follow, `{ko-en: PATH}`; without any there is no evaluation.
         every_n_steps: training steps between two evaluations; there is one after the last step, too.
         utterances: how many of each pair, spread over its manifest; null takes all.
         patience: evaluations in a row without a lower mean over the pairs, after which training ends; null trains to
             the last step.
-        best: leave the weights of the evaluation with the lowest mean, instead of the last step's, as the model.
-        batch_size: utterances decoded side by side.
+        best: the model gets the weights of the evaluation with the lowest mean, instead of the last step's.
+        batch_size: utterances decoded together.
     """
 
     def __init__(
@@ -63,7 +61,7 @@ class Development(L.Callback):
         self.utterances: list[Utterance] = []
         self.texts: list[str] = []  # of the last evaluation, in the order of `utterances`
         self.rows: list[dict[str, float]] = []
-        self.weights: dict[str, Tensor] = {}  # of the best evaluation, where they are to be kept
+        self.weights: dict[str, Tensor] = {}  # of the best evaluation, if `best`
 
     @property
     def best_row(self) -> dict[str, float] | None:
@@ -110,7 +108,7 @@ class Development(L.Callback):
         return [utterances[place * len(utterances) // number] for place in range(number)]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
-        """Makes up for an evaluation in which the run was stopped."""
+        """Does an evaluation that was due when the run was stopped."""
         if self.utterances:
             self._write(trainer)
             due = trainer.global_step > 0 and trainer.global_step % self.every_n_steps == 0
@@ -119,7 +117,7 @@ class Development(L.Callback):
             trainer.should_stop |= self.has_stopped
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: WhisperModule, *_: Any) -> None:
-        """Evaluates where it is time."""
+        """Evaluates when it is due."""
         due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
         if self.utterances and due:
             self._evaluate(trainer, pl_module)
@@ -138,7 +136,7 @@ class Development(L.Callback):
         return {"rows": self.rows, "weights": self.weights}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up an interrupted run's."""
+        """Takes up an interrupted run's figures and weights."""
         self.rows, self.weights = state_dict["rows"], state_dict["weights"]
 
     def _evaluate(self, trainer: L.Trainer, module: WhisperModule) -> None:
@@ -162,36 +160,31 @@ class Development(L.Callback):
         module.print(f"step {trainer.global_step}: mixed error rate on development sets, %: {shown}")
 
     def _transcribe(self, trainer: L.Trainer, module: WhisperModule) -> list[str]:
-        """What the present weights hear; each rank transcribes every so many-th batch."""
+        """The hypotheses of the current weights; each rank transcribes its share of the batches."""
         engine = TorchWhisper(module.model, module.processor, device=module.device)
         transcriber = Transcriber(engine, language=trainer.datamodule.language, batch_size=self.batch_size)
         batches = transcriber.batches(self.utterances, "development")
-        heard: dict[int, str] = {}
+        hypotheses: dict[int, str] = {}
         for first in range(0, len(batches), trainer.world_size):
             self._leave_if_asked(trainer)
             for rows in batches[first + trainer.global_rank : first + trainer.global_rank + 1]:
                 texts = transcriber.transcribe_batch([self.utterances[row] for row in rows])
-                heard |= dict(zip(rows, texts, strict=True))
+                hypotheses |= dict(zip(rows, texts, strict=True))
         module.model.train()
-        shares = [heard] * trainer.world_size
+        shares = [hypotheses] * trainer.world_size
         if trainer.world_size > 1:
-            distributed.all_gather_object(shares, heard)
+            distributed.all_gather_object(shares, hypotheses)
         everything = {row: text for share in shares for row, text in share.items()}
         return [everything[row] for row in range(len(self.utterances))]
 
     def _leave_if_asked(self, trainer: L.Trainer) -> None:
-        """Lets the run save and end here where its machine is taken away; after the last step it goes on to its end."""
+        """Saves and ends here if the process is asked to end; after the last step training goes on to its end."""
         if trainer.global_step < trainer.max_steps:
             for callback in trainer.checkpoint_callbacks:
                 if isinstance(callback, Checkpoints):
                     callback.on_validation_batch_end(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:
-        if not trainer.is_global_zero:
-            return
-        path = Path(trainer.default_root_dir) / "development.csv"
-        text = io.StringIO()
-        writer = csv.DictWriter(text, ["step", *self.manifests, MEAN], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(path, text.getvalue())
+        if trainer.is_global_zero:
+            path = Path(trainer.default_root_dir) / "development.csv"
+            write_csv(path, ["step", *self.manifests, MEAN], self.rows)

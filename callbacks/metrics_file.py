@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,22 @@ class MetricsFile(L.Callback):
     def _write(self, trainer: L.Trainer) -> None:
         names = {name for row in self.rows for name in row} - {"step"}
         self._columns = ["step", *sorted(names)]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self._columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_text(_path(trainer), text.getvalue())
+        write_csv(_path(trainer), self._columns, self.rows)
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, float]]) -> None:
+    """Writes a CSV file, whole or not at all.
+
+    Args:
+        path: the file.
+        columns: their names, in order.
+        rows: values by column; a missing one leaves an empty cell.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def _path(trainer: L.Trainer) -> Path:

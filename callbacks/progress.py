@@ -1,4 +1,4 @@
-"""One line that says how a run is going."""
+"""The progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class TrainingProgress(RichProgressBar):
         return self.name
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float | dict]:
-        """What stands behind the bar."""
+        """The figures behind the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in metrics.items()}

@@ -15,8 +15,8 @@ from datamodules.batch import SpeechBatch
 class Throughput(L.Callback):
     """Logs `utterances_per_s` (all ranks, a moving mean over about ten steps) and `data_wait` (share of the step).
 
-    Both also stand in `<run>/throughput.csv`, apart from the figures that are the same in every run. What other
-    callbacks do between two steps, such as an evaluation or a checkpoint, belongs to neither: see `Interlude`.
+    Both are also in `<run>/throughput.csv`, apart from the figures that are the same in every run. Neither includes
+    what other callbacks do between two steps, such as an evaluation or a checkpoint: see `Interlude`.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Throughput(L.Callback):
         self._rate: float | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leaves out what an earlier run in the same folder wrote."""
+        """Removes the file of an earlier run in the same folder."""
         if trainer.is_global_zero and trainer.ckpt_path is None:
             _path(trainer).unlink(missing_ok=True)
 
@@ -51,7 +51,7 @@ class Throughput(L.Callback):
         self.go_on()
 
     def go_on(self) -> None:
-        """The wait for the next batch begins now."""
+        """Starts the wait for the next batch."""
         self._ended = time.perf_counter()
 
     def _write(self, trainer: L.Trainer, rate: str, wait: str) -> None:
@@ -63,7 +63,7 @@ class Throughput(L.Callback):
 
 
 class Interlude(L.Callback):
-    """The last of all callbacks: only once it has run does the wait for data begin."""
+    """The last of all callbacks: the wait for data begins after it."""
 
     def __init__(self, throughput: Throughput) -> None:
         self._throughput = throughput

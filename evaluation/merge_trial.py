@@ -16,9 +16,9 @@ from pathlib import Path
 
 import wandb
 
-from callbacks.loggers import wandb_mode
 from common.errors import UserError, run_script
 from common.files import scratch_folder
+from common.wandb_mode import wandb_mode
 from evaluation.score_weights import score_state_dict
 from merging.command import main as merge
 

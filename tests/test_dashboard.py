@@ -20,7 +20,6 @@ import yaml
 from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import COLUMNS, Dashboard, coloured
 from callbacks.development import Development
-from callbacks.loggers import study_of
 from callbacks.pair_gradients import pair_gradient
 from common.errors import UserError
 from common.manifest import read_manifest
@@ -30,6 +29,7 @@ from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
 from tests.wandb_records import records
 from training.cli import TrainCLI
+from training.loggers import study_of
 
 STEPS = 4
 

@@ -21,7 +21,6 @@ from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import Dashboard
 from callbacks.development import Development
 from callbacks.final_model import ModelFolder
-from callbacks.loggers import Kind, keep_identity, loggers, run_folder, study_of
 from callbacks.metrics_file import MetricsFile
 from callbacks.pair_gradients import PairGradients
 from callbacks.progress import TrainingProgress
@@ -38,6 +37,7 @@ from lightning_modules.ranks import complete, fsdp, launched_ranks
 from lightning_modules.trainer_checks import check_strategy
 from lightning_modules.whisper import WhisperModule
 from training.cli_errors import check_keys, readable
+from training.loggers import Kind, keep_identity, loggers, run_folder, study_of
 from training.trainer import FineTuningTrainer
 
 _THEIR_LOADER = get_loader("yaml")

@@ -86,10 +86,9 @@ def _verb(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces 
 
 
 def _takes_light_verb(filling: Filling, language: str) -> bool:
-    return {
-        "ko": filling.word["ko"][0].endswith("했어요"),
-        "ja": filling.word["ja"][1].endswith("して"),
-    }.get(language, True)
+    return {"ko": filling.word["ko"][0].endswith("했어요"), "ja": filling.word["ja"][1].endswith("して")}.get(
+        language, True
+    )
 
 
 def _predicate(filling: Filling, matrix: str, embedded: str) -> Pieces | None:

@@ -1,4 +1,4 @@
-"""Where a run's curves go: wandb, TensorBoard or CSV, below its folder; one curve however often it resumes."""
+"""A run's folder, and its loggers in there: wandb, TensorBoard or CSV; one curve however often it resumes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from common.errors import UserError
 from common.files import write_text
+from common.wandb_mode import wandb_mode
 
 Kind = Literal["wandb", "tensorboard", "csv"]
 
 
 def run_folder(output_root: str, name: str) -> Path:
-    """Where a run leaves what it leaves; the trials of a wandb sweep lie beside one another."""
+    """A run's folder; the trials of a wandb sweep are next to each other."""
     sweep, trial = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     if sweep and trial:
         return Path(output_root) / "sweeps" / sweep / trial
@@ -30,16 +31,16 @@ def run_folder(output_root: str, name: str) -> Path:
 def loggers(
     kinds: Sequence[Kind], folder: Path, name: str, study: str, method: str, pairs: Sequence[str]
 ) -> list[Logger]:
-    """A run's loggers.
+    """Makes a run's loggers.
 
     Args:
-        kinds: which; wandb is left out where `WANDB_MODE=disabled`.
+        kinds: which; wandb is left out if `WANDB_MODE=disabled`.
         folder: the run's.
         name: the run's.
         study, method, pairs: what wandb groups and filters runs by.
 
     Raises:
-        UserError: where TensorBoard is asked for and not installed.
+        UserError: where TensorBoard is asked for but not installed.
     """
     found: list[Logger] = []
     for kind in kinds:
@@ -55,22 +56,21 @@ def loggers(
     return found
 
 
-def wandb_mode() -> str:
-    """What `WANDB_MODE` says, but offline where nobody is logged in, so that wandb never asks."""
-    mode = (os.environ.get("WANDB_MODE") or "online").lower()
-    return "offline" if mode == "online" and not wandb.login(prompt=False) else mode
-
-
 def study_of(output_root: str) -> str:
-    """What a folder of runs is called: `demo` for outputs/demo, and for its seeds' outputs/demo/seed-1."""
+    """The study that a folder of runs belongs to: `demo` for outputs/demo and for its seeds' outputs/demo/seed-1."""
     path = Path(output_root).absolute()
     return path.parent.name if re.fullmatch(r"seed-\d+", path.name) else path.name
 
 
 def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
-    """Lets a run that goes on be the same run in wandb; one that begins anew in the same folder is another.
+    """Gives a resumed run the same id in wandb, and one that begins anew in the same folder another.
 
     A sweep's agent names its runs itself.
+
+    Args:
+        found: the run's loggers.
+        folder: the run's.
+        resumes: whether the run goes on from a checkpoint.
     """
     for logger in found:
         if isinstance(logger, WandbLogger) and rank_zero_only.rank == 0 and "WANDB_RUN_ID" not in os.environ:
@@ -83,7 +83,7 @@ def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
 def _wandb(mode: str, folder: Path, name: str, study: str, method: str, pairs: Sequence[str]) -> WandbLogger:
     if mode == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
-        _say(f"wandb: not logged in, so the run is kept offline; later: wandb sync {folder}/wandb/offline-run-*")
+        _say(f"wandb: not logged in, so the run is logged offline; later: wandb sync {folder}/wandb/offline-run-*")
     options: dict[str, Any] = {
         "mode": mode,
         "settings": wandb.Settings(silent=mode == "offline", console="off", disable_git=True),

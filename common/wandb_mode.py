@@ -1,0 +1,13 @@
+"""Whether Weights & Biases is used online, offline or not at all."""
+
+from __future__ import annotations
+
+import os
+
+
+def wandb_mode() -> str:
+    """The mode that `WANDB_MODE` sets, but offline without a login, so that wandb never asks for one."""
+    import wandb  # takes seconds
+
+    mode = (os.environ.get("WANDB_MODE") or "online").lower()
+    return "offline" if mode == "online" and not wandb.login(prompt=False) else mode
