@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -457,6 +458,21 @@ def test_prepare_writes_splices_as_a_corpus(corpora: dict[str, str], tmp_path: P
     with pytest.raises(UserError, match=r"no utterance of ko-ja fits into the window"):
         prepare(*arguments, str(tmp_path / "c"), "--pairs", "ko-ja", "--window", "0.5")
     assert not list((tmp_path / "c").iterdir())
+
+
+def test_prepare_replaces_nothing_but_a_spliced_corpus(corpora: dict[str, str], tmp_path: Path):
+    arguments = ["splice", *corpora.values(), "--utterances", "2", "--pairs", "ko-ja", "ko-de", "--out", str(tmp_path)]
+    assert prepare(*arguments) == prepare(*arguments) == 0
+    for name in ("notes.txt", "corpus.json"):
+        folder = tmp_path / "ko-de"
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / name).write_text('{"corpus": "mine"}')
+        before = (tmp_path / "ko-ja" / "corpus.json").stat().st_ino
+        with pytest.raises(UserError, match=r"ko-de: .*; choose another --out"):
+            prepare(*arguments)
+        assert [path.name for path in folder.iterdir()] == [name]
+        assert (tmp_path / "ko-ja" / "corpus.json").stat().st_ino == before  # found before anything is written
 
 
 def prepare(*arguments: str) -> int:
