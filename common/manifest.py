@@ -7,6 +7,7 @@ NeMo reads ours. Audio paths are relative to the manifest's folder.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from common.files import atomic_file, check_name
 from common.json_lines import read_rows
 from common.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
 
+_CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 _ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
 
 
@@ -117,6 +119,7 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
     text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
     if not text:
         raise UserError(f"{where}: the text is empty; every utterance needs a transcript (or drop the line)")
+    check_plain(text, where)
     if not duration:
         raise UserError(f"{where}: the field 'duration' is 0, expected seconds above 0")
     if check_audio and not audio.is_file():
@@ -217,6 +220,18 @@ def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "split": utterance.split,
         "licence": utterance.licence,
     }
+
+
+def check_plain(text: str, where: str) -> None:
+    """Refuse a transcript that holds control tokens of Whisper, which tools that write timestamps leave in it.
+
+    Raises:
+        UserError: naming the first.
+    """
+    if found := _CONTROL_TOKEN.search(text):
+        raise UserError(
+            f"{where}: the text holds the control token {found.group()}, which nobody says; take such tokens out"
+        )
 
 
 def listed(names: Iterable[str | None]) -> str | None:

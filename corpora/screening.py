@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ, WINDOW_S
+from common.manifest import check_plain
 from corpora.manifest_counts import ManifestCounts, counted, tokens_of
 from corpora.readers.clips import BrokenAudio, Header, measure
 from corpora.readers.reader import LeftOut, Notice, Reader, Record
@@ -75,6 +76,7 @@ def usable(
             continue
         if isinstance(item, Record):
             item = _cleaned(item)
+            check_plain(item.text, item.where)
             place = (reader.manifest(item), item.id)
             reason = _refusal(item, held_out) or ("the id stands twice in the manifest" if place in ids else None)
             header = None

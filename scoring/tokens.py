@@ -15,15 +15,18 @@ import jiwer
 import regex
 
 from common.errors import UserError, nearest
+from common.languages import APOSTROPHES, APOSTROPHES_BETWEEN_LETTERS
 
-_CJK = r"[\p{Hangul}\p{Han}\p{Hiragana}\p{Katakana}ー]"
+# Cut to characters: Hangul, kana and Han, and the other scripts written without spaces between words.
+_CJK = r"[[\p{Hangul}\p{Han}\p{Hiragana}\p{Katakana}ー][\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}&&[\p{L}\p{N}]]]"
 _WORD_START = rf"[[\p{{L}}\p{{N}}]--{_CJK}]"
 _WORD_PART = rf"[[\p{{L}}\p{{M}}\p{{N}}']--{_CJK}]"
-# A combining mark belongs to what it follows (か゚, ❤️): alone it would be a token nobody sees.
+# A combining mark belongs to the letter before it (か゚, ก็): alone it would be a token that shows nothing.
 _MIXED = regex.compile(rf"{_CJK}\p{{M}}*|{_WORD_START}{_WORD_PART}*", regex.V1)
 _WORDS = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N}']*", regex.V1)
 _CHARACTERS = regex.compile(r"[\p{L}\p{N}]\p{M}*", regex.V1)
 # Soft hyphens, joiners and direction marks separate nothing; the zero-width space does.
+_APOSTROPHE = regex.compile(rf"{APOSTROPHES}|(?<=[\p{{L}}\p{{M}}]){APOSTROPHES_BETWEEN_LETTERS}(?=\p{{L}})", regex.V1)
 _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}--\u200b]", regex.V1)
 
 
@@ -62,12 +65,12 @@ def replace_loanwords(text: str, loanwords: Iterable[tuple[str, str]]) -> str:
 
 
 def _fold(text: str) -> str:
-    """Returns NFKC in lower case (ß stays), without invisible characters, with one kind of apostrophe."""
-    if text.isascii():
+    """Return NFKC in lower case (ß stays), without invisible characters, with one kind of apostrophe."""
+    if text.isascii() and "`" not in text:
         return text.lower()
-    text = _INVISIBLE.sub("", text).replace("\u2019", "'").replace("\u02bc", "'")
+    text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text)).lower()
     # Lower-casing can undo a normal form ("İ"), so it is taken once more.
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
+    return _APOSTROPHE.sub("'", unicodedata.normalize("NFKC", text))
 
 
 def _split(pattern: regex.Pattern[str], text: str) -> list[str]:
@@ -107,7 +110,9 @@ PROFILES = {
     profile.name: profile
     for profile in (
         _same_for_both(
-            "cjk", "Hangul, kanji and kana by character, all else by word, punctuation dropped", partial(_split, _MIXED)
+            "cjk",
+            "Hangul, kanji, kana and unspaced scripts by character, all else by word, punctuation dropped",
+            partial(_split, _MIXED),
         ),
         Profile(
             "hike",

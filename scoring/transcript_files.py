@@ -9,37 +9,51 @@ from typing import Any
 
 from common.errors import UserError
 from common.json_lines import read_rows
+from common.manifest import check_plain
 from scoring.contributions import ScoredUtterance, UtteranceToScore
 
 
 def read_texts(
     references: Path | str, hypotheses: Path | str, languages: tuple[str, ...] | None = None
 ) -> list[UtteranceToScore]:
-    """Reads one reference and one hypothesis a line; utterances are named `file:line` of the reference.
+    """Read two texts line by line; utterances are named `file:line` of the reference.
+
+    Args:
+        references: a reference a line.
+        hypotheses: a hypothesis a line, empty for an empty one.
+        languages: the languages spoken, matrix language first.
 
     Raises:
-        UserError: where a file is missing or not UTF-8, or their numbers of lines differ.
+        UserError: where a file is missing or not UTF-8, their numbers of lines differ, or a line holds a control token.
     """
-    said, heard = _lines(references), _lines(hypotheses)
-    if len(said) != len(heard):
+    said, recognised = _lines(references), _lines(hypotheses)
+    if len(said) != len(recognised):
         raise UserError(
-            f"{references} has {len(said)} lines but {hypotheses} has {len(heard)}; expected a hypothesis a reference "
-            "(an empty line for an empty hypothesis)"
+            f"{references} has {len(said)} lines but {hypotheses} has {len(recognised)}; expected a hypothesis for "
+            "each reference (an empty line for an empty hypothesis)"
         )
+    for path, lines in ((references, said), (hypotheses, recognised)):
+        for number, line in enumerate(lines, start=1):
+            check_plain(line, f"{path}:{number}")
     return [
         UtteranceToScore(f"{references}:{number}", reference, hypothesis, languages)
-        for number, (reference, hypothesis) in enumerate(zip(said, heard, strict=True), start=1)
+        for number, (reference, hypothesis) in enumerate(zip(said, recognised, strict=True), start=1)
     ]
 
 
 def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) -> list[UtteranceToScore]:
-    """Reads objects with `reference` and `hypothesis`, and where given `id`, `pair`, `matrix_language`, `spans`
+    """Read objects with `reference` and `hypothesis`, and where given `id`, `pair`, `matrix_language`, `spans`
     ([{language, text}]), `speaker`, `loanwords` ([[native, borrowed]]) and `normalized`.
 
     Raises:
-        UserError: naming file, line and field.
+        UserError: naming file, line and field; also where a text holds a control token.
     """
-    return [_transcript(row, where, languages) for where, row in read_rows(path)]
+    transcripts = []
+    for where, row in read_rows(path):
+        transcripts.append(_transcript(row, where, languages))
+        check_plain(transcripts[-1].reference, where)
+        check_plain(transcripts[-1].hypothesis, where)
+    return transcripts
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.manifest import Span, Utterance, read_manifest, write_manifest
+from common.manifest import Span, Utterance, iter_manifest, read_manifest, write_manifest
 
 GOOD = {
     "id": "a",
@@ -122,3 +122,10 @@ def test_a_failed_write_leaves_the_old_manifest(folder: Path):
         write_manifest(path, broken())
     assert path.read_bytes() == before
     assert sorted(p.name for p in folder.iterdir()) == ["a.wav", "m.jsonl"]
+
+
+def test_control_tokens_in_a_transcript_are_refused(tmp_path: Path):
+    row = {"audio_filepath": "a.wav", "duration": 1, "text": "이 bug <|endoftext|>", "lang": "ko"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row | {"text": "a < b | c > d"}) + "\n" + json.dumps(row))
+    with pytest.raises(UserError, match=r"m.jsonl:2: the text holds the control token <\|endoftext\|>"):
+        list(iter_manifest(tmp_path / "m.jsonl", check_audio=False))

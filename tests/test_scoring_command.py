@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import run_script
+from common.errors import UserError, run_script
 from scoring.__main__ import main
 from scoring.contributions import UtteranceToScore, score_transcript
 from scoring.tokens import PROFILES
-from scoring.transcript_files import read_json_lines, to_row
+from scoring.transcript_files import read_json_lines, read_texts, to_row
 
 ROOT = Path(__file__).parents[1]
 
@@ -146,3 +146,18 @@ def test_the_module_runs_and_its_help_loads_nothing():
     assert not {"numpy", "jiwer", "rich", "rapidfuzz"} & {
         line.split("|")[-1].strip() for line in done.stderr.splitlines()
     }
+
+
+@pytest.mark.parametrize("place", ["references", "hypotheses", "json"])
+def test_control_tokens_are_refused_by_line_and_token(place, tmp_path):
+    texts = {"references": ["hello world", "hello"], "hypotheses": ["hello world", "hello"]}
+    texts.get(place, texts["references"])[1] = "<|0.00|> hello<|2.40|>"
+    for name, lines in texts.items():
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+    rows = [{"reference": a, "hypothesis": b} for a, b in zip(*texts.values(), strict=True)]
+    (tmp_path / "json").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(UserError, match=rf"{place}:2: the text holds the control token <\|0.00\|>"):
+        if place == "json":
+            read_json_lines(tmp_path / "json")
+        else:
+            read_texts(tmp_path / "references", tmp_path / "hypotheses")

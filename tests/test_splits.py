@@ -221,3 +221,10 @@ def test_audio_that_a_named_manifest_points_to_is_trusted_and_that_is_said_once(
         args.run(args)
         assert (f"audio outside the source: {tmp_path}/corpus/audio" in capsys.readouterr().out) == said
         assert [utterance.id for utterance in read_manifest("out/train.jsonl")] == ["k", "l"]
+
+
+def test_control_tokens_in_a_corpus_are_refused(tmp_path: Path):
+    put(tmp_path / "in/a.wav", WAV)
+    put(tmp_path / "in/metadata.csv", "file_name,text\na.wav,<|0.00|>이 bug\n".encode())
+    with pytest.raises(UserError, match=r"metadata.csv:2: the text holds the control token <\|0.00\|>"):
+        read(tmp_path / "in", tmp_path / "out")
