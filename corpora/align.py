@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
 from common.languages import script, scripts_of
 from common.manifest import Span, Utterance, read_manifest, write_manifest
+from common.progress import progress
 from corpora.derived import about, earlier_record, write_record
 
 _COMMAND = "align"
@@ -26,6 +26,7 @@ _FRAME = SAMPLE_RATE_HZ // 100
 _SILENCE = 10 ** (-40 / 20)  # of the loudest frame
 _KEPT_S = 0.05  # of silence at an utterance's ends
 _SHORTEST_S = 0.04  # two positions of the encoder: a word of less was hardly found
+_BATCH = 16  # utterances encoded at once
 _SPACE = re.compile(r"\s+")
 # Japanese writes no spaces: hiragana gives way to kanji, katakana or Latin, or a particle stands between such words.
 _JAPANESE_BORDER = re.compile(
@@ -51,10 +52,13 @@ class Aligner(Protocol):
     """Finds when a speaker switches."""
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Looks at the utterances to align, and their spans, before it aligns the first."""
+        """Get ready for the utterances to align, with their spans, before the first is aligned."""
 
-    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
-        """One switch between each span and the next.
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """Turn a batch of waveforms, each (S,), into the states (T, D) that `switches` reads."""
+
+    def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        """Find the switch between each span and the next.
 
         Raises:
             NotAlignable: where the sound cannot hold the text.
@@ -118,11 +122,11 @@ def align(
     read = {manifest: read_manifest(manifest) for manifest in manifests}
     known = [_with_spans(utterance, words) for utterances in read.values() for utterance in utterances]
     aligner.prepare([(utterance, spans) for utterance, spans, _ in known if spans])
-    whole, times = Report(), iter(tqdm(known, "aligning", disable=None))
+    whole, timed = Report(), iter(_timed(known, aligner))
     how = dict(made_by or {}) | {"words": words, "least_score": least_score}
     for manifest, utterances in read.items():
         report, place = Report(utterances=len(utterances)), places[manifest]
-        rows = [_aligned(*next(times), aligner, least_score, report) for _ in utterances]
+        rows = [_aligned(*next(timed), least_score, report) for _ in utterances]
         write_manifest(place, rows)
         came = {"aligned": report.aligned, "left_out": dict(report.left_out)}
         records[place.parent][place.name] = about(rows, source=str(manifest), **how, **came)
@@ -132,35 +136,67 @@ def align(
     return whole
 
 
-def _with_spans(utterance: Utterance, words: bool) -> tuple[Utterance, list[Span], str]:
+class _Known(NamedTuple):
+    """An utterance, its spans to time, and why there are none."""
+
+    utterance: Utterance
+    spans: list[Span]
+    reason: str
+
+
+class _Found(NamedTuple):
+    """The switches of an utterance and where its speech begins and ends, or why it cannot be aligned."""
+
+    switches: list[Switch] = []
+    edges_s: tuple[float, float] = (0.0, 0.0)
+    reason: str = ""
+
+
+def _with_spans(utterance: Utterance, words: bool) -> _Known:
     try:
         spans = language_spans(utterance)
+        spans = [word for span in spans for word in span_words(span)] if words else spans
+        letters(spans)
     except NotAlignable as reason:
-        return utterance, [], str(reason)
-    return utterance, [word for span in spans for word in span_words(span)] if words else spans, ""
+        return _Known(utterance, [], str(reason))
+    return _Known(utterance, spans, "")
 
 
-def _aligned(
-    utterance: Utterance, spans: list[Span], reason: str, aligner: Aligner, least_score: float, report: Report
-) -> Utterance:
+def _timed(known: Sequence[_Known], aligner: Aligner) -> list[tuple[_Known, _Found]]:
+    """Find all switches, in batches of utterances of like length, so that little is padding."""
+    order = sorted((i for i, item in enumerate(known) if item.spans), key=lambda i: known[i].utterance.duration)
+    batches = [order[begin : begin + _BATCH] for begin in range(0, len(order), _BATCH)]
+    found: dict[int, _Found] = {}
+    for batch in progress(batches, "aligning, batches", len(batches)):
+        utterances = [known[index].utterance for index in batch]
+        waveforms = [load_waveform(item.audio, item.offset, item.duration) for item in utterances]
+        for index, waveform_S, states_TD in zip(batch, waveforms, aligner.encode(waveforms), strict=True):
+            spans = known[index].spans
+            try:
+                switches = aligner.switches(states_TD, spans) if len(spans) > 1 else []
+                found[index] = _Found(switches, speech_edges(waveform_S))
+            except NotAlignable as error:
+                found[index] = _Found(reason=str(error))
+    return [(item, found.get(index, _Found(reason=item.reason))) for index, item in enumerate(known)]
+
+
+def _aligned(known: _Known, result: _Found, least_score: float, report: Report) -> Utterance:
+    utterance, spans, _ = known
     if not spans:
-        report.left_out[reason] += 1
+        report.left_out[result.reason] += 1
         spans = utterance.spans and tuple(replace(span, start=None, end=None) for span in utterance.spans)
         return replace(utterance, spans=spans)
     untimed = replace(utterance, spans=tuple(_joined(spans, utterance.text)))
-    waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
-    try:
-        found = aligner.switches(waveform_S, spans) if len(spans) > 1 else []
-    except NotAlignable as error:
-        report.left_out[str(error)] += 1
+    if result.reason:
+        report.left_out[result.reason] += 1
         return untimed
+    found, (begin_s, end_s) = result.switches, result.edges_s
     is_switch = [before.language != after.language for before, after in pairwise(spans)]
     report.errors_ms += _errors_ms(utterance, [s for s, switches in zip(found, is_switch, strict=True) if switches])
     if any(s.score < least_score for s, switches in zip(found, is_switch, strict=True) if switches):
         report.left_out[f"with a switch that scores under {least_score:g}"] += 1
         return untimed
     report.aligned += 1
-    begin_s, end_s = speech_edges(waveform_S)
     borders = [begin_s, *(min(max(switch.time_s, begin_s), end_s) for switch in found), end_s]
     timed = [replace(s, start=round(a, 4), end=round(b, 4)) for s, (a, b) in zip(spans, pairwise(borders), strict=True)]
     unsure = {i for i, switch in enumerate(found, start=1) if switch.score < least_score}
@@ -194,15 +230,20 @@ def _errors_ms(utterance: Utterance, found: Sequence[Switch]) -> Iterator[float]
 
 def span_words(span: Span) -> list[Span]:
     """A span's words, by white space, in Japanese by script; particles of Japanese and Korean nouns alone."""
-    border = _JAPANESE_BORDER if span.language == "ja" else _SPACE
+    border, space = (_JAPANESE_BORDER, "") if span.language == "ja" else (_SPACE, " ")
     words: list[str] = []
+    opening = ""  # punctuation before the first word
     for word in border.split((span.text or "").strip()):
-        if words and not any(map(str.isalnum, word)):
-            words[-1] += word if span.language == "ja" else f" {word}"
+        if not any(map(str.isalnum, word)):
+            if words:
+                words[-1] += space + word
+            else:
+                opening += word + space
         elif span.language == "ko" and (bound := _KOREAN_PARTICLE.fullmatch(word)):
             words += bound.groups()
         else:
             words.append(word)
+    words[:1] = [opening + first for first in words[:1]] or [opening.strip()]
     return [Span(span.language, text=word) for word in words]
 
 
@@ -230,19 +271,19 @@ def language_spans(utterance: Utterance) -> list[Span]:
 
 
 def letters(spans: Iterable[Span]) -> tuple[list[str], list[int]]:
-    """What is heard of the texts, letters and digits in lower case, and where each span's begin among them.
+    """The letters and digits that are spoken of the texts, in lower case, and where each span's begin among them.
 
     Raises:
         NotAlignable: where a span has none.
     """
-    heard: list[str] = []
+    spoken: list[str] = []
     begins: list[int] = []
     for span in spans:
-        begins.append(len(heard))
-        heard += [letter for letter in (span.text or "").casefold() if letter.isalnum()]
-        if len(heard) == begins[-1]:
+        begins.append(len(spoken))
+        spoken += [letter for letter in (span.text or "").casefold() if letter.isalnum()]
+        if len(spoken) == begins[-1]:
             raise NotAlignable("with a span without letters")
-    return heard, begins
+    return spoken, begins
 
 
 def speech_edges(waveform_S: Tensor) -> tuple[float, float]:

@@ -20,10 +20,11 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
 from backbone.model_folder.export import read_model_folder
-from backbone.window import WHOLE, check_lengths, take_short_windows, window_of
+from backbone.window import LONGEST, WHOLE, check_lengths, take_short_windows, window_of
 from common.audio import load_waveform
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
+from common.progress import progress
 from corpora.align import NotAlignable, Switch, letters
 
 POSITIONS_PER_S = 50
@@ -33,7 +34,40 @@ _STEPS, _BATCH = 400, 16
 _BESIDE = 2  # letters on either side of a switch that score it
 
 
-class CTCAligner:
+class _WhisperAligner:
+    """A Whisper and its encoder's states; the window is the one that the model was trained with."""
+
+    def __init__(self, model: str, device: str) -> None:
+        self.whisper: WhisperForConditionalGeneration
+        self.processor: WhisperProcessor
+        self.whisper, self.processor = read_model_folder(model)
+        self.whisper.to(device).eval()
+        take_short_windows(self.whisper)
+        self.log_mel = LogMel(self.processor.feature_extractor, window_of(None, self.whisper.config)).to(device)
+        self.device = device
+
+    def fit_window(self, utterances: Sequence[Utterance]) -> None:
+        """Take the model's whole window where an utterance is beyond the one that it was trained with.
+
+        Raises:
+            UserError: for an utterance beyond the whole one.
+        """
+        if any(utterance.duration > self.log_mel.window_s for utterance in utterances):
+            self.log_mel.window = window_of(WHOLE, self.whisper.config)
+        check_lengths(utterances, self.log_mel.window_s, "align")
+
+    @torch.inference_mode()
+    def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
+        """Encoder states (T, D) of each waveform (S,), without those of padding."""
+        mel_BFT = self.log_mel(pad_sequence(list(waveforms), batch_first=True).to(self.device))
+        states_BTD = self.whisper.model.encoder(mel_BFT).last_hidden_state
+        return [
+            states_TD[: math.ceil(len(waveform_S) / (SAMPLE_RATE_HZ // POSITIONS_PER_S))].clone()
+            for states_TD, waveform_S in zip(states_BTD, waveforms, strict=True)
+        ]
+
+
+class CTCAligner(_WhisperAligner):
     """CTC forced alignment by a linear head on the frozen encoder, fitted to the transcripts that it then aligns.
 
     It needs no other model, no times and no common alphabet: what the encoder hears of the letters of any language is
@@ -47,10 +81,8 @@ class CTCAligner:
     """
 
     def __init__(self, model: str, device: str = "cpu", seed: int = 0) -> None:
-        self.whisper, processor = read_model_folder(model)
-        self.whisper.to(device).eval()
-        self.log_mel = _log_mel(self.whisper, processor).to(device)
-        self.device, self.seed = device, seed
+        super().__init__(model, device)
+        self.seed = seed
         self.kinds: dict[str, int] = {}
         self.head: nn.Linear
 
@@ -60,12 +92,18 @@ class CTCAligner:
         Raises:
             UserError: for an utterance beyond the model's window.
         """
-        _fit_window(self.log_mel, self.whisper, [utterance for utterance, _ in utterances])
+        self.fit_window([utterance for utterance, _ in utterances])
+        if self.log_mel.window == window_of(WHOLE, self.whisper.config):
+            self.log_mel.window = window_of(LONGEST, self.whisper.config)  # the head is fitted to what it will read
         texts = [letters(spans)[0] for _, spans in utterances]
         self.kinds = {letter: kind for kind, letter in enumerate(sorted(set().union(*texts)), start=_BLANK + 1)}
         rng = random.Random(self.seed)
         chosen = rng.sample(range(len(utterances)), min(_FIT_UTTERANCES, len(utterances)))
-        features = [self._features(_waveform(utterances[index][0])) for index in chosen]
+        chosen.sort(key=lambda index: utterances[index][0].duration)
+        features: list[Tensor] = []
+        for begin in progress(range(0, len(chosen), _BATCH), "encoding, batches", -(-len(chosen) // _BATCH)):
+            batch = [utterances[index][0] for index in chosen[begin : begin + _BATCH]]
+            features += self.encode([load_waveform(item.audio, item.offset, item.duration) for item in batch])
         labels = [self._labels(texts[index]) for index in chosen]
         torch.manual_seed(self.seed)
         self.head = nn.Linear(self.whisper.config.d_model, len(self.kinds) + 1).to(self.device)
@@ -80,15 +118,15 @@ class CTCAligner:
             schedule.step()
 
     @torch.inference_mode()
-    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
-        """One switch between each span and the next; its score is the letters' mean probability around it.
+    def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        """Find the switch between each span and the next; its score is the letters' mean probability around it.
 
         Raises:
             NotAlignable: where there are more letters than positions.
         """
-        heard, begins = letters(spans)
-        labels_L = self._labels(heard)
-        log_probabilities_TV = self.head(self._features(waveform_S)).log_softmax(-1)
+        spoken, begins = letters(spans)
+        labels_L = self._labels(spoken)
+        log_probabilities_TV = self.head(states_TD).log_softmax(-1)
         needed = len(labels_L) + int((labels_L[1:] == labels_L[:-1]).sum())  # a blank parts equal letters
         if needed > len(log_probabilities_TV):
             raise NotAlignable("with more text than sound")
@@ -103,15 +141,8 @@ class CTCAligner:
             for beside in [found[max(0, begin - _BESIDE) : begin + _BESIDE]]
         ]
 
-    @torch.inference_mode()
-    def _features(self, waveform_S: Tensor) -> Tensor:
-        """Encoder states (T, D) of what is not padding."""
-        mel_BFT = self.log_mel(waveform_S[None].to(self.device))
-        states_TD = self.whisper.model.encoder(mel_BFT).last_hidden_state[0]
-        return states_TD[: _positions(waveform_S)].clone()
-
-    def _labels(self, heard: Sequence[str]) -> Tensor:
-        return torch.tensor([self.kinds[letter] for letter in heard], dtype=torch.int32)
+    def _labels(self, spoken: Sequence[str]) -> Tensor:
+        return torch.tensor([self.kinds[letter] for letter in spoken], dtype=torch.int32)
 
     def _loss(self, features: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
         log_probabilities_TBV = self.head(pad_sequence(list(features))).log_softmax(-1)
@@ -120,7 +151,7 @@ class CTCAligner:
         return functional.ctc_loss(log_probabilities_TBV, targets, *lengths, blank=_BLANK, zero_infinity=True)
 
 
-class AttentionAligner:
+class AttentionAligner(_WhisperAligner):
     """Dynamic time warping on the decoder's cross-attention, as Whisper finds its own token times.
 
     Where `generation_config.json` names alignment heads they are used, else all heads of the upper half of the decoder.
@@ -132,13 +163,8 @@ class AttentionAligner:
     """
 
     def __init__(self, model: str, device: str = "cpu") -> None:
-        self.whisper: WhisperForConditionalGeneration
-        self.processor: WhisperProcessor
-        self.whisper, self.processor = read_model_folder(model)
-        self.whisper.set_attn_implementation("eager")  # the others do not tell what they attend to
-        self.whisper.to(device).eval()
-        self.log_mel = _log_mel(self.whisper, self.processor).to(device)
-        self.device = device
+        super().__init__(model, device)
+        self.whisper.set_attn_implementation("eager")  # the others do not return what they attend to
         self.heads = self._heads()
 
     def _heads(self) -> list[tuple[int, int]]:
@@ -148,16 +174,16 @@ class AttentionAligner:
         return [tuple(pair) for pair in named] if named else upper
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Chooses the window; the attention is there already.
+        """Choose the window; the attention is there already.
 
         Raises:
             UserError: for an utterance beyond the model's window.
         """
-        _fit_window(self.log_mel, self.whisper, [utterance for utterance, _ in utterances])
+        self.fit_window([utterance for utterance, _ in utterances])
 
     @torch.inference_mode()
-    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
-        """One switch between each span and the next; its score is the attention that the path holds around it.
+    def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:
+        """Find the switch between each span and the next; its score is the attention that the path holds around it.
 
         Raises:
             NotAlignable: where the decoder cannot hold the text, or there are more tokens than positions.
@@ -166,11 +192,11 @@ class AttentionAligner:
         prompt = prompt_ids(tokenizer, (spans[0].language,))
         pieces = [tokenizer.encode(span.text or "", add_special_tokens=False) for span in spans]
         tokens = prompt + [token for piece in pieces for token in piece]
-        positions = _positions(waveform_S)
+        positions = len(states_TD)
         if len(tokens) > self.whisper.config.max_target_positions or len(tokens) - len(prompt) >= positions:
             raise NotAlignable("with more text than sound")
         output = self.whisper(
-            input_features=self.log_mel(waveform_S[None].to(self.device)),
+            encoder_outputs=(states_TD[None],),
             decoder_input_ids=torch.tensor([tokens], device=self.device),
             output_attentions=True,
         )
@@ -220,28 +246,3 @@ def aligner(method: str, model: str, device: str, seed: int = 0) -> CTCAligner |
         UserError: where the model cannot be loaded.
     """
     return CTCAligner(model, device, seed) if method == "ctc" else AttentionAligner(model, device)
-
-
-def _log_mel(whisper: WhisperForConditionalGeneration, processor: WhisperProcessor) -> LogMel:
-    """Of the window that the model was trained with."""
-    take_short_windows(whisper)
-    return LogMel(processor.feature_extractor, window_of(None, whisper.config))
-
-
-def _fit_window(log_mel: LogMel, whisper: WhisperForConditionalGeneration, utterances: Sequence[Utterance]) -> None:
-    """Takes the model's whole window where an utterance is beyond the one that it was trained with.
-
-    Raises:
-        UserError: for an utterance beyond the whole one.
-    """
-    if any(utterance.duration > log_mel.window_s for utterance in utterances):
-        log_mel.window = window_of(WHOLE, whisper.config)
-    check_lengths(utterances, log_mel.window_s, "align")
-
-
-def _positions(waveform_S: Tensor) -> int:
-    return math.ceil(len(waveform_S) / (SAMPLE_RATE_HZ // POSITIONS_PER_S))
-
-
-def _waveform(utterance: Utterance) -> Tensor:
-    return load_waveform(utterance.audio, utterance.offset, utterance.duration)
