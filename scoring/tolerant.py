@@ -8,7 +8,7 @@ cost nothing either. All else costs what it costs in the strict count, so that t
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -81,6 +81,7 @@ def tolerate(
     transliterations: Spellings | None = None,
     loanwords: Spellings | None = None,
     words: tuple[Sequence[str], Sequence[str]] | None = None,
+    rules: Collection[str] = RULES,
 ) -> Tolerance:
     """Returns the least number of errors that is left when variants in another script cost nothing.
 
@@ -91,6 +92,7 @@ def tolerate(
         transliterations: labelled variants of what the reference has in the embedded language.
         loanwords: labelled variants of loanwords; a labelled loanword counts as embedded in whatever script it stands.
         words: reference and hypothesis by word, for a profile whose tokens are letters.
+        rules: the rules to apply, all by default.
     """
     errors = alignment.counts.errors
     if not errors or not alignment.hypothesis:
@@ -109,6 +111,7 @@ def tolerate(
     ]
     if "de" in languages and words is None:
         matches += _compounds(alignment, reference, hypothesis, languages)
+    matches = [match for match in matches if match.rule in rules]
     return _align(alignment, matches) if matches else Tolerance(errors)
 
 

@@ -1,0 +1,125 @@
+"""How near the strict and the script-tolerant count come to marked errors: `python benchmarks/script_tolerance.py`.
+
+The gold set is benchmarks/script_gold/*.jsonl, marked by its README. `--half tune` or `--half held-out` takes one half,
+`--wrong` lists the pairs where the tolerant count and the mark differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from scoring.contributions import ScoredUtterance, score_transcript
+from scoring.loanwords import RULES, label_spellings
+from scoring.tokens import PROFILES
+from scoring.tolerant import tolerate
+from scoring.transcript_files import read_json_lines
+
+GOLD = Path(__file__).parent / "script_gold"
+HALVES = ("tune", "held-out")
+
+
+@dataclass(frozen=True)
+class GoldPair:
+    """A scored pair, its marks and where it is from."""
+
+    scored: ScoredUtterance
+    row: dict[str, Any]
+
+    @property
+    def half(self) -> str:
+        """Pairs with an odd number are for tuning."""
+        return HALVES[int(self.row["id"].rsplit("-", 1)[1]) % 2 == 0]
+
+    @property
+    def hearing(self) -> int:
+        """The errors of hearing."""
+        return self.row["hearing_errors"]
+
+    @property
+    def target(self) -> int:
+        """What the tolerant count aims at: errors of hearing, and spellings of the matrix language."""
+        return self.hearing + self.row["matrix_spelling"]
+
+    def tolerant(self, rules: Iterable[str] = RULES) -> int:
+        """The tolerant count with some of the rules."""
+        item, scored = self.scored.transcript, self.scored
+        spellings = label_spellings(item.transliterations)
+        matrix = scored.matrix_language
+        return tolerate(
+            scored.alignment, scored.languages, matrix, transliterations=spellings, rules=frozenset(rules)
+        ).errors
+
+
+def read_gold() -> list[GoldPair]:
+    """Returns all pairs, in the order of their files."""
+    pairs = []
+    for path in sorted(GOLD.glob("*.jsonl")):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        for item, row in zip(read_json_lines(path), rows, strict=True):
+            pairs.append(GoldPair(score_transcript(item, PROFILES["cjk"]), row))
+    return pairs
+
+
+def distance(counts: Iterable[int], marks: Iterable[int]) -> float:
+    """Returns the mean absolute difference of counts and marks."""
+    differences = [abs(count - mark) for count, mark in zip(counts, marks, strict=True)]
+    return sum(differences) / len(differences)
+
+
+def report(pairs: list[GoldPair]) -> None:
+    """Prints one half's figures."""
+    strict = [pair.scored.counts.errors for pair in pairs]
+    tolerant = [pair.tolerant() for pair in pairs]
+    for name, marks in (("hearing", [p.hearing for p in pairs]), ("in scope", [p.target for p in pairs])):
+        near = distance(tolerant, marks) / distance(strict, marks)
+        print(
+            f"  {name:9} marked {sum(marks):4}  strict {distance(strict, marks):.3f}  "
+            f"tolerant {distance(tolerant, marks):.3f} an utterance ({near:.2f} of the strict)"
+        )
+    before = strict
+    for rank, rule in enumerate(RULES, start=1):
+        after = [pair.tolerant(RULES[:rank]) for pair in pairs]
+        forgiven = sum(before) - sum(after)
+        wrong = sum(max(0, p.hearing - max(b, 0)) for p, b in zip(pairs, after, strict=True))
+        wrong -= sum(max(0, p.hearing - b) for p, b in zip(pairs, before, strict=True))
+        print(f"  {rule:9} forgives {forgiven:4} errors, of these wrongly {wrong}")
+        before = after
+    lost = sum(max(0, pair.hearing - errors) for pair, errors in zip(pairs, tolerant, strict=True))
+    total = sum(pair.hearing for pair in pairs)
+    print(f"  wrongly forgiven: {lost} of {total} errors of hearing ({100 * lost / total:.1f} %)")
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--half", choices=HALVES)
+    parser.add_argument("--wrong", action="store_true")
+    arguments = parser.parse_args()
+    gold = read_gold()
+    for half in (arguments.half,) if arguments.half else HALVES:
+        pairs = [pair for pair in gold if pair.half == half]
+        print(f"{half}: {len(pairs)} pairs")
+        report(pairs)
+        for source in sorted({pair.row["source"] for pair in pairs}):
+            print(f" {source}")
+            report([pair for pair in pairs if pair.row["source"] == source])
+        if arguments.wrong:
+            for pair in pairs:
+                if pair.tolerant() != pair.target:
+                    row = pair.row
+                    print(
+                        f"  {row['id']}: strict {pair.scored.counts.errors}, tolerant {pair.tolerant()}, "
+                        f"marked {pair.hearing} + {row['matrix_spelling']}: {row['reference']} | {row['hypothesis']}"
+                    )
+
+
+if __name__ == "__main__":
+    main()
