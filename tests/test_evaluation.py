@@ -78,7 +78,7 @@ def test_table_json_has_the_promised_form(job: Evaluation, parrot: type[Parrot])
     table = json.loads((job.out / "table.json").read_text())
     assert table["profile"] == "cjk" and [row["model"] for row in table["rows"]] == ["base", "other"]
     row = table["rows"][0]
-    assert set(row) == {"model", "group", "scores", "seen", "unseen", "significant"}
+    assert set(row) == {"model", "group", "scores", "tolerant", "seen", "unseen", "significant"}
     assert set(row["scores"]) == set(job.test)
     # de-en by hand: "Ich habe den report geschickt." 5, "Das meeting war schön." 4, "Für die Übergröße, please." 4
     # tokens, twice each in this order; the parrot is silent on the first, third and fifth: 5 + 4 + 4 of 26 are lost.
@@ -108,6 +108,8 @@ def test_every_figure_is_left_with_what_it_was_made_from(job: Evaluation, parrot
     assert figures["made_with"]["torch"] == scores["versions"]["torch"]
     assert set(other["averages"]) == {"seen", "unseen"} and other["averages"]["seen"]["low"] is not None
     assert other["minus_baseline"]["seen"] == {"value": 0, "low": 0, "high": 0, "significant": False}
+    assert other["tolerant_minus_baseline"]["seen"]["value"] == 0
+    assert set(other["tolerant_averages"]) == {"seen", "unseen"}
     first = rows(job)[0]
     utterance = read_manifest(job.test["ko-en"])[0]
     assert (first["model"], first["set"], first["profile"]) == ("base", "ko-en", "cjk")
