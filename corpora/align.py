@@ -18,7 +18,7 @@ from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
 from common.languages import script, scripts_of
 from common.manifest import Span, Utterance, read_manifest, write_manifest
-from common.progress import progress
+from common.progress_meter import progress
 from corpora.derived import about, earlier_record, write_record
 
 _COMMAND = "align"

@@ -24,7 +24,7 @@ from backbone.window import LONGEST, WHOLE, check_lengths, take_short_windows, w
 from common.audio import load_waveform
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
-from common.progress import progress
+from common.progress_meter import progress
 from corpora.align import NotAlignable, Switch, letters
 
 POSITIONS_PER_S = 50

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from common.progress import progress
+from common.progress_meter import progress
 
 
 def test_a_line_a_minute_with_the_time_that_remains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
