@@ -27,7 +27,7 @@ docs/corpora.md tells where each corpus is to be had, under which licence, and w
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
 
-    demo = commands.add_parser("demo", help="small corpora spoken by espeak-ng; needs the extra: pip install '.[demo]'")
+    demo = commands.add_parser("demo", help="small corpora spoken by espeak-ng (pip install -e '.[demo]')")
     demo.add_argument("--out", type=Path, default=Path("data/demo"), help="output folder (default: %(default)s)")
     demo.set_defaults(run=run_demo)
 

@@ -50,7 +50,7 @@ class LoRA:
         try:
             from peft import LoraConfig, inject_adapter_in_model
         except ImportError as error:
-            raise UserError(f"model.lora needs peft ({error}): pip install 'crosspair[lora]'") from None
+            raise UserError(f"model.lora needs peft ({error}): pip install -e '.[lora]'") from None
         self._check_targets(model)
         config = LoraConfig(
             r=self.rank,

@@ -33,7 +33,7 @@ def convert(source: Path, identity: str, cache: Path) -> Path:
         from ctranslate2.converters import TransformersConverter
     except ImportError as error:
         raise UserError(
-            f"the backend faster-whisper is not installed ({error}): pip install 'crosspair[faster-whisper]'"
+            f"the backend faster-whisper is not installed ({error}): pip install -e '.[faster-whisper]'"
         ) from None
     version = importlib.metadata.version("ctranslate2")
     folder = cache / hashlib.sha256(f"{identity} {version}".encode()).hexdigest()[:16]

@@ -39,7 +39,7 @@ def page(listeners: Sequence[Listener]) -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise UserError(f"--gradio needs gradio ({error}): pip install 'crosspair[gradio]'") from None
+        raise UserError(f"--gradio needs gradio ({error}): pip install -e '.[gradio]'") from None
     with gradio.Blocks(title="CrossPair") as demo:
         gradio.Markdown("# CrossPair\nSpeak, or drop a recording of any length; each model writes what it hears.")
         with gradio.Row():

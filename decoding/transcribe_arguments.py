@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     decoding.add_argument("--batch-size", type=int, default=16, metavar="N", help="pieces side by side (default: 16)")
     decoding.add_argument("--device", help="cpu, cuda, cuda:1 (default: cuda where there is one)")
-    page = top.add_argument_group("a page to speak to (pip install 'crosspair[gradio]')")
+    page = top.add_argument_group("a page to speak to (pip install -e '.[gradio]')")
     page.add_argument("--gradio", action="store_true", help="serve a page with a microphone, the models side by side")
     page.add_argument("--port", type=int, default=7860, help="of the page, on this machine alone (default: 7860)")
     return finish(top)

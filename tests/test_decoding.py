@@ -144,5 +144,5 @@ class TestFasterWhisper:
 
 def test_without_faster_whisper_it_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setitem(__import__("sys").modules, "faster_whisper", None)
-    with pytest.raises(UserError, match=r"faster-whisper is not installed .*pip install 'crosspair\[faster-whisper\]'"):
+    with pytest.raises(UserError, match=r"faster-whisper is not installed .*pip install -e '\.\[faster-whisper\]'"):
         convert(Path("any"), "any", tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import os
 import re
 import runpy
 import sys
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from jsonargparse import Namespace
 
+from common import options
 from common.configs import CONFIGS, find_config, read_configs, read_yaml
 from common.errors import UserError
 from merging.methods import methods
@@ -150,7 +152,13 @@ def _parse(words: list[str], monkeypatch) -> None:
 
         return parse
 
-    for name in ("parse_args", "parse_known_args"):
+    def found(name: str, folders: Any) -> Path:
+        return Path(os.devnull) if name.startswith("outputs/") else find_config(name, folders)
+
+    monkeypatch.setattr(options, "find_config", found)  # what a run would have left counts as empty
+    monkeypatch.setattr(options, "read_yaml", lambda path: read_yaml(path) if path.name != "null" else {})
+    monkeypatch.setattr(options, "_result", stopping(lambda *_: None))  # reached once all words were understood
+    for name in ("parse_args", "parse_known_args") if words[:2] != ["-m", "workflow"] else ():
         monkeypatch.setattr(argparse.ArgumentParser, name, stopping(getattr(argparse.ArgumentParser, name)))
     monkeypatch.setattr(sys, "argv", words[1:] if words[0] == "-m" else words)
     monkeypatch.setattr(sys, "path", [str((ROOT / words[0]).parent), *sys.path])

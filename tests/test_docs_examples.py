@@ -141,3 +141,13 @@ def test_every_extra_is_named_among_the_third_parties():
     names = [re.match(r"[\w-]+", line.strip())[0] for line in core]
     assert [name for name in names if name not in told] == []
     assert [extra for extra in setup["options.extras_require"] if f"| `{extra}` |" not in told] == []
+
+
+def test_an_installation_brings_dependencies_and_no_packages():
+    """The project is used from its checkout: nothing of it may become importable elsewhere."""
+    from setuptools import Distribution
+
+    found = Distribution({"src_root": str(ROOT)})
+    found.parse_config_files([str(ROOT / "pyproject.toml"), str(ROOT / "setup.cfg")])
+    assert not found.packages and not found.py_modules
+    assert "torch==2.11.*" in found.install_requires and "demo" in found.extras_require

@@ -91,7 +91,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 def test_without_shtab_it_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
-    with pytest.raises(UserError, match=r"completion needs shtab .*pip install 'crosspair\[completion\]'"):
+    with pytest.raises(UserError, match=r"completion needs shtab .*pip install -e '\.\[completion\]'"):
         parser().parse_args(["--print-completion", "bash"])
 
 

@@ -168,7 +168,7 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], message: st
 
 def test_without_peft_it_is_said(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(UserError, match=r"needs peft .*pip install 'crosspair\[lora\]'"):
+    with pytest.raises(UserError, match=r"needs peft .*pip install -e '\.\[lora\]'"):
         SMALL.add_to(read_model_folder(tiny_model)[0], seed=0)
 
 

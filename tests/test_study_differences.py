@@ -12,12 +12,12 @@ import pytest
 from common.errors import UserError
 from scoring.table import single_languages
 from tests.test_study_summary import scored, small
-from workflow.collect import collect, mean_figure
-from workflow.curves import draw
+from workflow.collect import collect
 from workflow.differences import differences
 from workflow.plan import Study
 from workflow.results_page import write_results
-from workflow.study_summary import write_summary
+from workflow.study_figures import draw_curve
+from workflow.study_page import write_summary
 
 Errors = Callable[[str, int, int], int]  # of a model, a seed and an utterance's number
 
@@ -75,10 +75,8 @@ def test_single_languages_have_an_average(tmp_path: Path):
     evaluate = {"test": {"ko-en": "a", "ko": "b", "ja": "c"}, "seen": ["ko-en"], "unseen": []}
     collected = collect(scored(small(tmp_path / "out", evaluate=evaluate, printed={})))
     assert collected.columns == ["ko-en", "seen", "ko", "ja", "single"]
-    both = mean_figure([collected.figure("erm", "ko"), collected.figure("erm", "ja")])
-    assert collected.figure("erm", "single") == both
     # erm: 0.40 and 0.40, then 0.44 and 0.42, as if these were its second and third sets
-    assert both.by_seed == pytest.approx((0.40, 0.43))
+    assert collected.figure("erm", "single").by_seed == pytest.approx((0.40, 0.43))
 
 
 def test_a_groups_rows_stand_together(tmp_path: Path):
@@ -97,7 +95,7 @@ def test_other_utterances_are_refused(tmp_path: Path):
     with pytest.raises(UserError, match=r"seed \d: scored on other utterances of ko-en than other rows"):
         differences(collected)
     path.unlink()
-    with pytest.raises(UserError, match="seed-1/hypotheses.jsonl: is missing; the study is not through"):
+    with pytest.raises(UserError, match="seed-1/hypotheses.jsonl: is missing; the study is not complete"):
         differences(collected)
 
 
@@ -106,7 +104,7 @@ CURVE = {"of": "unseen", "axis": "share", "rows": {"erm": 0, "fish": 0.5}, "besi
 
 def test_a_curve_goes_through_the_means(tmp_path: Path):
     study = small(tmp_path / "out", curves={"share": CURVE})
-    figure = draw(collect(scored(study)), study.curves["share"])
+    figure = draw_curve(collect(scored(study)), study.curves["share"])
     lines = [(list(line.get_xdata()), [float(y) for y in line.get_ydata()]) for line in figure.axes[0].lines]
     seeds, level, through = lines[:2], lines[3], lines[2]
     assert [(x, pytest.approx(y)) for x, y in seeds] == [([0, 0], [40, 42]), ([0.5, 0.5], [39, 43])]
@@ -142,14 +140,14 @@ def test_a_further_study_is_a_section_of_the_results(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"compare": {"to": ["emr"]}}, r"compare: to: no row is called 'emr', did you mean 'erm'\?"),
+        ({"compare": {"to": ["emr"]}}, r"compare: to: no 'emr', did you mean 'erm'\?"),
         ({"compare": {"rows": ["erm"]}}, "compare: 'to' is missing"),
         (
             {"compare": {"to": ["erm"], "rows": ["fihs"]}},
-            r"compare: rows: no row is called 'fihs', did you mean 'fish'",
+            r"compare: rows: no 'fihs', did you mean 'fish'",
         ),
         ({"curves": {"a": CURVE | {"of": "unsen"}}}, r"curves: a: of: no 'unsen', did you mean 'unseen'\?"),
-        ({"curves": {"a": CURVE | {"rows": {"emr": 1}}}}, r"curves: a: rows: no row is called 'emr'"),
+        ({"curves": {"a": CURVE | {"rows": {"emr": 1}}}}, r"curves: a: rows: no 'emr', did you mean 'erm'"),
         ({"curves": {"a": {"of": "unseen"}}}, r"curves: a: 'axis' is missing"),
     ],
 )

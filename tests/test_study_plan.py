@@ -149,12 +149,12 @@ def test_the_papers_setting_is_stated_alike_in_the_study_and_in_the_recipes(run:
     ours_alone = {"precision", "devices", "held_out"}
     recipe = merged(read_yaml(CONFIGS / "base.yaml"), read_yaml(find_config(f"{run}.yaml")))
     flags = study("paper").train_flags(run)
-    assert flags[0] == f"--config {run}.yaml"
+    assert flags[:2] == [f"--config {run}.yaml", f"--name {run}"]
     for group in ("model", "data", "trainer"):
         for name, value in recipe[group].items():
             stated = [text for text in flags if text.startswith(f"--{group}.{name} ")]
             assert not stated or name in ours_alone or stated == [flag(f"{group}.{name}", value)]
-    named = {re.match(r"--\w+\.(\w+) ", text)[1] for text in flags[1:]}
+    named = {re.match(r"--\w+\.(\w+) ", text)[1] for text in flags[2:]}
     assert named - ours_alone <= {name for group in ("model", "data", "trainer") for name in recipe[group]}
     assert {"learning_rate", "betas", "warmup_fraction", "max_steps", "utterances_per_pair"} <= named
 
@@ -176,19 +176,19 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
     methods = [(merge.folder, merge.method) for merge in demo.merges.values()]
     assert methods == [(merge.folder, merge.method) for merge in paper.merges.values()]
     assert [run for run in demo.runs if not run.startswith("ko-") or run == "ko-en"] == list(paper.runs)
-    assert [paper.runs[run]["group"] for run in paper.runs] == [demo.runs[run]["group"] for run in paper.runs]
+    assert [paper.runs[run].group for run in paper.runs] == [demo.runs[run].group for run in paper.runs]
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"sedes": [1]}, r"the study: no 'sedes', did you mean 'seeds'\?"),
-        ({"seeds": 3}, r"seeds is 3, expected a list of whole numbers such as \[0, 1, 2\]"),
+        ({"seeds": 3}, "seeds is 3, expected a list of a whole number"),
         ({"merge": {"of": ["ko-en", "jaen"]}}, r"merge: of: no run is called 'jaen', did you mean 'ja-en'\?"),
         ({"runs": {"erm": {"gruop": "x"}}}, r"runs: erm: no 'gruop', did you mean 'group'\?"),
         (
             {"runs": {"erm": {"config": "fishr.yaml"}}},
-            r"runs: erm: config is 'fishr.yaml', expected a list of recipes such",
+            r"runs: erm: config is 'fishr.yaml', expected a list of text",
         ),
         ({"merge": {"rows": [{"name": "x", "method": "ties"}]}}, r"merge: rows: 'group' is missing"),
         (
@@ -199,6 +199,10 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
             {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "runs": []}]}},
             r"merge: rows: x: runs is \[\], expected a list of runs to merge",
         ),
+        ({"seeds": []}, r"seeds is \[\], expected a list of whole numbers such as \[0, 1, 2\]"),
+        ({"seeds": [True]}, "seeds is True, expected a whole number"),
+        ({"runs": {"erm": {"train": []}}}, r"runs: erm: train is \[\], expected a mapping of text to any value"),
+        ({"analyze": {"of": ["erm"], "threshold": []}}, r"analyze: threshold is \[\], expected text"),
         ({"corpora": {"data/x": {"parts": []}}}, r"corpora: data/x: 'command' is missing"),
     ],
 )

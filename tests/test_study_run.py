@@ -61,7 +61,7 @@ def test_snakemake_is_given_the_study_and_its_own_options(study: Study):
 @pytest.mark.parametrize(
     ("code", "held", "message"),
     [
-        (HOLD_STUDY, ".study.lock", "another call is at work on this study; waiting for it"),
+        (HOLD_STUDY, ".study.lock", "another call is running this study; waiting for it"),
         (HOLD_RUN, ".", "is writing to it; wait, or choose another folder; waiting"),
         (HOLD_RUN, "erm", "is writing to it; wait, or choose another folder; waiting"),
     ],

@@ -361,7 +361,7 @@ def test_a_line_that_is_too_long_is_said_faster(tmp_path):
 
 def test_espeak_missing_is_one_clear_message(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install 'crosspair\[demo\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[demo\]'"):
         corpora.write_demo(tmp_path)
     assert list(tmp_path.iterdir()) == []
 

@@ -181,5 +181,5 @@ def test_without_gradio_it_is_said(monkeypatch: pytest.MonkeyPatch):
     from decoding.microphone_page import page
 
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(UserError, match=r"needs gradio .*pip install 'crosspair\[gradio\]'"):
+    with pytest.raises(UserError, match=r"needs gradio .*pip install -e '\.\[gradio\]'"):
         page([])

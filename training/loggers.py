@@ -50,7 +50,7 @@ def loggers(
             try:
                 found.append(TensorBoardLogger(folder, name="tensorboard", version="", default_hp_metric=False))
             except ModuleNotFoundError as error:
-                raise UserError(f"loggers: tensorboard ({error}): pip install 'crosspair[tensorboard]'") from None
+                raise UserError(f"loggers: tensorboard ({error}): pip install -e '.[tensorboard]'") from None
         elif kind == "csv":
             found.append(CSVLogger(folder, name="csv", version=""))
     return found

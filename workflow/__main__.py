@@ -1,60 +1,81 @@
-"""Runs a study's workflow, and sums it up over its seeds.
-
-python -m workflow run configs/study/demo.yaml --cores 2     # snakemake, once no earlier call is at work
-python -m workflow show outputs/demo/study/study.yaml        # the table, and where everything is
-python -m workflow results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md     # further files: further sections
-python -m workflow summary outputs/demo/study/study.yaml     # tables, figure and page: the workflow's last step
-"""
+"""Runs a study's workflow, and sums it up over its seeds."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.configs import read_yaml
 from common.errors import run_script
+from common.options import Command, option, parse
 from workflow.plan import Study
 
 
-def parse() -> tuple[argparse.Namespace, list[str]]:
-    """The command line, and what is left for Snakemake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m workflow", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("command", choices=["run", "show", "results", "summary"])
-    parser.add_argument("study", type=Path, help="the study's file; of results: more files are sections")
-    parser.add_argument("--out", type=Path, default=Path("RESULTS.md"), help="of results (default: %(default)s)")
-    options, rest = parser.parse_known_args()  # of run: all of it is Snakemake's
-    unknown = [word for word in rest if options.command != "results" or word.startswith("-")]
-    if unknown and options.command != "run":
-        parser.error(f"{options.command} takes no {unknown[0]}")
-    return options, rest
+@dataclass(frozen=True)
+class OneStudy:
+    """The study."""
+
+    study: Path = option(positional=True, metavar="STUDY.yaml")
+    """Its file, in configs/study/, or the one that it left."""
+
+
+@dataclass(frozen=True)
+class ResultsOptions:
+    """The page."""
+
+    studies: list[Path] = option(positional=True, metavar="STUDY.yaml")
+    """The studies' files; each one after the first is a section."""
+    out: Path = Path("RESULTS.md")
+    """The page's file."""
+
+
+def _show(options: OneStudy) -> None:
+    from workflow.collect import collect
+    from workflow.study_page import show
+
+    show(collect(Study(read_yaml(options.study))))
+
+
+def _summary(options: OneStudy) -> None:
+    from workflow.collect import collect
+    from workflow.study_page import write_summary
+
+    write_summary(collect(Study(read_yaml(options.study))))
+
+
+def _results(options: ResultsOptions) -> None:
+    from workflow.collect import collect
+    from workflow.results_page import write_results
+
+    write_results([collect(Study(read_yaml(file))) for file in options.studies], options.out)
+
+
+RUN = Command("run", "Run Snakemake on a study, as soon as no earlier call works on it.", OneStudy, passes_on=True)
+COMMAND = Command(
+    "python -m workflow",
+    "Runs a study's workflow, and sums it up over its seeds.",
+    commands=(
+        RUN,
+        Command("show", "Print the table, and where everything is.", OneStudy, _show),
+        Command("results", "Write a page of one study or several.", ResultsOptions, _results),
+        Command("summary", "Write tables, figures and page: the workflow's last step.", OneStudy, _summary),
+    ),
+    examples="""
+    python -m workflow run configs/study/demo.yaml --cores 2        # further options are Snakemake's
+    python -m workflow show outputs/demo/study/study.yaml
+    python -m workflow results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md
+    """,
+)
 
 
 def main() -> None:
-    """Reads the study's file, then runs it or reads what it left."""
-    options, rest = parse()
-    study = Study(read_yaml(options.study))
-    if options.command == "run":
+    """Read the study's file, then run it or read what it left."""
+    parsed = parse(COMMAND)
+    if parsed.command is RUN:
         from workflow.run_study import run
 
-        run(study, options.study, rest)
-
-    from workflow.collect import collect
-
-    collected = collect(study)
-    if options.command == "show":
-        from workflow.study_terminal import show
-
-        show(collected)
-    elif options.command == "results":
-        from workflow.results_page import write_results
-
-        write_results([collected, *(collect(Study(read_yaml(Path(file)))) for file in rest)], options.out)
-    else:
-        from workflow.study_summary import write_summary
-
-        write_summary(collected)
+        run(Study(read_yaml(parsed.options.study)), parsed.options.study, parsed.rest)
+    parsed.command.run(parsed.options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What all seeds of a study scored: every figure of every model, by seed."""
+"""The scores of all seeds of a study: every figure of every model, by seed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ AVERAGINGS = (MICRO, TOLERANT, MACRO)
 
 
 @dataclass(frozen=True)
-class Figure:
-    """An error rate by seed, as fractions."""
+class SeedRates:
+    """An error rate of each seed, as fractions."""
 
     by_seed: tuple[float, ...]
 
@@ -30,59 +30,51 @@ class Figure:
 
     @property
     def deviation(self) -> float | None:
-        """The sample standard deviation over the seeds; None for one seed, and for what no seed moves (the base)."""
+        """The sample standard deviation over the seeds; None for one seed, and where no seed matters (the base)."""
         return statistics.stdev(self.by_seed) if len({*self.by_seed}) > 1 else None
-
-    def minus(self, other: Figure) -> Figure:
-        """The differences, seed by seed."""
-        return Figure(tuple(a - b for a, b in zip(self.by_seed, other.by_seed, strict=True)))
-
-
-def mean_figure(figures: Sequence[Figure]) -> Figure:
-    """The mean of several figures, seed by seed."""
-    return Figure(tuple(map(statistics.fmean, zip(*(figure.by_seed for figure in figures), strict=True))))
 
 
 @dataclass(frozen=True)
 class Collected:
-    """A study's figures: `figures[averaging][model][column]`, columns being test sets and averages."""
+    """A study's figures: `figures[averaging][model][column]`; a column is a test set or an average."""
 
     study: Study
     groups: Mapping[str, str]
-    figures: Mapping[str, Mapping[str, Mapping[str, Figure]]]
+    figures: Mapping[str, Mapping[str, Mapping[str, SeedRates]]]
     versions: Mapping[str, str]
     profile: str
+
+    @cached_property
+    def averages(self) -> dict[str, list[str]]:
+        """The test sets of each average."""
+        return averages(self.study)
 
     @property
     def columns(self) -> list[str]:
         """The columns of the table, in order."""
-        return in_order(*self.pairs, self.study.evaluation["test"])
+        return in_order(self.averages[SEEN], self.averages[UNSEEN], self.study.evaluation["test"])
 
-    @cached_property
-    def averages(self) -> dict[str, list[str]]:
-        """The test sets that make up each average."""
-        return averages(self.study)
+    def figure(self, model: str, column: str, averaging: str = MICRO) -> SeedRates:
+        """Return one figure.
 
-    @cached_property
-    def pairs(self) -> tuple[list[str], list[str]]:
-        """The seen and the unseen pairs."""
-        return self.averages[SEEN], self.averages[UNSEEN]
-
-    def figure(self, model: str, column: str, averaging: str = MICRO) -> Figure:
-        """One figure; `best` is a column's best model."""
+        Args:
+            model: a row of the table, or `best` for the column's lowest mean, oracles aside.
+            column: a test set or an average.
+            averaging: `micro` or `macro`.
+        """
         return self.figures[averaging][self.best(column) if model == BEST else model][column]
 
     def best(self, column: str) -> str:
-        """The model with the lowest mean, oracles aside."""
+        """Return the model with the lowest mean, oracles aside."""
         contest = [model for model, group in self.groups.items() if not is_oracle(group)]
         return min(contest, key=lambda model: self.figure(model, column).mean)
 
 
 def collect(study: Study) -> Collected:
-    """Reads every seed's `scores.json`.
+    """Read every seed's `scores.json`.
 
     Raises:
-        UserError: where a seed has none, or was scored otherwise than the study says.
+        UserError: where a seed has none, or was scored otherwise than another seed or than the study says.
     """
     folders = [study.scored(folder) for folder in study.folders]
     scores = [_read(Path(folder) / "scores.json") for folder in folders]
@@ -95,7 +87,8 @@ def collect(study: Study) -> Collected:
             raise UserError(f"{folder}/scores.json: has no {', '.join(missing)}; run the study's evaluation again")
     figures = {
         averaging: {
-            row["name"]: _figures(study, [found["models"][row["name"]] for found in scores], averaging) for row in rows
+            row["name"]: _figures(study, [found["models"][row["name"]]["sets"] for found in scores], averaging)
+            for row in rows
         }
         for averaging in AVERAGINGS
         if all(
@@ -107,25 +100,23 @@ def collect(study: Study) -> Collected:
     return Collected(study, groups, figures, first["versions"], first["profile"])
 
 
+def averages(study: Study) -> dict[str, list[str]]:
+    """Return the test sets of each average: of seen pairs, unseen pairs and single languages."""
+    seen, unseen = (list(study.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
+    return {SEEN: seen, UNSEEN: unseen, SINGLE: single_languages(study.evaluation["test"], (*seen, *unseen))}
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError:
-        raise UserError(f"{path}: is missing; the study is not through, run its workflow again") from None
+        raise UserError(f"{path}: is missing; the study is not complete, run its workflow again") from None
 
 
-def _figures(study: Study, by_seed: Sequence[dict[str, Any]], averaging: str) -> dict[str, Figure]:
-    figures = {
-        name: Figure(tuple(found["sets"][name][averaging] for found in by_seed)) for name in study.evaluation["test"]
-    }
+def _figures(study: Study, by_seed: Sequence[dict[str, Any]], averaging: str) -> dict[str, SeedRates]:
+    figures = {name: SeedRates(tuple(sets[name][averaging] for sets in by_seed)) for name in study.evaluation["test"]}
     for average, sets in averages(study).items():
         if sets:
-            figures[average] = mean_figure([figures[name] for name in sets])
+            rates = zip(*(figures[name].by_seed for name in sets), strict=True)
+            figures[average] = SeedRates(tuple(map(statistics.fmean, rates)))
     return figures
-
-
-def averages(study: Study) -> dict[str, list[str]]:
-    """The test sets that make up each average: of seen pairs, unseen pairs and single languages."""
-    seen, unseen = (list(study.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
-    single = single_languages(study.evaluation["test"], (*seen, *unseen))
-    return {SEEN: seen, UNSEEN: unseen, SINGLE: single}

@@ -1,7 +1,7 @@
 """How much a study's rows differ, with a paired bootstrap's interval over utterances and seeds.
 
-Bisani and Ney (ICASSP 2004) as `scoring.bootstrap` draws utterances, once for all models and seeds; then as many seeds
-as there are, with replacement, since another run of training would have given other models.
+As in Bisani and Ney (ICASSP 2004) and `scoring.bootstrap`, utterances are drawn with replacement, the same ones for all
+models and seeds. Then the seeds are drawn with replacement, too, since another run of training gives another model.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Difference:
 
 
 def differences(collected: Collected) -> list[Difference]:
-    """The differences that the study asks for, in its rows' order.
+    """Return the differences that the study asks for, in its rows' order.
 
     Raises:
-        UserError: where a seed's transcripts are missing, or are not of the same utterances as another's.
+        UserError: where a seed's hypotheses are missing, or are not of the same utterances as another's.
     """
     study = collected.study
     rows, others = study.compared
@@ -62,7 +62,7 @@ def _over_seeds(rates: Rates, model: str, other: str, sets: Sequence[str], seeds
 
 
 def _rates(collected: Collected, models: set[str], sets: Sequence[str]) -> Rates:
-    """Every rate with its draws, which all models and seeds share."""
+    """Return every rate with its draws; all models and seeds share the drawn utterances."""
     counts: dict[tuple[str, int, str], dict[str, _Counts]] = {}
     speakers: dict[tuple[str, str], str | None] = {}
     for folder, seed in collected.study.folders.items():
@@ -95,4 +95,4 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8") as lines:
             yield from map(json.loads, lines)
     except OSError:
-        raise UserError(f"{path}: is missing; the study is not through, run its workflow again") from None
+        raise UserError(f"{path}: is missing; the study is not complete, run its workflow again") from None

@@ -1,7 +1,7 @@
-"""A study as it is planned: which runs, merges and scores there are, out of which files, by which options.
+"""A study's plan: which runs, merges and scores there are, from which files, by which options.
 
-`workflow/Snakefile` asks here for everything but the commands themselves. A study is a file of `configs/study/`;
-`docs/study.md` tells what stands in it.
+`workflow/Snakefile` takes everything but the commands themselves from here. A study is a file of `configs/study/`;
+`docs/study.md` describes what it holds.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 
 import yaml
 
-from common.configs import CONFIGS, find_config, read_yaml
-from common.errors import UserError, nearest
+from common.configs import find_config, read_yaml
+from common.errors import UserError
 from scoring.table import AVERAGES, SEEN, UNSEEN
 from workflow.settings import flag, flags, manifests, merged, record_of
-from workflow.study_checks import KEYS, check_keys, check_study
+from workflow.study_file import Curve, PrintedFigures, RunPlan, StudyFile, check_names, read_as
 
 BEST = "best"  # stands for the best row of a column
 
@@ -31,16 +31,16 @@ def is_oracle(group: str) -> bool:
     return group.lower().startswith("oracle")
 
 
-def _language(row: Mapping[str, Any]) -> dict[str, str]:
-    """A row's own policy of language tags, if it has one."""
-    return {"language": row["language"]} if "language" in row else {}
-
-
 @dataclass(frozen=True)
 class Merge:
-    """A merged model of each seed: `folder` lies within the seed's, `runs` are what is merged.
+    """A merged model of each seed.
 
-    `listed` tells of one that a row asks for by its runs, and not as a subset among others.
+    Attributes:
+        name, group: its row in the table.
+        folder: within the seed's.
+        method, options: of `merge.py`.
+        runs: what is merged.
+        seeded: whether the method takes the study's seed.
     """
 
     name: str
@@ -50,68 +50,60 @@ class Merge:
     runs: tuple[str, ...]
     options: Mapping[str, Any]
     seeded: bool
-    listed: bool = False
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A line figure: a column's figures, of rows by their place on the axis, and of rows beside as level lines."""
-
-    of: str
-    axis: str
-    rows: Mapping[str, float]
-    beside: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's file, checked: `settings` is its content as it was read."""
+    """A study's file, checked; `settings` is its content as YAML gives it."""
 
     settings: Mapping[str, Any]
 
     def __post_init__(self) -> None:
-        """Refuses what is no study.
+        """Check the file, and what its parts name of each other.
 
         Raises:
             UserError: naming the place and what was expected.
         """
-        check_study(self.settings)
-        self._check_name()
-        if "compare" in self.settings or "curves" in self.settings:  # rather now than after hours of training
-            _ = self.compared, self.curves
-
-    def _check_name(self) -> None:
+        if not self.settings:
+            raise UserError("no study is named: add --configfile configs/study/demo.yaml, or another file")
         taken = {"study", "logs", "benchmarks", "analysis", "decoded", *self.runs}
         taken |= {Path(folder).parts[0] for folder in self.merges}
-        if "name" in self.settings and (not re.fullmatch(r"[\w-]+", str(self.name)) or self.name in taken):
+        if self.name is not None and (not re.fullmatch(r"[\w-]+", self.name) or self.name in taken):
             raise UserError(
                 f"name is {self.name!r}, expected letters, digits, - and _, and no other folder's name: it becomes one"
             )
+        if self.file.compare.to or self.file.curves:  # reading the test sets' configuration takes a moment
+            _ = self.compared, self.curves
+
+    @cached_property
+    def file(self) -> StudyFile:
+        """The settings by their types."""
+        return read_as(StudyFile, self.settings, "the study")
 
     # Folders
 
     @property
     def name(self) -> str | None:
-        """What tells the study from others in the same root, with which it shares runs and merges; None for none."""
-        return self.settings.get("name")
+        """The name that tells the study from others in the same root, with which it shares runs and merges."""
+        return self.file.name
 
     @property
     def about(self) -> str:
-        """What the study asks, in a paragraph of its own."""
-        return " ".join(str(self.settings.get("about", "")).split())
+        """What the study asks, in one paragraph."""
+        return " ".join(self.file.about.split())
 
     @property
     def root(self) -> str:
-        """Where everything is written."""
-        return str(self.settings["root"])
+        """The folder of everything the study writes."""
+        return self.file.root
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds of training, and of DARE's masks; Snakemake's `--config seeds=[0,1]` gives them as text."""
-        return list(dict.fromkeys(map(int, self.settings["seeds"])))
+        """The seeds of training and of DARE's masks."""
+        return list(dict.fromkeys(self.file.seeds))
 
     def folder(self, seed: int) -> str:
-        """A seed's folder: the root itself for seed 0, so that one seed and the first of several lie in one place."""
+        """A seed's folder: the root itself for seed 0, so that a study of one seed can be extended to several."""
         return f"{self.root}/seed-{seed}" if seed else self.root
 
     @property
@@ -120,12 +112,12 @@ class Study:
         return {self.folder(seed): seed for seed in self.seeds}
 
     def scored(self, folder: str) -> str:
-        """Where in a seed's folder its scores are: there itself, or in a folder of the study's name."""
+        """The folder of a seed's scores: the seed's own, or one of the study's name in it."""
         return f"{folder}/{self.name}" if self.name else folder
 
     @property
     def tag(self) -> str:
-        """What the names of the study's own logs begin with."""
+        """The prefix of the study's own logs."""
         return f"{self.name}_" if self.name else ""
 
     @property
@@ -140,22 +132,24 @@ class Study:
 
     @cached_property
     def corpora(self) -> dict[str, list[str]]:
-        """By output folder, the records that `prepare.py` leaves when it is through with a corpus."""
-        parts = {folder: corpus.get("parts", ["."]) for folder, corpus in self.settings["corpora"].items()}
-        return {folder: [str(Path(folder, part, "corpus.json")) for part in parts[folder]] for folder in parts}
+        """By output folder, the records that `prepare.py` writes when a corpus is complete."""
+        return {
+            folder: [str(Path(folder, part, "corpus.json")) for part in corpus.parts]
+            for folder, corpus in self.file.corpora.items()
+        }
 
     def corpus_command(self, folder: str) -> str:
         """The command of `prepare.py` with its options."""
-        return f"{self.settings['corpora'][folder]['command']} --out {shlex.quote(folder)}"
+        return f"{self.file.corpora[folder].command} --out {shlex.quote(folder)}"
 
     def before_corpus(self, folder: str) -> list[str]:
-        """What must be there first: the corpora that it needs, the backbone that it names, for spoken ones our code."""
-        corpus = self.settings["corpora"][folder]
-        needed = [record for other in corpus.get("after", []) for record in self.corpora[other]]
-        if corpus["command"] == "demo":
+        """The files that a corpus depends on: other corpora, the backbone it names, our code for spoken ones."""
+        corpus = self.file.corpora[folder]
+        needed = [record for other in corpus.after for record in self.corpora[other]]
+        if corpus.command == "demo":
             words = (file for end in ("py", "tsv", "txt") for file in Path("corpora/speak").rglob(f"*.{end}"))
             needed += sorted(map(str, words))
-        if self.backbone in shlex.split(corpus["command"]):
+        if self.backbone in shlex.split(corpus.command):
             needed += self.backbone_files
         return needed
 
@@ -169,17 +163,21 @@ class Study:
     @property
     def backbone(self) -> str:
         """Folder or Hub id of the model that all runs start from."""
-        return str(self.settings["backbone"])
+        return self.file.backbone
 
     @property
     def backbone_files(self) -> list[str]:
-        """The backbone's weights, where they are files of ours."""
+        """The backbone's weights, where they are local files."""
         return sorted(map(str, Path(self.backbone).glob("*.safetensors")))
 
     @property
-    def runs(self) -> Mapping[str, Mapping[str, Any]]:
-        """The runs by their name, which is their folder's and, where a run names no recipes, its recipe's."""
-        return self.settings["runs"]
+    def runs(self) -> Mapping[str, RunPlan]:
+        """The runs by name."""
+        return self.file.runs
+
+    def row_name(self, run: str) -> str:
+        """A run's row in the table."""
+        return self.runs[run].name or run
 
     def recipe_files(self, run: str) -> list[Path]:
         """The files that a run's configuration is composed of, in order."""
@@ -187,12 +185,10 @@ class Study:
 
     def train_flags(self, run: str) -> list[str]:
         """The options of a run, without its seed and folder."""
-        configs = [flag("config", name) for name in self._configs(run)]
-        own_name = [flag("name", run)] if "config" in self.runs[run] else []  # else the recipe says it
-        return configs + own_name + flags(self._training(run))
+        return [*(flag("config", name) for name in self._configs(run)), flag("name", run), *flags(self._training(run))]
 
     def train_manifests(self, run: str) -> list[str]:
-        """The manifests that a run reads: it trains on them, splices with their spans, or is guarded against them."""
+        """The manifests that a run reads: to train on, to splice from, and to be kept apart from."""
         data = merged(*map(read_yaml, self.recipe_files(run)), self._training(run))["data"]
         pairs = data.get("pairs") or data["train"]
         trained_on = [path for pair in pairs for path in manifests(data["train"].get(pair, []))]
@@ -200,35 +196,32 @@ class Study:
         return trained_on + spliced_with + (data.get("held_out") or [])
 
     def _configs(self, run: str) -> list[str]:
-        own = self.runs[run].get("config", [f"{run}.yaml"])
-        return [*own, *self.settings.get("train", {}).get("config", [])]
+        return [*(self.runs[run].config or [f"{run}.yaml"]), *self.file.train.get("config", [])]
 
     def _training(self, run: str) -> dict[str, Any]:
-        shared = {key: value for key, value in self.settings.get("train", {}).items() if key != "config"}
-        return merged(shared, self.runs[run].get("train", {}), {"model": {"backbone": self.backbone}})
+        shared = {key: value for key, value in self.file.train.items() if key != "config"}
+        return merged(shared, self.runs[run].train, {"model": {"backbone": self.backbone}})
 
     # Merging
 
     @cached_property
     def merges(self) -> dict[str, Merge]:
-        """Every row's runs, or every subset of two or more of those that rows share, by folder within a seed's."""
-        of, found = self.settings["merge"].get("of", []), {}
+        """The merges by folder within a seed's: of a row's own runs, or of every subset of two or more."""
+        of, found = self.file.merge.of, {}
         subsets = [chosen for size in range(2, len(of) + 1) for chosen in itertools.combinations(of, size)]
-        for row in self.settings["merge"].get("rows", []):
-            for runs in [tuple(row["runs"])] if "runs" in row else subsets:
-                folder = f"{row.get('folder', 'merges')}/{row['method']}-{'+'.join(runs)}"
-                of_runs = "" if "runs" in row else f" {' + '.join(self.runs[run]['name'] for run in runs)}"
-                name, options, seeded = row["name"] + of_runs, row.get("options", {}), row.get("seeded", False)
+        for row in self.file.merge.rows:
+            for runs in [tuple(row.runs)] if row.runs else subsets:
+                folder = f"{row.folder}/{row.method}-{'+'.join(runs)}"
+                name = row.name if row.runs else f"{row.name} {' + '.join(map(self.row_name, runs))}"
                 if folder in found:
                     both = f"{found[folder].name} and {name}"
                     raise UserError(f"merge: {both} are both written to {folder}; name a 'folder'")
-                found[folder] = Merge(name, row["group"], folder, row["method"], runs, options, seeded, "runs" in row)
+                found[folder] = Merge(name, row.group, folder, row.method, runs, row.options, row.seeded)
         return found
 
     def merge_flags(self, merge: Merge, seed: int) -> list[str]:
         """The options of a merge, without models and folder."""
-        engine = {"engine": self.settings["merge"].get("engine", "stream")}
-        options = engine | dict(merge.options) | ({"seed": seed} if merge.seeded else {})
+        options = {"engine": self.file.merge.engine, **merge.options} | ({"seed": seed} if merge.seeded else {})
         return [flag(name, value) for name, value in options.items()]
 
     # Evaluation and analysis
@@ -236,8 +229,8 @@ class Study:
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """The options of `evaluate.py` that do not depend on the seed."""
-        given = dict(self.settings["evaluate"])
-        configs = [read_yaml(find_config(name, CONFIGS / "evaluate")) for name in given.pop("config", [])]
+        given = dict(self.file.evaluate)
+        configs = [read_yaml(find_config(name, "evaluate")) for name in given.pop("config", [])]
         options = merged(*configs, given)
         return {key: value for key, value in options.items() if key not in ("models", "out")}
 
@@ -245,13 +238,19 @@ class Study:
         """The table's rows in order, as `evaluate.py` takes models: base, runs, merges, oracles."""
         here = self.folder(seed)
         runs = [
-            {"name": run["name"], "group": run["group"], "path": f"{here}/{folder}/model"} | _language(run)
-            for folder, run in self.runs.items()
+            {"name": self.row_name(run), "group": of.group, "path": f"{here}/{run}/model"}
+            | ({"language": of.language} if of.language else {})
+            for run, of in self.runs.items()
         ]
         merges = [{"name": of.name, "group": of.group, "path": f"{here}/{of.folder}"} for of in self.merges.values()]
         oracles = [row for row in runs if is_oracle(row["group"])]
         trained = [row for row in runs if row not in oracles]
         return [{"name": "base", "group": "Base", "path": self.backbone}, *trained, *merges, *oracles]
+
+    @cached_property
+    def row_names(self) -> list[str]:
+        """The names of the table's rows."""
+        return [row["name"] for row in self.rows(0)]
 
     def evaluation_yaml(self, seed: int) -> str:
         """A seed's configuration of `evaluate.py`."""
@@ -259,74 +258,55 @@ class Study:
         return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
 
     @property
-    def analyzes(self) -> bool:
-        """Whether the study looks into what fine-tuning changed."""
-        return "analyze" in self.settings
-
-    @property
     def compared(self) -> tuple[list[str], list[str]]:
-        """The rows whose differences from others are asked for, and these others; none where nothing is."""
-        compare = self.settings.get("compare", {"to": []})
-        check_keys("compare", compare, KEYS["compare"].split(), ["to"])
-        rows = compare.get("rows", "all")
-        self._check_rows("compare: to", compare["to"])
-        self._check_rows("compare: rows", [] if rows == "all" else rows)
-        return ([row["name"] for row in self.rows(0)] if rows == "all" else rows), compare["to"]
+        """The rows whose differences are tested, and the rows that they are compared to."""
+        compare = self.file.compare
+        rows = self.row_names if compare.rows == "all" else list(compare.rows)
+        check_names("compare: to", compare.to, self.row_names)
+        check_names("compare: rows", rows, self.row_names)
+        return rows, compare.to
 
     @property
     def curves(self) -> dict[str, Curve]:
-        """The line figures that are asked for, by name."""
-        found = {}
-        for name, curve in self.settings.get("curves", {}).items():
-            where = f"curves: {name}"
-            check_keys(where, curve, KEYS["curves"].split(), ["of", "axis", "rows"])
-            check_keys(f"{where}: of", {curve["of"]: 0}, [*AVERAGES, *self.evaluation["test"]])
-            self._check_rows(f"{where}: rows", curve["rows"])
-            self._check_rows(f"{where}: beside", curve.get("beside", []))
-            found[name] = Curve(curve["of"], curve["axis"], dict(curve["rows"]), tuple(curve.get("beside", [])))
-        return found
+        """The line figures, by name."""
+        for name, curve in self.file.curves.items():
+            check_names(f"curves: {name}: of", [curve.of], [*AVERAGES, *self.evaluation["test"]])
+            check_names(f"curves: {name}: rows", [*curve.rows, *curve.beside], self.row_names)
+        return self.file.curves
 
-    def _check_rows(self, where: str, names: Iterable[str]) -> None:
-        known = [row["name"] for row in self.rows(0)]
-        for name in names:
-            if name not in known:
-                raise UserError(f"{where}: no row is called {name!r}{nearest(str(name), known)}")
-
-    def analysed(self, seed: int) -> list[str]:
-        """The fine-tunes whose changes are shown, as NAME=PATH."""
-        of = self.settings["analyze"]["of"]
-        return [f"{self.runs[run]['name']}={self.folder(seed)}/{run}/model" for run in of]
+    @property
+    def analyzed_runs(self) -> list[str]:
+        """The runs whose weights are analysed."""
+        return self.file.analyze.of if self.file.analyze else []
 
     @property
     def threshold(self) -> str:
-        """The mean absolute change above which a row counts as changed."""
-        return str(self.settings["analyze"].get("threshold", 5e-5))
+        """The mean absolute change above which a row of weights counts as changed."""
+        return str(self.file.analyze.threshold) if self.file.analyze else ""
+
+    def analyzed_models(self, seed: int) -> list[str]:
+        """The models that are analysed, as NAME=PATH."""
+        return [f"{self.row_name(run)}={self.folder(seed)}/{run}/model" for run in self.analyzed_runs]
 
     # The rest
 
     def threads(self, rule: str) -> int:
         """How many cores a job of a rule uses."""
-        return int(self.settings.get("resources", {}).get(rule, {}).get("threads", 1))
+        return int(self.file.resources.get(rule, {}).get("threads", 1))
 
     def resources(self, rule: str) -> dict[str, Any]:
         """What else a job of a rule asks of the machine or the cluster."""
-        asked = self.settings.get("resources", {}).get(rule, {})
-        return {name: amount for name, amount in asked.items() if name != "threads"}
+        return {name: amount for name, amount in self.file.resources.get(rule, {}).items() if name != "threads"}
 
     @property
-    def printed(self) -> dict[str, dict[str, float]]:
-        """The paper's own figures, as fractions, by row (or `best`) and column."""
-        rows = self.settings.get("printed", {}).get("rows", {})
-        check_keys("printed: rows", rows, [BEST, *(row["name"] for row in self.rows(self.seeds[0]))])
+    def printed(self) -> PrintedFigures:
+        """The paper's own figures."""
+        rows = self.file.printed.rows
+        check_names("printed: rows", rows, [BEST, *self.row_names])
         for name, figures in rows.items():
-            check_keys(f"printed: rows: {name}", figures, [*self.evaluation["test"], SEEN, UNSEEN])
-        return rows
-
-    @property
-    def printed_source(self) -> str:
-        """Where the paper's figures are from."""
-        return self.settings.get("printed", {}).get("source", "")
+            check_names(f"printed: rows: {name}", figures, [*self.evaluation["test"], SEEN, UNSEEN])
+        return self.file.printed
 
     def as_yaml(self) -> str:
-        """The study as a file that runs again."""
+        """The study as a file that can be run again."""
         return yaml.safe_dump(dict(self.settings) | {"seeds": self.seeds}, sort_keys=False, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""RESULTS.md: a study's figures with the commands, machine, time and versions that made them."""
+"""RESULTS.md: the figures of studies with the commands, machine, time and versions that made them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from common.errors import UserError
 from common.files import atomic_file, write_text
 from scoring import escape
 from scoring.table import to_markdown
-from workflow.claims import claims
 from workflow.collect import Collected
 from workflow.differences import differences
 from workflow.plan import Study
@@ -30,16 +29,22 @@ _MINIATURE = Path(__file__).parent / "miniature.md"
 
 
 def write_results(collected: Sequence[Collected], out: Path) -> None:
-    """Writes the page of a study, others being sections of it, and copies all figures to `docs/figures` beside it.
+    """Write the page of a study, others being sections of it, and copy all figures to `docs/figures` beside it.
 
     Raises:
         UserError: where a figure is missing.
     """
     first, *others = collected
-    lines = [*_head(first), "## Figures", "", *_figures(first, out), *_picture(first)]
+    lines = [
+        *_head(first),
+        "## Figures",
+        "",
+        *_figures(first, out),
+        *_MINIATURE.read_text(encoding="utf-8").splitlines(),
+    ]
     for other in others:
-        lines += _section(other, out)
-    write_text(out, "\n".join([*lines, *_made(collected)]))
+        lines += ["", *_section(other, out)]
+    write_text(out, "\n".join([*lines, "", *_made(collected)]))
 
 
 def _head(collected: Collected) -> list[str]:
@@ -49,14 +54,14 @@ def _head(collected: Collected) -> list[str]:
         "",
         "The study in miniature, `configs/study/demo.yaml`: synthetic speech, a Whisper of 1.4 M parameters, seeds "
         f"{seeds}.",
-        "`make results` wrote this page out of what the study left; no figure is typed in.",
+        "`make results` wrote this page from the study's output; no figure is typed in.",
         "",
         *_tables(collected),
     ]
 
 
 def _section(collected: Collected, out: Path) -> list[str]:
-    """A further study, at the same backbone and budget or others, as its file says."""
+    """The section of a further study."""
     study = collected.study
     name = study.name or Path(study.root).name
     return [
@@ -90,37 +95,21 @@ def _tables(collected: Collected) -> list[str]:
 
 
 def _figures(collected: Collected, out: Path) -> list[str]:
-    """The study's figures, copied beside the page."""
+    """Copy the study's figures beside the page, and return the lines that show them."""
     study, lines = collected.study, []
     sources = {Path(study.summary, "rates.png"): RATES}
     for name, curve in study.curves.items():
         sources[Path(study.summary, f"curve_{name}.png")] = f"Error rate, {curve.of}, against {curve.axis}"
-    if study.analyzes:
+    if study.analyzed_runs:
         sources |= {Path(study.folder(study.seeds[0]), "analysis", name): title for name, title in ANALYSIS.items()}
     for source, title in sources.items():
         if not source.is_file():
-            raise UserError(f"{source}: is missing; the study is not through, run its workflow again")
+            raise UserError(f"{source}: is missing; the study is not complete, run its workflow again")
         place = f"docs/figures/{study.tag}{source.name}"
         with atomic_file(out.parent / place) as partial:
             shutil.copyfile(source, partial)
         lines += [f"![{title}]({place})", ""]
     return lines
-
-
-def _picture(collected: Collected) -> list[str]:
-    lines = [
-        "## The paper's picture, and what of it shows here",
-        "",
-        "Per cent and points of the mixed error rate, micro, means over the seeds. A statement is counted over the "
-        "seeds; those on fine-tunes over their cases, a case being a model on a pair in all seeds.",
-        "",
-        "| Statement | Here | Holds |",
-        "|---|---|---|",
-    ]
-    for claim in claims(collected):
-        cells = (escape.markdown(text) for text in (claim.statement, claim.found, claim.verdict))
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *_MINIATURE.read_text(encoding="utf-8").splitlines(), ""]
 
 
 def _made(collected: Sequence[Collected]) -> list[str]:

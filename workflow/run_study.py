@@ -1,4 +1,4 @@
-"""Starts a study's workflow, once whatever an earlier call left running is through."""
+"""Start a study's workflow as soon as nothing that an earlier call started is running."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from common.errors import UserError
 from common.files import sole_writer
 from workflow.plan import Study
 
-_PLUGINS = Path(__file__).parent.parent / "workflow/plugins"
+_PLUGINS = Path(__file__).parent / "plugins"
 
 
 def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
-    """Becomes Snakemake, with `arguments` of its own.
+    """Replace this process by Snakemake.
 
-    Who kills `make` or Snakemake alone leaves the other, a training or an evaluation at work. Two at once would do
-    everything twice, so the second waits; then nothing is left to do but what the first had not come to.
+    Killing `make` or Snakemake alone leaves the other, a training or an evaluation running. Two at once would do all
+    work twice, so this call waits; then only what the first one left undone is done.
+
+    Args:
+        study: the study.
+        file: its file.
+        arguments: Snakemake's own.
     """
     root = Path(study.root)
     root.mkdir(parents=True, exist_ok=True)
@@ -29,12 +34,12 @@ def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        print(f"{root}: another call is at work on this study; waiting for it", file=sys.stderr, flush=True)
+        print(f"{root}: another call is running this study; waiting for it", file=sys.stderr, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
     for folder in map(Path, study.folders):
         for written in (folder, *(folder / run for run in study.runs)):
             _wait_for_writer(written)
-    os.set_inheritable(lock, True)  # the lock is Snakemake's for as long as it lives
+    os.set_inheritable(lock, True)  # Snakemake holds the lock as long as it lives
     words = ["-m", "snakemake", "--configfile", str(file), "--logger", "study", *arguments]
     path = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
     os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path})

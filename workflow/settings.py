@@ -1,4 +1,4 @@
-"""Small helpers around a study's file: mappings laid over each other, names checked, values on a command line."""
+"""Small helpers around a study's file: mappings laid over each other, values on a command line, manifests' corpora."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
-    """Mappings laid over each other: later ones win, also within mappings inside them."""
+    """Return mappings laid over each other: later ones win, also inside nested mappings."""
     result: dict[str, Any] = {}
     for mapping in mappings:
         for key, value in mapping.items():
@@ -20,13 +20,13 @@ def merged(*mappings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flag(name: str, value: Any) -> str:
-    """An option as on a shell's command line: text as it is, anything else as JSON."""
+    """Return an option as a shell takes it: text unchanged, any other value as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return f"--{name} {shlex.quote(text)}"
 
 
 def flags(options: Mapping[str, Any]) -> list[str]:
-    """Options by group as on a shell's command line: `{data: {speed: 1}, budget: 2}` is `--data.speed 1 --budget 2`."""
+    """Return grouped options as a shell takes them: `{data: {speed: 1}, budget: 2}` is `--data.speed 1 --budget 2`."""
     named = (
         (f"{group}.{name}", value) if name else (group, value)
         for group, of in options.items()
@@ -36,12 +36,12 @@ def flags(options: Mapping[str, Any]) -> list[str]:
 
 
 def manifests(entry: Any) -> Iterator[str]:
-    """The paths in a pair's training data: `path`, `{manifest: path, weight: 2}`, or a list of both."""
+    """Yield the paths in a pair's training data: `path`, `{manifest: path, weight: 2}`, or a list of both."""
     for item in entry if isinstance(entry, list) else [entry]:
         yield item["manifest"] if isinstance(item, Mapping) else item
 
 
 def record_of(manifest: str, records: Iterable[str]) -> str:
-    """The record among `records` that tells that a manifest's corpus is whole; the manifest itself where none does."""
+    """Return the record that says a manifest's corpus is complete; the manifest itself where no record does."""
     around = [record for record in records if Path(record).parent in Path(manifest).parents]
     return max(around, key=len, default=manifest)

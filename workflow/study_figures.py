@@ -1,34 +1,35 @@
-"""The study at a glance: error on seen and unseen pairs by model, with every seed."""
+"""A study's figures: the error rates of all models at a glance, and curves over one choice that the study varies."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from scoring.escape import visible
-from scoring.table import SEEN, UNSEEN
+from scoring.table import AVERAGES, SEEN, UNSEEN, column_head
 from workflow.collect import Collected
+from workflow.study_file import Curve
 
-# Blue and orange of Okabe and Ito, apart for colour-blind readers; the shapes differ, too.
-_KINDS = ((SEEN, "seen pairs", "#0072B2", "o"), (UNSEEN, "unseen pairs", "#D55E00", "D"))
+# Colours of Okabe and Ito, distinct for colour-blind readers; shapes and dashes differ, too.
+_BLUE, _ORANGE = "#0072B2", "#D55E00"
+_KINDS = ((SEEN, "seen pairs", _BLUE, "o"), (UNSEEN, "unseen pairs", _ORANGE, "D"))
+_BESIDE = ((_ORANGE, "--"), ("#009E73", ":"), ("#CC79A7", "-."))
 _ROW_IN = 0.26
 
 
-def rates(collected: Collected) -> Figure:
-    """Draws a line a model: the mean over the seeds as a filled mark, each seed as a small one."""
+def draw_rates(collected: Collected) -> Figure:
+    """Draw a line a model: the mean over the seeds as a filled mark, each seed as a small one."""
     places, groups = _places(collected)
-    height = _ROW_IN * (max(places.values()) + 1) + 1.1
-    figure = Figure(figsize=(9, height), layout="constrained")
+    figure = Figure(figsize=(9, _ROW_IN * (max(places.values()) + 1) + 1.1), layout="constrained")
     axes = figure.add_subplot()
     for column, label, colour, shape in _KINDS:
         for model, place in places.items():
             cell = collected.figure(model, column)
             shares = [100 * rate for rate in cell.by_seed]
-            if len(shares) > 1:
-                axes.plot(
-                    shares, [place] * len(shares), shape, color=colour, alpha=0.35, markersize=3.5, markeredgewidth=0
-                )
+            _draw_seeds(axes, shares, [place] * len(shares), shape, colour)
             axes.plot(100 * cell.mean, place, shape, color=colour, markersize=7, label=label)
             label = "_"
     for place, group in groups.items():
@@ -37,23 +38,61 @@ def rates(collected: Collected) -> Figure:
     axes.set_ylim(max(places.values()) + 0.7, -0.7)
     axes.set_xlim(left=0)
     axes.set_xlabel("mixed error rate (%), micro, average over pairs")
-    axes.grid(axis="x", color="#dddddd")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
-    seeds = len(collected.study.seeds)
-    title = f"mean over {seeds} seeds; small marks: each seed" if seeds > 1 else "one seed"
-    axes.set_title(f"Seen and unseen pairs by model ({title})", loc="left", fontsize=11)
+    axes.set_title(f"Seen and unseen pairs by model ({_seeds(collected)})", loc="left", fontsize=11)
+    _clear(axes, "x", "top", "right", "left")
     figure.legend(loc="outside lower right", ncols=2, frameon=False, fontsize=9)
     return figure
 
 
+def draw_curve(collected: Collected, curve: Curve) -> Figure:
+    """Draw the means over the seeds as a line, each seed as a small mark, and rows beside as level lines."""
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axes = figure.add_subplot()
+    points = sorted((place, collected.figure(row, curve.of)) for row, place in curve.rows.items())
+    for place, cell in points:
+        shares = [100 * rate for rate in cell.by_seed]
+        _draw_seeds(axes, [place] * len(shares), shares, "o", _BLUE)
+    axes.plot([place for place, _ in points], [100 * cell.mean for _, cell in points], "o-", color=_BLUE, markersize=6)
+    for row, (colour, dashes) in zip(curve.beside, _BESIDE, strict=False):
+        level = 100 * collected.figure(row, curve.of).mean
+        axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.5)
+        axes.annotate(
+            f"{visible(row)} {level:.1f}", (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            textcoords="offset points", color=colour, fontsize=9, va="center",
+        )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.set_xticks([place for place, _ in points])
+    axes.set_xlabel(visible(curve.axis))
+    name = f"{curve.of} average" if curve.of in AVERAGES else column_head(curve.of, str)
+    axes.set_ylabel(f"mixed error rate (%), {name}")
+    axes.set_title(_seeds(collected), loc="left", fontsize=10)
+    _clear(axes, "y", "top", "right")
+    return figure
+
+
 def to_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file's content, the same for the same figure; `kind` is png or svg."""
+    """Return the figure as a file's content, `png` or `svg`, the same for the same figure."""
     stream = io.BytesIO()
     dateless = {"Date": None} if kind == "svg" else {"Software": None}
     figure.savefig(stream, format=kind, dpi=150, metadata=dateless)
     return stream.getvalue()
+
+
+def _draw_seeds(axes: Any, x: Sequence[float], y: Sequence[float], shape: str, colour: str) -> None:
+    if len(x) > 1:
+        axes.plot(x, y, shape, color=colour, alpha=0.35, markersize=3.5, markeredgewidth=0)
+
+
+def _clear(axes: Any, grid: str, *spines: str) -> None:
+    axes.grid(axis=grid, color="#dddddd")
+    axes.set_axisbelow(True)
+    axes.spines[list(spines)].set_visible(False)
+
+
+def _seeds(collected: Collected) -> str:
+    seeds = len(collected.study.seeds)
+    return f"mean over {seeds} seeds; small marks: each seed" if seeds > 1 else "one seed"
 
 
 def _places(collected: Collected) -> tuple[dict[str, int], dict[int, str]]:

@@ -1,49 +1,69 @@
-"""The study's table: means and spread over the seeds, and the paper's figures beside ours."""
+"""A study's table: means and spread over the seeds, the paper's figures beside ours, differences between rows."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from common import markdown as cards
-from common.files import write_text
 from scoring import escape
 from scoring.bootstrap import Estimate
-from scoring.table import DASH, MACRO, MICRO, TOLERANT, Row, Table, column_head, to_latex, to_markdown
+from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head
 from workflow.collect import Collected
 from workflow.differences import Difference
 
 
 @dataclass(frozen=True)
 class StudyTable(Table):
-    """A results table whose cells are means over seeds, with their standard deviation behind them.
+    """A results table of means over seeds, each with its standard deviation.
 
-    `deviations` has them as fractions, by averaging, model and column.
+    With several seeds, a column's best is bold only where its mean ± deviation overlaps no other's, oracles aside.
+    `deviations` has fractions, by averaging, model and column.
     """
 
     deviations: Mapping[str, Mapping[str, Mapping[str, float | None]]] = field(default_factory=dict)
     seeds: int = 1
 
+    def deviation(self, row: Row, column: str, figure: str = MICRO) -> float | None:
+        """Return a cell's standard deviation over the seeds; None where the seeds do not matter."""
+        return self.deviations[figure][row.model].get(column)
+
     def cell(self, row: Row, column: str, figure: str = MICRO) -> tuple[str, bool]:
-        """The mean in per cent with its deviation, and whether it is the column's best."""
+        """Return the mean in per cent with its deviation, and whether it is the column's best.
+
+        Args:
+            row: the model.
+            column: a test set or an average.
+            figure: micro, script-tolerant or macro.
+        """
         shown, best = super().cell(row, column, figure)
-        deviation = self.deviations[figure][row.model].get(column)
+        deviation = self.deviation(row, column, figure)
+        if best and self.seeds > 1:
+            others = [other for other in self.rows if other is not row and not other.is_oracle]
+            upper = (self.value(row, column, figure) or 0) + (deviation or 0)
+            best = all(self._lower(other, column, figure) > upper for other in others)
         return (shown if deviation is None else f"{shown} ± {100 * deviation:.1f}"), best
 
     def caption(self, figure: str) -> str:
-        """What the figures are, in a line."""
-        over = f"; mean ± standard deviation over {self.seeds} seeds" if self.seeds > 1 else "; one seed"
-        return super().caption(figure) + over
+        """Return what the figures are, in a line."""
+        text = super().caption(figure)
+        if self.seeds == 1:
+            return f"{text}; one seed"
+        text = text.replace("best in bold", "best in bold where its spread overlaps no other's")
+        return f"{text}; mean ± standard deviation over {self.seeds} seeds"
+
+    def _lower(self, row: Row, column: str, figure: str) -> float:
+        value = self.value(row, column, figure)
+        return math.inf if value is None else value - (self.deviation(row, column, figure) or 0)
 
 
 def study_table(collected: Collected) -> StudyTable:
-    """The table of a study, in the layout of the paper's Table 1."""
+    """Return the table of a study, in the layout of the paper's Table 1."""
     figures = collected.figures
-    seen, unseen = collected.pairs
 
     def means(kind: str, model: str) -> dict[str, float]:
         return {name: figures[kind][model][name].mean for name in _sets(collected)} if kind in figures else {}
@@ -58,19 +78,8 @@ def study_table(collected: Collected) -> StudyTable:
     }
     tags = {row["name"]: row["language"] for row in collected.study.rows(0) if "language" in row}
     seeds = len(collected.study.seeds)
-    return StudyTable(collected.profile, seen, unseen, rows, tags=tags, deviations=deviations, seeds=seeds)
-
-
-def write_study_table(collected: Collected, folder: Path, found: Sequence[Difference] = ()) -> None:
-    """Writes `table.md`, `table.tex`, `table.csv` and `table.json`, each atomically."""
-    table = study_table(collected)
-    write_text(
-        folder / "table.md",
-        "\n".join(filter(None, [to_markdown(table), beside_the_paper(collected), to_differences(found)])),
-    )
-    write_text(folder / "table.tex", to_latex(table))
-    write_text(folder / "table.csv", to_csv(collected))
-    write_text(folder / "table.json", to_json(collected, found))
+    pairs = collected.averages[SEEN], collected.averages[UNSEEN]
+    return StudyTable(collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=seeds)
 
 
 DIFFERENCES = (
@@ -80,8 +89,8 @@ Lines = list[tuple[str, list[tuple[str, list[str]]]]]
 
 
 def beside(collected: Collected) -> tuple[list[str], Lines]:
-    """The paper's figures, ours and the difference, in per cent: the columns, and three lines for each model."""
-    printed = collected.study.printed
+    """Return the paper's figures, ours and the difference, in per cent: the columns, and three lines a model."""
+    printed = collected.study.printed.rows
     columns = [column for column in collected.columns if any(column in figures for figures in printed.values())]
     lines = []
     for model, paper in printed.items():
@@ -93,18 +102,16 @@ def beside(collected: Collected) -> tuple[list[str], Lines]:
 
 
 def beside_the_paper(collected: Collected) -> str:
-    """Returns `beside` as a Markdown table; nothing where none of the paper's figures are known."""
+    """Return `beside` as a Markdown table; empty where none of the paper's figures are known."""
     columns, lines = beside(collected)
-    if not lines:
-        return ""
     rows = [
         ("" if position else escape.markdown(model), name, *cells)
         for model, of_model in lines
         for position, (name, cells) in enumerate(of_model)
     ]
     head = ("Model", "", *(column_head(column, escape.markdown) for column in columns))
-    caption = f"Beside the paper (%, micro). {escape.markdown(collected.study.printed_source)}"
-    return f"{caption}\n\n{cards.table(head, rows, 2)}\n"
+    caption = f"Beside the paper (%, micro). {escape.markdown(collected.study.printed.source)}"
+    return f"{caption}\n\n{cards.table(head, rows, 2)}\n" if rows else ""
 
 
 def _shown(figures: Mapping[str, float], columns: list[str], sign: str) -> list[str]:
@@ -112,7 +119,7 @@ def _shown(figures: Mapping[str, float], columns: list[str], sign: str) -> list[
 
 
 def differing(found: Sequence[Difference]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Differences in points with their intervals: the columns, and a line for each pair of rows."""
+    """Return differences in points with their intervals: the columns, and a line for each pair of rows."""
     columns = list(found[0].by_average) if found else []
     lines = [(f"{one.model} − {one.other}", [_interval(one.by_average[name]) for name in columns]) for one in found]
     return columns, lines
@@ -124,22 +131,20 @@ def _interval(estimate: Estimate) -> str:
 
 
 def to_differences(found: Sequence[Difference]) -> str:
-    """Returns `differing` as a Markdown table; nothing where no differences are asked for."""
+    """Return `differing` as a Markdown table; empty where no differences are asked for."""
     columns, lines = differing(found)
-    if not lines:
-        return ""
     head = ("", *(column_head(column, escape.markdown) for column in columns))
     rows = [(escape.markdown(name), *cells) for name, cells in lines]
-    return f"{DIFFERENCES}\n\n{cards.table(head, rows, 1)}\n"
+    return f"{DIFFERENCES}\n\n{cards.table(head, rows, 1)}\n" if rows else ""
 
 
 def to_csv(collected: Collected) -> str:
-    """Returns all figures as CSV, a line a model, column and averaging; rates are fractions."""
+    """Return all figures as CSV, a line a model, column and averaging; rates are fractions."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["model", "group", "column", "averaging", "mean", "deviation", "seeds", "paper", "difference"])
     for model, group in collected.groups.items():
-        printed = collected.study.printed.get(model, {})
+        printed = collected.study.printed.rows.get(model, {})
         for averaging in collected.figures:
             for column in collected.columns:
                 figure = collected.figure(model, column, averaging)
@@ -151,7 +156,7 @@ def to_csv(collected: Collected) -> str:
 
 
 def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
-    """Returns all figures as JSON: rates are fractions, by seed."""
+    """Return all figures as JSON: rates are fractions, by seed."""
     rows = [
         {
             "model": model,
@@ -163,7 +168,7 @@ def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
                 }
                 for averaging in collected.figures
             },
-            "paper": collected.study.printed.get(model, {}),
+            "paper": collected.study.printed.rows.get(model, {}),
         }
         for model, group in collected.groups.items()
     ]

@@ -1,4 +1,4 @@
-"""What a study cost: the wall time of its jobs, as Snakemake measured it."""
+"""The time and memory of a study's jobs, as Snakemake measured them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workflow.plan import Study
 
 @dataclass(frozen=True)
 class Job:
-    """A job: its name, the wall time that it took, and when it ended, both in seconds."""
+    """A job: its name, its wall time and when it ended (both in seconds), and the most memory it used."""
 
     name: str
     seconds: float
@@ -20,16 +20,16 @@ class Job:
 
 
 def jobs(study: Study) -> list[Job]:
-    """All jobs of the study that are measured, in whichever study of the same root they ran."""
+    """Return all measured jobs of the study, also those that ran as part of another study of the same root."""
     of_seed = [f"train_{run}" for run in study.runs]
-    of_seed += [*study.merges, f"{study.tag}evaluate", *(["analyze"] if study.analyzes else [])]
+    of_seed += [*study.merges, f"{study.tag}evaluate", *(["analyze"] if study.analyzed_runs else [])]
     files = [Path(study.root, "benchmarks", f"corpus_{Path(folder).name}.tsv") for folder in study.corpora]
     files += [Path(folder, "benchmarks", f"{job}.tsv") for folder in study.folders for job in of_seed]
     return [_job(file, study.tag) for file in files if file.is_file()]
 
 
 def busy_s(of: list[Job]) -> float:
-    """Seconds in which at least one job ran: the wall time, without the time that the study lay interrupted."""
+    """Return the seconds in which at least one job ran: the wall time without the study's interruptions."""
     total, until = 0.0, 0.0
     for start, end in sorted((job.ended - job.seconds, job.ended) for job in of):
         total += max(0.0, end - max(start, until))

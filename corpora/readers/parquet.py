@@ -25,7 +25,7 @@ def read_parquet(
         import pyarrow
         import pyarrow.parquet
     except ModuleNotFoundError:
-        raise UserError("this corpus is in parquet files, which need pyarrow: pip install '.[corpora]'") from None
+        raise UserError("this corpus is in parquet files, which need pyarrow: pip install -e '.[corpora]'") from None
     count = 0
     for name in source.require(f"*{split}-*.parquet" if split != "*" else "*.parquet", "the hub's data files"):
         where = source.where(name)

@@ -85,7 +85,7 @@ def require() -> None:
         UserError: saying how to install it.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
-        raise UserError("the demo's speech needs espeak-ng, which is not installed: pip install 'crosspair[demo]'")
+        raise UserError("the demo's speech needs espeak-ng, which is not installed: pip install -e '.[demo]'")
 
 
 class Espeak:
@@ -102,7 +102,7 @@ class Espeak:
             _SYNCHRONOUS, _BUFFER_MS, espeakng_loader.get_data_path().encode(), 0
         )
         if self.rate_hz <= 0:
-            raise UserError("espeak-ng could not be initialised: reinstall it with pip install 'crosspair[demo]'")
+            raise UserError("espeak-ng could not be initialised: reinstall it with pip install -e '.[demo]'")
         self._library.espeak_SetSynthCallback(self._callback)
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
 

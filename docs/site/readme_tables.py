@@ -1,12 +1,8 @@
-"""Brings the tables of README.md and docs/demo.md up to date with what `make demo` left.
-
-python docs/site/readme_tables.py outputs/demo/study/table.md
-"""
+"""Bring the tables of README.md and docs/demo.md up to date with RESULTS.md:  python docs/site/readme_tables.py"""
 
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -16,12 +12,12 @@ MERGES = " + "
 
 
 def full(page: str) -> str:
-    """The first table of a study's `table.md`, pooled over utterances."""
+    """Return a page's first table: the error rates pooled over utterances."""
     return re.search(r"(?:^\|.*\n)+", page, re.MULTILINE)[0]
 
 
 def short(table: str) -> str:
-    """The pairs' columns, without the merges of two."""
+    """Return the pairs' columns, without the merges of two models."""
     group, kept = "", []
     for line in table.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -35,13 +31,13 @@ def short(table: str) -> str:
 
 
 def put(path: Path, table: str) -> None:
-    """Replaces what stands between a page's marks."""
+    """Replace what stands between a page's marks."""
     page = path.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN)
     path.write_text(f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    table = full(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    table = full((ROOT / "RESULTS.md").read_text(encoding="utf-8"))
     put(ROOT / "docs/demo.md", "\n" + table + "\n")
     put(ROOT / "README.md", "\n" + short(table) + "\n")

@@ -1,4 +1,4 @@
-"""Snakemake's progress in a line a job: what begins, what is through and how far that is, what failed and why.
+"""Snakemake's progress in a line a job: what begins, what is done and how far the study is, what failed and why.
 
 `python -m workflow run` puts this folder on Python's path and asks for it: `snakemake --logger study`.
 """
@@ -18,7 +18,7 @@ _LAST_LINES = 20
 
 
 class LogHandler(LogHandlerBase):
-    """Writes to stderr."""
+    """A log handler that writes to stderr."""
 
     writes_to_stream = True
     writes_to_file = False
@@ -27,24 +27,24 @@ class LogHandler(LogHandlerBase):
     needs_rulegraph = False
 
     def __post_init__(self) -> None:
-        """Begins with no job known."""
+        """Start without any job."""
         self._jobs: dict[int, tuple[str, float]] = {}
         self._finished: list[int] = []
         self._failed = False
         self._uncounted = 0
 
     def emit(self, record: LogRecord) -> None:
-        """Writes what a record is worth."""
+        """Write what a record says of a job, and warnings."""
         event = getattr(record, "event", None)
-        told = {
+        handlers = {
             LogEvent.RUN_INFO: self._plan,
             LogEvent.JOB_INFO: self._begin,
             LogEvent.JOB_FINISHED: self._note,
             LogEvent.PROGRESS: self._progress,
             LogEvent.JOB_ERROR: self._error,
         }
-        if event in told:
-            told[event](record)
+        if event in handlers:
+            handlers[event](record)
         elif record.levelno >= WARNING and not self._failed and getattr(record, "exception", "") != "RuleException":
             _write(record.getMessage())
 

@@ -1,0 +1,203 @@
+"""What a study's file may hold, as typed dataclasses; a wrong key or value is reported before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from common.errors import UserError, nearest
+from common.options import expected
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class CorpusPlan:
+    """A corpus to be prepared; its key in the file is its folder."""
+
+    command: str
+    """The command of `prepare.py` with its options, without `--out`."""
+    parts: list[str] = field(default_factory=lambda: ["."])
+    """Subfolders, each of which gets a `corpus.json` when it is complete."""
+    after: list[str] = field(default_factory=list)
+    """Folders of corpora that must be prepared first."""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A run of `train.py`; its key in the file is the run's name and folder."""
+
+    group: str
+    """The group of its row in the table."""
+    name: str = ""
+    """Its row in the table; the run's name where left out."""
+    config: list[str] = field(default_factory=list)
+    """Recipes and overlays; the recipe or pair of the run's name where left out."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Options of `train.py` for this run."""
+    language: str | None = None
+    """Policy of language tags for decoding this run; the evaluation's where left out."""
+
+
+@dataclass(frozen=True)
+class MergeRow:
+    """A method's rows of the table: one merge of `runs`, or of every subset of the runs that all rows share."""
+
+    name: str
+    group: str
+    method: str
+    folder: str = "merges"
+    runs: list[str] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    seeded: bool = False
+    """Whether the method draws, and takes the study's seed."""
+
+
+@dataclass(frozen=True)
+class MergePlan:
+    """The merges: of every subset of two or more of the runs `of`, unless a row names its runs."""
+
+    rows: list[MergeRow] = field(default_factory=list)
+    of: list[str] = field(default_factory=list)
+    engine: str = "stream"
+
+
+@dataclass(frozen=True)
+class AnalyzePlan:
+    """The runs whose weights are analysed."""
+
+    of: list[str]
+    threshold: str | float = 5e-5
+    """The mean absolute change above which a row of weights counts as changed, or `auto`."""
+
+
+@dataclass(frozen=True)
+class ComparePlan:
+    """The rows whose differences from the rows `to` are tested; `all` compares every row."""
+
+    to: list[str]
+    rows: list[str] | str = "all"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line figure: a column's error rates, of rows by their place on the axis, and of rows beside as level lines."""
+
+    of: str
+    axis: str
+    rows: dict[str, float]
+    beside: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PrintedFigures:
+    """A paper's own figures, as fractions, by row (or `best`) and column."""
+
+    source: str = ""
+    rows: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StudyFile:
+    """A file of `configs/study/`."""
+
+    root: str
+    seeds: list[int]
+    backbone: str
+    corpora: dict[str, CorpusPlan]
+    runs: dict[str, RunPlan]
+    merge: MergePlan
+    evaluate: dict[str, Any]
+    name: str | None = None
+    about: str = ""
+    train: dict[str, Any] = field(default_factory=dict)
+    analyze: AnalyzePlan | None = None
+    compare: ComparePlan = field(default_factory=lambda: ComparePlan([]))
+    curves: dict[str, Curve] = field(default_factory=dict)
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    printed: PrintedFigures = field(default_factory=PrintedFigures)
+
+    def __post_init__(self) -> None:
+        """Check what the parts say of each other.
+
+        Raises:
+            UserError: naming the place and what was expected.
+        """
+        if not self.seeds:
+            raise UserError("seeds is [], expected a list of whole numbers such as [0, 1, 2]")
+        self._check_runs("merge: of", self.merge.of)
+        self._check_runs("analyze: of", self.analyze.of if self.analyze else ())
+        for row in self.merge.rows:
+            where = f"merge: rows: {row.name}"
+            if row.runs == []:
+                raise UserError(f"{where}: runs is [], expected a list of runs to merge")
+            if row.runs is None and not self.merge.of:
+                raise UserError(f"{where}: name its 'runs', or in merge: of: those of all rows")
+            self._check_runs(f"{where}: runs", row.runs or ())
+
+    def _check_runs(self, where: str, runs: Iterable[str]) -> None:
+        for run in runs:
+            if run not in self.runs:
+                raise UserError(f"{where}: no run is called {run!r}{nearest(run, self.runs)}")
+
+
+def read_as(kind: type[Settings], content: Any, where: str) -> Settings:
+    """Return a mapping as the dataclass `kind`, and the mappings inside it by the types of its fields.
+
+    Args:
+        kind: a dataclass.
+        content: plain values, as YAML gives them.
+        where: the place in the file, for messages.
+
+    Raises:
+        UserError: naming the place, the key or value, and what was expected.
+    """
+    if not isinstance(content, Mapping):
+        raise UserError(f"{where}: expected a mapping, found {content!r}")
+    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    check_names(where, content, known)
+    for name, item in known.items():
+        if name not in content and item.default is MISSING and item.default_factory is MISSING:
+            raise UserError(f"{where}: {name!r} is missing")
+    hints, place = get_type_hints(kind), "" if where == "the study" else f"{where}: "
+    return kind(**{name: _value(hints[name], value, f"{place}{name}") for name, value in content.items()})
+
+
+def check_names(where: str, names: Iterable[Any], known: Iterable[str]) -> None:
+    """Refuse a name that is not among `known`.
+
+    Args:
+        where: the place in the file, for the message.
+        names: the names that are there.
+        known: the names that may be there.
+
+    Raises:
+        UserError: with the nearest right name.
+    """
+    known = list(known)
+    for name in names:
+        if name not in known:
+            raise UserError(f"{where}: no {name!r}{nearest(str(name), known)} Known: {', '.join(known)}")
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """Return a value as a type: a dataclass, a dictionary or list of such, a union, text, or a number."""
+    kind, inside = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:
+        return _value(next((one for one in inside if _fits(one, value)), inside[0]), value, where)
+    if is_dataclass(kind):
+        return read_as(kind, value, where)
+    if kind is int and str(value).isdecimal():  # Snakemake's `--config 'seeds=[0,1]'` may give them as text
+        return int(value)
+    if hint is not Any and (not _fits(hint, value) or (kind in (int, float) and isinstance(value, bool))):
+        raise UserError(f"{where} is {value!r}, expected {expected(hint)}")
+    if kind is dict:
+        return {str(key): _value(inside[1], one, f"{where}: {key}") for key, one in value.items()}
+    return [_value(inside[0], one, where) for one in value] if kind is list else value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    kind = get_origin(hint) or hint
+    return isinstance(value, Mapping if is_dataclass(kind) else {float: (int, float), dict: Mapping}.get(kind, kind))
