@@ -24,7 +24,9 @@ from corpora.corpus import prepare
 from corpora.ko_de import prepare_recorded, write_sheet
 from corpora.manifest_counts import ManifestCounts, counted, describe, lasting, surprises
 from corpora.readers import discover
+from corpora.readers.clips import ClipStore, Header
 from corpora.readers.folder import Folder
+from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
 from datamodules.dataset import LabelMaker
 from scoring.contributions import UtteranceToScore
@@ -668,3 +670,18 @@ def pointing(manifest: Path, audio: Path) -> Path:
     row = {"audio_filepath": str(audio), "duration": 1.0, "text": "hello", "matrix_language": "en", "pair": "en"}
     manifest.write_text(json.dumps(row) + "\n")
     return manifest
+
+
+def test_a_changed_clip_leaves_the_file_that_an_earlier_manifest_points_to(tmp_path: Path):
+    """The second preparation ends before its manifest is written: the first's audio is still there, and no debris."""
+    header = Header(1.0, 16_000, 1, ".wav")
+    first = ClipStore(None, tmp_path).store(Clip("a/b.wav", data=b"one"), header)
+    (tmp_path / "audio" / "a" / ".c.wav.partial").write_bytes(b"half")
+    again = ClipStore(None, tmp_path).store(Clip("a/b.wav", data=b"one"), header)
+    assert again == first == tmp_path / "audio" / "a" / "b.wav"
+    store = ClipStore(None, tmp_path)
+    changed = store.store(Clip("a/b.wav", data=b"two"), header)
+    assert changed == store.store(Clip("a/b.wav", data=b"two"), header) != first
+    assert (first.read_bytes(), changed.read_bytes()) == (b"one", b"two")
+    assert ClipStore(None, tmp_path).store(Clip("a/b.wav", data=b"two"), header) == changed
+    assert sorted(file.name for file in (tmp_path / "audio").rglob("*.*")) == sorted([first.name, changed.name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import struct
 from dataclasses import dataclass
@@ -59,24 +60,36 @@ def measure(source: SourceFiles, clip: Clip) -> Header:
 
 
 class ClipStore:
-    """Gives every kept clip a file: its own where it lies on disk, else one under `folder`/audio."""
+    """Gives every clip a file: its own if it is on disk, else one under `folder`/audio.
+
+    A file of an earlier preparation with other audio is not overwritten, since the manifests of that preparation hold
+    until the new ones replace them: the new audio gets a name of its own.
+    """
 
     def __init__(self, source: SourceFiles, folder: Path) -> None:
         self._source, self._folder = source, folder / "audio"
-        self._stored: set[Path] = set()
+        self._stored: dict[tuple[str, str], Path] = {}
+        for partial in self._folder.rglob(".*.partial"):  # of a preparation that was killed
+            partial.unlink()
 
     def store(self, clip: Clip, header: Header) -> Path:
         """Returns the file that holds the clip's audio, written on the first call for it; raw audio becomes wav."""
         path = None if clip.data is not None or clip.raw_rate_hz else self._source.path(clip.name)
         if path is not None:
             return path.absolute()
-        target = (self._folder / PurePosixPath(clip.name)).absolute()
-        target = target.parent / (target.name.removesuffix(target.suffix) + header.suffix)
-        if target not in self._stored:
+        key = (clip.name, header.suffix)
+        if key not in self._stored:
+            target = (self._folder / PurePosixPath(clip.name)).absolute()
+            stem = target.name.removesuffix(target.suffix)
             data = self._source.read(clip.name) if clip.data is None else clip.data
-            _write(target, _wav_header(len(data), clip.raw_rate_hz) + data if clip.raw_rate_hz else data)
-            self._stored.add(target)
-        return target
+            data = _wav_header(len(data), clip.raw_rate_hz) + data if clip.raw_rate_hz else data
+            target = target.with_name(stem + header.suffix)
+            if target.is_file() and target.read_bytes() != data:
+                target = target.with_name(f"{stem}.{hashlib.sha256(data).hexdigest()[:12]}{header.suffix}")
+            if not target.is_file():
+                _write(target, data)
+            self._stored[key] = target
+        return self._stored[key]
 
 
 @functools.lru_cache(maxsize=1)
