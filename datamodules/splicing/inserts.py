@@ -23,9 +23,9 @@ class Room(NamedTuple):
     samples: int
     tokens: int
 
-    def minus(self, other: Room) -> Room:
-        """What is left without `other`; negative where that is too much."""
-        return Room(self.samples - other.samples, self.tokens - other.tokens)
+    def minus(self, *others: Room) -> Room:
+        """What is left; negative where the others need more."""
+        return Room(self.samples - sum(o.samples for o in others), self.tokens - sum(o.tokens for o in others))
 
     def plus(self, other: Room) -> Room:
         """Both together."""
@@ -63,6 +63,7 @@ class InsertPool:
         count_tokens: Callable[[str], int],
         whole: Room,
     ) -> None:
+        self.count_tokens, self.whole = count_tokens, whole
         self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
         self._inserts: dict[tuple[str, str | None], list[Insert]] = defaultdict(list)  # by language and speaker
         for pair, utterances in sources.items():

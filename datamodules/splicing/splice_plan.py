@@ -7,6 +7,7 @@ give transcript and spans.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby, pairwise, zip_longest
@@ -118,28 +119,31 @@ def chain_pattern(
 
 
 def fill(
-    pattern: Pattern, pool: InsertPool, room: Room, rng: random.Random, speaker: str | None = None
+    pattern: Pattern, pool: InsertPool, gap: int, rng: random.Random, speaker: str | None = None
 ) -> tuple[Excerpt, ...] | None:
-    """The pattern with an insert in each slot; None where the smallest inserts leave no room.
+    """The pattern with an insert in each slot; None where even the smallest inserts do not fit.
 
     Args:
         pattern: excerpts and slots.
-        pool: where inserts are drawn from.
-        room: what the slots may take together.
+        pool: where inserts are drawn from, and the room that a whole utterance has.
+        gap: samples of silence between neighbours.
         rng: draws the inserts.
         speaker: whose inserts are preferred.
     """
-    for item in pattern:
-        if isinstance(item, Slot):
-            room = room.minus(pool.least_room(item.language))
-    if not room.holds(Room(0, 0)):
+    least = [
+        pool.least_room(item.language)
+        if isinstance(item, Slot)
+        else Room(item.end - item.begin, pool.count_tokens(item.text) if item.stretch else 0)
+        for item in pattern
+    ]
+    left = pool.whole.minus(Room(gap * (len(pattern) - 1), 0), *least)
+    if min(left) < 0:
         return None
     excerpts: list[Excerpt] = []
-    for item in pattern:
+    for item, own in zip(pattern, least, strict=True):
         if isinstance(item, Slot):
-            room = room.plus(pool.least_room(item.language))
-            insert = pool.draw(item.language, room, rng, speaker)
-            room = room.minus(insert.room)
+            insert = pool.draw(item.language, left.plus(own), rng, speaker)
+            left = left.plus(own).minus(insert.room)
             item = item.filled(insert)
         excerpts.append(item)
     return tuple(excerpts)
@@ -180,9 +184,8 @@ def spliced_utterance(host: Utterance, pair: str, matrix: str, excerpts: Sequenc
 
 def longest_language(excerpts: Sequence[Excerpt]) -> str:
     """The language that is spoken for most of the time."""
-    samples: dict[str, int] = {}
+    samples: Counter[str] = Counter()
     for excerpt in excerpts:
         if excerpt.stretch:
-            language = excerpt.stretch.language
-            samples[language] = samples.get(language, 0) + excerpt.end - excerpt.begin
-    return max(samples, key=lambda language: samples[language])
+            samples[excerpt.stretch.language] += excerpt.end - excerpt.begin
+    return samples.most_common(1)[0][0]

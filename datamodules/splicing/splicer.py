@@ -28,7 +28,6 @@ from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_audio import UnreadableInsert, spliced_audio
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_plan import (
-    Excerpt,
     SplicePlan,
     chain_pattern,
     fill,
@@ -72,9 +71,9 @@ class CrossPairSplicer:
     ) -> None:
         self.options = options
         self.tokenizer = tokenizer
-        self.room = Room(int(window_s * SAMPLE_RATE_HZ), max_tokens - _PROMPT_TOKENS)
+        room = Room(int(window_s * SAMPLE_RATE_HZ), max_tokens - _PROMPT_TOKENS)
         sources = sources or training
-        self.pool = InsertPool(options, sources, self._tokens, self.room)
+        self.pool = InsertPool(options, sources, self._tokens, room)
         pairs = options.pairs or _unrecorded([*training, *sources])
         self.targets = {frozenset(pair.split("-")): pair for pair in pairs}
         self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
@@ -113,7 +112,14 @@ class CrossPairSplicer:
         return None, tuple(skipped)
 
     def plan(self, pair: str, utterance: Utterance, seed: int, attempt: int = 0) -> SplicePlan | None:
-        """Decides what to cut and join; None where the utterance stays as it is. See `__call__`."""
+        """Decides what to cut and join; None where the utterance stays as it is.
+
+        Args:
+            pair: the pair that the utterance is trained on with.
+            utterance: the host.
+            seed: decides whether it is spliced, and how.
+            attempt: another number draws another plan.
+        """
         options = self.options
         if random.Random(f"whether to splice {seed}").random() >= options.share_of(pair):
             return None
@@ -131,12 +137,8 @@ class CrossPairSplicer:
             pattern = host_pattern(host, found, kept, other, rng)
         else:
             pattern = chain_pattern(host, found, kept, other, rng.randint(*options.spans), rng)
-        room = self.room.minus(Room(options.gap_samples * (len(pattern) - 1), 0))
-        for item in pattern:
-            if isinstance(item, Excerpt):
-                tokens = self._tokens(item.text) if item.stretch else 0
-                room = room.minus(Room(item.end - item.begin, tokens))
-        excerpts = fill(pattern, self.pool, room, rng, host.speaker if options.same_speaker else None)
+        speaker = host.speaker if options.same_speaker else None
+        excerpts = fill(pattern, self.pool, options.gap_samples, rng, speaker)
         if not excerpts:
             return None
         if options.pattern == "host":
