@@ -1,0 +1,206 @@
+"""How Korean is pronounced: the rules of standard pronunciation, from Hangul to phonemes.
+
+espeak-ng reads Korean nearly letter by letter. Here a word is taken apart into letters, the rules of liaison,
+aspiration, palatalisation, tensing, nasalisation and lateralisation are applied at each border of syllables
+(Standard Pronunciation, National Institute of Korean Language, articles 8 to 28), and what results is written in
+IPA. What follows from a word's history alone, such as the tensing in 손가락, is a short list.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import pairwise
+
+ONSETS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
+VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
+CODAS = " ㄱㄲㄳㄴㄵㄶㄷㄹㄺㄻㄼㄽㄾㄿㅀㅁㅂㅄㅅㅆㅇㅈㅊㅋㅌㅍㅎ"
+
+_FIRST_SYLLABLE = 0xAC00
+_CLUSTERS = {
+    "ㄳ": "ㄱㅅ", "ㄵ": "ㄴㅈ", "ㄶ": "ㄴㅎ", "ㄺ": "ㄹㄱ", "ㄻ": "ㄹㅁ", "ㄼ": "ㄹㅂ", "ㄽ": "ㄹㅅ", "ㄾ": "ㄹㅌ",
+    "ㄿ": "ㄹㅍ", "ㅀ": "ㄹㅎ", "ㅄ": "ㅂㅅ",
+}  # fmt: skip
+_ENDING = dict(zip("ㄲㅋㄳㄺㅅㅆㅈㅊㅌㅎㅍㅄㄿㄵㄶㄻㄼㄽㄾㅀ", "ㄱㄱㄱㄱㄷㄷㄷㄷㄷㄷㅂㅂㅂㄴㄴㅁㄹㄹㄹㄹ", strict=True))
+_ASPIRATED = dict(zip("ㄱㄷㅂㅈ", "ㅋㅌㅍㅊ", strict=True))
+_TENSE = dict(zip("ㄱㄷㅂㅅㅈ", "ㄲㄸㅃㅆㅉ", strict=True))
+_NASAL = dict(zip("ㄱㄷㅂ", "ㅇㄴㅁ", strict=True))
+_TENSING_CLUSTERS = "ㄵㄼㄾㄻㄳㄺㅄㄿ"
+
+# Words whose sound no rule gives; the written form, as it would be written if it did.
+_SPOKEN = {
+    "맛있": "마싰", "멋있": "머싰", "맛없": "마덦", "손가락": "손까락", "발가락": "발까락", "물고기": "물꼬기",
+    "눈사람": "눈싸람", "김밥": "김빱", "비빔밥": "비빔빱", "볶음밥": "볶음빱", "아침밥": "아침빱", "점심밥": "점심빱",
+    "신발장": "신발짱", "술집": "술찝", "빵집": "빵찝", "여권": "여꿘", "인기": "인끼", "조건": "조껀", "성격": "성껵",
+    "한자": "한짜", "글자": "글짜", "사건": "사껀", "용돈": "용똔", "강가": "강까", "길가": "길까", "밤길": "밤낄",
+    "산길": "산낄", "발전": "발쩐", "갈등": "갈뜽", "결정": "결쩡", "출장": "출짱", "일정": "일쩡", "실수": "실쑤",
+    "월세": "월쎄", "활동": "활똥", "물질": "물찔", "절대": "절때", "철저": "철쩌", "열심": "열씸", "결석": "결썩",
+    "결승": "결씅", "필수": "필쑤", "결제": "결쩨", "출석": "출썩", "발등": "발뜽", "달빛": "달삧", "햇살": "햇쌀",
+    "일주일": "일쭈일", "발송": "발쏭", "설득": "설뜩", "출동": "출똥", "별빛": "별삧", "불빛": "불삧", "눈빛": "눈삧",
+    "문자": "문짜", "안과": "안꽈", "치과": "치꽈", "내과": "내꽈", "외과": "외꽈", "창가": "창까", "바닷가": "바다까",
+    "초점": "초쩜", "장점": "장쩜", "단점": "단쩜", "점수": "점쑤", "보름달": "보름딸", "등불": "등뿔", "산불": "산뿔",
+    "꽃잎": "꼰닢", "나뭇잎": "나문닢", "깻잎": "깬닢", "솔잎": "솔맆", "색연필": "생년필", "두통약": "두통냑",
+    "한여름": "한녀름", "부엌일": "부엉닐", "집안일": "지반닐", "볼일": "볼릴", "할일": "할릴", "서울역": "서울력",
+    "지하철역": "지하철력", "의견란": "의견난", "생산량": "생산냥", "줄넘기": "줄럼끼", "신고": "신고",
+    "몇 월": "며둴", "몇 인": "며딘", "감기약": "감기약", "헷갈": "헫깔", "갈증": "갈쯩", "밀가루": "밀까루",
+    "젓가락": "젇까락", "숟가락": "숟까락", "잠자리": "잠자리", "콧물": "콘물", "일요일": "이료일", "술자리": "술짜리",
+    "일자리": "일짜리", "물병": "물뼝", "꿀벌": "꿀벌", "봄비": "봄삐", "장마비": "장마삐", "손수건": "손쑤건",
+    "손등": "손뜽", "손바닥": "손빠닥", "발바닥": "발빠닥", "길거리": "길꺼리", "울산": "울싼", "열쇠": "열쐬",
+}  # fmt: skip
+# After a verb's ending ㄹ these begin tense: the next word in 할 수, 갈 거야, 먹을 줄; the ending in 할게요, 갈수록.
+_TENSE_WORD = re.compile("[거것걸게건겁수줄데듯]")
+_TENSE_ENDING = re.compile("(게|게요|걸|걸요|수록|지|지도|까|까요)")
+
+# How the voice is asked for each sound.
+_VOWEL_SOUNDS = {
+    "ㅏ": "a", "ㅐ": "ɛ", "ㅑ": "ja", "ㅒ": "jɛ", "ㅓ": "ʌ", "ㅔ": "ɛ", "ㅕ": "jʌ", "ㅖ": "jɛ", "ㅗ": "o", "ㅘ": "wa",
+    "ㅙ": "wɛ", "ㅚ": "wɛ", "ㅛ": "jo", "ㅜ": "u", "ㅝ": "wʌ", "ㅞ": "wɛ", "ㅟ": "wi", "ㅠ": "ju", "ㅡ": "ɯ",
+    "ㅢ": "ɯi", "ㅣ": "i",
+}  # fmt: skip
+_ONSET_SOUNDS = {
+    "ㄱ": "k", "ㄲ": "ʔk", "ㄴ": "n", "ㄷ": "t", "ㄸ": "ʔt", "ㄹ": "ɾ", "ㅁ": "m", "ㅂ": "p", "ㅃ": "ʔp", "ㅅ": "s",
+    "ㅆ": "ʔs", "ㅇ": "", "ㅈ": "ʨ", "ㅉ": "ʔʨ", "ㅊ": "ʨʰ", "ㅋ": "kʰ", "ㅌ": "tʰ", "ㅍ": "pʰ", "ㅎ": "h",
+}  # fmt: skip
+_VOICED = dict(zip("ㄱㄷㅂㅈ", "ɡdbʥ", strict=True))
+_CODA_SOUNDS = dict(zip("ㄱㄴㄷㄹㅁㅂㅇ", "kntlmpŋ", strict=True))
+
+
+def korean_phonemes(text: str) -> str:
+    """Returns the IPA of Korean text; spaces and punctuation stay.
+
+    Raises:
+        ValueError: naming the character that is neither Hangul nor punctuation.
+    """
+    text = unicodedata.normalize("NFC", text)
+    for written, spoken in _SPOKEN.items():
+        text = text.replace(written, spoken)
+    text = re.sub(r"못 (?=[가-힣])", "못", text)
+    words = text.split(" ")
+    sounds = []
+    for i, word in enumerate(words):
+        before = words[i - 1] if i else ""
+        tensed = bool(before) and _coda(before[-1]) == "ㄹ" and bool(_TENSE_WORD.match(word))
+        sounds.append(
+            "".join(
+                _word(part, tensed and not at) if re.match("[가-힣]", part) else _mark(part)
+                for at, part in enumerate(re.findall(r"[가-힣]+|[^가-힣]", word))
+            )
+        )
+    return " ".join(sounds)
+
+
+def _mark(char: str) -> str:
+    if char.isalnum():
+        raise ValueError(f"{char!r} is not Hangul")
+    return char
+
+
+def _coda(char: str) -> str:
+    return CODAS[(ord(char) - _FIRST_SYLLABLE) % 28].strip() if "가" <= char <= "힣" else ""
+
+
+def _letters(word: str) -> list[list[str]]:
+    """The word's syllables as [onset, vowel, coda]; the coda may be empty."""
+    syllables = []
+    for char in word:
+        code = ord(char) - _FIRST_SYLLABLE
+        syllables.append([ONSETS[code // 588], VOWELS[code // 28 % 21], CODAS[code % 28].strip()])
+    return syllables
+
+
+def pronounced(word: str, tensed: bool = False) -> list[list[str]]:
+    """Returns the syllables of a word as they are said: `[onset, vowel, coda]`, in letters.
+
+    Args:
+        word: of Hangul alone.
+        tensed: whether its first consonant is tense because of the word before it.
+    """
+    syllables = _letters(word)
+    if tensed:
+        syllables[0][0] = _TENSE.get(syllables[0][0], syllables[0][0])
+    for i in range(1, len(word)):  # 할게요, 갈수록
+        if syllables[i - 1][2] == "ㄹ" and _TENSE_ENDING.fullmatch(word[i:]):
+            syllables[i][0] = _TENSE.get(syllables[i][0], syllables[i][0])
+    for left, right in pairwise(syllables):
+        _join(left, right)
+    if syllables:
+        syllables[-1][2] = _ENDING.get(syllables[-1][2], syllables[-1][2])
+    return syllables
+
+
+def _join(left: list[str], right: list[str]) -> None:
+    """Applies the rules at the border of two syllables, in place."""
+    coda, onset = left[2], right[0]
+    if not coda:
+        return
+    if onset == "ㅇ":
+        _link(left, right)
+        return
+    last = _CLUSTERS.get(coda, coda)[-1]
+    stays = _CLUSTERS[coda][0] if coda in _CLUSTERS else ""
+    if last == "ㅎ" and onset in "ㄱㄷㅈ":  # 좋다, 많고
+        left[2], right[0] = stays, _ASPIRATED[onset]
+        return
+    if last == "ㅎ" and onset == "ㅅ":  # 좋습니다
+        left[2], right[0] = stays, "ㅆ"
+        return
+    if onset == "ㅎ" and (ended := _ENDING.get(last, last)) in "ㄱㄷㅂ":  # 입학, 못하다, 앉히다
+        if last == "ㅈ" or (last in "ㄷㅌ" and right[1] in "ㅣㅕ"):
+            left[2], right[0] = stays, "ㅊ"
+        else:
+            left[2], right[0] = stays, _ASPIRATED[ended]
+        return
+    if coda == "ㄺ" and onset == "ㄱ":  # 읽고
+        left[2], right[0] = "ㄹ", "ㄲ"
+        return
+    ended = _ENDING.get(coda, coda)
+    if ended in "ㄱㄷㅂ" or coda in _TENSING_CLUSTERS:
+        onset = _TENSE.get(onset, onset)
+    if ended in "ㄱㄷㅂ" and onset in "ㄴㅁㄹ":  # 합니다, 독립
+        ended, onset = _NASAL[ended], "ㄴ" if onset == "ㄹ" else onset
+    elif ended in "ㅁㅇ" and onset == "ㄹ":  # 정류장
+        onset = "ㄴ"
+    elif (ended, onset) in (("ㄴ", "ㄹ"), ("ㄹ", "ㄴ")):  # 설날
+        ended, onset = "ㄹ", "ㄹ"
+    left[2], right[0] = ended, onset
+
+
+def _link(left: list[str], right: list[str]) -> None:
+    """Carries a coda over to a syllable that begins with a vowel: 먹어, 없어, 같이."""
+    coda = left[2]
+    stays, goes = _CLUSTERS.get(coda, " " + coda)
+    stays = stays.strip()
+    if coda == "ㅇ":
+        return
+    if goes == "ㅎ":  # 좋아, 많아: silent, and what stays goes over
+        stays, goes = "", stays or "ㅇ"
+    elif goes in "ㄷㅌ" and right[1] == "ㅣ" and right[2] in ("", "ㄴ"):  # 굳이, 같이
+        goes = "ㅈ" if goes == "ㄷ" else "ㅊ"
+    elif goes == "ㅅ" and stays:
+        goes = "ㅆ"
+    left[2], right[0] = _ENDING.get(stays, stays), goes
+
+
+def _word(word: str, tensed: bool) -> str:
+    syllables = pronounced(word, tensed)
+    out, before = [], ""  # the sound before, as the coda or the vowel
+    for i, (onset, vowel, coda) in enumerate(syllables):
+        sound = _ONSET_SOUNDS[onset]
+        voiced = i > 0 and before not in ("ㄱ", "ㄷ", "ㅂ")
+        if onset in _VOICED and voiced:
+            sound = _VOICED[onset]
+        if onset == "ㄹ" and before == "ㄹ":
+            sound = "l"
+        vowel_sound = _VOWEL_SOUNDS[vowel]
+        if vowel == "ㅢ" and (onset != "ㅇ" or i > 0):  # 희망, 주의; the genitive 의 is said as 에
+            vowel_sound = "ɛ" if onset == "ㅇ" and i == len(syllables) - 1 and not coda else "i"
+        if onset in "ㅈㅉㅊ" and vowel_sound[0] == "j":
+            vowel_sound = vowel_sound[1:]
+        if vowel == "ㅖ" and onset not in "ㅇㄹ":
+            vowel_sound = "ɛ"
+        if onset in "ㅅㅆ" and vowel_sound[0] in "ij":
+            sound = sound.replace("s", "ɕ")
+            vowel_sound = vowel_sound.removeprefix("j")
+        out.append(sound + vowel_sound + (_CODA_SOUNDS[coda] if coda else ""))
+        before = coda or "vowel"
+    return "".join(out)
