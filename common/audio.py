@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -19,9 +17,8 @@ from torch.nn import functional
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.manifest import Utterance
+from common.sound_files import MOST_SAMPLES, opened
 
-_MOST_SAMPLES = 2**28  # four hours of mono speech at 16 kHz
-_MOST_TAPS = 2**24  # 44,100 Hz needs 70,560; 64 MB of filter
 _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
 
 
@@ -70,30 +67,10 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
     return functional.pad(part_S, (before, end - begin - before - len(part_S)))
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """An audio file to read from.
-
-    Raises:
-        UserError: where it is missing or unreadable, also while it is read, or its sample rate is none of audio.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
-            if file.samplerate * SAMPLE_RATE_HZ // common**2 > _MOST_TAPS:
-                raise UserError(
-                    f"{path}: a sample rate of {file.samplerate} Hz is none that audio is recorded at; convert the file"
-                )
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = "no such file" if not Path(path).exists() else str(error).rsplit(": ", 1)[-1]
-        raise UserError(f"{path}: the audio cannot be read: {reason}") from None
-
-
 def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
     file.seek(min(first, file.frames))
     frames = file.frames - first if count < 0 else min(count, file.frames - first)
-    if frames * file.channels > _MOST_SAMPLES:  # a header may promise anything, and the room is made before reading
+    if frames * file.channels > MOST_SAMPLES:  # a header may promise anything, and the room is made before reading
         raise UserError(f"{file.name}: {frames} samples in {file.channels} channels at once; more than is read at once")
     return file.read(count, dtype="float32", always_2d=True)
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from tqdm import tqdm
 
 from common.constants import DURATION_TOLERANCE_S, MAX_TOKENS, SAMPLE_RATE_HZ, WINDOW_S
 from common.errors import UserError
 from common.manifest import Utterance, iter_manifest
+from common.sound_files import opened
 from corpora.manifest_counts import character_name, counted, lasting, surprises, tokens_of
 from datamodules.leaks import transcript_key
 
@@ -140,14 +140,13 @@ def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[t
     """Decodes an utterance's part of its file: float32 samples (S,), and level, kind and message of each finding."""
     found: list[tuple[str, str, str]] = []
     try:
-        with soundfile.SoundFile(utterance.audio) as file:
+        with opened(utterance.audio) as file:
             rate_hz, whole_s, channels = file.samplerate, file.frames / file.samplerate, file.channels
             file.seek(min(round(utterance.offset * rate_hz), file.frames))
             wanted = round(utterance.duration * rate_hz)
             samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = "no such file" if not utterance.audio.exists() else str(error).rsplit(": ", 1)[-1]
-        return None, [(ERROR, "unreadable audio", reason)]
+    except UserError as error:
+        return None, [(ERROR, "unreadable audio", str(error).removeprefix(f"{utterance.audio}: "))]
     if rate_hz < SAMPLE_RATE_HZ:
         found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper hears {SAMPLE_RATE_HZ} Hz"))
     if channels > 1:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.audio import mono, opened
+from common.audio import mono
 from common.errors import UserError
+from common.sound_files import opened
 
 _FRAME_S = 0.02
 _PAUSE_FRAMES = 10  # a pause is looked for as 0.2 s of little sound

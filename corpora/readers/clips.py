@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import soundfile
 
 from common.errors import UserError
+from common.sound_files import open_sound
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
 
@@ -103,15 +104,22 @@ def _header(file: Path | io.BytesIO, where: str) -> Header:
     if not size:
         raise BrokenAudio(f"{where}: the audio file holds 0 bytes")
     try:
-        info = soundfile.info(file)
+        with open_sound(file, where) as sound:
+            frames, rate_hz, channels = sound.frames, sound.samplerate, sound.channels
     except (soundfile.LibsndfileError, RuntimeError, UserError) as error:
         raise BrokenAudio(f"{where}: not readable as audio ({str(error).split(': ', 1)[-1]})") from None
-    if info.frames <= 0:
+    if frames <= 0:
         raise BrokenAudio(f"{where}: the audio file holds no samples")
     missing = _missing_bytes(file, size)
     if missing:
         raise BrokenAudio(f"{where}: the wav file is cut short: its header promises {missing} bytes more than it holds")
-    return Header(info.duration, info.samplerate, info.channels, SUFFIX.get(info.format, ".wav"))
+    return Header(frames / rate_hz, rate_hz, channels, _suffix(file))
+
+
+def _suffix(file: Path | io.BytesIO) -> str:
+    if isinstance(file, io.BytesIO):
+        file.seek(0)
+    return SUFFIX.get(soundfile.info(file).format, ".wav")
 
 
 def _missing_bytes(file: Path | io.BytesIO, size: int) -> int:
@@ -124,7 +132,8 @@ def _missing_bytes(file: Path | io.BytesIO, size: int) -> int:
     if head[:4] != b"RIFF":
         return 0
     promised = struct.unpack("<I", head[4:8])[0] + 8
-    return promised - size if size < promised < 0xFFFFFF00 else 0  # a streamed file promises the most there is
+    is_streamed = promised >= 0xFFFFFF00 or abs(promised - 2**31) < 256  # written to a pipe: the most there can be
+    return 0 if is_streamed else max(0, promised - size)
 
 
 def _wav_header(size: int, rate_hz: int) -> bytes:

@@ -1,0 +1,160 @@
+"""Audio files opened with their true length: files whose header only guesses it are decoded once, from memory.
+
+Recorders and pipes leave such files: FLAC and WAV written to a pipe, Ogg streams put one behind the other, and mp3 of
+varying bitrate without an index.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+import mmap
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
+from common.errors import UserError
+
+MOST_SAMPLES = 2**28  # four hours of mono speech at 16 kHz: what is held in memory at once
+_MOST_TAPS = 2**24  # 44,100 Hz needs 70,560; 64 MB of filter
+_BLOCK = 2**20
+_FIRST_OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")  # of a stream
+_MP3_INDEX = re.compile(rb"Xing|Info|VBRI")
+_MP3_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
+_KBIT_MPEG_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+_KBIT_MPEG_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+_MP3_RATES_HZ = (44_100, 48_000, 32_000)
+
+
+@contextmanager
+def opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file to read from; its `frames` are what it holds.
+
+    Raises:
+        UserError: where it is missing or unreadable, also while it is read, its sample rate is none of audio, or its
+            length cannot be found.
+    """
+    try:
+        with open_sound(Path(path)) as file:
+            common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
+            if file.samplerate * SAMPLE_RATE_HZ // common**2 > _MOST_TAPS:
+                raise UserError(
+                    f"{path}: a sample rate of {file.samplerate} Hz is none that audio is recorded at; convert the file"
+                )
+            yield file
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = "no such file" if not Path(path).exists() else str(error).rsplit(": ", 1)[-1]
+        raise UserError(f"{path}: the audio cannot be read: {reason}") from None
+
+
+def open_sound(file: Path | io.BytesIO, name: str | None = None) -> soundfile.SoundFile:
+    """Open a file, or one in memory, with the number of frames that it really holds.
+
+    Args:
+        file: what to open.
+        name: for messages; by default the path.
+
+    Raises:
+        UserError: where the length cannot be found.
+        soundfile.LibsndfileError: where it is no audio.
+    """
+    if isinstance(file, Path) and file.is_file():
+        stat = file.stat()
+        rewritten = _rewritten_file(file, stat.st_size, stat.st_mtime_ns)
+    else:
+        rewritten = None if isinstance(file, Path) else _rewritten(file.getvalue(), name or "the stored audio")
+    return soundfile.SoundFile(io.BytesIO(rewritten) if rewritten else file)
+
+
+@functools.lru_cache(maxsize=1)  # utterances of one long recording open it one after the other
+def _rewritten_file(path: Path, size: int, _changed_ns: int) -> bytes | None:
+    if not size:
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return _rewritten(data, str(path))
+
+
+def _rewritten(data: bytes | mmap.mmap, name: str) -> bytes | None:
+    """The sound as a WAV file of known length, None where the header of `data` is to be trusted."""
+    head = bytes(data[:12])
+    if head[:4] == b"fLaC" and not int.from_bytes(data[21:26], "big") % 2**36:
+        patched = bytearray(data[:])
+        patched[21:26] = (int.from_bytes(data[21:26], "big") | 2**36 - 1).to_bytes(5, "big")  # as long as can be
+        return _decoded([bytes(patched)], name)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        place = data.find(b"data", 12, 4096)
+        rest = len(data) - place - 8
+        if place > 0 and rest > 0 and data[place + 4 : place + 8] == bytes(4):
+            return bytes(data[: place + 4]) + struct.pack("<I", min(rest, 2**32 - 1)) + bytes(data[place + 8 :])
+    if head[:4] == b"OggS":
+        begins = [found.start() for found in _FIRST_OGG_PAGE.finditer(data)]
+        if len(begins) > 1:
+            return _decoded([bytes(data[a:b]) for a, b in zip(begins, [*begins[1:], len(data)], strict=True)], name)
+    if head[:3] == b"ID3" or _MP3_FRAME.match(head):
+        _check_mp3(data, name)
+    return None
+
+
+def _decoded(streams: list[bytes], name: str) -> bytes:
+    """The streams one behind the other as a WAV file."""
+    blocks: list[np.ndarray] = []
+    formats = set()
+    count = 0
+    for stream in streams:
+        with soundfile.SoundFile(io.BytesIO(stream)) as sound:
+            formats.add((sound.samplerate, sound.channels))
+            while len(block := _read_block(sound)):
+                blocks.append(block)
+                count += block.size
+                if count > MOST_SAMPLES:
+                    raise UserError(f"{name}: its header does not say how long it is; {_anew(name)}")
+    if len(formats) != 1:
+        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {_anew(name)}")
+    written = io.BytesIO()
+    ((rate_hz, _),) = formats
+    soundfile.write(written, np.concatenate(blocks) if blocks else np.zeros(0), rate_hz, format="WAV", subtype="FLOAT")
+    return written.getvalue()
+
+
+def _read_block(sound: soundfile.SoundFile) -> np.ndarray:
+    """The next frames (T, channels); at the end of a FLAC stream of unknown length reading fails, but has read them."""
+    block = np.full((_BLOCK, sound.channels), np.nan, dtype=np.float32)
+    try:
+        return sound.read(out=block)
+    except soundfile.LibsndfileError:
+        return block[: int(np.isfinite(block[:, 0]).sum())]
+
+
+def _check_mp3(data: bytes | mmap.mmap, name: str) -> None:
+    """Refuse an mp3 without an index whose frames last longer than libsndfile, which guesses by the first, reads."""
+    begin = 0
+    if data[:3] == b"ID3":
+        begin = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
+    if _MP3_INDEX.search(data, begin, begin + 256):
+        return
+    true_s = 0.0
+    while found := _MP3_FRAME.match(data, begin):
+        first, second = data[begin + 1], data[begin + 2]
+        is_mpeg_1, kbit, rate = first & 0x08, second >> 4, second >> 2 & 3
+        if kbit in (0, 15) or rate == 3:
+            break
+        rate_hz = _MP3_RATES_HZ[rate] // (1 if is_mpeg_1 else 2 if first & 0x10 else 4)
+        per_frame = 144 if is_mpeg_1 else 72
+        size = per_frame * 1000 * (_KBIT_MPEG_1 if is_mpeg_1 else _KBIT_MPEG_2)[kbit] // rate_hz + (second >> 1 & 1)
+        true_s += 8 * per_frame / rate_hz
+        begin = found.start() + size
+    with soundfile.SoundFile(io.BytesIO(data[:])) as sound:
+        read_s = sound.frames / sound.samplerate
+    if true_s - read_s > DURATION_TOLERANCE_S:
+        raise UserError(f"{name}: an mp3 without an index: {read_s:.1f} of {true_s:.1f} s can be read; {_anew(name)}")
+
+
+def _anew(name: str) -> str:
+    return f"write it anew: ffmpeg -i {Path(name).name} {Path(name).stem}.wav"

@@ -1,0 +1,116 @@
+"""Files whose header does not know how long they are: what they hold is found by decoding, everywhere alike."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from common.audio import load_waveform
+from common.errors import UserError
+from common.manifest import read_manifest
+from common.sound_files import opened
+from corpora.check import check
+from corpora.corpus import prepare
+from corpora.readers.folder import Folder
+from corpora.readers.source import SourceFiles
+from decoding.segments import loudness
+from tests.corpus_trees import put
+
+HZ = 16_000
+SPEECH = 0.1 * np.random.default_rng(0).standard_normal(3 * HZ)
+
+
+def encoded(kind: str, subtype: str, waveform: np.ndarray = SPEECH) -> bytes:
+    data = io.BytesIO()
+    soundfile.write(data, waveform, HZ, format=kind, subtype=subtype)
+    return data.getvalue()
+
+
+def _unknown(flac: bytes) -> bytes:
+    """A FLAC file that says that it holds 0 samples, as those written to a pipe do."""
+    return flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
+
+
+def streamed_wav(riff: int, size: int) -> bytes:
+    data = encoded("WAV", "PCM_16")
+    return data[:4] + struct.pack("<I", riff) + data[8:40] + struct.pack("<I", size) + data[44:]
+
+
+LONG = np.tile(SPEECH, 40)  # of several blocks
+FILES = {
+    "long.flac": (_unknown(encoded("FLAC", "PCM_16", LONG)), 120.0),
+    "stream.flac": (_unknown(encoded("FLAC", "PCM_16")), 3.0),
+    "zero.wav": (streamed_wav(0, 0), 3.0),
+    "pipe.wav": (streamed_wav(2**32 - 1, 2**32 - 1), 3.0),
+    "sox.wav": (streamed_wav(2**31 + 35, 2**31 - 1), 3.0),
+    "twice.ogg": (encoded("OGG", "VORBIS") * 2, 6.0),
+    "twice.opus": (encoded("OGG", "OPUS") + encoded("OGG", "OPUS", SPEECH[:HZ]), 4.0),
+    "plain.flac": (encoded("FLAC", "PCM_16"), 3.0),
+    "plain.ogg": (encoded("OGG", "VORBIS"), 3.0),
+    "plain.mp3": (encoded("MP3", "MPEG_LAYER_III"), 3.0),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_length_is_what_the_file_holds(name: str, tmp_path: Path):
+    data, duration_s = FILES[name]
+    path = tmp_path / name
+    path.write_bytes(data)
+    with opened(path) as file:
+        assert file.frames / file.samplerate == pytest.approx(duration_s, abs=1e-3)
+    waveform_S = load_waveform(path)
+    assert len(waveform_S) == pytest.approx(duration_s * HZ, abs=16)
+    assert loudness(path)[1] == pytest.approx(duration_s, abs=1e-3)
+    end = load_waveform(path, duration_s - 0.5, 0.5)
+    assert np.array_equal(end, waveform_S[round((duration_s - 0.5) * HZ) :])
+    if "plain" not in name and "opus" not in name and "ogg" not in name:
+        assert np.abs(waveform_S.numpy() - np.tile(SPEECH, round(duration_s / 3))).max() < 1e-4
+    elif duration_s > 3:  # lossy, but every second is as loud as it was
+        assert (waveform_S.unfold(0, HZ, HZ).square().mean(1).sqrt().numpy() > 0.05).all()
+
+
+def test_prepare_and_check_agree_with_reading(tmp_path: Path, capsys: pytest.CaptureFixture):
+    rows = ["file_name,text,id", *(f"{name},이 bug {number},{name}" for number, name in enumerate(FILES))]
+    put(tmp_path / "in/metadata.csv", "\n".join(rows).encode())
+    for name, (data, _) in FILES.items():
+        put(tmp_path / "in" / name, data)
+    found = prepare(Folder(pair="ko-en", split="test"), SourceFiles(tmp_path / "in"), tmp_path / "out")
+    assert not found.skipped
+    durations = {row.audio.name: row.duration for row in read_manifest(tmp_path / "out/test.jsonl")}
+    assert durations == {name: pytest.approx(duration_s, abs=1e-3) for name, (_, duration_s) in FILES.items()}
+    check([tmp_path / "out/test.jsonl"])
+    assert "unreadable" not in (said := capsys.readouterr().out) and "duration" not in said, said
+
+
+def varying_mp3() -> bytes:
+    """Noise, then silence, of varying bitrate; the first frame, which holds the index, taken away."""
+    data = io.BytesIO()
+    waveform = np.concatenate([SPEECH, np.zeros(20 * HZ)])
+    with soundfile.SoundFile(data, "w", HZ, 1, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5) as file:
+        file.write(waveform)
+    frame = data.getvalue()
+    return frame[frame.find(frame[:2], 4) :]
+
+
+def test_an_mp3_without_an_index_is_refused_where_not_all_of_it_can_be_read(tmp_path: Path):
+    path = tmp_path / "a.mp3"
+    path.write_bytes(varying_mp3())
+    read_s = soundfile.info(path).duration
+    assert read_s < 20
+    with pytest.raises(
+        UserError, match=rf"a.mp3: an mp3 without an index: {read_s:.1f} of 23.\d s .* ffmpeg -i a.mp3 a"
+    ):
+        load_waveform(path)
+
+
+def test_streams_of_differing_rates_are_refused(tmp_path: Path):
+    other = io.BytesIO()
+    soundfile.write(other, SPEECH, 24_000, format="OGG", subtype="VORBIS")
+    (tmp_path / "a.ogg").write_bytes(encoded("OGG", "VORBIS") + other.getvalue())
+    with pytest.raises(UserError, match=r"a.ogg: 2 streams of differing sample rates .* write it anew: ffmpeg"):
+        load_waveform(tmp_path / "a.ogg")
