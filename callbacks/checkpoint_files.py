@@ -33,6 +33,11 @@ class CheckpointFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any = None) -> None:
         """Writes a checkpoint: beside `path`, then renamed.
 
+        Args:
+            checkpoint: tensors and plain values.
+            path: the file.
+            storage_options: ignored.
+
         Raises:
             UserError: where it cannot be written; an older file of that name stays.
         """
@@ -49,7 +54,12 @@ class CheckpointFiles(TorchCheckpointIO):
             ) from None
 
     def load_checkpoint(self, path: Path | str, map_location: Any = "cpu", weights_only: Any = True) -> dict[str, Any]:
-        """Reads a checkpoint of tensors and plain values, whatever `map_location` and `weights_only` say.
+        """Reads a checkpoint of tensors and plain values, to the CPU.
+
+        Args:
+            path: the file.
+            map_location: ignored.
+            weights_only: ignored: nothing but tensors and plain values is ever read.
 
         Raises:
             UserError: where the file is missing, damaged, or holds anything else.

@@ -32,7 +32,15 @@ class MetricsFile(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: dict[str, Any], batch: Any, batch_idx: int
     ) -> None:
-        """Adds the step's row."""
+        """Adds the step's row.
+
+        Args:
+            trainer: knows step and folder.
+            pl_module: unused.
+            outputs: the step's figures.
+            batch: unused.
+            batch_idx: unused.
+        """
         figures = {name: float(value) for name, value in outputs.items()}
         self.rows.append({"step": trainer.global_step - 1, **figures})
         if not trainer.is_global_zero:

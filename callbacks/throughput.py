@@ -29,9 +29,7 @@ class Throughput(L.Callback):
         if trainer.is_global_zero and trainer.ckpt_path is None:
             _path(trainer).unlink(missing_ok=True)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, *_: Any) -> None:
         """Marks the end of the wait for data."""
         self._began = time.perf_counter()
 

@@ -18,6 +18,7 @@ from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from datamodules.dataset import LabelMaker, PairDataset, check_labels, collate
 from datamodules.pairs import PairDataModule
+from tests.splicing_corpora import rewrite, write_pairs
 
 
 def tone(path: Path, rate_hz: int, channels: int = 1, subtype: str = "PCM_16") -> np.ndarray:
@@ -141,3 +142,11 @@ def test_missing_manifests_say_how_to_make_them():
     assert "elsewhere" not in str(error.value)
     with pytest.raises(UserError, match="names ko-ja.* It has: ko-en"):
         PairDataModule(train={"ko-en": "x"}, pairs=["ko-ja"])
+
+
+def test_control_tokens_in_a_training_transcript_are_refused(tiny_model: Path, tmp_path: Path):
+    manifests = write_pairs(tmp_path)
+    rewrite(manifests["ko-en"], "ko-en-1", text="No problem. <|ko|> 내일 만나요.")
+    tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
+    with pytest.raises(UserError, match=r"ko-en/train\.jsonl:2: .*control token <\|ko\|>"):
+        PairDataModule(manifests, workers=0).read(tokenizer, window_s=10.0, max_tokens=128)

@@ -58,6 +58,11 @@ def is_bound(language: str, space: str, matrix: str) -> bool:
     """Whether a text of the matrix language is bound to its neighbour of another language, as a particle is.
 
     That a language without spaces has none says nothing about its words beside other languages.
+
+    Args:
+        language: of the text.
+        space: the white space between the two.
+        matrix: the matrix language.
     """
     return not space and language == matrix and not unspaced(matrix)
 
@@ -78,7 +83,13 @@ def joined(texts: Sequence[Text], matrix: str) -> str:
 
 
 def space_between(before: Text, after: Text, matrix: str) -> str:
-    """What stands between two neighbouring texts: a space or nothing."""
+    """The space between two neighbouring texts, or nothing.
+
+    Args:
+        before: the first.
+        after: the second.
+        matrix: the matrix language of the whole.
+    """
     inside = before.language == after.language and unspaced(before.language)
     return "" if unspaced(matrix) or inside or before.bound_after or after.bound_before else " "
 
@@ -89,6 +100,12 @@ def bare(text: str) -> str:
 
 
 def ending_like(replaced: str, text: str, language: str) -> str:
-    """The text with the punctuation at the end of what it replaces, in the form that its language uses."""
+    """The text with the punctuation at the end of what it replaces, in the form that its language uses.
+
+    Args:
+        replaced: the text that gives way.
+        text: the text in its place; its own punctuation at the end is removed.
+        language: of `text`.
+    """
     forms = _FULL_WIDTH if language in ("ja", "zh", "yue") else _HALF_WIDTH
     return bare(text) + "".join(forms.get(mark, mark) for mark in replaced[len(bare(replaced)) :].strip())
