@@ -86,8 +86,12 @@ def write_demo(out: Path, *, progress: bool = True) -> None:
 
 
 def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
-    """Writes training utterances of each single language: `count` sentences, none of the demo's dev or test, and as
-    many salads of phrases.
+    """Writes training utterances of each single language: sentences, none of the demo's dev or test, and phrase salads.
+
+    Args:
+        out: gets a folder a language.
+        count: how many sentences a language, and how many salads.
+        progress: whether to show a progress bar.
 
     Raises:
         UserError: where espeak-ng is not installed.

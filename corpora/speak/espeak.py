@@ -145,7 +145,12 @@ class Espeak:
 def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
     """Speaks lines in order into `<folder>/<name>.wav`, 16 kHz mono int16; for a process that has spoken nothing yet.
 
-    A line that comes out too long is said again, faster.
+    A line that comes out too long is spoken again, faster.
+
+    Args:
+        lines: what to speak.
+        folder: where the audio goes.
+        seed: of the library's random numbers.
     """
     torch.set_num_threads(1)
     engine = Espeak(seed)

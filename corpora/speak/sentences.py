@@ -141,7 +141,13 @@ def _pick(blank: Blank, heads: dict[str, Word], picker: Picker) -> Filling:
 
 
 def assemble(template: Template, fillings: dict[int, Filling], switches: dict[int, Pieces] | None = None) -> Sentence:
-    """Joins literals and filled blanks, some of them switched, and settles particles, capitals and spaces."""
+    """Joins literals and filled blanks into a sentence with its particles, capitals and spaces.
+
+    Args:
+        template: literals and blanks.
+        fillings: the words of each blank, by position.
+        switches: what stands in a blank instead, in the embedded language, by position.
+    """
     pieces: Pieces = []
     for i, part in enumerate(template.parts):
         if isinstance(part, Blank):
@@ -209,6 +215,11 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     """Draws a sentence of the matrix language with one or two switches; None where the draw has no switch.
 
     A word that both languages spell alike but for capitals, as `laptop`, is no switch.
+
+    Args:
+        matrix: the language of the template.
+        embedded: the language of the switches.
+        picker: draws template, words and switches.
     """
     rng = picker.random
     level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
