@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from backbone.model_folder.export import write_model_folder
+from backbone.model_folder.write import write_model_folder
 from common.errors import run_script
 from common.manifest import read_manifest
 

@@ -20,7 +20,7 @@ from measuring import ratio, shown, spread, take_turns, write
 from transformers import pipeline
 from workload import SHAPES, corpus, model_folder
 
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from common.manifest import Utterance, read_manifest
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import Engine, TorchWhisper, Transcriber

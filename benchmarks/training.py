@@ -23,7 +23,8 @@ from torch import nn
 from transformers import WhisperFeatureExtractor, WhisperProcessor
 from workload import SHAPES, corpus, model_folder
 
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from callbacks.throughput import Throughput
 from common.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule

@@ -20,7 +20,7 @@ from transformers import (
 
 from backbone.loss import IGNORED_LABEL
 from backbone.miniature import generation_config, train_tokenizer
-from backbone.model_folder.export import write_model_folder
+from backbone.model_folder.write import write_model_folder
 from common.manifest import Utterance, write_manifest
 from datamodules.batch import SpeechBatch
 from lightning_modules.whisper import WhisperModule

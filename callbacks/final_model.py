@@ -9,7 +9,7 @@ import lightning as L
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from backbone.lora import merged
-from backbone.model_folder.export import write_model_folder
+from backbone.model_folder.write import write_model_folder
 from backbone.model_folder.training_card import Corpus, Recipe, training_card
 from callbacks.development import MEAN, Development
 from lightning_modules.ranks import check_replicas

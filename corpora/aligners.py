@@ -19,7 +19,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from backbone.window import LONGEST, WHOLE, check_lengths, take_short_windows, window_of
 from common.audio import load_waveform
 from common.constants import SAMPLE_RATE_HZ

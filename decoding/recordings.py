@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from backbone.language_tags import POLICIES
 from backbone.model_folder.candidates import Candidate
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.files import write_text
 from common.manifest import Utterance

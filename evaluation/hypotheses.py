@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from backbone.devices import on_devices
 from backbone.model_folder.candidates import Candidate
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
 from common.manifest import Utterance
 from decoding.faster_whisper import FasterWhisper, convert

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.devices import default_device
-from backbone.model_folder.locate import TIED, check_generation_config
+from backbone.model_folder.architecture import PROJECTION
+from backbone.model_folder.locate import check_generation_config
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from decoding.transcriber import TorchWhisper, Transcriber
@@ -30,7 +31,7 @@ def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Seq
     """
     engine = _unfilled(folder)
     if engine.model.config.tie_word_embeddings:
-        weights = {TIED: weights["model.decoder.embed_tokens.weight"], **weights}
+        weights = {PROJECTION: weights["model.decoder.embed_tokens.weight"], **weights}
     if odd := sorted(engine.model.state_dict().keys() ^ weights.keys()):
         raise UserError(f"{folder}: the weights are not those of its config.json: {len(odd)} differ, such as {odd[0]}")
     engine.model.load_state_dict(weights)

@@ -1,35 +1,59 @@
-"""What an engine merges: base, fine-tunes, method and its values for each tensor."""
+"""What is merged: base, fine-tunes, method, and the method's values for each tensor."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backbone.model_folder.read import read
+from backbone.model_folder.stored import ModelFolder
 from common.errors import UserError
-from merging.folders import ModelFolder
-from merging.methods import Method
-from merging.parameters import Layout, value_at
-from merging.tensors import Floats, Reader, to_float32
+from merging.layout import Layout, value_at
+from merging.methods import MergeMethod
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read_all(names: Iterable[str]) -> list[ModelFolder]:
+    """Read models and give each a label of its own: the folder's name, longer where two are alike.
+
+    Raises:
+        UserError: where a model is missing, not whole, or named twice.
+    """
+    found = [read(name) for name in names]
+    for place, one in enumerate(found):
+        if any(other.path.resolve() == one.path.resolve() for other in found[:place]):
+            raise UserError(f"{one.name}: named twice among the models")
+    labels = [one.label for one in found]
+    for place, one in enumerate(found):
+        if labels.count(one.label) > 1:
+            labels[place] = "-".join([part for part in one.path.absolute().parts if part != "model"][-2:])
+    unique = [label if labels.count(label) == 1 else f"{label}-{n}" for n, label in enumerate(labels, start=1)]
+    return [ModelFolder(one.path, one.name, label) for one, label in zip(found, unique, strict=True)]
 
 
 @dataclass
-class Inputs:
+class MergeInputs:
     """One merge as the engines see it.
 
-    `parameters` are checked; `progress(done, total)` is told of each merged stretch, in elements.
+    Attributes:
+        base: the base.
+        models: its fine-tunes.
+        method: the method.
+        parameters: the method's parameters, checked.
+        progress: called with the entries of each merged tensor, and of all.
     """
 
     base: ModelFolder
     models: list[ModelFolder]
-    method: Method
+    method: MergeMethod
     parameters: Mapping[str, Any]
-    reader: Reader
     progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 
     @cached_property
@@ -37,55 +61,61 @@ class Inputs:
         """Where each tensor stands in encoder and decoder."""
         return Layout(self.base.tensors)
 
-    @cached_property
-    def offsets(self) -> dict[str, int]:
-        """The flat index of each tensor's first element, all tensors in a row in the order of their names."""
-        names = sorted(self.base.tensors)
-        sizes = [self.base.tensors[name].numel for name in names]
-        return dict(zip(names, itertools.accumulate([0, *sizes]), strict=False))
-
-    @cached_property
-    def numel(self) -> int:
-        """Elements of one model."""
-        return sum(entry.numel for entry in self.base.tensors.values())
-
     def values(self, name: str) -> dict[str, Any]:
-        """The method's parameters for one tensor: a number, or a list with one for each model."""
+        """Return the method's parameters for one tensor: a number, or a list with one for each model."""
         found: dict[str, Any] = {}
         for key, parameter in self.method.parameters.items():
             value = self.parameters[key]
+            default = 1.0 / len(self.models) if parameter.default == "1/n" else parameter.default
             if parameter.per_model:
                 each = value if isinstance(value, list) else [value] * len(self.models)
-                found[key] = [value_at(one, name, self.layout, self.default(key)) for one in each]
+                found[key] = [value_at(one, name, self.layout, default) for one in each]
             else:
-                found[key] = value_at(value, name, self.layout, self.default(key))
+                found[key] = value_at(value, name, self.layout, default)
         return found
 
-    def default(self, key: str) -> Any:
-        """The parameter's default as a number."""
-        value = self.method.parameters[key].default
-        return 1.0 / len(self.models) if value == "1/n" else value
+    def merged(self, name: str, base: Tensor, models: list[Tensor], **changed: Any) -> Tensor:
+        """Return one tensor merged.
 
-    def whole(self, model: int, name: str) -> Floats:
-        """A whole tensor of a model (-1: the base) in float32, finite throughout.
+        Args:
+            name: the tensor's name.
+            base: it in the base, float32.
+            models: it in each fine-tune, float32; the list is the method's own.
+            changed: parameters to be set otherwise, `lambda_` by that name.
+        """
+        values = self.values(name)
+        context: dict[str, Any] = {
+            "depth": self.layout.depth(name),
+            "layer": self.layout.layer(name),
+            "layers": self.layout.total,
+            "draw": self._draw(name, values.get("seed", 0)),
+        }
+        arguments = {"lambda_" if key == "lambda" else key: value for key, value in values.items()} | changed
+        asked = {key: value for key, value in context.items() if key in self.method.context}
+        return self.method.merge(base, models, **arguments, **asked)
+
+    def check_values(self) -> None:
+        """Try the method with each tensor's values, before gigabytes are read: on zeros, four each.
 
         Raises:
-            UserError: naming the model and the tensor, where a weight is not finite.
+            UserError: where a module's name fits no tensor, or the method refuses a combination of values.
         """
-        folder = self.base if model < 0 else self.models[model]
-        entry = folder.tensors[name]
-        array = to_float32(self.reader.read(entry)).reshape(entry.shape)
-        if not np.isfinite(array).all():
-            raise not_finite(folder, name)
-        return array
+        import torch
+
+        for name, value in self.parameters.items():
+            self.layout.check_modules(name, value)
+        for name in self.base.tensors:
+            self.merged(name, torch.zeros(2, 2), [torch.zeros(2, 2) for _ in self.models])
+
+    def _draw(self, name: str, seed: int) -> Callable[[int, Tensor], Tensor]:
+        """Return random numbers that the seed, the tensor's name and the model's label decide, whatever the order."""
+        generators = [
+            np.random.Generator(np.random.SFC64(self.seed(seed, model.label, name))) for model in self.models
+        ]
+        return lambda model, like: like.new_tensor(generators[model].random(tuple(like.shape), dtype=np.float32))
 
     @staticmethod
     def seed(seed: int, *names: str) -> int:
-        """A 63-bit seed from a seed and names: the same on every machine, independent of order."""
+        """Return a 63-bit seed made of a seed and names: the same on every machine."""
         digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
         return int.from_bytes(digest[:8], "little") >> 1
-
-
-def not_finite(folder: ModelFolder, name: str) -> UserError:
-    """The error for a weight that is not a finite number."""
-    return UserError(f"{folder.name}: the tensor {name} holds NaN or infinite weights; was its training diverging?")

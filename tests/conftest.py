@@ -36,7 +36,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
     from backbone.miniature import random_model, train_tokenizer
-    from backbone.model_folder.export import write_model_folder
+    from backbone.model_folder.write import write_model_folder
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([text for texts in TEXTS.values() for text in texts], vocabulary=300)

@@ -103,7 +103,7 @@ def _models(world: Path) -> None:
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
     from backbone.miniature import random_model, train_tokenizer
-    from backbone.model_folder.export import write_model_folder
+    from backbone.model_folder.write import write_model_folder
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([part for parts in PARTS.values() for part in parts], vocabulary=300)

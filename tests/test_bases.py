@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from callbacks.final_model import ModelFolder
 from common.errors import UserError
 from lightning_modules.algorithms.erm import ERM

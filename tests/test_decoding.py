@@ -10,7 +10,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from backbone.language_tags import prompt_ids
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest

@@ -12,7 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from backbone import greedy as module
 from backbone.greedy import StepDecoder, greedy
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 
 
 @pytest.fixture(scope="module")

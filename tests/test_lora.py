@@ -14,7 +14,7 @@ from transformers import WhisperForConditionalGeneration
 
 from backbone.freezing import freeze
 from backbone.lora import LoRA, merged
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from callbacks.checkpoint_files import CheckpointFiles, newest_good
 from callbacks.checkpoints import Checkpoints
 from callbacks.final_model import ModelFolder

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from common.errors import UserError
 from common.manifest import read_manifest, write_manifest
 from evaluation.evaluate_models import Candidate, Evaluation, evaluate

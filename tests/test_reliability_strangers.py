@@ -14,7 +14,7 @@ import pytest
 import soundfile
 import torch
 
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.locate import weight_files
 from common.audio import load_waveform
 from common.configs import read_configs

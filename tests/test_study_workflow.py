@@ -102,7 +102,7 @@ def write_backbone(folder: Path) -> None:
     from transformers import WhisperFeatureExtractor, WhisperProcessor
 
     from backbone.miniature import random_model, train_tokenizer
-    from backbone.model_folder.export import write_model_folder
+    from backbone.model_folder.write import write_model_folder
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([row.text for tree in TREES.values() for row in tree.expected], vocabulary=300)

@@ -12,7 +12,8 @@ import wandb
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command
 
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from common.configs import CONFIGS
 from common.errors import UserError
 from evaluation.merge_trial import trial

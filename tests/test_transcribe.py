@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from backbone.model_folder.candidates import candidates
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.manifest import Utterance
 from decoding.recordings import Listener, Listening, Transcript

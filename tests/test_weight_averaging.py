@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from callbacks.final_model import ModelFolder
 from lightning_modules.algorithms.erm import ERM
 from tests.algorithm_runs import fit, weights

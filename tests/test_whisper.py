@@ -13,7 +13,8 @@ from lightning import Trainer, seed_everything
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.log_mel import LogMel
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from callbacks.final_model import ModelFolder
 from common.errors import UserError
 from common.manifest import read_manifest

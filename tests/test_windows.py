@@ -19,7 +19,8 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
 from backbone.model_folder.candidates import Candidate
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from backbone.window import Window, record_window, recorded_window, take_short_windows, window_of
 from callbacks.final_model import ModelFolder
 from common.audio import load_waveform

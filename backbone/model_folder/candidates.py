@@ -9,10 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from backbone.model_folder.locate import check_generation_config, find_model, named_models, weight_files
-from common.errors import UserError
-
-_DECIDES_OUTPUT = ("*.safetensors", "*.json")
+from backbone.model_folder.locate import check_generation_config, named_models
+from backbone.model_folder.read import read
+from backbone.model_folder.stored import ModelFolder
 
 
 @dataclass(frozen=True)
@@ -28,30 +27,27 @@ class Candidate:
     language: str | None = None
 
     @cached_property
-    def folder(self) -> Path:
-        """Where the model lies.
+    def opened(self) -> ModelFolder:
+        """The model, checked.
 
         Raises:
-            UserError: where there is no such model, or its folder lacks something that decoding needs.
+            UserError: where there is no such model, or its folder is not whole.
         """
-        folder = find_model(self.path)
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                f"{folder}: not a model folder (no config.json); expected what train.py leaves as <run>/model"
-            )
-        check_generation_config(folder)
-        weight_files(folder)
-        return folder
+        found = read(self.path, self.name)
+        check_generation_config(found.path)
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies; raises as `opened`."""
+        return self.opened.path
 
     @cached_property
     def identity(self) -> str:
         """A hash of the folder's weights, configurations and tokenizer."""
-        digest = hashlib.sha256()
-        for file in sorted(file for pattern in _DECIDES_OUTPUT for file in self.folder.glob(pattern)):
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 24):
-                    digest.update(block)
+        digest = hashlib.sha256(self.opened.weights_hash.encode())
+        for file in sorted(self.folder.glob("*.json")):
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode() + file.read_bytes())
         return f"sha256:{digest.hexdigest()}"
 
 

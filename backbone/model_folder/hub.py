@@ -10,7 +10,7 @@ from typing import Any
 
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.training_card import with_scores
-from common.errors import UserError
+from common.errors import UserError, run_script
 from common.files import write_text
 from common.markdown import split
 from common.options import Help, finish
@@ -30,12 +30,12 @@ _PUSHED = ("*.safetensors", "*.json", "*.txt", CARD)
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(
-        prog="python -m backbone.model_folder.export",
+        prog="python -m backbone.model_folder.hub",
         description="Completes a model folder's card, and pushes the folder to the Hugging Face Hub.",
         epilog="""examples:
-  python -m backbone.model_folder.export card outputs/fishr/model --scores outputs/evaluation/scores.json
-  python -m backbone.model_folder.export push outputs/fishr/model you/whisper-ko-en             (says what it would do)
-  python -m backbone.model_folder.export push outputs/fishr/model you/whisper-ko-en --upload --private
+  python -m backbone.model_folder.hub card outputs/fishr/model --scores outputs/evaluation/scores.json
+  python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en             (says what it would do)
+  python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en --upload --private
 """,
         formatter_class=Help,
     )
@@ -102,7 +102,7 @@ def push(folder: Path, repo: str, *, upload: bool = False, private: bool = False
     lines += [f"  {file.stat().st_size / 1e6:10,.1f} MB  {file.name}" for file in files]
     lines.append(f"licence: {head.get('license_name') or head.get('license') or 'not stated in the card'}")
     if "model-index" not in head:
-        lines.append("the card has no scores yet: python -m backbone.model_folder.export card --help")
+        lines.append("the card has no scores yet: python -m backbone.model_folder.hub card --help")
     lines += [line.strip("*") for line in body.splitlines() if line.startswith("**Not for commercial use")]
     if not upload:
         return [*lines, "nothing was uploaded; add --upload to do it"]
@@ -139,3 +139,7 @@ def _card(folder: Path) -> str:
         return (folder / CARD).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{folder}: has no readable model card ({CARD}); train.py and merge.py write one") from None
+
+
+if __name__ == "__main__":
+    run_script(main)

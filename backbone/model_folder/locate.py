@@ -10,8 +10,7 @@ from typing import Any
 
 from common.errors import UserError
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-TIED = "proj_out.weight"  # Whisper's output projection is its token embedding; some files hold it twice
+WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 WINDOW = "encoder_window"  # in config.json: the audio that the encoder had in training; absent where it is the whole
 _HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors")
 
@@ -64,6 +63,35 @@ def find_model(source: Path | str) -> Path:
         raise UserError(f"{name}: no folder here, and not to be had from the Hugging Face Hub ({reason})") from None
 
 
+def check_kind(folder: Path) -> None:
+    """Check that a folder holds a model in Hugging Face's layout, and not one of its relatives.
+
+    Raises:
+        UserError: naming what the folder is and what to do.
+    """
+    has = {file.name for file in folder.iterdir()}
+    if "adapter_config.json" in has and "config.json" not in has:
+        raise UserError(
+            f"{folder}: this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of peft) "
+            "and save that (save_pretrained)"
+        )
+    if "model.bin" in has and not has & {WEIGHTS, INDEX}:
+        raise UserError(
+            f"{folder}: this is a CTranslate2 conversion (model.bin), which faster-whisper reads; give the folder that "
+            "it was converted from"
+        )
+    if has & {PICKLE, f"{PICKLE}.index.json"} and not has & {WEIGHTS, INDEX}:
+        raise UserError(
+            f"{folder}: holds {PICKLE} and no {WEIGHTS}; pickles are not opened: where you trust it, load it with "
+            "transformers and save it again (from_pretrained, save_pretrained), which writes safetensors"
+        )
+    if "config.json" not in has:
+        inner = folder / "model"
+        hint = f", did you mean {inner}?" if (inner / "config.json").is_file() else ""
+        expected = "; expected what train.py leaves as <run>/model" * (not hint)
+        raise UserError(f"{folder}: not a model folder (no config.json){hint}{expected}")
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The folder's safetensors: one file, or the shards that its index names.
 
@@ -91,7 +119,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def check_generation_config(folder: Path) -> None:
-    """Refuses a model folder without what decoding needs beside the weights.
+    """Check that a model folder has what decoding needs beside the weights.
 
     Raises:
         UserError: where `generation_config.json` is missing.

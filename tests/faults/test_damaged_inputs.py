@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import yaml
 
-from backbone.model_folder.export import read_model_folder
+from backbone.model_folder.read import read_model_folder
 from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path
 from common.audio import load_waveform
 from common.configs import read_configs

@@ -14,7 +14,8 @@ import yaml
 from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
-from backbone.model_folder.export import read_model_folder, write_model_folder
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 from tests.faults.children import end_of, start
 from tests.faults.conftest import Tally
 

@@ -1,0 +1,79 @@
+"""The tensors that a Whisper has by its configuration: names and shapes, known before any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from common.errors import UserError
+
+# What a configuration leaves out has these values in transformers' WhisperConfig.
+DEFAULTS: dict[str, Any] = {
+    "model_type": "whisper", "vocab_size": 51865, "num_mel_bins": 80, "d_model": 384,
+    "encoder_layers": 4, "decoder_layers": 4, "encoder_attention_heads": 6, "decoder_attention_heads": 6,
+    "encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536, "max_source_positions": 1500, "max_target_positions": 448,
+    "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True,
+}  # fmt: skip
+EMBEDDING = "model.decoder.embed_tokens.weight"
+PROJECTION = "proj_out.weight"  # the embedding itself where the two are tied; some files hold it twice
+_LARGEST = 10_000_000  # no size of a Whisper comes near it
+_MOST_LAYERS = 256
+
+
+def check_sizes(config: Mapping[str, Any], where: str) -> None:
+    """Check that each size of a configuration is one that a Whisper can have.
+
+    Raises:
+        UserError: naming the key and the value.
+    """
+    for key, default in DEFAULTS.items():
+        value = config[key]
+        if type(value) is not type(default):
+            kind = type(default).__name__
+            raise UserError(f"{where}: {key} is {value!r}, expected a value of type {kind} as {default!r}")
+        most = _MOST_LAYERS if key.endswith("_layers") else _LARGEST
+        if type(value) is int and not 1 <= value <= most:
+            raise UserError(f"{where}: {key} is {value}, expected 1 to {most:,}; copy the file from the base")
+    for side in ("encoder", "decoder"):
+        if config["d_model"] % config[f"{side}_attention_heads"]:
+            raise UserError(
+                f"{where}: d_model {config['d_model']} is no multiple of {side}_attention_heads "
+                f"{config[f'{side}_attention_heads']}; copy the file from the base"
+            )
+
+
+def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor by name; a tied output projection is left out."""
+    found = dict(_stack(config, "encoder")) | dict(_stack(config, "decoder"))
+    if not config["tie_word_embeddings"]:
+        found[PROJECTION] = found[EMBEDDING]
+    return found
+
+
+def _stack(config: Mapping[str, Any], side: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield the names and shapes of the encoder or decoder."""
+    width, inner, prefix = config["d_model"], config[f"{side}_ffn_dim"], f"model.{side}"
+    if side == "encoder":
+        for name, channels in (("conv1", config["num_mel_bins"]), ("conv2", width)):
+            yield f"{prefix}.{name}.weight", (width, channels, 3)
+            yield f"{prefix}.{name}.bias", (width,)
+        yield f"{prefix}.embed_positions.weight", (config["max_source_positions"], width)
+    else:
+        yield EMBEDDING, (config["vocab_size"], width)
+        yield f"{prefix}.embed_positions.weight", (config["max_target_positions"], width)
+    attentions = ("self_attn", "encoder_attn")[: 1 + (side == "decoder")]
+    for layer in (f"{prefix}.layers.{number}" for number in range(config[f"{side}_layers"])):
+        for attention in attentions:
+            for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
+                yield f"{layer}.{attention}.{projection}.weight", (width, width)
+                if projection != "k_proj":
+                    yield f"{layer}.{attention}.{projection}.bias", (width,)
+        yield f"{layer}.fc1.weight", (inner, width)
+        yield f"{layer}.fc1.bias", (inner,)
+        yield f"{layer}.fc2.weight", (width, inner)
+        yield f"{layer}.fc2.bias", (width,)
+        for norm in (*(f"{attention}_layer_norm" for attention in attentions), "final_layer_norm"):
+            yield f"{layer}.{norm}.weight", (width,)
+            yield f"{layer}.{norm}.bias", (width,)
+    yield f"{prefix}.layer_norm.weight", (width,)
+    yield f"{prefix}.layer_norm.bias", (width,)

@@ -1,0 +1,68 @@
+"""What two models must have in common before their weights are subtracted or merged."""
+
+from __future__ import annotations
+
+from backbone.model_folder.architecture import DEFAULTS
+from backbone.model_folder.locate import WINDOW
+from backbone.model_folder.stored import ModelFolder
+from common.errors import UserError
+
+_OTHER_BASE = "name the base it was fine-tuned from with --base"
+
+
+def check_alike(base: ModelFolder, model: ModelFolder) -> None:
+    """Check that a model can be a fine-tune of a base: one architecture, the same tensors, the same token ids.
+
+    Raises:
+        UserError: naming the model, the key, tensor or token, and both values.
+    """
+    for key in DEFAULTS:
+        if model.config[key] != base.config[key]:
+            raise UserError(
+                f"{model.name}: its config.json has {key} {model.config[key]!r}, the base {base.name} has "
+                f"{base.config[key]!r}; {_OTHER_BASE}"
+            )
+    for one, other in ((base, model), (model, base)):
+        missing = [name for name in one.tensors if name not in other.tensors]
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            raise UserError(
+                f"{other.name}: lacks the tensor {missing[0]}{more}, which {one.name} has; {_OTHER_BASE}"
+            )
+    for name, tensor in base.tensors.items():
+        found = model.tensors[name].shape
+        if found != tensor.shape:
+            raise UserError(
+                f"{model.name}: the tensor {name} has shape {list(found)}, in the base {base.name} "
+                f"{list(tensor.shape)}; {_OTHER_BASE}"
+            )
+    _check_tokens(base, model)
+
+
+def check_windows(models: list[ModelFolder]) -> None:
+    """Check that fine-tunes were trained with the same window: a merge is decoded with one.
+
+    Raises:
+        UserError: naming two models and their windows.
+    """
+    for model in models[1:]:
+        expected, found = (one.config.get(WINDOW, "30s") for one in (models[0], model))
+        if found != expected:
+            raise UserError(
+                f"{model.name}: was trained with the window {found}, {models[0].name} with {expected}; a merge is "
+                "decoded with one window, so train what is to be merged with the same (model.window)"
+            )
+
+
+def _check_tokens(base: ModelFolder, model: ModelFolder) -> None:
+    """Refuse one token with two ids, and one id for two tokens; a token that only one side lists mixes up nothing."""
+    by_id = {number: token for token, number in base.vocabulary.items()}
+    for token, number in sorted(model.vocabulary.items()):
+        expected = base.vocabulary.get(token)
+        if expected is None and number not in by_id or expected == number:
+            continue
+        other = f"{token!r} the id {expected}" if expected is not None else f"{by_id[number]!r} that id"
+        raise UserError(
+            f"{model.name}: its tokenizer gives {token!r} the id {number}, that of {base.name} gives {other}; rows of "
+            "the embedding would be mixed up"
+        )

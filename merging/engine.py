@@ -1,0 +1,148 @@
+"""The engine of our own: from safetensors to safetensors, tensor by tensor, on every core.
+
+Tensors are merged in float32 and cast once. The largest (the token embedding, a fifth of a small Whisper) come first, one
+at a time on all cores; the others follow side by side, a core each. So memory follows the largest tensor and not the
+model, and nothing depends on the number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from backbone.model_folder.geometry import TaskVectorGeometry
+from backbone.model_folder.stored import check_finite
+from backbone.model_folder.write import SafetensorsWriter
+from common.errors import UserError
+from merging.inputs import MergeInputs
+from merging.layout import module_of
+
+_LARGE = 2**24
+_STRETCH = 2**18  # entries measured at once: few enough for a core's cache
+_SIGNS = 8  # the signs of one stretch in so many are compared
+_MOST_WORKERS = 4
+
+
+@dataclass
+class MergeGeometry:
+    """What a merge did: the geometry of the task vectors and, as the last vector, of the merged step, by module."""
+
+    modules: dict[str, TaskVectorGeometry] = field(default_factory=dict)
+
+    def add(self, name: str, part: TaskVectorGeometry) -> None:
+        """Add a tensor."""
+        module = module_of(name)
+        self.modules[module] = self.modules[module] + part if module in self.modules else part
+
+    @property
+    def total(self) -> TaskVectorGeometry:
+        """The whole model's."""
+        return TaskVectorGeometry.total(self.modules.values())
+
+
+MergeTensor = Callable[[MergeInputs, str], Tensor]
+
+
+def merge_tensor(inputs: MergeInputs, name: str) -> Tensor:
+    """Return one tensor merged in float32."""
+    models = [model.tensor(name).float() for model in inputs.models]
+    return inputs.merged(name, inputs.base.tensor(name).float(), models)
+
+
+def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = merge_tensor) -> MergeGeometry:
+    """Merge every tensor and write it.
+
+    Args:
+        inputs: what is merged.
+        writer: the file to fill.
+        merged: what makes a tensor; another engine puts its own here.
+
+    Returns:
+        What the merge did.
+
+    Raises:
+        UserError: where a weight is not finite, naming the model and the tensor.
+    """
+    geometry = MergeGeometry()
+
+    def work(name: str) -> tuple[str, TaskVectorGeometry]:
+        result = merged(inputs, name)
+        part = _measured(inputs, name, result)
+        writer.write(name, result)
+        return name, part
+
+    def done(name: str, part: TaskVectorGeometry) -> None:
+        geometry.add(name, part)
+        inputs.progress(inputs.base.tensors[name].numel, inputs.base.numel)
+
+    names = sorted(writer.tensors, key=lambda name: -writer.tensors[name].numel)
+    for name in names:
+        if writer.tensors[name].numel >= _LARGE:
+            done(*work(name))
+    with _workers() as pool:
+        jobs = [pool.submit(work, name) for name in names if writer.tensors[name].numel < _LARGE]
+        try:
+            for job in as_completed(jobs):
+                done(*job.result())
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return geometry
+
+
+def _measured(inputs: MergeInputs, name: str, result: Tensor) -> TaskVectorGeometry:
+    """Return a tensor's geometry; what is not finite is refused."""
+    count = len(inputs.models)
+    part = TaskVectorGeometry.zero(count + 1)
+    vectors = [model.tensor(name).flatten() for model in inputs.models] + [result.flatten()]
+    base = inputs.base.tensor(name).flatten()
+    for number, first in enumerate(range(0, len(base), _STRETCH)):
+        base_E = base[first : first + _STRETCH].float()
+        delta_ME = torch.stack([vector[first : first + _STRETCH].float() for vector in vectors]).sub_(base_E)
+        part.add(base_E, delta_ME, signed=0 if number % _SIGNS else count)
+    if not part.finite:
+        check_merged(inputs, name, result)
+    return part
+
+
+def check_merged(inputs: MergeInputs, name: str, result: Tensor) -> None:
+    """Check that a tensor is finite in every model and in the merge.
+
+    Raises:
+        UserError: naming the model, or the merge, and the tensor.
+    """
+    for folder in (inputs.base, *inputs.models):
+        check_finite(folder, name, folder.tensor(name))
+    if not result.isfinite().all():
+        raise UserError(f"the merged tensor {name} is not finite, though the models' are; choose other parameters")
+
+
+@contextmanager
+def _workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool with a thread for each core, in which torch itself uses one."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(min(cores(), _MOST_WORKERS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def steps(inputs: MergeInputs, name: str) -> Tensor:
+    """Return the merged step of a tensor at lambda 1, exactly: the merge of the task vectors over a base of zeros."""
+    base = inputs.base.tensor(name).float()
+    deltas = [model.tensor(name).float() - base for model in inputs.models]
+    return inputs.merged(name, torch.zeros_like(base), deltas, lambda_=1.0)
+
+

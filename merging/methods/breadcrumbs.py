@@ -1,0 +1,38 @@
+"""Model Breadcrumbs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from merging.parameters import Density, Lambda, MergeParameter, Normalize, PerModel, Weight
+from merging.vectors import largest, step_from, task_vectors, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def breadcrumbs(
+    base: Tensor,
+    models: list[Tensor],
+    *,
+    weight: Weight = 1.0,
+    lambda_: Lambda = 1.0,
+    density: Density = 0.9,
+    gamma: Annotated[
+        PerModel, MergeParameter("share of the largest entries that is dropped as outliers", low=0, high=1)
+    ] = 0.01,
+    normalize: Normalize = False,
+) -> Tensor:
+    """Model Breadcrumbs: drops the outliers and the smallest entries of each task vector, and adds what is left.
+
+    Formula: theta_0 + lambda sum_i w_i m_i tau_i, m_i without the gamma n largest and then the smallest entries
+    Source: Davari and Belilovsky 2023 (Model Breadcrumbs), arXiv:2312.06795, section 3
+    """
+    vectors = task_vectors(base, models)
+    for vector, share, outliers in zip(vectors, density, gamma, strict=True):
+        if share < 1:
+            size = vector.numel()
+            kept = int(share * size)
+            above = min(int(outliers * size), size - kept)  # fewer outliers go where density leaves no room
+            vector.mul_(largest(vector, above + kept) & ~largest(vector, above))
+    return step_from(base, weighted_sum(vectors, weight, normalize), lambda_)

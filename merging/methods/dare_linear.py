@@ -1,0 +1,53 @@
+"""DARE."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from merging.parameters import Density, Lambda, Normalize, Rescale, Seed, Weight
+from merging.vectors import Draw, restore_l1, step_from, task_vectors, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def dare_linear(
+    base: Tensor,
+    models: list[Tensor],
+    *,
+    draw: Draw,
+    weight: Weight = 1.0,
+    lambda_: Lambda = 1.0,
+    density: Density = 0.5,
+    rescale: Rescale = "l1",
+    normalize: Normalize = False,
+    seed: Seed = 0,
+) -> Tensor:
+    """DARE: drops entries of each task vector at random, rescales the rest, and adds them.
+
+    Formula: theta_0 + lambda sum_i w_i s_i m_i tau_i, m_i ~ Bernoulli(density), s_i the rescaling
+    Source: Yu et al. 2024 (DARE), arXiv:2311.03099, section 3.2
+    """
+    vectors = task_vectors(base, models)
+    drop_at_random(vectors, draw, density, rescale)
+    return step_from(base, weighted_sum(vectors, weight, normalize), lambda_)
+
+
+def drop_at_random(vectors: list[Tensor], draw: Draw, density: Sequence[float], rescale: str) -> None:
+    """Drop entries of task vectors at random, in place, and rescale what is left.
+
+    Args:
+        vectors: the task vectors.
+        draw: the random numbers.
+        density: the probability of keeping an entry, for each vector.
+        rescale: `l1`, `1/p` or `none`.
+    """
+    for model, (vector, share) in enumerate(zip(vectors, density, strict=True)):
+        if share < 1:
+            norm = float(vector.abs().sum())
+            vector.mul_(draw(model, vector) < share)
+            if rescale == "l1":
+                restore_l1(vector, norm)
+            elif rescale == "1/p":
+                vector.mul_(1 / share)

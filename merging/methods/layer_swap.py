@@ -1,0 +1,36 @@
+"""Layer swapping."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from merging.parameters import MergeParameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODELS = (2, 2)
+
+
+def layer_swap(
+    base: Tensor,
+    models: list[Tensor],
+    *,
+    layer: int | None,
+    layers: int,
+    bottom: Annotated[int, MergeParameter("layers taken from the second model at the input's end", low=0)] = 4,
+    top: Annotated[int, MergeParameter("layers taken from the second model at the output's end", low=0)] = 4,
+    transition: Annotated[int, MergeParameter("layers after those that are the mean of both", low=0)] = 1,
+) -> Tensor:
+    """Layer swapping: the outer layers of one fine-tune in another; layers are counted over encoder and decoder.
+
+    Formula: theta_2 in the first `bottom` and last `top` layers, the mean in `transition` more, theta_1 elsewhere
+    Source: Bandarkar et al. 2024 (layer swapping), arXiv:2410.01335, section 3.2
+    """
+    one, two = models
+    if layer is None:  # embeddings, convolutions, final norms
+        return one
+    inwards = min(layer - bottom, layers - top - 1 - layer)  # below 0 among the swapped layers
+    if inwards < 0:
+        return two
+    return (one + two) * 0.5 if inwards < transition else one

@@ -1,0 +1,20 @@
+"""The weighted mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from merging.parameters import Normalize, Weight
+from merging.vectors import weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normalize: Normalize = True) -> Tensor:
+    """Linear: the weighted mean of the fine-tunes; the base takes part only where all weights are zero.
+
+    Formula: sum_i w_i theta_i / sum_i w_i
+    Source: Wortsman et al. 2022 (Model soups), arXiv:2203.05482
+    """
+    return weighted_sum(models, weight, normalize) if any(weight) or not normalize else base

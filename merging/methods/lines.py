@@ -1,0 +1,28 @@
+"""LiNeS."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from merging.parameters import MergeParameter, Weight
+from merging.vectors import step_from, task_vectors, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def lines(
+    base: Tensor,
+    models: list[Tensor],
+    *,
+    depth: float,
+    weight: Weight = "1/n",  # type: ignore[assignment]
+    alpha: Annotated[float, MergeParameter("step length at the first layer", low=0)] = 0.5,
+    beta: Annotated[float, MergeParameter("what the step length grows by until the last layer")] = 0.5,
+) -> Tensor:
+    """LiNeS: Task Arithmetic with a step that grows linearly with depth, so that shallow layers stay near the base.
+
+    Formula: theta_0 + (alpha + beta d) sum_i w_i tau_i, d in [0, 1] the depth over encoder and decoder
+    Source: Wang et al. 2024 (LiNeS), arXiv:2410.17146, equation 3
+    """
+    return step_from(base, weighted_sum(task_vectors(base, models), weight, False), alpha + beta * depth)

@@ -1,0 +1,22 @@
+"""Task Arithmetic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from merging.parameters import Lambda, Normalize, Weight
+from merging.vectors import step_from, task_vectors, weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def task_arithmetic(
+    base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, lambda_: Lambda = 1.0, normalize: Normalize = False
+) -> Tensor:
+    """Task Arithmetic: adds the task vectors to the base.
+
+    Formula: theta_0 + lambda sum_i w_i tau_i
+    Source: Ilharco et al. 2023, arXiv:2212.04089, section 4.2
+    """
+    return step_from(base, weighted_sum(task_vectors(base, models), weight, normalize), lambda_)

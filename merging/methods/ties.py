@@ -1,0 +1,33 @@
+"""TIES-Merging."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from merging.parameters import Density, Lambda, Majority, Normalize, Weight
+from merging.vectors import elected_sum, largest, step_from, task_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def ties(
+    base: Tensor,
+    models: list[Tensor],
+    *,
+    weight: Weight = 1.0,
+    lambda_: Lambda = 1.0,
+    density: Density = 0.2,
+    normalize: Normalize = True,
+    majority: Majority = "weighted",
+) -> Tensor:
+    """TIES: keeps each task vector's largest entries, elects a sign for each entry, and averages those that agree.
+
+    Formula: theta_0 + lambda sum_agreeing w_i tau_i / sum_agreeing w_i, over trimmed tau_i of the elected sign
+    Source: Yadav et al. 2023 (TIES-Merging), arXiv:2306.01708, algorithm 1
+    """
+    vectors = task_vectors(base, models)
+    for vector, share in zip(vectors, density, strict=True):
+        if share < 1:
+            vector.mul_(largest(vector, max(1, int(share * vector.numel()))))
+    return step_from(base, elected_sum(vectors, weight, normalize, majority), lambda_)

@@ -1,0 +1,26 @@
+"""WiSE-FT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from merging.parameters import MergeParameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODELS = (1, 1)
+
+
+def wise_ft(
+    base: Tensor,
+    models: list[Tensor],
+    *,
+    alpha: Annotated[float, MergeParameter("0 is the base, 1 the fine-tune", low=0, high=1)] = 0.5,
+) -> Tensor:
+    """WiSE-FT: interpolates between the base and one fine-tune.
+
+    Formula: (1 - alpha) theta_0 + alpha theta_1
+    Source: Wortsman et al. 2022 (WiSE-FT), arXiv:2109.01903, equation 1
+    """
+    return base * (1 - alpha) + models[0] * alpha

@@ -1,0 +1,102 @@
+"""What merge methods share: task vectors, the masks that thin them, and their sums.
+
+Written with the methods of tensors alone, so that `merge.py --help` does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Draw = Callable[[int, "Tensor"], "Tensor"]
+"""`draw(i, like)` returns the next random numbers of model i, even in [0, 1), in the shape of a tensor."""
+
+_PIECE = 2**16
+
+
+def task_vectors(base: Tensor, models: list[Tensor]) -> list[Tensor]:
+    """Return tau_i = theta_i - theta_0 as new tensors, which the caller may change.
+
+    `models` is emptied on the way, so that no more than one of them is in memory beside its task vector.
+    """
+    return [models.pop(0) - base for _ in range(len(models))]
+
+
+def step_from(base: Tensor, step: Tensor, length: float) -> Tensor:
+    """Return `base + length * step`."""
+    return base + (step if length == 1 else step * length)
+
+
+def dot(one: Tensor, other: Tensor) -> float:
+    """Return the inner product of two tensors: summed in float32 within short pieces, in float64 over them."""
+    pieces = zip(one.flatten().split(_PIECE), other.flatten().split(_PIECE), strict=True)
+    return sum(float(a.dot(b)) for a, b in pieces)
+
+
+def largest(vector: Tensor, count: int) -> Tensor:
+    """Return the mask of the `count` entries of largest magnitude; of equal ones the first are taken."""
+    size = vector.numel()
+    if not 0 < count < size:
+        return vector.isfinite() if count >= size else vector.isnan()  # all or none
+    ordered = vector.abs().flatten().numpy()
+    ordered.partition(size - count)  # in place: a second copy of an embedding would be 0.2 GB
+    cut = float(ordered[size - count])
+    del ordered
+    magnitude = vector.abs()
+    mask = magnitude >= cut
+    if excess := int(mask.sum()) - count:
+        equal = (magnitude.flatten() == cut).nonzero().flatten()
+        mask.view(-1)[equal[equal.numel() - excess :]] = False
+    return mask
+
+
+def restore_l1(vector: Tensor, norm: float) -> None:
+    """Scale a thinned vector in place to the L1 norm that it had."""
+    left = float(vector.abs().sum())
+    if norm >= 1e-7 and left >= 1e-7:
+        vector.mul_(norm / left)
+
+
+def weighted_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool) -> Tensor:
+    """Return sum_i w_i v_i, with `normalize` divided by sum_i w_i unless that is zero."""
+    total = _sum(_weighted(vectors, weight))
+    divisor = sum(np.float32(w) for w in weight)
+    return total / float(divisor) if normalize and abs(divisor) >= 1e-8 else total
+
+
+def elected_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool, majority: str) -> Tensor:
+    """Return the sum of the weighted entries that have the elected sign, or their mean by weight.
+
+    Args:
+        vectors: the thinned task vectors; they are changed and the list is emptied.
+        weight: one for each.
+        normalize: whether to divide each entry by the weights of those that agree.
+        majority: whose sum's sign is elected (zero counts as positive): `weighted` or `unweighted`.
+    """
+    weighted = _weighted(vectors, weight)
+    positive = _sum(weighted if majority == "weighted" else vectors) >= 0
+    vectors.clear()
+    total, divisor = weighted[0].new_zeros(positive.shape), weighted[0].new_zeros(positive.shape)
+    for w in weight:
+        vector = weighted.pop(0)
+        agrees = ((vector > 0) == positive) & (vector != 0)
+        total += vector.mul_(agrees)
+        if normalize:
+            divisor.add_(agrees, alpha=w)
+    return total.div_(divisor.masked_fill_(divisor == 0, 1)) if normalize else total
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    total = parts[0] + parts[1] if len(parts) > 1 else parts[0].clone()
+    for part in parts[2:]:
+        total += part
+    return total
+
+
+def _weighted(parts: Sequence[Tensor], weight: Sequence[float]) -> list[Tensor]:
+    return [part if w == 1 else part * w for part, w in zip(parts, weight, strict=True)]
