@@ -1,91 +1,258 @@
-"""What `merge.py` does with its arguments: compose the recipe, merge or sweep, say what was made."""
+"""The command line of `merge.py`, made from the methods' own declarations, and what it does."""
 
 from __future__ import annotations
 
-import argparse
 import sys
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from common.errors import UserError
-from merging import merge_run as run
+from common.options import Command, Option, Parsed, option, options_of, parse
 from merging import recipe as recipes
-from merging import sweep
-from merging.arguments import overrides, parser
-from merging.folders import find_all
-from merging.recipe import Recipe
+from merging.methods import MergeMethod, methods
+from merging.parameters import MergeParameter, parse_words
+from merging.recipe import CONFIGS, MergeRecipe
+
+if TYPE_CHECKING:
+    from merging.sweep import Score, SweepPoint
 
 OUTPUTS = "outputs/merges"
+_VALUES = (
+    "a number for all models or one for each, as in 1 0.5 1; by depth as in 1,0.5; by module as in encoder=1 norms=0"
+)
 
 
-def main(arguments: Sequence[str] | None = None, score: sweep.Score | None = None) -> None:
-    """Runs `merge.py` on a command line; `score` is what a sweep scores weights with.
+@dataclass(frozen=True)
+class MergedModels:
+    """Models."""
+
+    models: list[str] = option([], metavar="MODEL")
+    """Fine-tunes: model folders or Hub ids."""
+    base: str | None = option(None, metavar="MODEL")
+    """What they were fine-tuned from: a model folder or Hub id; `none` takes the first model."""
+
+
+@dataclass(frozen=True)
+class MergeOutput:
+    """Output."""
+
+    out: str | None = option(None, metavar="DIR", in_config=False, shown_default="METHOD-MODEL+MODEL in --output-root")
+    """Where to write; with --subsets all the folder of their folders."""
+    output_root: str = option(OUTPUTS, metavar="DIR")
+    """The folder of merges."""
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Dtype of the merged weights; auto is the base's."""
+
+
+@dataclass(frozen=True)
+class MergeSettings(MergeOutput, MergedModels):
+    """How to merge."""
+
+    subsets: Literal["all"] | None = None
+    """Merge every subset of the models."""
+    skip_existing: bool = option(False, in_config=False)
+    """Leave merges alone that were made by the same recipe of the same weights."""
+    engine: Literal["stream", "mergekit"] = "stream"
+    """What merges."""
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """The sweep."""
+
+    score: list[str] = option([], metavar="MANIFEST")
+    """Development manifests of seen pairs."""
+    seen: list[str] = option([], metavar="PAIR", shown_default="the models' names")
+    """Pairs fine-tuned on."""
+
+
+@dataclass(frozen=True)
+class SweepChoice:
+    """The sweep."""
+
+    allow_unseen: bool = option(False, in_config=False)
+    """Choose on unseen pairs, too; the card says so."""
+
+
+@dataclass(frozen=True)
+class RecordedRecipe:
+    """Of a merge's own recipe."""
+
+    method: str | None = None
+    """The method that the recipe is for."""
+    weights_sha256: dict[str, str] | None = None
+    """By model, the hash of the weights that the recipe was made with; others are refused."""
+
+
+def command() -> Command:
+    """Return the command: a subcommand for each method, and `sweep METHOD`."""
+    swept = [_command(method, sweep=True) for method in methods().values() if method.has_step]
+    summary = "Try out step lengths and densities of a method on development sets."
+    return Command(
+        "merge.py",
+        "Merges fine-tunes of one Whisper into one model, without training.\n\n"
+        "merge.py METHOD --help explains a method and its parameters.",
+        examples="""
+        python merge.py ties --subsets all
+        python merge.py task_arithmetic --lambda 0.4 --models outputs/ko-en/model outputs/de-en/model --base openai/whisper-medium
+        python merge.py sweep ties --config demo.yaml --lambda 0.2:1.2:0.1 --density 0.2,0.5
+        """,  # noqa: E501
+        commands=[*map(_command, methods().values()), Command("sweep", summary, commands=swept)],
+    )
+
+
+def _command(method: MergeMethod, sweep: bool = False) -> Command:
+    text = f"{method.summary}\n\n{_filled(method.formula, '  ')}\n\n{_filled(method.source)}"
+    shared = [*options_of(MergedModels), *options_of(MergeOutput)] if sweep else options_of(MergeSettings)
+    shared += options_of(SweepSettings, "the sweep" if sweep else "for sweep METHOD") + options_of(RecordedRecipe)
+    shared += options_of(SweepChoice) if sweep else []
+    if sweep:  # what a merge's configuration may say and a sweep leaves alone
+        shared += [one for one in options_of(MergeSettings) if one.name in ("subsets", "engine")]
+    defaults = recipes.defaults(method.name)
+    own = [_option(parameter, method, defaults) for parameter in method.parameters.values()]
+    if sweep:
+        own = [_swept(one) if one.name in ("lambda", "density") else one for one in own]
+    return Command(method.name, text, [*shared, *own], config=("merge",))
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=2 * indent)
+
+
+def _option(parameter: MergeParameter, method: MergeMethod, defaults: Mapping[str, Any]) -> Option:
+    default = defaults.get(parameter.name, parameter.default)
+    choices = ("true", "false") if parameter.kind is bool else parameter.kind
+    group = f"parameters of {method.name}"
+    if any(one.by_module for one in method.parameters.values()):
+        group += f" (VALUE: {_VALUES})"
+    return Option(
+        parameter.name,
+        Any,
+        default,
+        f"{parameter.help}; {parameter.range}",
+        group,
+        metavar="VALUE" if parameter.by_module else "|".join(choices) if isinstance(choices, tuple) else "N",
+        shown_default=str(default).lower(),
+        read=lambda words: parse_words(parameter, words),
+        check=lambda value: value,  # `recipes.recipe_of` does, which knows how many models there are
+    )
+
+
+def _swept(one: Option) -> Option:
+    """Make of a parameter what a sweep runs over; a configuration still holds a single value of it."""
+    shown = "0.2:1.2:0.1" if one.name == "lambda" else "the recipe's"
+    text = f"{'step lengths' if one.name == 'lambda' else 'densities'}, as FIRST:LAST:STEP or 0.2,0.5,1"
+    return Option(
+        one.name, Any, one.default, text, "the sweep", metavar="VALUES", shown_default=shown,
+        read=" ".join, check=lambda value: value,
+    )  # fmt: skip
+
+
+def parse_merge(words: Sequence[str]) -> Parsed:
+    """Read a command line behind the method's own configuration.
+
+    Raises:
+        UserError: for a mistake in it or in a configuration.
+    """
+    words = list(words)
+    place = 1 + (words[:1] == ["sweep"])
+    own = words[place - 1] if len(words) >= place else ""
+    if own in methods() and (CONFIGS / f"{own}.yaml").is_file():
+        words[place:place] = ["--config", own]
+    return parse(command(), words)
+
+
+def main(words: Sequence[str] | None = None, score: Score | None = None) -> None:
+    """Run `merge.py`.
+
+    Args:
+        words: the command line; the process's own by default.
+        score: what a sweep scores weights with.
 
     Raises:
         UserError: for whatever the user can put right.
     """
-    options = parser().parse_args(arguments)
-    method = options.swept if options.method == "sweep" else options.method
-    settings = recipes.compose(method, options.config, overrides(options, method))
-    recipe = recipes.recipe_of(method, settings)
-    if options.method == "sweep":
-        _sweep(options, settings, recipe, score)
+    words = sys.argv[1:] if words is None else words
+    parsed = parse_merge(words)
+    options, method = parsed.options, parsed.command.name
+    recipe = recipes.recipe_of(method, _fixed(parsed))
+    if words[0] == "sweep":
+        _sweep(parsed, recipe, score)
         return
-    for out, part in _planned(options, settings, recipe).items():
-        if options.skip_existing and run.is_finished(part, out):
+    from merging import merge_run
+
+    for out, part in _planned(options, recipe).items():
+        if options["skip_existing"] and merge_run.is_finished(part, out):
             print(f"{out}: up to date")
         else:
             _merge(part, out)
 
 
-def _planned(options: argparse.Namespace, settings: Mapping[str, Any], recipe: Recipe) -> dict[Path, Recipe]:
+def _fixed(parsed: Parsed) -> dict[str, Any]:
+    """The settings without what a sweep runs over."""
+    swept = {one.name for one in parsed.command.options if one.group == "the sweep"} & parsed.given.keys()
+    return {name: value for name, value in parsed.options.items() if name not in swept}
+
+
+def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, MergeRecipe]:
     """The merges that are asked for, each by its folder."""
-    labels = [model.label for model in find_all(recipe.models)]
-    parts = list(recipes.subsets(recipe, settings.get("subsets"), labels))
-    if options.out is not None and settings.get("subsets") is None:
-        return {Path(options.out): parts[0][1]}
-    parent = Path(options.out or settings.get("output_root", OUTPUTS))
+    from merging.inputs import read_all
+
+    labels = [model.label for model in read_all(recipe.models)]
+    parts = list(recipes.subsets(recipe, options["subsets"], labels))
+    if options["out"] is not None and options["subsets"] is None:
+        return {Path(options["out"]): parts[0][1]}
+    parent = Path(options["out"] or options["output_root"])
     return {parent / name: part for name, part in parts}
 
 
-def _merge(recipe: Recipe, out: Path, notes: Sequence[str] = ()) -> None:
+def _merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> None:
+    from merging import merge_run
+
     console, start = Console(stderr=True), time.perf_counter()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(out.name, total=None)
-        statistics = run.merge(recipe, out, lambda done, total: bar.update(task, advance=done, total=total), notes)
-    print(f"{out}: {run.summary(statistics)}, in {time.perf_counter() - start:.1f} s")
-    if doubt := run.doubt(recipe, statistics):
+        geometry = merge_run.merge(
+            recipe, out, lambda done, total: bar.update(task, advance=done, total=total), notes
+        ).total
+    print(f"{out}: {merge_run.summary(geometry)}, in {time.perf_counter() - start:.1f} s")
+    if doubt := merge_run.doubt(recipe, geometry):
         print(f"warning: {doubt}", file=sys.stderr)
 
 
-def _sweep(options: argparse.Namespace, settings: Mapping[str, Any], recipe: Recipe, score: sweep.Score | None) -> None:
-    labels = [model.label for model in find_all(recipe.models)]
-    manifests = [Path(name) for name in settings.get("score") or ()]
+def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score | None) -> None:
+    from merging import sweep
+    from merging.inputs import read_all
+
+    options, given = parsed.options, parsed.given
+    labels = [model.label for model in read_all(recipe.models)]
+    manifests = [Path(name) for name in options["score"]]
     if not manifests:
         raise UserError("sweep: name development manifests of the seen pairs with --score")
-    seen = settings.get("seen") or sweep.seen_pairs(labels)
-    pairs = sweep.pairs_of(manifests, seen, allow_unseen=options.allow_unseen)
+    seen = options["seen"] or sweep.seen_pairs(labels)
+    pairs = sweep.pairs_of(manifests, seen, allow_unseen=options["allow_unseen"])
     if score is None:
         raise UserError("sweep: there is nothing to score with")
     name = f"sweep-{recipes.name_of(recipe.method, labels)}"
-    out = Path(options.out or Path(settings.get("output_root", OUTPUTS)) / name)
-    densities = getattr(options, "densities", None)
+    out = Path(options["out"] or Path(options["output_root"]) / name)
     points = sweep.sweep(
         recipe,
-        step_lengths=sweep.values(options.step_lengths, "lambda"),
-        densities=[None] if densities is None else sweep.values(densities, "density"),
+        step_lengths=sweep.values(given.get("lambda", "0.2:1.2:0.1"), "lambda"),
+        densities=sweep.values(given["density"], "density") if "density" in given else [None],
         manifests=manifests,
         score=score,
         scratch=out,
-        told=_tell,
+        report=_report,
     )
     sweep.write_curve(out, points)
     best = min(points, key=lambda point: point.mean)
@@ -98,11 +265,11 @@ def _sweep(options: argparse.Namespace, settings: Mapping[str, Any], recipe: Rec
     _merge(sweep.chosen(recipe, best), out / "best", notes)
 
 
-def _tell(point: sweep.Point) -> None:
+def _report(point: SweepPoint) -> None:
     scores = "  ".join(f"{pair} {100 * value:.2f}" for pair, value in point.scores.items())
     print(f"{_place(point)}: mean {100 * point.mean:.2f} %  ({scores})", flush=True)
 
 
-def _place(point: sweep.Point) -> str:
+def _place(point: SweepPoint) -> str:
     density = "" if point.density is None else f"density {point.density:g}, "
     return f"{density}lambda {point.step_length:g}"

@@ -1,8 +1,8 @@
 """The engine of our own: from safetensors to safetensors, tensor by tensor, on every core.
 
-Tensors are merged in float32 and cast once. The largest (the token embedding, a fifth of a small Whisper) come first, one
-at a time on all cores; the others follow side by side, a core each. So memory follows the largest tensor and not the
-model, and nothing depends on the number of threads.
+Tensors are merged in float32 and cast once. The largest (the token embedding, a fifth of a small Whisper) come first,
+one at a time on all cores; the others follow side by side, a core each. So memory follows the largest tensor and not
+the model, and nothing depends on the number of threads.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,29 +72,51 @@ def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = 
     """
     geometry = MergeGeometry()
 
-    def work(name: str) -> tuple[str, TaskVectorGeometry]:
+    def work(name: str) -> TaskVectorGeometry:
         result = merged(inputs, name)
         part = _measured(inputs, name, result)
         writer.write(name, result)
-        return name, part
+        return part
 
-    def done(name: str, part: TaskVectorGeometry) -> None:
+    for name, part in _side_by_side(inputs, work):
         geometry.add(name, part)
         inputs.progress(inputs.base.tensors[name].numel, inputs.base.numel)
+    return geometry
 
-    names = sorted(writer.tensors, key=lambda name: -writer.tensors[name].numel)
+
+def write_steps(inputs: MergeInputs, writer: SafetensorsWriter) -> None:
+    """Write the merged step of every tensor at lambda 1, exactly: the merge of the task vectors over a base of zeros.
+
+    Raises:
+        UserError: as `merge`.
+    """
+
+    def work(name: str) -> None:
+        base = inputs.base.tensor(name).float()
+        deltas = [model.tensor(name).float() - base for model in inputs.models]
+        result = inputs.merged(name, torch.zeros_like(base), deltas, lambda_=1.0)
+        check_merged(inputs, name, result)
+        writer.write(name, result)
+
+    for _ in _side_by_side(inputs, work):
+        pass
+
+
+def _side_by_side(inputs: MergeInputs, work: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
+    """Yield each tensor's name and result: large ones one after the other on all cores, then a core each."""
+    sizes = {name: tensor.numel for name, tensor in inputs.base.tensors.items()}
+    names = sorted(sizes, key=lambda name: -sizes[name])
     for name in names:
-        if writer.tensors[name].numel >= _LARGE:
-            done(*work(name))
+        if sizes[name] >= _LARGE:
+            yield name, work(name)
     with _workers() as pool:
-        jobs = [pool.submit(work, name) for name in names if writer.tensors[name].numel < _LARGE]
+        jobs = {pool.submit(work, name): name for name in names if sizes[name] < _LARGE}
         try:
             for job in as_completed(jobs):
-                done(*job.result())
+                yield jobs[job], job.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return geometry
 
 
 def _measured(inputs: MergeInputs, name: str, result: Tensor) -> TaskVectorGeometry:
@@ -137,12 +160,3 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def steps(inputs: MergeInputs, name: str) -> Tensor:
-    """Return the merged step of a tensor at lambda 1, exactly: the merge of the task vectors over a base of zeros."""
-    base = inputs.base.tensor(name).float()
-    deltas = [model.tensor(name).float() - base for model in inputs.models]
-    return inputs.merged(name, torch.zeros_like(base), deltas, lambda_=1.0)
-
-

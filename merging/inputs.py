@@ -109,9 +109,7 @@ class MergeInputs:
 
     def _draw(self, name: str, seed: int) -> Callable[[int, Tensor], Tensor]:
         """Return random numbers that the seed, the tensor's name and the model's label decide, whatever the order."""
-        generators = [
-            np.random.Generator(np.random.SFC64(self.seed(seed, model.label, name))) for model in self.models
-        ]
+        generators = [np.random.Generator(np.random.SFC64(self.seed(seed, model.label, name))) for model in self.models]
         return lambda model, like: like.new_tensor(generators[model].random(tuple(like.shape), dtype=np.float32))
 
     @staticmethod

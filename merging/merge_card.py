@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from backbone.model_folder.geometry import TaskVectorGeometry
 from common.markdown import licence_of, table
-from merging.inputs import Inputs
-from merging.recipe import Recipe
-from merging.statistics import Moments, Statistics
+from merging.engine import MergeGeometry
+from merging.inputs import MergeInputs
+from merging.recipe import MergeRecipe
 
 
 def write_card(
-    folder: Path, title: str, recipe: Recipe, inputs: Inputs, statistics: Statistics, notes: Sequence[str] = ()
+    folder: Path,
+    title: str,
+    recipe: MergeRecipe,
+    inputs: MergeInputs,
+    geometry: MergeGeometry,
+    hashes: Mapping[str, str],
+    notes: Sequence[str] = (),
 ) -> None:
-    """Writes `README.md`: front matter for the Hub, the recipe, the lineage, and the geometry of the merge."""
+    """Write `README.md`: front matter for the Hub, the recipe, the lineage, and the geometry of the merge.
+
+    Args:
+        folder: the model folder.
+        title: what the merge is called.
+        recipe: what was merged and how.
+        inputs: the models.
+        geometry: what the merge did.
+        hashes: of each model's weights, by name.
+        notes: sentences that a reader must know.
+    """
     sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
     licences = {source.name: licence_of(source.path) for source in sources}
     front = {
@@ -28,13 +45,12 @@ def write_card(
     }
     if len(known := set(licences.values())) == 1 and None not in known:
         front["license"] = known.pop()
-    fingerprints = statistics.fingerprints(inputs)
     lineage = [
         (
             "base" if source is inputs.base else "fine-tune",
             f"`{source.name}`",
             licences[source.name] or "not stated",
-            f"`{fingerprints[source.name]}`",
+            f"`{hashes[source.name]}`",
         )
         for source in sources
     ]
@@ -56,36 +72,37 @@ Source: {inputs.method.source}.
 
 ## Lineage
 
-{table(("part", "model", "licence", "fingerprint of the weights"), lineage)}
+{table(("part", "model", "licence", "weights"), lineage)}
 
 ## What the merge did
 
-{table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, statistics.total))}
+{table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, geometry.total))}
 
-Conflicts are entries in which two task vectors point in opposite directions; angles, conflicts and shares are measured
-on every fourth block of rows.
+Conflicts are entries in which two task vectors point in opposite directions; of large tensors they are counted in every
+eighth stretch.
 
-{table(("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector"), _modules(statistics))}
+{table(("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector"), _modules(geometry))}
 """  # noqa: E501
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 
-def _lengths(inputs: Inputs, total: Moments) -> list[tuple[str, ...]]:
+def _lengths(inputs: MergeInputs, total: TaskVectorGeometry) -> list[tuple[str, ...]]:
     names = [*(model.label for model in inputs.models), "merged step"]
     count = len(inputs.models)
     rows = []
-    for place, (name, norm, share) in enumerate(zip(names, total.norms, total.shares, strict=True)):
+    for place, name in enumerate(names):
         others = [total.cosine(place, other) for other in range(count) if other != place]
         cosine = f"{sum(others) / len(others):.3f}" if others else "-"
-        rows.append((name, f"{norm:.4g}", f"{share:.2%}", cosine))
+        rows.append((name, f"{total.norm(place):.4g}", f"{total.relative_norm(place) / 100:.2%}", cosine))
     return rows
 
 
-def _modules(statistics: Statistics) -> list[tuple[str, ...]]:
+def _modules(geometry: MergeGeometry) -> list[tuple[str, ...]]:
     rows = []
-    for name, part in sorted(statistics.modules.items()):
-        *taus, step = part.norms
-        mean = sum(taus) / len(taus)
-        ratio = f"{step / mean:.2f}" if mean > 0 else "-"
-        rows.append((name, f"{part.conflict_share:.1%}", f"{part.mean_cosine:.3f}", ratio))
+    for name, part in sorted(geometry.modules.items()):
+        count = len(part.gram_MM) - 1
+        mean = sum(part.norm(i) for i in range(count)) / count
+        ratio = f"{part.norm(count) / mean:.2f}" if mean > 0 else "-"
+        conflicts = part.opposed / max(1, part.compared)
+        rows.append((name, f"{conflicts:.1%}", f"{part.mean_cosine(count):.3f}", ratio))
     return rows

@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from common.errors import UserError
-from merging.inputs import Inputs
-from merging.statistics import Moments, Statistics
-from merging.stream import ANGLES, Parameter
-from merging.tensors import Floats, Writer, word_sum
+from merging.engine import check_merged
+from merging.inputs import MergeInputs
 
 METHODS = (
     "task_arithmetic", "ties", "dare_linear", "dare_ties", "linear", "slerp", "breadcrumbs", "della", "model_stock",
@@ -23,45 +22,34 @@ METHODS = (
 
 
 def check(method: str, parameters: Mapping[str, Any]) -> None:
-    """Raises a `UserError` where mergekit has no such method, or no such value of a parameter."""
+    """Check that mergekit has a method with such parameters.
+
+    Raises:
+        UserError: naming what it has not, and what to take instead.
+    """
     if method not in METHODS:
         raise UserError(f"mergekit has no method {method}; leave out --engine mergekit (it has {', '.join(METHODS)})")
-    for name, value, instead in (("rescale", "1/p", "l1 or none"), ("trim", "global", "tensor"),
+    for name, value, instead in (("rescale", "1/p", "l1 or none"), ("rescale", "1/density", "l1 or none"),
                                  ("majority", "unweighted", "weighted")):  # fmt: skip
         if parameters.get(name) == value:
             raise UserError(f"mergekit has no {name} {value}; take {instead}, or leave out --engine mergekit")
 
 
-def merge(inputs: Inputs, writer: Writer) -> Statistics:
-    """Merges every parameter in float32 and writes it; returns what the merge did.
-
-    Raises:
-        UserError: where a weight is not finite, naming the model and the tensor.
-    """
-    statistics = Statistics(len(inputs.models))
-    for name in writer.entries:
-        merged = merge_parameter(inputs, name)
-        writer.write(name, merged)
-        statistics.add(name, *_observe(inputs, name, merged.reshape(-1)))
-        inputs.progress(merged.size, inputs.numel)
-    return statistics
-
-
-def merge_parameter(inputs: Inputs, name: str) -> Floats:
-    """Merges one parameter of all models."""
+def merge_tensor(inputs: MergeInputs, name: str) -> Tensor:
+    """Return one tensor merged by mergekit in float32."""
     from mergekit.merge_methods.api import merge_state_dicts
 
     models = range(len(inputs.models))
-    states = {model: {name: torch.from_numpy(inputs.whole(model, name))} for model in models}
-    base = 0 if inputs.method.name == "slerp" else "base"  # SLERP's base is the first of its two models
+    states = {model: {name: inputs.models[model].tensor(name).float()} for model in models}
+    base: Any = 0 if inputs.method.name == "slerp" else "base"  # SLERP's base is the first of its two models
     if inputs.method.name not in ("slerp", "linear"):
-        states = {base: {name: torch.from_numpy(inputs.whole(-1, name))}} | states
+        states = {base: {name: inputs.base.tensor(name).float()}} | states  # type: ignore[assignment]
     values = inputs.values(name)
     seed = values.get("seed")
     parameters = {
         key: dict(zip(models, value, strict=True)) if inputs.method.parameters[key].per_model else value
         for key, value in values.items()
-        if key not in ("seed", "trim", "majority", "rescale")
+        if key not in ("seed", "majority", "rescale")
     }
     if "rescale" in values:
         parameters["rescale"] = values["rescale"] == "l1"
@@ -70,18 +58,6 @@ def merge_parameter(inputs: Inputs, name: str) -> Floats:
             torch.manual_seed(inputs.seed(seed, name))
         merged = merge_state_dicts(
             states, inputs.method.name, parameters=parameters, base=base if base in states else None
-        )
-    return merged[name].numpy()
-
-
-def _observe(inputs: Inputs, name: str, merged: Floats) -> tuple[Moments, list[int]]:
-    rows = Parameter(inputs, name)
-    moments, sums = Moments(len(inputs.models)), [0] * len(rows.entries)
-    for first, last in rows.chunks():
-        arrays = rows.read(first, last)
-        sums = [total + word_sum(array) for total, array in zip(sums, arrays, strict=True)]
-        for number, block in enumerate(rows.blocks(arrays, first)):
-            place = block.start - rows.offset
-            step = merged[place : place + block.base.size].reshape(block.base.shape) - block.base
-            moments.add(block, step, angles=number % ANGLES == 0)
-    return moments, sums
+        )[name]
+    check_merged(inputs, name, merged)
+    return merged

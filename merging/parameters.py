@@ -90,7 +90,7 @@ def declared(function: Callable[..., Any]) -> dict[str, MergeParameter]:
     return found
 
 
-def parse(parameter: MergeParameter, words: list[str]) -> Any:
+def parse_words(parameter: MergeParameter, words: list[str]) -> Any:
     """Read a command line's words: `1`, `1 0.5 1` (a model each), `1,0.5` (over depth), `encoder=0.8 decoder=1`."""
     if not parameter.by_module:
         if len(words) != 1:

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
 from common.configs import CONFIGS as ALL_CONFIGS
-from common.configs import read_configs
+from common.configs import read_yaml
 from common.errors import UserError
-from merging.methods import Method, methods
+from merging.methods import MergeMethod, methods
 from merging.parameters import check
-from merging.tensors import DTYPES
 
 CONFIGS = ALL_CONFIGS / "merge"
 ENGINES = ("stream", "mergekit")
+DTYPES = {"auto": None, "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+"""What the merged weights may be stored as, and safetensors' name of it; `auto` is the base's own."""
 RECIPE_FILE = "merge_recipe.yaml"
-_SHARED = ("method", "base", "models", "subsets", "output_root", "dtype", "engine", "fingerprints", "score", "seen")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MergeRecipe:
     """What is merged and how.
 
-    `parameters` holds every parameter of the method as it was given; `fingerprints`, where known, those of the models
-    that the recipe was first made with.
+    Attributes:
+        method: its name.
+        models: the fine-tunes, as folders or Hub ids.
+        base: what they were fine-tuned from; `none` takes the first model.
+        parameters: every parameter of the method as it was given.
+        dtype: of the merged weights, a key of `DTYPES`.
+        engine: what merges.
+        weights_sha256: by model, the hash of the weights that the recipe was first made with, where it is known.
     """
 
     method: str
@@ -36,7 +42,7 @@ class Recipe:
     parameters: Mapping[str, Any]
     dtype: str = "auto"
     engine: str = "stream"
-    fingerprints: Mapping[str, str] | None = None
+    weights_sha256: Mapping[str, str] | None = None
 
     def as_yaml(self) -> str:
         """The recipe as a config that makes the merge again."""
@@ -45,81 +51,66 @@ class Recipe:
         return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def compose(method: str, configs: Sequence[str], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings of the method's own config, then of each named config, then the overrides.
-
-    Raises:
-        UserError: where a config is missing, is no mapping, or holds a key that the method does not know.
-    """
-    own = [method] if (CONFIGS / f"{method}.yaml").is_file() else []
-    settings = read_configs([*own, *configs], CONFIGS, [*_SHARED, *methods()[method].parameters])
-    if settings.get("method", method) != method:
-        other = settings["method"]
-        raise UserError(f"the config is a recipe for {other}: run `python merge.py {other} --config ...`")
-    return settings | {key: value for key, value in overrides.items() if value is not None}
+def defaults(method: str) -> dict[str, Any]:
+    """Return what the method's own configuration says, with the declaration's defaults for the rest."""
+    file = CONFIGS / f"{method}.yaml"
+    declared = {name: parameter.default for name, parameter in methods()[method].parameters.items()}
+    return declared | (read_yaml(file) if file.is_file() else {})
 
 
-def recipe_of(method: str, settings: Mapping[str, Any]) -> Recipe:
-    """Checks composed settings and returns the recipe over all their models.
+def recipe_of(method: str, settings: Mapping[str, Any]) -> MergeRecipe:
+    """Check settings and return the recipe over all their models.
 
     Raises:
         UserError: naming the setting, what was found and what was expected.
     """
+    if settings.get("method") not in (None, method):
+        other = settings["method"]
+        raise UserError(f"the config is a recipe for {other}: run `python merge.py {other} --config ...`")
     models = settings.get("models") or []
     models = [models] if isinstance(models, str) else list(models)
     if not models or not all(isinstance(name, str) for name in models):
         raise UserError(f"models: expected model folders or Hub ids, found {models!r}; give them with --models")
-    for key, known in (("dtype", ("auto", *DTYPES)), ("engine", ENGINES)):
+    for key, known in (("dtype", tuple(DTYPES)), ("engine", ENGINES)):
         if settings.get(key, known[0]) not in known:
             raise UserError(f"{key} is {settings[key]!r}, expected one of {', '.join(known)}")
     kind = methods()[method]
     values = {
         name: settings.get(name, parameter.default) for name, parameter in kind.parameters.items()
     }  # fmt: skip
-    recipe = Recipe(
+    recipe = MergeRecipe(
         method=method,
         models=tuple(models),
         base=str(settings.get("base") or "none"),
         parameters=values,
         dtype=settings.get("dtype", "auto"),
         engine=settings.get("engine", ENGINES[0]),
-        fingerprints=settings.get("fingerprints"),
+        weights_sha256=settings.get("weights_sha256"),
     )
     checked_parameters(recipe)
     return recipe
 
 
-def checked_parameters(recipe: Recipe) -> dict[str, Any]:
-    """Returns the parameters as they are used: in range, `1/n` resolved for the recipe's number of models.
+def checked_parameters(recipe: MergeRecipe) -> dict[str, Any]:
+    """Return the parameters as they are used: in range, `1/n` resolved for the recipe's number of models.
 
     Raises:
         UserError: naming the parameter, what was found and what was expected.
     """
     kind, count = methods()[recipe.method], len(recipe.models)
-    values = {name: check(kind.parameters[name], value, count) for name, value in recipe.parameters.items()}
-    density, epsilon = (
-        value if isinstance(value, list) else [value] * count
-        for value in (values.get("density"), values.get("epsilon"))
-    )
-    for share, spread in zip(density, epsilon, strict=True):
-        plain = isinstance(share, float) and isinstance(spread, float)
-        if plain and share < 1 and (share - spread <= 0 or share + spread >= 1):
-            raise UserError(f"density {share} +- epsilon {spread} leaves (0, 1); take a smaller epsilon")
-    if values.get("trim") == "global" and not all(isinstance(share, float) for share in density):
-        raise UserError("trim global seeks one cut for all tensors: density must be a number, not set by module")
-    return values
+    return {name: check(kind.parameters[name], value, count) for name, value in recipe.parameters.items()}
 
 
-def check_count(method: Method, recipe: Recipe) -> None:
-    """Raises a `UserError` where the method cannot merge so many or so few models."""
+def check_count(method: MergeMethod, recipe: MergeRecipe) -> None:
+    """Raise a `UserError` where the method cannot merge so many or so few models."""
     fewest, most = method.models
     if not fewest <= len(recipe.models) <= most:
         expected = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
         raise UserError(f"{method.name} merges {expected} fine-tunes, found {len(recipe.models)}; choose with --models")
 
 
-def subsets(recipe: Recipe, which: str | None, labels: list[str]) -> Iterator[tuple[str, Recipe]]:
-    """Yields (name, recipe) of the whole set, or with `all` of every subset that the method merges.
+def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterator[tuple[str, MergeRecipe]]:
+    """Yield (name, recipe) of the whole set, or with `all` of every subset that the method merges.
 
     A single model is a subset only to a method for single models.
     """

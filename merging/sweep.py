@@ -8,23 +8,20 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from backbone.model_folder.locate import WEIGHTS
+from backbone.model_folder.stored import ModelFolder
+from backbone.model_folder.write import SafetensorsWriter, write_side_files
 from common.errors import UserError
-from common.files import atomic_file
-from merging import stream
-from merging.folders import write_side_files
+from common.files import atomic_file, scratch_folder
+from merging import engine
 from merging.merge_run import open_inputs
-from merging.recipe import Recipe, checked_parameters
-from merging.tensors import Reader, Writer, read_header, to_float32
+from merging.recipe import MergeRecipe, checked_parameters
+from merging.vectors import step_from
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +32,7 @@ out), and development manifests, to an error rate for each pair."""
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One density and step length, and the error rate of each pair there; `density` is None where there is none."""
 
     density: float | None
@@ -108,15 +105,15 @@ def seen_pairs(labels: Sequence[str]) -> list[str]:
 
 
 def sweep(
-    recipe: Recipe,
+    recipe: MergeRecipe,
     *,
     step_lengths: Sequence[float],
     densities: Sequence[float | None],
     manifests: Sequence[Path],
     score: Score,
     scratch: Path,
-    told: Callable[[Point], None] = lambda point: None,
-) -> list[Point]:
+    report: Callable[[SweepPoint], None] = lambda point: None,
+) -> list[SweepPoint]:
     """Scores every step length at every density; the merged step is made once a density, in a folder in `scratch`.
 
     Raises:
@@ -129,57 +126,44 @@ def sweep(
     for density, settled in grid.items():
         with merged_step(settled, scratch) as (folder, weights_at):
             for step_length in step_lengths:
-                point = Point(density, step_length, dict(score(folder, weights_at(step_length), manifests)))
+                point = SweepPoint(density, step_length, dict(score(folder, weights_at(step_length), manifests)))
                 points.append(point)
-                told(point)
+                report(point)
     return points
 
 
-def chosen(recipe: Recipe, point: Point) -> Recipe:
+def chosen(recipe: MergeRecipe, point: SweepPoint) -> MergeRecipe:
     """The recipe at a point."""
     settled = _with(recipe, **{"lambda": point.step_length})
     return settled if point.density is None else _with(settled, density=point.density)
 
 
-def _with(recipe: Recipe, **parameters: Any) -> Recipe:
+def _with(recipe: MergeRecipe, **parameters: Any) -> MergeRecipe:
     return replace(recipe, parameters={**recipe.parameters, **parameters})
 
 
 @contextmanager
-def merged_step(recipe: Recipe, scratch: Path) -> Iterator[tuple[Path, Callable[[float], dict[str, Tensor]]]]:
-    """Merges the step once, and yields a folder with all but weights, and the weights at any step length.
+def merged_step(recipe: MergeRecipe, scratch: Path) -> Iterator[tuple[Path, Callable[[float], dict[str, Tensor]]]]:
+    """Merge the step once, and yield a folder with all but weights, and the weights at any step length.
 
-    The weights are float32 and written over at the next call.
+    The steps are float32 in a file of that folder; a model's weights at a time are in memory.
     """
-    with Reader() as reader, ExitStack() as stack:
-        inputs = open_inputs(_with(recipe, **{"lambda": 1.0}), reader)
-        scratch.mkdir(parents=True, exist_ok=True)
-        folder = Path(stack.enter_context(TemporaryDirectory(dir=scratch, prefix=".sweep-")))
-        write_side_files(folder, inputs.base, inputs.models, "float32")
-        shapes = {name: entry.shape for name, entry in inputs.base.tensors.items()}
-        with Writer(folder / WEIGHTS, shapes, dict.fromkeys(shapes, "F32")) as writer:
-            stream.merge(inputs, writer, only_step=True)
-        steps = read_header(folder / WEIGHTS)
-        room = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
+    inputs = open_inputs(_with(recipe, **{"lambda": 1.0}))
+    with scratch_folder(scratch / "step") as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_side_files(folder, inputs.base, inputs.models, "F32")
+        shapes = {name: tensor.shape for name, tensor in inputs.base.tensors.items()}
+        with SafetensorsWriter(folder / WEIGHTS, shapes, dict.fromkeys(shapes, "F32")) as writer:
+            engine.write_steps(inputs, writer)
+        steps = ModelFolder(folder, str(folder))
 
-        def weights_at(step_length: float) -> dict[str, Tensor]:
-            import torch
-
-            def fill(name: str) -> None:
-                out = room[name].reshape(-1)
-                for first in range(0, out.size, stream.CHUNK):
-                    last = min(out.size, first + stream.CHUNK)
-                    np.multiply(reader.read(steps[name], first, last), np.float32(step_length), out=out[first:last])
-                    out[first:last] += to_float32(reader.read(inputs.base.tensors[name], first, last))
-
-            with ThreadPoolExecutor(stream.cores()) as pool:
-                list(pool.map(fill, room))
-            return {name: torch.from_numpy(array) for name, array in room.items()}
+        def weights_at(length: float) -> dict[str, Tensor]:
+            return {name: step_from(inputs.base.tensor(name).float(), steps.tensor(name), length) for name in shapes}
 
         yield folder, weights_at
 
 
-def write_curve(folder: Path, points: Sequence[Point]) -> None:
+def write_curve(folder: Path, points: Sequence[SweepPoint]) -> None:
     """Writes `sweep.csv` and `sweep.svg`: error rates over the step length, a panel a density."""
     pairs = list(points[0].scores)
     with atomic_file(folder / "sweep.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
@@ -193,7 +177,7 @@ def write_curve(folder: Path, points: Sequence[Point]) -> None:
         _draw(partial, points, pairs)
 
 
-def _draw(file: Path, points: Sequence[Point], pairs: Sequence[str]) -> None:
+def _draw(file: Path, points: Sequence[SweepPoint], pairs: Sequence[str]) -> None:
     from matplotlib.figure import Figure
 
     densities = list(dict.fromkeys(point.density for point in points))

@@ -26,9 +26,7 @@ def check_alike(base: ModelFolder, model: ModelFolder) -> None:
         missing = [name for name in one.tensors if name not in other.tensors]
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise UserError(
-                f"{other.name}: lacks the tensor {missing[0]}{more}, which {one.name} has; {_OTHER_BASE}"
-            )
+            raise UserError(f"{other.name}: lacks the tensor {missing[0]}{more}, which {one.name} has; {_OTHER_BASE}")
     for name, tensor in base.tensors.items():
         found = model.tensors[name].shape
         if found != tensor.shape:
@@ -59,7 +57,7 @@ def _check_tokens(base: ModelFolder, model: ModelFolder) -> None:
     by_id = {number: token for token, number in base.vocabulary.items()}
     for token, number in sorted(model.vocabulary.items()):
         expected = base.vocabulary.get(token)
-        if expected is None and number not in by_id or expected == number:
+        if (expected is None and number not in by_id) or expected == number:
             continue
         other = f"{token!r} the id {expected}" if expected is not None else f"{by_id[number]!r} that id"
         raise UserError(

@@ -72,8 +72,8 @@ def check_kind(folder: Path) -> None:
     has = {file.name for file in folder.iterdir()}
     if "adapter_config.json" in has and "config.json" not in has:
         raise UserError(
-            f"{folder}: this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of peft) "
-            "and save that (save_pretrained)"
+            f"{folder}: this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of "
+            "peft) and save that (save_pretrained)"
         )
     if "model.bin" in has and not has & {WEIGHTS, INDEX}:
         raise UserError(

@@ -60,9 +60,7 @@ def read_model_folder(
     disable_progress_bar()  # a bar for each model read would bury the run's own
     try:
         # A folder is data: no code in it is imported, and no pickle in it is opened.
-        model = WhisperForConditionalGeneration.from_pretrained(
-            folder.path, dtype=dtype, use_safetensors=True
-        )
+        model = WhisperForConditionalGeneration.from_pretrained(folder.path, dtype=dtype, use_safetensors=True)
         processor = WhisperProcessor.from_pretrained(folder.path)
     except Exception as error:  # transformers has no errors of its own: a damaged file ends in any of Python's
         reason = next(iter(str(error).splitlines()), type(error).__name__)

@@ -1,6 +1,6 @@
 """The merge methods, a file each: whole tensors in, one tensor out.
 
-A file `<name>.py` defines the function `<name>(base, models, *, ...)`, which is called once for each tensor of the model:
+A file `<name>.py` defines the function `<name>(base, models, *, ...)`, called once for each tensor of the model:
 theta_0 (`base`) and the fine-tunes theta_i (`models`, a list of its own) are float32; tau_i = theta_i - theta_0 are the
 task vectors, w_i their weights. Keyword arguments annotated with a `MergeParameter` are the parameters of the method,
 from which the command line, its help, checks, recipe and card are made. A method with a `lambda_` depends on the
