@@ -14,11 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from analysis import measures_csv as tables
-from analysis.delta_models import Model, check_alike, open_model
-from analysis.deltas import Measure, measure
+from analysis.deltas import PlaceMeasure, measure
 from analysis.measures_csv import Measures
 from analysis.pictures import brief, draw, saturation
+from backbone.model_folder.compare import check_alike
 from backbone.model_folder.locate import named_models
+from backbone.model_folder.read import read
+from backbone.model_folder.stored import ModelFolder
 from common.errors import UserError
 from common.files import atomic_folder
 
@@ -42,8 +44,8 @@ def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Mea
     fixed = _fixed_threshold(threshold)
     _check_out(out)
     sources = {model["name"]: model["path"] for model in named_models(entries)}
-    opened = open_model("base", base)
-    models = [open_model(name, source) for name, source in sources.items()]
+    opened = read(base)
+    models = [read(source, name) for name, source in sources.items()]
     for model in models:
         check_alike(opened, model)
     measures = _measure(opened, models)
@@ -85,7 +87,7 @@ def _check_out(out: Path) -> None:
         raise UserError(f"{out}: exists and is no earlier analysis (it has no {RECORD}); name another with --out")
 
 
-def _measure(base: Model, models: Sequence[Model]) -> Measures:
+def _measure(base: ModelFolder, models: Sequence[ModelFolder]) -> Measures:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
     console = Console(stderr=True)
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
@@ -104,25 +106,27 @@ def _csv(names: Sequence[str], measures: Measures, threshold: float) -> dict[str
     return files
 
 
-def _report(names: Sequence[str], models: Sequence[Model], measures: Measures, threshold: float, out: Path) -> None:
+def _report(
+    names: Sequence[str], models: Sequence[ModelFolder], measures: Measures, threshold: float, out: Path
+) -> None:
     """Prints the whole models' figures."""
-    whole = Measure.total(measures.values())
-    rows = Measure.total(tables.projections(measures).values())
+    whole = PlaceMeasure.total(measures.values())
+    rows = PlaceMeasure.total(tables.projections(measures).values())
     console = Console()
     table = Table("model", f"rows above {brief(threshold)} (%)", "norm of change", "in % of the base")
     for index, name in enumerate(names):
-        figures = rows.percent_above(index, threshold), whole.norm(index), whole.relative_norm(index)
+        figures = rows.percent_above(index, threshold), whole.geometry.norm(index), whole.geometry.relative_norm(index)
         table.add_row(escape(name), *(f"{figure:.4g}" for figure in figures))
     console.print(table)
     if len(names) > 1:
         table = Table("models", "cosine", "signs in conflict (%)", "by chance (%)")
         for title, group in tables.groups(names).items():
-            cosine = f"{whole.cosine(*group):.3f}" if len(group) == 2 else ""
+            cosine = f"{whole.geometry.cosine(*group):.3f}" if len(group) == 2 else ""
             chance = tables.chance_conflict(len(group))
-            table.add_row(escape(title), cosine, f"{whole.percent_conflict(group):.1f}", f"{chance:.3g}")
+            table.add_row(escape(title), cosine, f"{whole.geometry.percent_conflict(group):.1f}", f"{chance:.3g}")
         console.print(table)
     for code, (dtype, error) in _ROUNDING.items():
-        if stored := [model.name for model in models if code in model.dtypes]:
+        if stored := [model.label for model in models if code in {tensor.dtype for tensor in model.tensors.values()}]:
             print(
                 f"note: {', '.join(stored)}: stored in {dtype}, whose rounding alone moves weights by up to {error} %; "
                 "that counts as change where the base is stored more exactly"

@@ -33,7 +33,7 @@ _FONTS = {"font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "font.family
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """One colour scale for all panels: its label, range, colour map, how a cell's figure is written."""
 
     label: str
@@ -97,7 +97,7 @@ class _Grid:
         )
 
 
-def heat_maps(title: str, caption: str, panels: Mapping[str, Values], scale: Scale, note: str = "") -> Figure:
+def heat_maps(title: str, caption: str, panels: Mapping[str, Values], scale: ColourScale, note: str = "") -> Figure:
     """Draws a panel a model: modules over layers, encoder and decoder side by side, one colour bar for all.
 
     Args:
@@ -129,7 +129,7 @@ def heat_maps(title: str, caption: str, panels: Mapping[str, Values], scale: Sca
     return figure
 
 
-def matrix(title: str, caption: str, names: Sequence[str], values: np.ndarray, scale: Scale) -> Figure:
+def matrix(title: str, caption: str, names: Sequence[str], values: np.ndarray, scale: ColourScale) -> Figure:
     """Draws a symmetric matrix of figures between models, below its diagonal."""
     names = [_cut(name, 40) for name in names]
     size = max(0.62, 1.6 / len(names)) * (len(names) - 1)
@@ -187,7 +187,7 @@ def _axes(figure: Figure, left: float, bottom: float, wide: float, high: float) 
         return figure.add_axes((left / width, bottom / height, wide / width, high / height))
 
 
-def _panel(axes: Axes, side: str, layers: int, values: Values, scale: Scale, is_annotated: bool) -> None:
+def _panel(axes: Axes, side: str, layers: int, values: Values, scale: ColourScale, is_annotated: bool) -> None:
     """One side of one model."""
     cells = np.full((len(MODULES), layers), np.nan)
     undefined = np.ma.masked_all(cells.shape)
@@ -227,7 +227,7 @@ def _middle(row: int) -> float:
     return row + 0.5 + _SPACE * group
 
 
-def _write(axes: Axes, x: float, y: float, value: float, scale: Scale, **style: object) -> None:
+def _write(axes: Axes, x: float, y: float, value: float, scale: ColourScale, **style: object) -> None:
     text, ink = ("–", "0.4") if math.isnan(value) else (scale.form.format(value), scale.ink(value))
     axes.text(x, y, text, ha="center", va="center", color=ink, **style)
 
@@ -237,7 +237,7 @@ def _bare(axes: Axes) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _colour_bar(figure: Figure, axes: Axes, scale: Scale) -> None:
+def _colour_bar(figure: Figure, axes: Axes, scale: ColourScale) -> None:
     bar = figure.colorbar(ScalarMappable(scale.norm, scale.colours), cax=axes)
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label(scale.label)

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from math import isnan
 
-from analysis.deltas import Measure, Place
+from analysis.deltas import Place, PlaceMeasure
+from backbone.model_folder.geometry import TaskVectorGeometry
 
 ALL = Place("all", None, "all")
-Measures = Mapping[Place, Measure]
+Measures = Mapping[Place, PlaceMeasure]
 
 
-def projections(measures: Measures) -> dict[Place, Measure]:
+def projections(measures: Measures) -> dict[Place, PlaceMeasure]:
     """The projection matrices alone."""
     return {place: measure for place, measure in measures.items() if place.is_projection}
 
@@ -52,10 +53,10 @@ def norms(names: Sequence[str], measures: Measures) -> str:
     return _csv(
         head,
         (
-            [name, *_cells(place), measure.parameters, measure.norm(model), measure.base_square**0.5]
-            + [measure.relative_norm(model)]
+            [name, *_cells(place), found.parameters, found.norm(model), found.base_square**0.5]
+            + [found.relative_norm(model)]
             for model, name in enumerate(names)
-            for place, measure in _with_total(measures)
+            for place, found in _geometries(measures)
         ),
     )
 
@@ -65,9 +66,9 @@ def cosines(names: Sequence[str], measures: Measures) -> str:
     return _csv(
         ["model_a", "model_b", "side", "layer", "module", "cosine"],
         (
-            [names[a], names[b], *_cells(place), measure.cosine(a, b)]
+            [names[a], names[b], *_cells(place), found.cosine(a, b)]
             for a, b in combinations(range(len(names)), 2)
-            for place, measure in _with_total(measures)
+            for place, found in _geometries(measures)
         ),
     )
 
@@ -77,16 +78,20 @@ def sign_conflicts(names: Sequence[str], measures: Measures) -> str:
 
     def lines() -> Iterator[list[object]]:
         for title, group in groups(names).items():
-            for place, measure in _with_total(measures):
-                yield [title, *_cells(place), *measure.conflict(group), measure.percent_conflict(group)]
+            for place, found in _geometries(measures):
+                yield [title, *_cells(place), *found.conflict(group), found.percent_conflict(group)]
 
     head = ["models", "side", "layer", "module", "shared", "conflicting", "percent_conflicting"]
     return _csv(head, lines())
 
 
-def _with_total(measures: Measures) -> Iterator[tuple[Place, Measure]]:
-    yield ALL, Measure.total(measures.values())
+def _with_total(measures: Measures) -> Iterator[tuple[Place, PlaceMeasure]]:
+    yield ALL, PlaceMeasure.total(measures.values())
     yield from measures.items()
+
+
+def _geometries(measures: Measures) -> Iterator[tuple[Place, TaskVectorGeometry]]:
+    return ((place, measure.geometry) for place, measure in _with_total(measures))
 
 
 def _cells(place: Place) -> list[object]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from analysis.deltas import Measure
-from analysis.heat_maps import DIVERGING, Scale, Values, heat_maps, matrix, save
+from analysis.deltas import PlaceMeasure
+from analysis.heat_maps import DIVERGING, ColourScale, Values, heat_maps, matrix, save
 from analysis.measures_csv import Measures, chance_conflict, groups, projections
 
 _MOST_PANELS = 6  # figures of pairs of models show each pair up to so many, else their mean
@@ -53,7 +53,7 @@ def _rows_changed(names: Sequence[str], measures: Measures, threshold: float, su
     caption = f"Rows of each projection matrix whose mean absolute change exceeds {brief(threshold)}"
     caption += ", the median of all rows." if threshold == suggested else "."
     note = saturation(names, measures, threshold, suggested)
-    scale = Scale("rows above the threshold (%)", 0, 100)
+    scale = ColourScale("rows above the threshold (%)", 0, 100)
     return heat_maps("Rows changed by fine-tuning", caption, panels, scale, note)
 
 
@@ -62,18 +62,18 @@ def _changed(names: Sequence[str], measures: Measures, threshold: float) -> dict
 
 
 def _norms(names: Sequence[str], measures: Measures) -> Figure:
-    panels = _by_model(names, measures, lambda measure, model: measure.relative_norm(model))
+    panels = _by_model(names, measures, lambda measure, model: measure.geometry.relative_norm(model))
     caption = "L2 norm of the change of each projection matrix, in per cent of the norm of the base's matrix."
     high = _largest(panels) or 1.0
     form = "{:.0f}" if high >= 100 else "{:.1f}" if high >= 2 else "{:.2g}"
     return heat_maps(
-        "Size of the change", caption, panels, Scale("norm of change / norm of base (%)", 0, high, form=form)
+        "Size of the change", caption, panels, ColourScale("norm of change / norm of base (%)", 0, high, form=form)
     )
 
 
 def _cosines(names: Sequence[str], measures: Measures) -> Figure:
-    whole = Measure.total(measures.values())
-    values = np.array([[whole.cosine(a, b) for b in range(len(names))] for a in range(len(names))])
+    whole = PlaceMeasure.total(measures.values())
+    values = np.array([[whole.geometry.cosine(a, b) for b in range(len(names))] for a in range(len(names))])
     off_diagonal = values[~np.eye(len(names), dtype=bool)]
     caption = "Cosine between two models' changes, over all parameters. 0: unrelated directions; 1: the same direction."
     return matrix("Cosine between task vectors", caption, names, values, _cosine_scale(off_diagonal))
@@ -83,17 +83,17 @@ def _cosines_by_layer(names: Sequence[str], measures: Measures) -> Figure:
     pairs = list(combinations(range(len(names)), 2))
     caption = "Cosine between two models' changes of each projection matrix. 0: unrelated directions."
     if len(pairs) == 1:
-        caption += f" Over all parameters: {Measure.total(measures.values()).cosine(0, 1):.2f}."
+        caption += f" Over all parameters: {PlaceMeasure.total(measures.values()).geometry.cosine(0, 1):.2f}."
     panels: Mapping[str, Values]
     if len(pairs) <= _MOST_PANELS:
         panels = {
-            f"{names[a]} and {names[b]}": {p: m.cosine(a, b) for p, m in projections(measures).items()}
+            f"{names[a]} and {names[b]}": {p: m.geometry.cosine(a, b) for p, m in projections(measures).items()}
             for a, b in pairs
         }
     else:
         panels = {
             f"mean of {len(pairs)} pairs": {
-                place: float(np.mean([measure.cosine(a, b) for a, b in pairs]))
+                place: float(np.mean([measure.geometry.cosine(a, b) for a, b in pairs]))
                 for place, measure in projections(measures).items()
             }
         }
@@ -106,7 +106,7 @@ def _sign_conflicts(names: Sequence[str], measures: Measures) -> Figure:
     if len(chosen) > _MOST_PANELS:
         chosen = {f"all {len(names)} models": tuple(range(len(names)))}
     panels = {
-        title: {place: measure.percent_conflict(group) for place, measure in projections(measures).items()}
+        title: {place: measure.geometry.percent_conflict(group) for place, measure in projections(measures).items()}
         for title, group in chosen.items()
     }
     sizes = sorted({len(group) for group in chosen.values()})
@@ -116,10 +116,12 @@ def _sign_conflicts(names: Sequence[str], measures: Measures) -> Figure:
     )
     found = [value for panel in panels.values() for value in panel.values() if not math.isnan(value)] or [0.0]
     low, high = 10 * math.floor(min(found) / 10), 10 * math.floor(max(found) / 10 + 1)
-    return heat_maps("Sign conflict", caption, panels, Scale("entries in conflict (%)", low, high))
+    return heat_maps("Sign conflict", caption, panels, ColourScale("entries in conflict (%)", low, high))
 
 
-def _by_model(names: Sequence[str], measures: Measures, value: Callable[[Measure, int], float]) -> dict[str, Values]:
+def _by_model(
+    names: Sequence[str], measures: Measures, value: Callable[[PlaceMeasure, int], float]
+) -> dict[str, Values]:
     return {
         name: {place: value(measure, model) for place, measure in projections(measures).items()}
         for model, name in enumerate(names)
@@ -130,8 +132,8 @@ def _largest(panels: Mapping[str, Values]) -> float:
     return max((v for values in panels.values() for v in values.values() if not math.isnan(v)), default=0.0)
 
 
-def _cosine_scale(values: np.ndarray) -> Scale:
+def _cosine_scale(values: np.ndarray) -> ColourScale:
     """Symmetric about zero, to the next tenth."""
     largest = float(np.nanmax(np.abs(values), initial=0.0))
     high = min(1.0, max(0.1, math.ceil(10 * largest) / 10))
-    return Scale("cosine", -high, high, DIVERGING, "{:.2f}")
+    return ColourScale("cosine", -high, high, DIVERGING, "{:.2f}")

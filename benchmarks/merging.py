@@ -32,7 +32,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from merging.tensors import Writer  # noqa: E402
+from backbone.model_folder.write import SafetensorsWriter  # noqa: E402
 
 # Layers on each side, width, attention heads.
 SHAPES = {"tiny": (4, 384, 6), "base": (6, 512, 8), "small": (12, 768, 12), "medium": (24, 1024, 16)}
@@ -50,7 +50,7 @@ SWEEP = """
 import sys, time
 from pathlib import Path
 from merging import recipe, sweep
-settings = recipe.compose("ties", [], {"base": sys.argv[1], "models": sys.argv[2:5]})
+settings = {"base": sys.argv[1], "models": sys.argv[2:5]}
 start = time.perf_counter()
 with sweep.merged_step(recipe.recipe_of("ties", settings), Path(sys.argv[5])) as (folder, weights_at):
     for place in range(10):
@@ -88,7 +88,7 @@ class Figures:
     memory: list[float] = field(default_factory=list)
 
 
-def make_models(folder: Path, size: str) -> list[Path]:
+def make_models(folder: Path, size: str, dtype: str = "F32") -> list[Path]:
     """Writes a base and three fine-tunes that share half of their change; returns their folders."""
     import torch
     from tokenizers import Tokenizer, models
@@ -108,17 +108,19 @@ def make_models(folder: Path, size: str) -> list[Path]:
         for each in folders:
             config.save_pretrained(each)
             WhisperFeatureExtractor().save_pretrained(each)
-            Tokenizer(models.BPE()).save(str(each / "tokenizer.json"))
+            tokenizer = Tokenizer(models.BPE())
+            tokenizer.add_special_tokens(["<|endoftext|>", "<|transcribe|>"])
+            tokenizer.save(str(each / "tokenizer.json"))
             writers.append(
-                files.enter_context(Writer(each / "model.safetensors", shapes, dict.fromkeys(shapes, "F32")))
+                files.enter_context(SafetensorsWriter(each / "model.safetensors", shapes, dict.fromkeys(shapes, dtype)))
             )
         for name, shape in shapes.items():
             base = generator.standard_normal(shape, np.float32) * np.float32(0.02)
             shared = generator.standard_normal(shape, np.float32)
-            writers[0].write(name, base)
+            writers[0].write(name, torch.from_numpy(base))
             for writer in writers[1:]:
                 noise = shared + generator.standard_normal(shape, np.float32)
-                writer.write(name, base + noise * np.float32(2e-4))
+                writer.write(name, torch.from_numpy(base + noise * np.float32(2e-4)))
     return folders
 
 
@@ -202,6 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=SHAPES, default="medium")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where 5 models have room")
+    parser.add_argument("--dtype", choices=["F32", "F16"], default="F32", help="what the models are stored in")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=PARAMETERS, default=["task_arithmetic", "ties", "dare_linear"])
     parser.add_argument("--mergekit", type=int, choices=[0, 1, 2], default=1, help="not, as it is, with best flags too")
@@ -209,7 +212,7 @@ def main() -> None:
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(dir=options.folder, prefix="merging-benchmark-"))
     try:
-        folders = make_models(work, options.size)
+        folders = make_models(work, options.size, options.dtype)
         contestants = commands(folders, work, options.methods, dict(list(MERGEKIT.items())[: options.mergekit]))
         figures = {name: Figures() for name in contestants}
         for place in range(options.rounds):

@@ -9,8 +9,8 @@ import lightning as L
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from backbone.lora import merged
-from backbone.model_folder.write import write_model_folder
 from backbone.model_folder.training_card import Corpus, Recipe, training_card
+from backbone.model_folder.write import write_model_folder
 from callbacks.development import MEAN, Development
 from lightning_modules.ranks import check_replicas
 from lightning_modules.whisper import WhisperModule

@@ -220,7 +220,7 @@ def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
     for name in names:
         found = parser.add_config(find_config(name, command.config), found)
     given = parser.read_words(words)
-    return Parsed(command, _result(command, parser, {**vars(found), **given}), given, rest)
+    return Parsed(command, _result(command, parser, {**vars(found), **parser.unparsed, **given}), given, rest)
 
 
 def main(command: Command, words: Sequence[str] | None = None) -> NoReturn:
@@ -240,6 +240,7 @@ class Parser(ArgumentParser):
         """Takes what `ArgumentParser` takes; `declared` become its options."""
         super().__init__(*arguments, formatter_class=Help, allow_abbrev=False, print_config=None, **keywords)
         self.declared = {one.name.replace("-", "_"): one for one in declared}
+        self.unparsed: dict[str, Any] = {}
         groups: dict[str, Any] = {}
         for one in declared:
             title = one.group or "options"
@@ -310,6 +311,10 @@ class Parser(ArgumentParser):
                     raise UserError(f"{name} is {value!r}, expected true or false")
                 elif one and (one.repeat or _items(one.hint)) and not isinstance(value, list):
                     raise UserError(f"{name} is {value!r}, expected {expected(one.hint)}")
+            # What has a reader of its own has a type that only its check knows.
+            self.unparsed |= {
+                name: content.pop(name) for name, one in self.declared.items() if one.read and name in content
+            }
             return self.parse_object(content, found, defaults=False)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
@@ -374,7 +379,7 @@ class Parser(ArgumentParser):
         raise UserError(f"no option {dashes}{written}{hint} See {self.prog} --help")
 
 
-def build(command: Command, prog: str | None = None) -> Parser:
+def build(command: Command, prog: str | None = None, *, nested: bool = True) -> Parser:
     """Makes a command's parser, with those of its subcommands."""
     prog = prog or command.name
     declared = command.options if isinstance(command.options, Sequence) else options_of(command.options)
@@ -397,11 +402,21 @@ def build(command: Command, prog: str | None = None) -> Parser:
         "--print-completion", choices=_SHELLS, default=argparse.SUPPRESS,
         help="print what makes a shell complete this program's options",
     )  # fmt: skip
-    if command.commands:
-        commands = parser.add_subcommands(required=False, title="commands", description="", metavar="COMMAND")
-        for sub in command.commands:
-            commands.add_subcommand(sub.name, build(sub, f"{prog} {sub.name}"), help=sub.text.partition("\n")[0])
+    if nested:
+        _nest(parser, command, prog)
     return parser
+
+
+def _nest(parser: Parser, command: Command, prog: str) -> None:
+    """Add the subcommands, and theirs only then: jsonargparse takes them level by level."""
+    if not command.commands:
+        return
+    commands = parser.add_subcommands(required=False, title="commands", description="", metavar="COMMAND")
+    subs = {sub.name: build(sub, f"{prog} {sub.name}", nested=False) for sub in command.commands}
+    for sub in command.commands:
+        commands.add_subcommand(sub.name, subs[sub.name], help=sub.text.partition("\n")[0])
+    for sub in command.commands:
+        _nest(subs[sub.name], sub, f"{prog} {sub.name}")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

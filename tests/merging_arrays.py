@@ -1,27 +1,33 @@
-"""One parameter merged in memory by the pure functions, for tests against worked examples and other engines."""
+"""One tensor merged in memory by the pure functions, for tests against worked examples and other engines."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
-from merging.blocks import Block, Whole
 from merging.methods import methods
 from merging.parameters import check
 
 
 def merge_arrays(name, base, models, *, draws=None, layer=None, layers=0, depth=0.0, **values):
-    """Merges one parameter given whole; `draws` are the random 32-bit numbers of each model, values the parameters."""
+    """Merges one tensor; `draws` are the random 32-bit numbers of each model, values the parameters."""
     method, count = methods()[name], len(models)
     settled = {}
     for key, parameter in method.parameters.items():
         value = check(parameter, values.pop(key, parameter.default), count)
         settled[key] = value if not parameter.per_model or isinstance(value, list) else [value] * count
     assert not values, f"{name} has no {values}"
-    shape = np.shape(base) if np.ndim(base) > 1 else (1, -1)  # a vector is a single row
-    arrays = [np.asarray(array, np.float32).reshape(shape) for array in (base, *models)]
-    block = Block(arrays[0], arrays[1:], 0, depth, layer, layers)
-    rows = Whole(block, lambda model, count: np.asarray(draws[model], np.uint32)[:count])
-    facts = method.measure(rows, **settled) if method.measure else None
-    step_length = np.float32(settled.pop("lambda", 1.0))
-    merged = method.merge(block, facts, **settled)
-    return (block.base + merged * step_length if method.returns_step else merged).reshape(np.shape(base))
+    if "lambda" in settled:
+        settled["lambda_"] = settled.pop("lambda")
+    places = [0] * count
+
+    def draw(model: int, like: torch.Tensor) -> torch.Tensor:
+        first = places[model]
+        places[model] += like.numel()
+        part = np.asarray(draws[model], np.uint32)[first : places[model]].astype(np.float32) * np.float32(2**-32)
+        return torch.from_numpy(part).view(like.shape)
+
+    context = {"draw": draw, "layer": layer, "layers": layers, "depth": depth}
+    tensors = [torch.from_numpy(np.array(array, np.float32)) for array in (base, *models)]
+    asked = {key: value for key, value in context.items() if key in method.context}
+    return method.merge(tensors[0], tensors[1:], **settled, **asked).numpy()

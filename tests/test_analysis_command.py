@@ -15,12 +15,13 @@ import pytest
 import torch
 import yaml
 
-import analyze as script
 from analysis import analyze_models as run
 from analysis import pictures
 from analysis.analyze_models import analyze
+from analysis.command import COMMAND, AnalysisOptions
 from analysis.measures_csv import chance_conflict, groups
 from common.errors import UserError
+from common.options import parse
 from tests.analysis_models import shifted, tensors, write
 
 ROOT = Path(__file__).parent.parent
@@ -158,11 +159,12 @@ def test_an_analysis_that_fails_leaves_nothing(models: Path, tmp_path: Path, mon
 
 
 def reshaped(root: Path, base: dict) -> str:
-    return str(write(root / "m", base | {"model.decoder.embed_tokens.weight": torch.zeros(13, 4)}))
+    return str(write(root / "m", base | {"model.decoder.embed_tokens.weight": torch.zeros(13, 4)}, vocab_size=13))
 
 
 def lacking(root: Path, base: dict) -> str:
-    return str(write(root / "m", {name: tensor for name, tensor in base.items() if "layers.1" not in name}))
+    weights = {name: tensor for name, tensor in base.items() if "layers.1" not in name}
+    return str(write(root / "m", weights, encoder_layers=2, decoder_layers=2))
 
 
 def foreign(root: Path, base: dict) -> str:
@@ -186,7 +188,7 @@ def run_folder(root: Path, base: dict) -> str:
 
 
 def broken_index(root: Path, base: dict) -> str:
-    (root / "m").mkdir()
+    write(root / "m", base, shards=2)
     (root / "m/model.safetensors.index.json").write_text("[]")
     return str(root / "m")
 
@@ -200,13 +202,13 @@ def a_file(root: Path, base: dict) -> str:
     [
         (
             reshaped,
-            r"m \(.*/m\): the tensor model.decoder.embed_tokens.weight is 13 x 4, in the base 11 x 4 \(.*/base\)",
+            r"/m: its config.json has vocab_size 13, the base .*/base has 11; name the base",
         ),
-        (lacking, r"m \(.*/m\): lacks the tensor model.\S+.layers.1.\S+ and 20 more, which the base has \(.*/base\)"),
-        (foreign, r"m \(.*/m\): has the tensor adapter.weight, which the base lacks \(.*--base"),
+        (lacking, r"/m: the weights are not those .*: 39 are missing, such as model.encoder.layers.1"),
+        (foreign, r"/m: the weights are not those that config.json describes: 1 is unknown, such as adapter.weight"),
         (cut_short, r"m/model.safetensors: not a safetensors file"),
         (without_a_shard, r"index.json: names model-00002-of-00002.safetensors, which does not exist"),
-        (run_folder, r"m: holds neither model.safetensors nor .*, did you mean .*/m/model\?"),
+        (run_folder, r"m: not a model folder \(no config.json\), did you mean .*/m/model\?"),
         (broken_index, r"index.json: no index of safetensors files"),
         (a_file, r"model.safetensors: no such model folder"),
         (lambda root, base: str(root / "nowhere"), r"nowhere: no such model folder; expected what train.py leaves"),
@@ -253,8 +255,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     names = ("entries", "base", "threshold", "out")
     monkeypatch.setattr("analysis.analyze_models.analyze", lambda *given: asked.update(zip(names, given, strict=True)))
-    monkeypatch.setattr(sys, "argv", ["analyze.py", *arguments])
-    script.main()
+    parsed = parse(COMMAND, arguments)
+    COMMAND.run(parsed.options)
     return asked
 
 
@@ -282,4 +284,4 @@ def test_configs_are_whole(path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = call(monkeypatch, "--config", path.name)
     assert len(asked["entries"]) == 3
     assert run._fixed_threshold(asked["threshold"]) == (5e-5 if path.stem == "paper" else None)
-    assert set(yaml.safe_load(path.read_text())) <= set(script.OPTIONS)
+    assert set(yaml.safe_load(path.read_text())) <= set(AnalysisOptions.__dataclass_fields__)

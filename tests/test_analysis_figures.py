@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.deltas import MODULES, Place
-from analysis.heat_maps import Scale, heat_maps, matrix, save
+from analysis.heat_maps import ColourScale, heat_maps, matrix, save
 
 CAPTION = "Rows of each projection matrix whose mean absolute change exceeds 5e-5, as a caption of some length."
 NOTE = "Nearly all rows lie above this threshold. Half of all rows lie above 0.0018: try --threshold 0.0018, or auto."
@@ -56,19 +56,21 @@ SIZES = {"demo": (2, 2), "base": (6, 6), "small": (12, 12), "medium": (24, 24), 
 def test_nothing_is_cut_off_or_overlaps(size: str, models: int):
     names = ["a", "ties ko_en + ja_en + de_en, and a name that has no end of words in it", "a_name_without_spaces" * 5]
     panels = {f"{names[number % 3]} {number}": values(*SIZES[size]) for number in range(models)}
-    assert_readable(heat_maps("Rows changed", CAPTION, panels, Scale("rows above the threshold (%)", 0, 400), NOTE))
+    assert_readable(
+        heat_maps("Rows changed", CAPTION, panels, ColourScale("rows above the threshold (%)", 0, 400), NOTE)
+    )
 
 
 @pytest.mark.parametrize("models", [3, 4, 7, 12])
 def test_no_figure_of_the_matrix_is_cut_off_or_overlaps(models: int):
     names = ["ko_en", "ties ko_en + ja_en + de_en", *(f"model {number}" for number in range(10))][:models]
     between = np.linspace(-1, 1, models * models).reshape(models, models)
-    assert_readable(matrix("Cosines", CAPTION, names, between, Scale("cosine", -1, 1, "PuOr_r", "{:.2f}")))
+    assert_readable(matrix("Cosines", CAPTION, names, between, ColourScale("cosine", -1, 1, "PuOr_r", "{:.2f}")))
 
 
 def test_each_cell_shows_its_module_and_layer_on_one_scale():
     panels = {"a": values(3, 2), "b": values(3, 2, offset=100)}
-    figure = heat_maps("title", CAPTION, panels, Scale("label", 0, 200))
+    figure = heat_maps("title", CAPTION, panels, ColourScale("label", 0, 200))
     shown = {
         (number, round(4 * float(row)), column): value
         for number, axes in enumerate(figure.axes[:4])
@@ -107,7 +109,7 @@ def middles(mesh: QuadMesh) -> list[tuple[tuple[float, int], float]]:
 
 def test_undefined_cells_are_grey_and_dashed():
     panel = values(2, 2) | {Place("encoder", 1, "fc1"): math.nan}
-    figure = heat_maps("title", CAPTION, {"a": panel}, Scale("label", 0, 30))
+    figure = heat_maps("title", CAPTION, {"a": panel}, ColourScale("label", 0, 30))
     drawn = [text.get_text() for text in texts(figure)]
     assert drawn.count("–") == 1
     assert f"{panel[Place('decoder', 1, 'fc2')]:.0f}" in drawn
@@ -115,7 +117,7 @@ def test_undefined_cells_are_grey_and_dashed():
 
 def test_figures_are_the_same_bytes_each_time(tmp_path: Path):
     for name in ("one", "two"):
-        save(heat_maps("title", CAPTION, {"a": values(2, 2)}, Scale("label", 0, 30)), str(tmp_path / name))
+        save(heat_maps("title", CAPTION, {"a": values(2, 2)}, ColourScale("label", 0, 30)), str(tmp_path / name))
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     assert (tmp_path / "one.png").read_bytes()[:4] == b"\x89PNG"

@@ -15,8 +15,8 @@ from huggingface_hub import ModelCard
 
 from backbone.lora import LoRA
 from backbone.model_folder.candidates import candidates
-from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.hub import add_scores, main, push
+from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.training_card import Corpus, Recipe, training_card
 from callbacks.final_model import ModelFolder
 from common.errors import UserError

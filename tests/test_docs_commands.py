@@ -19,8 +19,9 @@ from jsonargparse import Namespace
 from common import options
 from common.configs import CONFIGS, find_config, read_configs, read_yaml
 from common.errors import UserError
+from merging.command import parse_merge
 from merging.methods import methods
-from merging.recipe import compose, recipe_of
+from merging.recipe import recipe_of
 from tests.docs_commands import ALL, ROOT, Command, blocks, pages, saved_files
 from tests.docs_exceptions import NOT_RUN
 from training.cli import TrainCLI
@@ -231,8 +232,8 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
         recipe(["--config", path.name])
     elif room == "merge":
         method = path.stem if path.stem in methods() else "ties"
-        settings = compose(method, [] if method == path.stem else [path.name], {})
-        assert recipe_of(method, settings).method == method
+        configs = [] if method == path.stem else ["--config", path.name]
+        assert recipe_of(method, parse_merge([method, *configs]).options).method == method
     elif room == "evaluate":
         from evaluation.evaluation_options import KINDS
 

@@ -9,15 +9,14 @@ import re
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
-import numpy as np
 import pytest
 import torch
 import yaml
 
 from lightning_modules.algorithms.erm import ERM
-from merging import methods
-from merging.blocks import Block
+from merging.methods import method_in
 from tests.algorithm_toys import Quadratics, context
 from tests.corpus_trees import put, wav
 from tests.docs_commands import ROOT, blocks
@@ -79,13 +78,13 @@ def test_the_reader_of_the_page(tmp_path: Path):
 
 def test_the_merge_method_of_the_page(tmp_path: Path):
     """Task vectors (1, -4) and (3, 2): largest (3, -4), mean (2, -1), half way between (2.5, -2.5)."""
-    names = {name: value for name, value in vars(methods).items() if not name.startswith("__")}
-    boldest = written("new_merge_method.md", tmp_path, names)["boldest"]
-    base = np.zeros((1, 2), np.float32)
-    block = Block(base, [np.array([[1.0, -4.0]], np.float32), np.array([[3.0, 2.0]], np.float32)])
-    assert boldest.merge(block, None).tolist() == [[2.5, -2.5]]
-    assert boldest.merge(block, None, trust=1.0).tolist() == [[3.0, -4.0]]
-    assert boldest.returns_step
+    module = ModuleType("merging.methods.boldest")
+    vars(module)["boldest"] = written("new_merge_method.md", tmp_path)["boldest"]
+    boldest = method_in(module)
+    models = [torch.tensor([[1.0, -4.0]]), torch.tensor([[3.0, 2.0]])]
+    assert boldest.merge(torch.zeros(1, 2), list(models)).tolist() == [[2.5, -2.5]]
+    assert boldest.merge(torch.zeros(1, 2), list(models), trust=1.0).tolist() == [[3.0, -4.0]]
+    assert boldest.has_step and boldest.source and boldest.formula
     assert (boldest.parameters["trust"].low, boldest.parameters["trust"].high) == (0, 1)
 
 

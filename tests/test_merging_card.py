@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from common.errors import UserError
 from merging.command import main
-from merging.statistics import module_of
+from merging.layout import module_of
 from tests.merging_models import whispers  # noqa: F401
 
 PAIRS = ("ko_en", "ja_en", "de_en")

@@ -58,7 +58,7 @@ def _mergekit(name: str, base: np.ndarray, models: list[np.ndarray], **values: o
             value = value == "l1"
         if parameter.per_model:
             value = dict(enumerate(value if isinstance(value, list) else [value] * len(models)))
-        if key not in ("seed", "trim", "majority"):
+        if key not in ("seed", "majority"):
             parameters[key] = value
     tensors, ids, base_index = [torch.from_numpy(model) for model in models], list(range(len(models))), None
     if name == "slerp":

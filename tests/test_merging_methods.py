@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from merging.blocks import Block
+from common.errors import UserError
 from merging.methods import methods
 from merging.recipe import CONFIGS
 from tests.merging_arrays import merge_arrays
@@ -64,7 +64,7 @@ def test_breadcrumbs_drops_outliers_and_then_the_smallest():
 
 
 HALF = 2**31
-DRAWS = [[0, HALF, HALF - 1, 2**32 - 1], [HALF, 0, HALF, 0]]  # with density 0.5: keep, drop, keep, drop; the reverse
+DRAWS = [[0, HALF, HALF - 2**8, 2**32 - 1], [HALF, 0, HALF, 0]]  # with density 0.5: keep, drop, keep, drop; the reverse
 
 
 def test_dare_drops_at_random_and_rescales():
@@ -90,6 +90,31 @@ def test_della_keeps_by_rank():
     assert _merge("della", ZERO, tau, draws=draws, **values) == [0, -3, 0, 4]
     draws = [[int(value * 2**32) for value in (0.1, 0.7, 0.3, 0.9)]]
     assert _merge("della", ZERO, tau, draws=draws, **values) == [1, 0, 2, 0]
+
+
+def test_della_divides_by_each_keep_probability_or_by_the_density():
+    tau, base = [1.0, -3.0, 2.0, 4.0], ZERO  # kept with probability 0.2, 0.6, 0.4, 0.8
+    draws = [[int(value * 2**32) for value in (0.3, 0.5, 0.3, 0.7)]]  # drop, keep, keep, keep
+    values = {"density": 0.5, "epsilon": 0.3}
+    assert _merge("della", base, tau, draws=draws, rescale="1/p", **values) == pytest.approx([0, -5, 5, 5])
+    assert _merge("della", base, tau, draws=draws, rescale="1/density", **values) == pytest.approx([0, -6, 4, 8])
+    assert _merge("della", base, tau, draws=draws, rescale="l1", **values) == pytest.approx(
+        [0, -3 * 10 / 9, 2 * 10 / 9, 4 * 10 / 9]
+    )
+
+
+def test_della_refuses_probabilities_outside_of_0_and_1():
+    with pytest.raises(UserError, match=r"density 0.1 \+- epsilon 0.15 leaves \(0, 1\)"):
+        _merge("della", ZERO, ZERO, density=0.1)
+
+
+@pytest.mark.parametrize("name", [name for name, method in methods().items() if "weight" in method.parameters])
+def test_weights_of_zero_give_the_base(name: str):
+    base, tuned = [1.0, -2.0, 3.0, 0.0], [2.0, -1.0, 0.5, 1.0]
+    draws = [[0] * 4] * 2
+    assert _merge(name, base, tuned, tuned[::-1], draws=draws, weight=[0.0, 0.0]) == base
+    if "normalize" in methods()[name].parameters:
+        assert _merge(name, base, tuned, tuned[::-1], draws=draws, weight=[0.0, 0.0], normalize=True) == base
 
 
 def test_linear_is_the_weighted_mean():
@@ -149,8 +174,3 @@ def test_fine_tunes_that_equal_the_base_merge_to_the_base(name: str):
     draws = generator.integers(0, 2**32, (fewest, base.size)).tolist()
     merged = merge_arrays(name, base, [base.copy() for _ in range(fewest)], draws=draws)
     np.testing.assert_allclose(merged, base, rtol=1e-6)
-
-
-def test_a_block_hands_out_task_vectors():
-    block = Block(np.float32([[1.0, 2.0]]), [np.float32([[4.0, 0.0]])])
-    assert block.deltas[0].tolist() == [[3.0, -2.0]]

@@ -7,8 +7,9 @@ import yaml
 
 from common.errors import UserError
 from merging.command import main
+from merging.layout import Layout, value_at
 from merging.methods import methods
-from merging.parameters import Layout, Parameter, check, parse, value_at
+from merging.parameters import MergeParameter, check, parse_words
 from merging.recipe import CONFIGS
 
 NAMES = [
@@ -80,13 +81,13 @@ WEIGHT, LAMBDA = (methods()["ties"].parameters[name] for name in ("weight", "lam
         (LAMBDA, ["0.5"], 0.5),
         (LAMBDA, ["embeddings=0"], {"embeddings": 0.0}),
         (methods()["ties"].parameters["normalize"], ["false"], False),
-        (methods()["ties"].parameters["trim"], ["global"], "global"),
+        (methods()["ties"].parameters["majority"], ["unweighted"], "unweighted"),
         (methods()["dare_ties"].parameters["seed"], ["7"], 7),
     ],
 )
-def test_the_command_line_is_read(parameter: Parameter, words: list[str], value: object):
+def test_the_command_line_is_read(parameter: MergeParameter, words: list[str], value: object):
     models = 2 if words == ["1,0.5"] else 4
-    assert check(parameter, parse(parameter, words), models) == value
+    assert check(parameter, parse_words(parameter, words), models) == value
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,11 @@ def test_the_command_line_is_read(parameter: Parameter, words: list[str], value:
         ("lambda", ["encoder=1", "2"], "either numbers or MODULE=NUMBER"),
         ("density", ["0"], r"density is 0.0, expected in \(0, 1\]"),
         ("density", ["nan"], "density is nan"),
-        ("trim", ["globl"], "trim is 'globl', expected one of tensor, global, did you mean 'global'"),
+        (
+            "majority",
+            ["weightd"],
+            "majority is 'weightd', expected one of weighted, unweighted, did you mean 'weighted'",
+        ),
         ("normalize", ["true", "false"], "--normalize takes one value"),
         ("weight", ["1", "2", "3"], "weight has 3 values for 4 models"),
     ],
@@ -104,7 +109,7 @@ def test_the_command_line_is_read(parameter: Parameter, words: list[str], value:
 def test_wrong_values_are_answered(name: str, words: list[str], message: str):
     parameter = methods()["ties"].parameters[name]
     with pytest.raises(UserError, match=message):
-        check(parameter, parse(parameter, words), 4)
+        check(parameter, parse_words(parameter, words), 4)
 
 
 @pytest.mark.parametrize("name", methods())

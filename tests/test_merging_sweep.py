@@ -19,7 +19,7 @@ from common.manifest import read_manifest, write_manifest
 from evaluation.evaluate_models import Candidate, Evaluation, evaluate
 from evaluation.score_weights import score_state_dict
 from merge import score as scored_in_memory
-from merging import stream
+from merging import engine
 from merging.command import main
 from merging.sweep import values
 from tests.merging_models import whispers  # noqa: F401
@@ -68,8 +68,9 @@ def test_the_points_are_merges_and_the_best_is_written(
 ):
     score = Scorer(_merged(whispers, tmp_path / "target", "--lambda", "0.6", "--density", "0.5"))
     merges = []
-    merge = stream.merge
-    monkeypatch.setattr(stream, "merge", lambda *args, **kwargs: merges.append(kwargs) or merge(*args, **kwargs))
+    for name in ("merge", "write_steps"):
+        work = getattr(engine, name)
+        monkeypatch.setattr(engine, name, lambda *args, work=work: merges.append(work) or work(*args))
     manifests = [_manifest(tmp_path / "a.jsonl", "ko-en"), _manifest(tmp_path / "b.jsonl", "de-en")]
     grid = ["--lambda", "0.2:1.0:0.4", "--density", "0.2,0.5"]
     main(_command(whispers, tmp_path / "sweep", *grid, "--score", *manifests), score=score)

@@ -12,6 +12,7 @@ from backbone.model_folder.stored import DTYPES, PROCESSORS, ModelFolder, check_
 from common.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 _ENGLISH_ONLY = 51864  # tokens of the English-only Whispers, one fewer than the multilingual ones have

@@ -3,7 +3,5 @@
 import torch
 
 import evaluation.evaluate_models  # noqa: F401
-import merging.merge_run
-import merging.stream  # noqa: F401
 
 torch.set_num_threads(1)

@@ -16,6 +16,7 @@ import soundfile
 import yaml
 
 from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.stored import ModelFolder
 from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path
 from common.audio import load_waveform
 from common.configs import read_configs
@@ -24,10 +25,8 @@ from common.manifest import read_manifest
 from corpora.readers import discover
 from corpora.readers.source import SourceFiles
 from evaluation.hypotheses import Kept
-from merging.folders import ModelFolder
 from merging.merge_run import is_finished, merge
-from merging.recipe import RECIPE_FILE, compose, recipe_of
-from merging.tensors import Reader, read_header
+from merging.recipe import RECIPE_FILE, recipe_of
 from scoring.transcript_files import read_json_lines, read_run, read_texts
 from tests.corpus_trees import TREES
 from tests.faults.conftest import Tally
@@ -118,12 +117,12 @@ def test_merging(whispers: Path, tmp_path: Path, tally: Tally):  # noqa: F811
     folder = tmp_path / "one"
     shutil.copytree(whispers / "ko_en" / "model", folder)
     models = [str(folder), str(whispers / "ja_en" / "model")]
-    recipe = recipe_of("linear", compose("linear", [], {"models": models, "base": "none"}))
+    recipe = recipe_of("linear", {"models": models, "base": "none"})
 
     def read_weights() -> None:
-        with Reader() as reader:
-            for entry in read_header(folder / "model.safetensors").values():
-                reader.read(entry)
+        opened = ModelFolder(folder, "one")
+        for name in opened.tensors:
+            opened.tensor(name)
 
     try_all(folder / "model.safetensors", read_weights, tally, flips=60)
     for file in sorted(folder.glob("*.json")):

@@ -18,14 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backbone.model_folder.locate import weight_files
+from backbone.model_folder.stored import ITEM_BYTES, ModelFolder
 from common.audio import load_waveform
 from common.configs import read_configs
 from common.errors import UserError
 from common.manifest import iter_manifest, read_manifest
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import read_csv, read_jsonl
-from merging.tensors import ITEM_BYTES, read_header
-from merging.tensors import Reader as TensorReader
 from scoring.edit_alignment import align
 from scoring.escape import csv, html, latex, markdown, visible
 from scoring.tokens import PROFILES
@@ -127,6 +126,11 @@ def test_corpora(name: str, data: st.DataObject):
             assert str(error).strip()
 
 
+def stored(file: Path) -> ModelFolder:
+    (file.parent / "config.json").write_text("{}")
+    return ModelFolder(file.parent, "fuzz")
+
+
 @fuzz
 @given(
     st.dictionaries(
@@ -147,17 +151,17 @@ def test_safetensors_headers(header: dict[str, Any], data: bytes):
     text = json.dumps(header).encode()
 
     def read(file: Path) -> None:
-        with TensorReader() as reader:
-            for entry in read_header(file).values():
-                assert reader.read(entry).size == entry.numel
+        folder = stored(file)
+        for name, tensor in folder.tensors.items():
+            assert folder.tensor(name).numel() == tensor.numel
 
-    read_or_refused("m.safetensors", struct.pack("<Q", len(text)) + text + data, read)
+    read_or_refused("model.safetensors", struct.pack("<Q", len(text)) + text + data, read)
 
 
 @fuzz
 @given(st.binary(max_size=64), VALUES)
 def test_safetensors_bytes(content: bytes, index: Any):
-    read_or_refused("m.safetensors", content, read_header)
+    read_or_refused("model.safetensors", content, lambda file: stored(file).tensors)
     text = json.dumps({"weight_map": index}).encode()
     read_or_refused("model.safetensors.index.json", text, lambda file: weight_files(file.parent))
 
