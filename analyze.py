@@ -5,7 +5,7 @@ python analyze.py ko-en=outputs/ko-en/model ja-en=outputs/ja-en/model --base ope
 python analyze.py --config demo.yaml
 """
 
-from analysis.command import COMMAND
+from analysis.analysis_options import COMMAND
 from common.options import main
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from analysis import measures_csv as tables
 from analysis.deltas import PlaceMeasure, measure
 from analysis.measures_csv import Measures
 from analysis.pictures import brief, draw, saturation
-from backbone.model_folder.compare import check_alike
+from backbone.model_folder.alike import check_alike
 from backbone.model_folder.locate import named_models
 from backbone.model_folder.read import read
 from backbone.model_folder.stored import ModelFolder

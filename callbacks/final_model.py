@@ -16,7 +16,7 @@ from lightning_modules.ranks import check_replicas
 from lightning_modules.whisper import WhisperModule
 
 
-class ModelFolder(L.Callback):
+class FinalModel(L.Callback):
     """Writes `<run>/model` after the last step, or where development ended training: what everything downstream reads.
 
     Lightning calls `on_fit_end` also where a run resumes from its last step's checkpoint, `on_train_end` does not come.

@@ -23,7 +23,6 @@ from backbone.freezing import freeze
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
 from backbone.loss import WhisperLoss
-from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.locate import check_generation_config
 from backbone.model_folder.read import read_model_folder
 from backbone.window import WHOLE, record_window, take_short_windows, window_of

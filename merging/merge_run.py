@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from backbone.model_folder.compare import check_alike, check_windows
+from backbone.model_folder.alike import check_alike, check_windows
 from backbone.model_folder.geometry import TaskVectorGeometry
 from backbone.model_folder.locate import WEIGHTS
 from backbone.model_folder.read import read

@@ -17,8 +17,8 @@ import yaml
 
 from analysis import analyze_models as run
 from analysis import pictures
+from analysis.analysis_options import COMMAND, AnalysisOptions
 from analysis.analyze_models import analyze
-from analysis.command import COMMAND, AnalysisOptions
 from analysis.measures_csv import chance_conflict, groups
 from common.errors import UserError
 from common.options import parse

@@ -12,14 +12,14 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from backbone.model_folder.read import read_model_folder
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from common.errors import UserError
 from lightning_modules.algorithms.erm import ERM
 from tests.algorithm_runs import fit
 
 
 def train(base: Path, manifests: dict[str, str], folder: Path) -> Path:
-    fit(base, manifests, folder, ERM(), steps=2, trainer={"callbacks": [ModelFolder()]})
+    fit(base, manifests, folder, ERM(), steps=2, trainer={"callbacks": [FinalModel()]})
     return folder / "model"
 
 

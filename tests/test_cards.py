@@ -18,7 +18,7 @@ from backbone.model_folder.candidates import candidates
 from backbone.model_folder.hub import add_scores, main, push
 from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.training_card import Corpus, Recipe, training_card
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from common.errors import UserError
 from common.manifest import read_manifest, write_manifest
 from common.markdown import licence_of, split, table
@@ -58,7 +58,7 @@ def test_a_licence_that_is_not_known_is_said_to_be():
 def run(tiny_model: Path, manifests: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder as training leaves it, and scores of an evaluation beside it."""
     root = tmp_path_factory.mktemp("run")
-    fit(tiny_model, manifests, root, Fishr(), trainer={"callbacks": [ModelFolder(name="my-run")]})
+    fit(tiny_model, manifests, root, Fishr(), trainer={"callbacks": [FinalModel(name="my-run")]})
     short = read_manifest(manifests["ko-en"])[:3]
     write_manifest(root / "test.jsonl", [dataclasses.replace(u, id=f"t{i}") for i, u in enumerate(short)])
     models = candidates([f"mine={root / 'model'}", f"base={tiny_model}"])
@@ -197,7 +197,7 @@ def test_the_conversion_hears_what_the_folder_does(
     model = run / "model"
     if adapters:
         pytest.importorskip("peft")
-        fit(tiny_model, manifests, tmp_path, Fishr(), lora=LoRA(rank=2), trainer={"callbacks": [ModelFolder()]})
+        fit(tiny_model, manifests, tmp_path, Fishr(), lora=LoRA(rank=2), trainer={"callbacks": [FinalModel()]})
         model = tmp_path / "model"
     folder = convert(model, "identity", tmp_path)
     utterances = read_manifest(run / "test.jsonl")

@@ -17,7 +17,7 @@ from transformers import WhisperForConditionalGeneration
 from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path, newest_good
 from callbacks.checkpoints import Checkpoints
 from callbacks.development import Development
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from common.errors import UserError
 from evaluation.score_weights import score_state_dict
 from lightning_modules.whisper import WhisperModule
@@ -38,7 +38,7 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def run(
     model: Path, manifests: dict[str, str], folder: Path, development: Development, steps: int = 4, **options: Any
 ) -> WhisperModule:
-    own = [development, ModelFolder(development), Checkpoints(100)]
+    own = [development, FinalModel(development), Checkpoints(100)]
     settings = {"callbacks": own, "plugins": [CheckpointFiles()]}
     algorithm = make("ERM")
     return fit(model, manifests, folder, algorithm, steps=steps, trainer=settings, learning_rate=1e-2, **options)

@@ -24,7 +24,7 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = tuple(FLOOR)
-TO_RENAME = {"ModelFolder", "Parameter", "Reader", "Recipe"}
+TO_RENAME = {"progress.py"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]

@@ -17,7 +17,7 @@ from backbone.lora import LoRA, merged
 from backbone.model_folder.read import read_model_folder
 from callbacks.checkpoint_files import CheckpointFiles, newest_good
 from callbacks.checkpoints import Checkpoints
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from callbacks.metrics_file import MetricsFile
 from common.configs import CONFIGS
 from common.errors import UserError
@@ -88,7 +88,7 @@ def test_adapters_begin_as_the_model_itself_and_alone_are_trained(tiny_model: Pa
 def run(
     model: Path, manifests: dict[str, str], folder: Path, name: str, *, stop: bool = False, resume: Path | None = None
 ) -> WhisperModule:
-    own = [MetricsFile(), ModelFolder(), Checkpoints(100)]
+    own = [MetricsFile(), FinalModel(), Checkpoints(100)]
     kind = type("Run", (Interrupted,), {"signal_at": (2, signal.SIGTERM) if stop else None})
     settings = {"callbacks": own, "plugins": [CheckpointFiles()]}
     lora = LoRA(rank=2, dropout=0.2)

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging
 
 from backbone.model_folder.read import read_model_folder
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from lightning_modules.algorithms.erm import ERM
 from tests.algorithm_runs import fit, weights
 
@@ -26,7 +26,7 @@ class EveryStep(L.Callback):
 
 def test_the_model_folder_holds_the_running_mean(tiny_model: Path, manifests: dict[str, str], tmp_path: Path):
     steps = EveryStep()
-    callbacks = [steps, EMAWeightAveraging(decay=0.5), ModelFolder()]
+    callbacks = [steps, EMAWeightAveraging(decay=0.5), FinalModel()]
     fit(tiny_model, manifests, tmp_path, ERM(), steps=4, learning_rate=1e-2, trainer={"callbacks": callbacks})
     exported, _ = read_model_folder(tmp_path / "model")
     last = steps.kept[-1]

@@ -15,7 +15,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from backbone.log_mel import LogMel
 from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.write import write_model_folder
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from common.errors import UserError
 from common.manifest import read_manifest
 from datamodules.batch import SpeechBatch
@@ -87,7 +87,7 @@ def fit(tiny_model: Path, manifests: dict[str, str], folder: Path, steps: int = 
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[ModelFolder()],
+        callbacks=[FinalModel()],
     )
     trainer.fit(module, datamodule=data)
     assert trainer.global_step == steps

@@ -22,7 +22,7 @@ from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.write import write_model_folder
 from backbone.window import Window, record_window, recorded_window, take_short_windows, window_of
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
@@ -126,7 +126,7 @@ def fit(tiny_model: Path, manifest: str, folder: Path, **options) -> Path:
     data = PairDataModule(train={"ko-en": manifest}, utterances_per_pair=2, workers=0)
     Trainer(
         max_steps=2, accelerator="cpu", devices=1, default_root_dir=folder, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[ModelFolder()],
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[FinalModel()],
     ).fit(module, datamodule=data)  # fmt: skip
     return folder / "model"
 

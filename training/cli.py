@@ -20,7 +20,7 @@ from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import Dashboard
 from callbacks.development import Development
-from callbacks.final_model import ModelFolder
+from callbacks.final_model import FinalModel
 from callbacks.metrics_file import MetricsFile
 from callbacks.pair_gradients import PairGradients
 from callbacks.progress import TrainingProgress
@@ -128,7 +128,7 @@ class TrainCLI(LightningCLI):
         dashboard = self.config_init.dashboard.of_run(self.config.name, config, development)
         throughput = Throughput()
         own = [throughput, MetricsFile(), self.config_init.pair_gradients, development]
-        own += [ModelFolder(development, self.config.name)]
+        own += [FinalModel(development, self.config.name)]
         own += [RunRecord(self.config.name, self.config.seed_everything, development), dashboard]
         if self.config.trainer.enable_progress_bar is not False:
             own.append(TrainingProgress(self.config.name))
