@@ -23,7 +23,12 @@ _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
 
 
 def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
-    """Reads `duration_s` seconds from `offset_s` on, averages the channels and resamples to 16 kHz.
+    """Read `duration_s` seconds from `offset_s` on, averages the channels and resamples to 16 kHz.
+
+    Args:
+        path: the audio file.
+        offset_s: where to begin.
+        duration_s: how much to read; None reads to the end.
 
     Returns:
         float32 samples, shape (S,).
@@ -43,9 +48,14 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
 
 
 def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
-    """Reads no more than the samples from `begin` to `end` of an utterance, counted at 16 kHz from its first.
+    """Read no more than the samples from `begin` to `end` of an utterance, counted at 16 kHz from its first.
 
     Equals that part of the whole waveform; what lies before the utterance's begin or beyond its end is silence.
+
+    Args:
+        utterance: where the audio lies.
+        begin: the first sample, below 0 for silence before.
+        end: the sample after the last.
 
     Raises:
         UserError: as `load_waveform`.
@@ -58,7 +68,7 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
         first = max(0, (begin - around) // samples)
         last = min(-(-(end + around) // samples) * frames, round(utterance.duration * rate_hz))
         read = _read(file, round(utterance.offset * rate_hz) + first * frames, max(0, last - first * frames))
-    if first * frames + len(read) < last:  # refused by the words that tell of the whole
+    if first * frames + len(read) < last:  # refused in the same words as the whole
         load_waveform(utterance.audio, utterance.offset, utterance.duration)
     waveform_S = resample(torch.from_numpy(mono(read, utterance.audio)), rate_hz) if len(read) else torch.zeros(0)
     begin, end = begin - first * samples, end - first * samples
@@ -88,7 +98,7 @@ def mono(samples: np.ndarray, path: Path) -> np.ndarray:
 
 
 def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:
-    """Brings samples of any rate to 16 kHz."""
+    """Bring samples of any rate to 16 kHz."""
     return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
 
 

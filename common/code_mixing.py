@@ -12,7 +12,7 @@ from common.languages import UNSPACED, language_by_script, script
 MAX_DISTANCE = 3  # tokens; what is further from a switch is counted together
 SPANS, SCRIPT, UNKNOWN = LANGUAGE_SOURCES = ("spans", "script", "unknown")
 
-Languages = Sequence[str | None]  # by token; None for a token of no language, or of one that cannot be told
+Languages = Sequence[str | None]  # by token; None for a token of no language, or of an unknown one
 Split = Callable[[str], list[str]]
 
 

@@ -13,7 +13,7 @@ class UserError(Exception):
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Returns ", did you mean 'x'?" for the choice closest to `name`, or "" where none is close."""
+    """Return ", did you mean 'x'?" for the choice closest to `name`, or "" where none is close."""
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 

@@ -22,7 +22,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 @contextlib.contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; on success it replaces `path`, on any exception it is removed.
+    """Yield a path beside `path` to write to; on success it replaces `path`, on any exception it is removed.
 
     Raises:
         OSError: whatever the writing raised; `path` is then untouched.
@@ -56,7 +56,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes UTF-8 text atomically."""
+    """Write UTF-8 text atomically."""
     with atomic_file(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
@@ -79,7 +79,7 @@ def scratch_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yields an empty folder beside `path` to fill; on success it replaces `path`, else it is removed."""
+    """Yield an empty folder beside `path` to fill; on success it replaces `path`, else it is removed."""
     path = Path(path)
     with scratch_folder(path) as partial:
         yield partial
@@ -93,7 +93,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def sole_writer(path: Path | str) -> Iterator[None]:
-    """Refuses to go on where another process of any machine on this file system is in here for the same `path`.
+    """Refuse to go on where another process of any machine on this file system is in here for the same `path`.
 
     The lock is the kernel's: a process that is killed leaves none behind.
 
@@ -126,13 +126,13 @@ def sole_writer(path: Path | str) -> Iterator[None]:
 
 
 def _hold(handle: int) -> None:
-    """Marks what is being written as alive; where the file system has no such lock, nothing is ever swept."""
+    """Mark what is being written as alive; where the file system has no such lock, nothing is ever swept."""
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 def _sweep(path: Path) -> None:
-    """Removes what writers of the same target left that were killed: nobody holds its lock."""
+    """Remove what writers of the same target left that were killed: nobody holds its lock."""
     for debris in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
         with contextlib.suppress(OSError):
             handle = os.open(debris, os.O_RDONLY)
@@ -144,7 +144,7 @@ def _sweep(path: Path) -> None:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Renames `new` to `path`; where a folder is there, the two change places in one stroke, and `new` is the old one.
+    """Rename `new` to `path`; where a folder is there, the two change places in one stroke, and `new` is the old one.
 
     Where the system cannot do that, there are two renames, and `path` is absent for a moment between them.
     """

@@ -65,7 +65,7 @@ class Utterance:
 
 
 def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
-    """Writes utterances as JSON lines, atomically, audio paths relative to the manifest's folder; returns how many."""
+    """Write utterances as JSON lines, atomically, audio paths relative to the manifest's folder; returns how many."""
     path = Path(path)
     count = 0
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
@@ -76,7 +76,7 @@ def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
 
 
 def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utterance]:
-    """Reads a whole manifest; see `iter_manifest`.
+    """Read a whole manifest; see `iter_manifest`.
 
     Raises:
         UserError: also where the manifest holds no utterance, or an id twice.
@@ -93,7 +93,7 @@ def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utteran
 
 
 def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utterance]:
-    """Yields the manifest's utterances line by line, texts in NFC, audio paths resolved.
+    """Yield the manifest's utterances line by line, texts in NFC, audio paths resolved.
 
     Raises:
         UserError: naming file, line and field, where the manifest is missing, a line is not a JSON object, a field is

@@ -184,7 +184,7 @@ def options_of(source: Any, group: str = "") -> list[Option]:
 
 
 def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
-    """Reads a command line, and the configurations that it names.
+    """Read a command line, and the configurations that it names.
 
     Raises:
         UserError: naming the option or the configuration's key, what was found, what was expected, the nearest name.
@@ -224,7 +224,7 @@ def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
 
 
 def main(command: Command, words: Sequence[str] | None = None) -> NoReturn:
-    """Parses the command line, runs the command, and exits as `run_script` says."""
+    """Parse the command line, runs the command, and exits as `run_script` says."""
 
     def run() -> int | None:
         parsed = parse(command, words)
@@ -289,7 +289,7 @@ class Parser(ArgumentParser):
         return configs, others
 
     def add_config(self, path: Path, found: Namespace) -> Namespace:
-        """Reads a configuration over what was found so far, and says so.
+        """Read a configuration over what was found so far, and says so.
 
         Raises:
             UserError: naming the file, the key and what is wrong.
@@ -350,7 +350,7 @@ class Parser(ArgumentParser):
         return result
 
     def check_name(self, name: str, dashes: str = "") -> None:
-        """Refuses a dotted name that is no option, and no part of one whose value has named parts.
+        """Refuse a dotted name that is no option, and no part of one whose value has named parts.
 
         Raises:
             UserError: with the nearest right name.

@@ -49,7 +49,7 @@ class NotAlignable(Exception):
 
 
 class Aligner(Protocol):
-    """Finds when a speaker switches."""
+    """Find when a speaker switches."""
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
         """Get ready for the utterances to align, with their spans, before the first is aligned."""
@@ -75,7 +75,7 @@ class Report:
     errors_ms: list[float] = field(default_factory=list)
 
     def add(self, other: Report) -> None:
-        """Counts another report in."""
+        """Count another report in."""
         self.utterances += other.utterances
         self.aligned += other.aligned
         self.left_out += other.left_out
@@ -103,11 +103,19 @@ def align(
     words: bool = False,
     made_by: Mapping[str, Any] | None = None,
 ) -> Report:
-    """Writes `<out>/<folder's name>/<manifest's name>` with span times for each manifest; audio stays where it is.
+    """Write `<out>/<folder's name>/<manifest's name>` with span times for each manifest; audio stays where it is.
 
     An utterance that cannot be aligned, or has a switch that scores less than `least_score`, keeps spans without times.
     With `words` each word is a span of its own, but for those whose border scores less. Beside the manifests,
     `corpus.json` keeps what was aligned, by what (`made_by`), and what came of it.
+
+    Args:
+        manifests: what to align.
+        out: the folder to write to.
+        aligner: what finds the switches.
+        least_score: of a switch, below which the utterance is left without times.
+        words: whether each word becomes a span.
+        made_by: what `corpus.json` keeps of the aligner.
 
     Raises:
         UserError: where a manifest or audio cannot be read, two manifests would be written to one place, or another
@@ -251,7 +259,7 @@ def language_spans(utterance: Utterance) -> list[Span]:
     """The utterance's spans without times; by script where the corpus gives none.
 
     Raises:
-        NotAlignable: where neither spans nor scripts tell the languages apart.
+        NotAlignable: where neither spans nor scripts separate the languages.
     """
     if utterance.spans and all(span.text and span.text.strip() for span in utterance.spans):
         return [Span(span.language, text=span.text) for span in utterance.spans]
@@ -260,7 +268,7 @@ def language_spans(utterance: Utterance) -> list[Span]:
         if written := script(character):
             fitting = [of for of in utterance.languages if written in scripts_of(of)]
             if len(fitting) != 1:
-                raise NotAlignable("with letters that do not tell the language")
+                raise NotAlignable("with letters of no language or of several")
             language = fitting[0]
         owners.append(language)
     if language is None:

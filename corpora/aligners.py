@@ -1,4 +1,4 @@
-"""Two ways in which a Whisper tells when a speaker switches: CTC on its encoder, and its decoder's cross-attention.
+"""Two ways to find with a Whisper when a speaker switches: CTC on its encoder, and its decoder's cross-attention.
 
 Shape suffixes: B utterances, S samples at 16 kHz, T encoder positions of 20 ms, L letters, U tokens, V letters' kinds,
 D width, H attention heads.
@@ -70,8 +70,8 @@ class _WhisperAligner:
 class CTCAligner(_WhisperAligner):
     """CTC forced alignment by a linear head on the frozen encoder, fitted to the transcripts that it then aligns.
 
-    It needs no other model, no times and no common alphabet: what the encoder hears of the letters of any language is
-    found in a minute. A switch is put where the peak of the last letter before it ends: peaks tend to come late in a
+    It needs no other model, no times and no common alphabet: a linear head finds the letters of any language in the
+    encoder's states in a minute. A switch is put where the peak of the last letter before it ends: peaks tend to come late in a
     sound. Where in a sound they come is up to the encoder, so look at the bias on speech of known times.
 
     Args:
@@ -87,7 +87,7 @@ class CTCAligner(_WhisperAligner):
         self.head: nn.Linear
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Fits the head to a sample of the utterances.
+        """Fit the head to a sample of the utterances.
 
         Raises:
             UserError: for an utterance beyond the model's window.
@@ -241,6 +241,12 @@ def monotone_path(gains_UT: Tensor) -> Tensor:
 
 def aligner(method: str, model: str, device: str, seed: int = 0) -> CTCAligner | AttentionAligner:
     """The aligner of a name: `ctc` or `attention`.
+
+    Args:
+        method: `ctc` or `attention`.
+        model: model folder or Hub id of a Whisper.
+        device: where it runs.
+        seed: of the CTC head and the order of fitting.
 
     Raises:
         UserError: where the model cannot be loaded.

@@ -39,7 +39,7 @@ class Finding:
 
 
 def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
-    """Prints the findings in manifests and folders of manifests; returns 1 where there is an error, else 0.
+    """Print the findings in manifests and folders of manifests; returns 1 where there is an error, else 0.
 
     Raises:
         UserError: where a path holds no manifest, or a manifest cannot be read as one.
@@ -84,7 +84,13 @@ class _Checked:
     seen: dict[bytes, str] = field(default_factory=dict)
 
     def findings(self, utterance: Utterance, manifest: Path, shared: bool) -> Iterator[Finding]:
-        """Yields what is wrong with one utterance, by itself and beside those before it."""
+        """Yield what is wrong with one utterance, by itself and beside those before it.
+
+        Args:
+            utterance: what to check.
+            manifest: the manifest it stands in.
+            shared: whether other utterances of the manifest lie in the same file.
+        """
         place = f"{manifest} {utterance.id}"
         self.utterances += 1
         self.seconds += utterance.duration
@@ -137,7 +143,7 @@ def _digest(what: str, key: bytes, split: str) -> bytes:
 
 
 def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[tuple[str, str, str]]]:
-    """Decodes an utterance's part of its file: float32 samples (S,), and level, kind and message of each finding."""
+    """Decode an utterance's part of its file: float32 samples (S,), and level, kind and message of each finding."""
     found: list[tuple[str, str, str]] = []
     try:
         with opened(utterance.audio) as file:
@@ -148,7 +154,7 @@ def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[t
     except UserError as error:
         return None, [(ERROR, "unreadable audio", str(error).removeprefix(f"{utterance.audio}: "))]
     if rate_hz < SAMPLE_RATE_HZ:
-        found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper hears {SAMPLE_RATE_HZ} Hz"))
+        found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper takes {SAMPLE_RATE_HZ} Hz"))
     if channels > 1:
         found.append((WARNING, "channels", f"{channels} channels, averaged in training"))
     if utterance.duration > WINDOW_S:

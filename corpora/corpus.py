@@ -33,12 +33,20 @@ def prepare(
     seed: int = 0,
     held_out: Iterable[Path] = (),
 ) -> Prepared:
-    """Reads a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
+    """Read a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
 
     What a corpus says of an utterance beyond the manifest goes to `<split>.labels.json`, by id.
     Training utterances whose source sentence is in a `held_out` manifest are refused. With `train_utterances`, each
     pair's training manifest is a draw of that many: those with the smallest SHA-256 of seed and id, so that the draw
     depends on neither the order of files nor on what else is in the corpus.
+
+    Args:
+        reader: knows the corpus's layout.
+        source: the corpus.
+        folder: where to write.
+        train_utterances: how many training utterances of each pair to draw; None for all.
+        seed: of the draw.
+        held_out: test manifests whose sentences training must not hold.
 
     Raises:
         UserError: where the corpus is not laid out as its reader expects, no utterance is left, or another corpus lies
@@ -66,7 +74,7 @@ def prepare(
     about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
     for name in sorted(set(earlier) - set(about["manifests"])):
         if (folder / name).is_file():
-            prepared.notice("manifest of an earlier preparation", f"{folder / name}: no longer told of in corpus.json")
+            prepared.notice("manifest of an earlier preparation", f"{folder / name}: not in corpus.json any more")
     for name, labels in prepared.labels.items():
         _write_json(folder / f"{name}.labels.json", labels)
     _write_json(folder / "corpus.json", about)
@@ -87,6 +95,11 @@ def configured(reader: type[Reader], values: dict[str, Any]) -> Reader:
 
 def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -> list[Path]:
     """The test manifests training must not overlap with: those the corpus is known to overlap, and the named ones.
+
+    Args:
+        reader: of the corpus.
+        folder: the corpus's output folder; known test sets lie beside it.
+        named: the user's own test manifests.
 
     Raises:
         UserError: where there are none and the corpus is known to overlap with some.

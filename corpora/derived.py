@@ -13,11 +13,11 @@ from common.manifest import Utterance, listed
 from corpora.manifest_counts import ManifestCounts
 
 RECORD = "corpus.json"
-Manifests = Mapping[str, Mapping[str, Any]]  # by name, as `about` tells of them
+Manifests = Mapping[str, Mapping[str, Any]]  # by name, as `about` describes them
 
 
 def earlier_record(folder: Path, command: str) -> dict[str, Mapping[str, Any]]:
-    """The manifests that an earlier call of a command left in a folder, as `about` told of them.
+    """The manifests that an earlier call of a command left in a folder, as `about` described them.
 
     Raises:
         UserError: where another corpus lies there, whose record would be overwritten.
@@ -35,7 +35,7 @@ def earlier_record(folder: Path, command: str) -> dict[str, Mapping[str, Any]]:
 
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
-    """What the record tells of a manifest: its utterances' licence and statistics, and what it was made of and by."""
+    """What the record holds of a manifest: its utterances' licence and statistics, and what it was made of and by."""
     statistics = ManifestCounts()
     for utterance in utterances:
         statistics.add(utterance)
@@ -43,7 +43,14 @@ def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
 
 
 def write_record(folder: Path, corpus: str, command: str, manifests: Manifests) -> None:
-    """Writes the record of a folder of manifests, the last file of a corpus: all of it is there."""
+    """Write the record of a folder of manifests, the last file of a corpus: all of it is there.
+
+    Args:
+        folder: where the manifests lie.
+        corpus: the corpus's name.
+        command: what made it.
+        manifests: by name, as `about` describes them.
+    """
     licence = listed(of["licence"] for of in manifests.values())
     record = {"corpus": corpus, "command": command, "licence": licence, "manifests": manifests}
     write_text(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")

@@ -29,7 +29,7 @@ _ENGLISH = regex.compile(rf"{_WORD}(?:[^\p{{L}}|]+{_WORD})*")
 
 
 def write_sheet(hike: str | None, path: Path) -> list[str]:
-    """Writes the recording script from HiKE (a snapshot's folder or hub id; None: the hub's); returns lines to print.
+    """Write the recording script from HiKE (a snapshot's folder or hub id; None: the hub's); returns lines to print.
 
     Raises:
         UserError: where HiKE cannot be read, or a sheet is already there (it may hold translations).
@@ -54,7 +54,13 @@ def write_sheet(hike: str | None, path: Path) -> list[str]:
 
 
 def prepare_recorded(sheet: Path, audio: Path, folder: Path, speaker: str | None) -> Prepared:
-    """Reads the filled sheet and the recordings into `test.jsonl` under `folder`.
+    """Read the filled sheet and the recordings into `test.jsonl` under `folder`.
+
+    Args:
+        sheet: the filled sheet.
+        audio: the folder of the recordings.
+        folder: where to write.
+        speaker: who recorded them.
 
     Raises:
         UserError: naming the sheet's line and column, where a translation does not fit its sentence.
@@ -73,7 +79,7 @@ class KoDeSheet(Reader):
     speaker: str | None
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the filled rows in the sheet's order."""
+        """Yield the filled rows in the sheet's order."""
         table = SourceFiles(self.sheet)
         recordings = {PurePosixPath(name).stem: name for name in source.names if name.lower().endswith(AUDIO_SUFFIXES)}
         for where, row in read_csv(table, Path(self.sheet).name):

@@ -47,7 +47,7 @@ class ManifestCounts:
     surprises: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def add(self, utterance: Utterance) -> None:
-        """Counts one utterance."""
+        """Count one utterance."""
         self.utterances += 1
         self.pairs[utterance.pair] += 1
         self.seconds += utterance.duration

@@ -1,4 +1,4 @@
-"""Which of a corpus's records can be used: text and audio looked at, leaks refused, oddities told."""
+"""Which of a corpus's records can be used: text and audio examined, leaks refused, oddities noted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Prepared:
     splits: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def notice(self, kind: str, message: str) -> None:
-        """Counts a notice, keeping the first few messages of its kind."""
+        """Count a notice, keeping the first few messages of its kind."""
         self.notices[kind] += 1
         if len(self.examples.setdefault(kind, [])) < EXAMPLES_A_KIND:
             self.examples[kind].append(message)
@@ -67,9 +67,16 @@ class Prepared:
 def usable(
     reader: Reader, source: SourceFiles, held_out: HeldOut, prepared: Prepared
 ) -> Iterator[tuple[Record, Header]]:
-    """The records that can be used, with their audio's headers; the others go to `prepared.skipped`."""
+    """The records that can be used, with their audio's headers; the others go to `prepared.skipped`.
+
+    Args:
+        reader: of the corpus.
+        source: the corpus.
+        held_out: the sentences that training must not hold.
+        prepared: takes what is left out or noticed.
+    """
     ids: set[tuple[str, str]] = set()
-    heard: set[tuple[str, bytes, str]] = set()
+    met: set[tuple[str, bytes, str]] = set()
     for item in tqdm(reader.read(source), reader.name, unit=" utterances", disable=None, leave=False):
         if isinstance(item, Notice):
             prepared.notice(item.kind, item.message)
@@ -93,7 +100,7 @@ def usable(
                     places = prepared.splits.setdefault(item.split, {})
                     places[item.split_from] = places.get(item.split_from, 0) + 1
                 _notice_oddities(item, header, reader, prepared)
-                _notice_twins(item, held_out, heard, prepared)
+                _notice_twins(item, held_out, met, prepared)
                 yield item, header
         if isinstance(item, LeftOut):
             prepared.skipped.append(item)
@@ -117,7 +124,7 @@ def _refusal(record: Record, held_out: HeldOut) -> str | None:
 def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: Prepared) -> None:
     file, rate_hz = f"{record.where}: {record.clip.name}", header.sample_rate_hz
     if rate_hz < SAMPLE_RATE_HZ:
-        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper hears {SAMPLE_RATE_HZ} Hz")
+        prepared.notice("low sample rate", f"{file} has {rate_hz} Hz, Whisper takes {SAMPLE_RATE_HZ} Hz")
     elif reader.sample_rate_hz not in (None, rate_hz):
         prepared.notice("other sample rate", f"{file} has {rate_hz} Hz, {reader.name} has {reader.sample_rate_hz} Hz")
     if header.duration_s > WINDOW_S:
@@ -132,17 +139,17 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
         )
 
 
-def _notice_twins(record: Record, held_out: HeldOut, heard: set[tuple[str, bytes, str]], prepared: Prepared) -> None:
+def _notice_twins(record: Record, held_out: HeldOut, met: set[tuple[str, bytes, str]], prepared: Prepared) -> None:
     """What also stands in a test set, or in training where it is a test set's: of this corpus or held out."""
     keys = {"transcript": transcript_key(record.text)}
     if record.source_sentence_id:
         keys["sentence"] = record.source_sentence_id.encode()
     for what, key in keys.items():
         others = ("train", "dev") if record.split == "test" else ("test",)
-        places = [f"this corpus's {split} split" for split in others if (what, key, split) in heard]
+        places = [f"this corpus's {split} split" for split in others if (what, key, split) in met]
         if what == "transcript" and record.split != "test":
             places += filter(None, [held_out.transcript(record.text)])
         for place in places:
-            told = record.text if what == "transcript" else record.source_sentence_id
-            prepared.notice(f"{what} in training and test", f"{record.where}: {told!r} also stands in {place}")
-        heard.add((what, key, record.split))
+            shared = record.text if what == "transcript" else record.source_sentence_id
+            prepared.notice(f"{what} in training and test", f"{record.where}: {shared!r} also stands in {place}")
+        met.add((what, key, record.split))

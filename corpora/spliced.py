@@ -31,7 +31,7 @@ class _Bytes:
 def write_spliced(
     manifests: Sequence[Path], out: Path, options: Splicing, utterances: int, window_s: float, seed: int
 ) -> dict[str, Path]:
-    """Writes `<out>/<pair>/spliced.jsonl` and its audio for each pair; returns the manifests by pair.
+    """Write `<out>/<pair>/spliced.jsonl` and its audio for each pair; returns the manifests by pair.
 
     `corpus.json` beside a manifest records what it was made from. No two utterances of a pair have the same host until
     every host has been used.

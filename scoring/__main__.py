@@ -1,4 +1,4 @@
-"""`python -m scoring`: scores anybody's transcripts."""
+"""`python -m scoring`: scores transcripts of any system."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from common.errors import UserError, run_script
 
 
 def main() -> int:
-    """Parses the arguments, scores, and prints."""
+    """Parse the arguments, scores, and prints."""
     arguments = _parser().parse_args()
     # Here, so that --help does not wait for them.
     from rich.console import Console

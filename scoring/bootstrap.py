@@ -26,7 +26,7 @@ _CHUNK = 1 << 22  # counts held at a time
 class Estimate:
     """A figure and its values in every draw (NaN where a draw leaves its denominator empty).
 
-    `sample` tells which units were drawn, so that only estimates of one test set are subtracted from each other.
+    `sample` identifies the units drawn, so that only estimates of one test set are subtracted from each other.
     """
 
     value: float
@@ -68,9 +68,14 @@ class Tallies:
 def tally(
     utterances: Iterable[Mapping[str, tuple[float, float]]], ids: Sequence[str], speakers: Sequence[str | None]
 ) -> Tallies:
-    """Lays out the utterances' contributions by figure and unit.
+    """Lay out the utterances' contributions by figure and unit.
 
     Units are speakers where every utterance has one and there are at least ten, else utterances.
+
+    Args:
+        utterances: each one's (numerator, denominator) by figure.
+        ids: the utterances' ids.
+        speakers: the utterances' speakers, None where unknown.
     """
     by_speaker = None not in speakers and len(set(speakers)) >= MIN_SPEAKERS
     units = {name: row for row, name in enumerate(dict.fromkeys(speakers))} if by_speaker else {}
@@ -95,7 +100,13 @@ def tally(
 
 
 def resample(tallies: Tallies, *, folds: int = FOLDS, seed: int = 0) -> dict[str, Estimate]:
-    """Estimates every figure of a test set; the same units and seed give the same draws, whatever the model."""
+    """Estimate every figure of a test set; the same units and seed give the same draws, whatever the model.
+
+    Args:
+        tallies: the sums by unit.
+        folds: how many draws.
+        seed: of the draws.
+    """
     generator = np.random.default_rng([seed, zlib.crc32(tallies.sample.encode())])
     units = len(tallies.numerators)
     both = np.concatenate([tallies.numerators, tallies.denominators], axis=1)
@@ -120,7 +131,7 @@ def resample(tallies: Tallies, *, folds: int = FOLDS, seed: int = 0) -> dict[str
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
-    """Returns first minus second, draw by draw.
+    """Return first minus second, draw by draw.
 
     Raises:
         UserError: where they are not of the same utterances.
@@ -131,7 +142,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Returns the plain mean over test sets, which are drawn independently of each other."""
+    """Return the plain mean over test sets, which are drawn independently of each other."""
     return Estimate(
         float(np.mean([estimate.value for estimate in estimates])),
         np.mean([estimate.draws for estimate in estimates], axis=0),

@@ -38,9 +38,14 @@ class Side:
 
 
 def compare_runs(first: str, second: str, profile: str | None = None) -> None:
-    """Prints the comparison of two sides, each an evaluation's folder or `FOLDER/MODEL`.
+    """Print the comparison of two sides, each an evaluation's folder or `FOLDER/MODEL`.
 
     Where a side names no model and has several, the models that both sides have are compared, each with its namesake.
+
+    Args:
+        first: an evaluation's folder, or `FOLDER/MODEL`.
+        second: the other side.
+        profile: to score both with; None takes the evaluations' own.
 
     Raises:
         UserError: where a side is no evaluation, they share no model or test set, or their utterances differ.

@@ -21,7 +21,7 @@ from scoring.tolerant import Tolerance, tolerate
 
 Contributions = dict[str, tuple[float, float]]
 
-OTHER = "other"  # tokens of no language: numbers, and what neither spans nor script can tell
+OTHER = "other"  # tokens of no language: numbers, and what neither spans nor script decide
 EDITS = {SUBSTITUTION: "substitutions", DELETION: "deletions", INSERTION: "insertions"}
 
 
@@ -79,7 +79,7 @@ def _matrix_language(transcript: UtteranceToScore) -> str | None:
 
 
 def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUtterance:
-    """Aligns one utterance and finds its tokens' languages.
+    """Align one utterance and finds its tokens' languages.
 
     Raises:
         UserError: where the reference holds no token.
@@ -111,7 +111,7 @@ def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUt
 
 
 def check_references(transcripts: Iterable[UtteranceToScore], profile: Profile) -> None:
-    """Refuses a test set before anything is transcribed for it.
+    """Refuse a test set before anything is transcribed for it.
 
     Raises:
         UserError: where a reference holds no token.
@@ -131,7 +131,7 @@ def _reference(transcript: UtteranceToScore, profile: Profile) -> tuple[str, lis
 
 
 def contributions(utterance: ScoredUtterance) -> Contributions:
-    """Returns what the utterance adds to each figure, as (numerator, denominator).
+    """Return what the utterance adds to each figure, as (numerator, denominator).
 
     Figures of places (PIER, distance, direction) count an insertion at the reference token it stands before, at the end
     at the last token, as PIER does (Ugan et al., 2025); figures of languages count it under its own language.
@@ -178,9 +178,9 @@ def _edits(alignment: Alignment) -> list[_Edit]:
 
 
 def _by_language(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contributions:
-    """Counts substitutions and deletions by the reference token's language, insertions by the hypothesis token's.
+    """Count substitutions and deletions by the reference token's language, insertions by the hypothesis token's.
 
-    Where the script does not tell an inserted token's language (German and English), it is taken to be that of the
+    Where the script does not decide an inserted token's language (German and English), it is taken to be that of the
     reference token it stands before; `insertions_guessed` is the share of those.
     """
     tokens = Counter(language or OTHER for language in utterance.languages)

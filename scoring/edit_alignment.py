@@ -68,7 +68,7 @@ class Alignment:
         return Counts(count(HIT), count(SUBSTITUTION), count(DELETION), count(INSERTION))
 
     def steps(self) -> Iterator[tuple[str, int | None, int | None]]:
-        """Yields (operation, position in the reference, position in the hypothesis), None where a side has none."""
+        """Yield (operation, position in the reference, position in the hypothesis), None where a side has none."""
         i = j = 0
         for operation in self.operations:
             yield operation, None if operation == INSERTION else i, None if operation == DELETION else j
@@ -77,7 +77,7 @@ class Alignment:
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str]) -> Alignment:
-    """Aligns two token sequences by Levenshtein distance, ties broken as jiwer breaks them."""
+    """Align two token sequences by Levenshtein distance, ties broken as jiwer breaks them."""
     operations: list[str] = []
     done = 0
     for edit in Levenshtein.editops(reference, hypothesis):

@@ -32,26 +32,26 @@ _LATEX_TABLE = str.maketrans(_LATEX)
 
 
 def visible(text: str) -> str:
-    """Returns the text with every control, direction and invisible character shown as its number, e.g. ‹U+202E›."""
+    """Return the text with every control, direction and invisible character shown as its number, e.g. ‹U+202E›."""
     return _ACTING.sub(lambda match: f"‹U+{ord(match[0]):04X}›", text)
 
 
 def html(text: str) -> str:
-    """Returns the text for HTML, between tags or inside a quoted attribute."""
+    """Return the text for HTML, between tags or inside a quoted attribute."""
     return _html.escape(visible(text), quote=True)
 
 
 def markdown(text: str) -> str:
-    """Returns the text for a cell of a Markdown table."""
+    """Return the text for a cell of a Markdown table."""
     return _MARKDOWN.sub(r"\\\1", visible(text))
 
 
 def latex(text: str) -> str:
-    """Returns the text for LaTeX's text mode."""
+    """Return the text for LaTeX's text mode."""
     return visible(text).translate(_LATEX_TABLE)
 
 
 def csv(text: str) -> str:
-    """Returns the text for a cell of a CSV file, an apostrophe before what a spreadsheet would run as a formula."""
+    """Return the text for a cell of a CSV file, an apostrophe before what a spreadsheet would run as a formula."""
     text = visible(text)
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text

@@ -17,13 +17,19 @@ MIN_REPEATS = 4
 def find_failures(
     reference: Sequence[str], hypothesis: Sequence[str], text: str, languages: Sequence[str] | None
 ) -> tuple[str, ...]:
-    """Names what is wrong with a hypothesis as a whole, given both sides' tokens and the hypothesis's own text.
+    """Name what is wrong with a hypothesis as a whole, given both sides' tokens and the hypothesis's own text.
 
     - empty: it holds no token;
     - translation: the reference has a script other than Latin, the hypothesis Latin only;
     - wrong_script: it holds a script that neither the languages nor the reference are written in;
     - loop: its text is compressed by more than 2.4, or a phrase of up to 8 tokens stands four times in a row that the
       reference does not repeat so.
+
+    Args:
+        reference: its tokens.
+        hypothesis: its tokens.
+        text: the hypothesis as it was written.
+        languages: the languages spoken, None where unknown.
     """
     if not hypothesis:
         return (EMPTY,)

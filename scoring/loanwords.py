@@ -21,13 +21,13 @@ Spellings = Mapping[str, frozenset[str]]  # from a folded spelling to the folded
 
 @lru_cache(maxsize=1 << 17)
 def fold(text: str) -> str:
-    """Returns the letters of a spelling alone: NFKC, lower case, hiragana as katakana, no spaces or marks."""
+    """Return the letters of a spelling alone: NFKC, lower case, hiragana as katakana, no spaces or marks."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower())
     return _DROPPED.sub("", folded).translate(_TO_KATAKANA)
 
 
 def label_spellings(pairs: Iterable[tuple[str, str]]) -> Spellings:
-    """Returns the variants that an utterance's labels give, in both directions, whole and word by word.
+    """Return the variants that an utterance's labels give, in both directions, whole and word by word.
 
     Pairs within one script are no variants. A phrase is also taken apart where both sides have as many words.
     """
@@ -45,7 +45,7 @@ def label_spellings(pairs: Iterable[tuple[str, str]]) -> Spellings:
 
 @cache
 def lexicon(language: str | None) -> Spellings:
-    """Returns the variants of the words of a language (`en`, `de`) in Hangul and katakana.
+    """Return the variants of the words of a language (`en`, `de`) in Hangul and katakana.
 
     German text takes English words, too. For every other language, and for None, all the lists are read from the
     native script to Latin: a Korean word may be the loanword.
@@ -61,7 +61,7 @@ def lexicon(language: str | None) -> Spellings:
 
 
 def read_lexicon(path: Path) -> list[tuple[str, Sequence[str]]]:
-    """Returns the (word, its spellings) of a list; lines that begin with `#` are comments."""
+    """Return the (word, its spellings) of a list; lines that begin with `#` are comments."""
     lines = path.read_text(encoding="utf-8").splitlines()
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
     return [(word, variants.split("|")) for word, variants in rows]
@@ -71,7 +71,7 @@ _LATIN_THEN_NATIVE = regex.compile(r"(\p{Latin}+)([\p{Hangul}\p{Han}\p{Katakana}
 
 
 def split_particle(key: str) -> tuple[str, str]:
-    """Returns a folded token as (Latin word, native letters behind it), the second empty in most tokens.
+    """Return a folded token as (Latin word, native letters behind it), the second empty in most tokens.
 
     Profiles that cut at spaces keep a Korean particle with the word before it: `meeting을`.
     """

@@ -48,7 +48,14 @@ def score(
     names: Sequence[str] | None = None,
     loanwords: Sequence[Sequence[tuple[str, str]]] | None = None,
 ) -> Score:
-    """Scores transcripts one by one; `names` are used in messages, `loanwords` are replaced in both texts first.
+    """Score transcripts one by one; `names` are used in messages, `loanwords` are replaced in both texts first.
+
+    Args:
+        references: the reference transcripts.
+        hypotheses: one for each reference.
+        profile: how transcripts become tokens.
+        names: of the utterances, for messages.
+        loanwords: (native, borrowed) spellings of each utterance, replaced in both texts.
 
     Raises:
         UserError: where the lists' lengths differ, there is no utterance, the profile is unknown, or a reference holds
@@ -73,7 +80,13 @@ def score(
 
 
 def empty_reference(name: str, text: str, profile: str) -> UserError:
-    """Returns the error for a reference without tokens: it is a fault of the test set, not a score."""
+    """Return the error for a reference without tokens: it is a fault of the test set, not a score.
+
+    Args:
+        name: of the utterance.
+        text: its reference.
+        profile: that finds no token in it.
+    """
     return UserError(
         f"{name}: the reference {text!r} holds no token in the profile {profile!r}; "
         "correct its transcript or drop the utterance"

@@ -33,7 +33,13 @@ class Panel:
 
 
 def rate_panels(results: Results, table: Table, sets: Sequence[str]) -> tuple[PlotScale, list[Panel]]:
-    """Returns MER with its interval by test set and average; a cell is (plot, per cent, interval, whether best)."""
+    """Return MER with its interval by test set and average; a cell is (plot, per cent, interval, whether best).
+
+    Args:
+        results: scores by model, then by test set.
+        table: the results table of the same models.
+        sets: the test sets to show.
+    """
     found = {model: error_rates(by_set, table.seen, table.unseen) for model, by_set in results.items()}
     columns = {name: {model: rates[name] for model, rates in found.items() if name in rates} for name in table.columns}
     columns = {name: column for name, column in columns.items() if column}
@@ -59,7 +65,7 @@ def _rate_title(name: str, table: Table) -> tuple[str, str]:
 
 
 def language_panels(results: Results, sets: Sequence[str]) -> tuple[PlotScale, list[Panel]]:
-    """Returns errors by kind for each language of each test set; a cell is (plot, per cent)."""
+    """Return errors by kind for each language of each test set; a cell is (plot, per cent)."""
     by_set = {name: _figures(results, name) for name in sets}
     keys = {name: _language_keys(next(iter(by_model.values()))) for name, by_model in by_set.items()}
     rates = (f[key].value for name, by_model in by_set.items() for f in by_model.values() for key in keys[name])
@@ -82,7 +88,7 @@ def language_panels(results: Results, sets: Sequence[str]) -> tuple[PlotScale, l
 
 
 def place_panels(results: Results, sets: Sequence[str]) -> list[Panel]:
-    """Returns errors by distance to the switch, by its direction, and at points of interest, where there are any."""
+    """Return errors by distance to the switch, by its direction, and at points of interest, where there are any."""
     distances = {f"distance.{n}": f"{n}{'+' * (n == MAX_DISTANCE)}" for n in range(MAX_DISTANCE + 1)}
     interest = {"pier": "PIER", "pier.rest": "rest", "embedded_deletion": "lost"}
     panels = []
@@ -97,7 +103,7 @@ def place_panels(results: Results, sets: Sequence[str]) -> list[Panel]:
 
 
 def failure_panels(results: Results, sets: Sequence[str]) -> list[Panel]:
-    """Returns the rates of failed hypotheses, and the length ratio."""
+    """Return the rates of failed hypotheses, and the length ratio."""
     heads = {f"failure.{name}": name.replace("_", " ") for name in FAILURES} | {"length_ratio": "length ratio"}
     return [_heat(name, _figures(results, name), heads) for name in sets]
 

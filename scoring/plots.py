@@ -24,14 +24,14 @@ class PlotScale:
 
     @classmethod
     def over(cls, values: Iterable[float | None], steps: int = 5) -> PlotScale:
-        """Returns the smallest round scale of so many steps that holds all values (NaN and None aside), up to 150 %."""
+        """Return the smallest round scale of so many steps that holds all values (NaN and None aside), up to 150 %."""
         largest = max((value for value in values if value is not None and not math.isnan(value)), default=0.0)
         largest = min(max(largest, 0.01), _CEILING)
         step = next((step for step in _STEPS if largest / step <= steps), _STEPS[-1])
         return cls(end=step * math.ceil(largest / step - 1e-9), step=step)
 
     def at(self, value: float) -> str:
-        """Returns the position of a value, e.g. `37.5%`."""
+        """Return the position of a value, e.g. `37.5%`."""
         return f"{100 * min(max(value / self.end, 0), 1):.2f}%"
 
     @property
@@ -41,7 +41,7 @@ class PlotScale:
 
 
 def interval_strip(estimate: Estimate, scale: PlotScale) -> Markup:
-    """Draws a figure as a dot on its 95 % interval."""
+    """Draw a figure as a dot on its 95 % interval."""
     parts = [_grid(scale)]
     if estimate.low is not None and estimate.high is not None:
         parts.append(
@@ -55,7 +55,7 @@ def interval_strip(estimate: Estimate, scale: PlotScale) -> Markup:
 
 
 def stacked_strip(shares: Sequence[tuple[str, float]], scale: PlotScale) -> Markup:
-    """Draws (class, share) after one another as a bar."""
+    """Draw (class, share) after one another as a bar."""
     parts = [_grid(scale)]
     begin = 0.0
     for name, share in shares:
@@ -68,7 +68,7 @@ def stacked_strip(shares: Sequence[tuple[str, float]], scale: PlotScale) -> Mark
 
 
 def axis(scale: PlotScale) -> Markup:
-    """Draws the ticks' labels in per cent."""
+    """Draw the ticks' labels in per cent."""
     labels = []
     for tick in scale.ticks:
         anchor = "start" if tick == 0 else "end" if math.isclose(tick, scale.end) else "middle"

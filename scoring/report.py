@@ -32,7 +32,7 @@ def write_report(
     notes: Mapping[str, str] | None = None,
     worst: int = 8,
 ) -> None:
-    """Writes the page, atomically.
+    """Write the page, atomically.
 
     Args:
         path: the file to write.
@@ -108,6 +108,6 @@ def _about(results: Results, sets: Sequence[str]) -> dict[str, str]:
         result = next(iter(having(results, name).values()))
         figures = result.estimates
         mixing = f", {figures['switches'].value:.1f} switches each" if "switches" in figures else ""
-        sources = f"languages by {source_text(figures)}; intervals over {result.unit}s"
+        sources = f"languages by {source_text(figures)}; intervals over {result.drawn}"
         about[name] = f"{len(result.utterances)} utterances{mixing}; {sources}"
     return about

@@ -47,6 +47,17 @@ class SetScore:
         """What the bootstrap draws: `utterance` or `speaker`."""
         return self.tallies.unit
 
+    @property
+    def drawn(self) -> str:
+        """What the intervals are drawn over, and what they do not cover."""
+        if self.unit == "speaker":
+            return "speakers"
+        speakers = {utterance.transcript.speaker for utterance in self.utterances}
+        these = (
+            "" if None in speakers else f" than the {len(speakers)} here" if len(speakers) > 1 else " than the one here"
+        )
+        return f"utterances, which does not cover other speakers{these}"
+
     @cached_property
     def tallies(self) -> Tallies:
         """The sums behind the figures, by utterance or speaker."""
@@ -58,7 +69,13 @@ class SetScore:
 def score_set(
     transcripts: Sequence[UtteranceToScore], profile: str = "cjk", *, folds: int = FOLDS, seed: int = 0
 ) -> SetScore:
-    """Scores one model on one test set, with all breakdowns.
+    """Score one model on one test set, with all breakdowns.
+
+    Args:
+        transcripts: references and hypotheses.
+        profile: how transcripts become tokens.
+        folds: bootstrap draws.
+        seed: of the draws.
 
     Raises:
         UserError: where there is no utterance, an id stands twice, or a reference holds no token.
@@ -73,7 +90,7 @@ def score_set(
 
 
 def to_dict(result: SetScore) -> dict[str, Any]:
-    """Returns the figures for JSON; rates are fractions, what is undefined is null."""
+    """Return the figures for JSON; rates are fractions, what is undefined is null."""
     counts: Counts = result.score.counts
     return {
         "profile": result.profile,
@@ -93,7 +110,7 @@ def to_dict(result: SetScore) -> dict[str, Any]:
 
 
 def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
-    """Returns value, interval, numerator and denominator for JSON, null where not defined."""
+    """Return value, interval, numerator and denominator for JSON, null where not defined."""
     numbers = {
         "value": estimate.value,
         "low": estimate.low,
@@ -108,7 +125,7 @@ Results = Mapping[str, Mapping[str, SetScore]]  # by model, then by test set
 
 
 def having(results: Results, name: str) -> dict[str, SetScore]:
-    """Returns the scores on one test set of the models that were scored on it."""
+    """Return the scores on one test set of the models that were scored on it."""
     return {model: by_set[name] for model, by_set in results.items() if name in by_set}
 
 
@@ -120,7 +137,14 @@ def results_table(
     unseen: Sequence[str],
     baseline: str | None = None,
 ) -> Table:
-    """Lays results (by model, then by test set) out as a table, marking what differs significantly from `baseline`.
+    """Lay results (by model, then by test set) out as a table, marking what differs significantly from `baseline`.
+
+    Args:
+        results: scores by model, then by test set.
+        groups: each model's group.
+        seen: pairs seen in training, averaged.
+        unseen: pairs not seen, averaged.
+        baseline: the model that the others are tested against.
 
     Raises:
         UserError: where the results are of several profiles.
@@ -153,7 +177,7 @@ def _significant(
 def error_rates(
     by_set: Mapping[str, SetScore], seen: Sequence[str] = (), unseen: Sequence[str] = (), figure: str = "mer"
 ) -> dict[str, Estimate]:
-    """Returns a model's error rate by test set, and its means over seen pairs, unseen ones and single languages.
+    """Return a model's error rate by test set, and its means over seen pairs, unseen ones and single languages.
 
     Args:
         by_set: the model's scores by test set.
@@ -171,7 +195,7 @@ def differences(
     unseen: Sequence[str] = (),
     figure: str = "mer",
 ) -> dict[str, Estimate]:
-    """Returns ours minus theirs in error rate, by the test sets that both have and by average.
+    """Return ours minus theirs in error rate, by the test sets that both have and by average.
 
     Args:
         ours: one model's scores by test set.
@@ -205,7 +229,7 @@ class Comparison:
 
 
 def compare(first: SetScore, second: SetScore) -> Comparison:
-    """Compares two models utterance by utterance.
+    """Compare two models utterance by utterance.
 
     Raises:
         UserError: where they were not scored on the same utterances with the same profile.

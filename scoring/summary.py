@@ -26,11 +26,11 @@ SOURCE_TEXTS = {
 
 
 def summary(result: SetScore) -> Group:
-    """Returns the figures of one test set for a rich console."""
+    """Return the figures of one test set for a rich console."""
     figures, counts = result.estimates, result.score.counts
     head = Text.assemble(
         (f"{len(result.utterances)} utterances, {counts.reference_tokens} tokens, profile {result.profile}\n", "bold"),
-        f"languages of tokens by {source_text(figures)}; intervals by bootstrap over {result.unit}s",
+        f"languages of tokens by {source_text(figures)}; intervals by bootstrap over {result.drawn}",
     )
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for title in ("%", "95 % interval", "of", *(name[:3] for name in EDITS.values())):
@@ -54,7 +54,7 @@ def overview(
     profile: str,
     figure: str = "mer",
 ) -> Group:
-    """Returns two models' error rates and their differences by test set and average, for a rich console."""
+    """Return two models' error rates and their differences by test set and average, for a rich console."""
     kind = "Mixed error rate" if figure == "mer" else "Script-tolerant mixed error rate"
     title = f"{kind} (%), micro, profile {profile}; * the difference's 95 % interval leaves 0 out"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -74,7 +74,7 @@ def _difference_cells(estimate: Estimate) -> tuple[str, str]:
 
 
 def failure_lines(results: Results) -> list[Text]:
-    """Returns a line for each model with failed hypotheses, of how many they are over all test sets."""
+    """Return a line for each model with failed hypotheses, of how many they are over all test sets."""
     lines = []
     for model, by_set in results.items():
         utterances = [utterance for result in by_set.values() for utterance in result.utterances]
@@ -86,7 +86,14 @@ def failure_lines(results: Results) -> list[Text]:
 
 
 def comparison_summary(comparison: Comparison, first: str, second: str, changed: int = 5) -> Group:
-    """Returns two models' differences on one test set, and the utterances that changed most, for a rich console."""
+    """Return two models' differences on one test set, and the utterances that changed most, for a rich console.
+
+    Args:
+        comparison: of two models on one test set.
+        first: the name of the one.
+        second: the name of the other.
+        changed: how many changed utterances to show.
+    """
     head = f"{visible(first)} minus {visible(second)}, in points (* the 95 % interval leaves 0 out)"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("", min_width=26)
@@ -103,7 +110,7 @@ def comparison_summary(comparison: Comparison, first: str, second: str, changed:
 
 
 def _changed(pair: tuple[ScoredUtterance, ScoredUtterance], first: str, second: str) -> Group:
-    """An utterance as said and as heard by both, with each one's number of errors."""
+    """An utterance's reference and both hypotheses, with each one's number of errors."""
     item = pair[0].transcript
     lines = Table.grid(padding=(0, 2, 0, 0))
     lines.add_column(overflow="fold", max_width=32)
@@ -121,7 +128,7 @@ def _signed(value: float | None) -> str:
 
 
 def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Returns the rates there are, as (title, [(label, figure's name)]), in reading order."""
+    """Return the rates there are, as (title, [(label, figure's name)]), in reading order."""
     languages = sorted(name.split(".", 1)[1] for name in figures if f"{name}.deletions" in figures)
     directions = sorted(name.removeprefix("direction.") for name in figures if name.startswith("direction."))
     all_sections: list[tuple[str, Sequence[tuple[str, str]]]] = [
@@ -155,7 +162,7 @@ def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, st
 
 
 def source_text(figures: dict[str, Estimate]) -> str:
-    """Returns where the tokens' languages are from, with shares of utterances where there are several sources."""
+    """Return where the tokens' languages are from, with shares of utterances where there are several sources."""
     used = [(source, figures[f"languages_by.{source}"].value) for source in LANGUAGE_SOURCES]
     used = [(source, share) for source, share in used if share > 0]
     if len(used) == 1:
@@ -164,7 +171,7 @@ def source_text(figures: dict[str, Estimate]) -> str:
 
 
 def per_cent(value: float | None) -> str:
-    """Returns a fraction in per cent with one decimal, a dash for what is not defined."""
+    """Return a fraction in per cent with one decimal, a dash for what is not defined."""
     return DASH if value is None or value != value else f"{100 * value:.1f}"
 
 

@@ -138,20 +138,26 @@ def single_languages(names: Iterable[str], pairs: Sequence[str]) -> list[str]:
 
 
 def in_order(seen: Sequence[str], unseen: Sequence[str], names: Iterable[str]) -> list[str]:
-    """Seen pairs and their average, unseen pairs and theirs, the other test sets, the single languages' average."""
+    """Seen pairs and their average, unseen pairs and theirs, the other test sets, the single languages' average.
+
+    Args:
+        seen: pairs seen in training.
+        unseen: pairs not seen.
+        names: all test sets.
+    """
     pairs = [*seen, *([SEEN] if seen else []), *unseen, *([UNSEEN] if unseen else [])]
     others = [name for name in dict.fromkeys(names) if name not in pairs]
     return pairs + others + ([SINGLE] if single_languages(others, ()) else [])
 
 
 def write_table(table: Table, folder: Path | str) -> None:
-    """Writes `table.json`, `table.md`, `table.csv` and `table.tex`, each atomically."""
+    """Write `table.json`, `table.md`, `table.csv` and `table.tex`, each atomically."""
     for ending, render in (("json", to_json), ("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
         write_text(Path(folder) / f"table.{ending}", render(table))
 
 
 def to_json(table: Table) -> str:
-    """Returns the table as JSON: micro rates as fractions, null where an average lacks a pair.
+    """Return the table as JSON: micro rates as fractions, null where an average lacks a pair.
 
     `significant` has the columns whose difference from the baseline is, null where there is none to differ from.
     """
@@ -172,7 +178,7 @@ def to_json(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Returns the table as CSV: a line a model and figure, rates as fractions, empty where there is none.
+    """Return the table as CSV: a line a model and figure, rates as fractions, empty where there is none.
 
     The last column names those whose difference from the baseline is significant, separated by blanks.
     """
@@ -189,7 +195,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """Returns the table in Markdown, the strict micro figures first, script-tolerant and macro ones below them."""
+    """Return the table in Markdown, the strict micro figures first, script-tolerant and macro ones below them."""
     return "\n".join(_markdown(table, figure) for figure in table.figures)
 
 
@@ -211,7 +217,7 @@ def _star(text: str) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """Returns the table as LaTeX `tabular`s in booktabs' style."""
+    """Return the table as LaTeX `tabular`s in booktabs' style."""
     return "\n".join(_latex(table, figure) for figure in table.figures)
 
 
@@ -233,7 +239,7 @@ def _latex(table: Table, figure: str) -> str:
 
 
 def column_head(column: str, escaped: Callable[[str], str]) -> str:
-    """Returns a column's title, escaped for where it is shown."""
+    """Return a column's title, escaped for where it is shown."""
     if column in AVERAGES:
         return f"{column.capitalize()} avg"
     return escaped(escape.visible(column.upper()))

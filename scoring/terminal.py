@@ -17,7 +17,7 @@ _INDENT = 2
 
 
 def to_terminal(table: Table) -> Group:
-    """Returns the table for a rich console, micro first."""
+    """Return the table for a rich console, micro first."""
     return Group(*(_FigureTable(table, figure) for figure in table.figures))
 
 

@@ -34,7 +34,7 @@ _INVISIBLE = regex.compile(r"[\p{Default_Ignorable_Code_Point}--\u200b]", regex.
 class Profile:
     """A convention of splitting: `reference` and `hypothesis` each turn a transcript into tokens.
 
-    `takes_labels` tells whether a corpus's own normalised references and loanwords are used where there are any.
+    `takes_labels` says whether a corpus's own normalised references and loanwords are used where there are any.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Profile:
 
 
 def get_profile(name: str) -> Profile:
-    """Returns the profile called `name`.
+    """Return the profile called `name`.
 
     Raises:
         UserError: where there is none, naming those there are.
@@ -58,7 +58,7 @@ def get_profile(name: str) -> Profile:
 
 
 def replace_loanwords(text: str, loanwords: Iterable[tuple[str, str]]) -> str:
-    """Replaces each first by its second, in order and by substring (also inside longer words), as HiKE does."""
+    """Replace each first by its second, in order and by substring (also inside longer words), as HiKE does."""
     for native, borrowed in loanwords:
         text = text.replace(native, borrowed)
     return text

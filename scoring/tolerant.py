@@ -50,7 +50,7 @@ class FoldedTokens:
 
     @classmethod
     def of(cls, tokens: Sequence[str], words: Sequence[str] | None = None) -> FoldedTokens:
-        """Returns the tokens' side; `words` are the same text's words where a token may be less than one."""
+        """Return the tokens' side; `words` are the same text's words where a token may be less than one."""
         keys = [fold(token) for token in tokens]
         joined = "".join(keys)
         offsets = [0, *accumulate(map(len, keys))]
@@ -64,7 +64,7 @@ class FoldedTokens:
         return cls(keys, joined, begins, ends)
 
     def find(self, spelling: str) -> Iterator[tuple[int, int]]:
-        """Yields the runs (from, to) of tokens that have exactly these letters."""
+        """Yield the runs (from, to) of tokens that have exactly these letters."""
         at = self.joined.find(spelling)
         while at >= 0:
             begin, end = self.begins.get(at), self.ends.get(at + len(spelling))
@@ -83,7 +83,7 @@ def tolerate(
     words: tuple[Sequence[str], Sequence[str]] | None = None,
     rules: Collection[str] = RULES,
 ) -> Tolerance:
-    """Returns the least number of errors that is left when variants in another script cost nothing.
+    """Return the least number of errors that is left when variants in another script cost nothing.
 
     Args:
         alignment: the strict alignment.
@@ -127,7 +127,7 @@ class EmbeddedRun:
 
 
 def _runs(reference: FoldedTokens, languages: Sequence[str | None]) -> Iterator[EmbeddedRun]:
-    """Yields all runs of whole words that are of one embedded language."""
+    """Yield all runs of whole words that are of one embedded language."""
     ends = sorted(reference.ends.values())
     for start in reference.begins.values():
         language = languages[start] if start < len(languages) else None
@@ -143,7 +143,7 @@ def _runs(reference: FoldedTokens, languages: Sequence[str | None]) -> Iterator[
 
 
 def _labelled(reference: FoldedTokens, hypothesis: FoldedTokens, loanwords: Spellings) -> Iterator[VariantMatch]:
-    """Yields the matches of labelled loanwords, which may stand in the reference in either script."""
+    """Yield the matches of labelled loanwords, which may stand in the reference in either script."""
     for spelling, variants in loanwords.items():
         for start, end in reference.find(spelling):
             for variant in variants:
@@ -151,7 +151,7 @@ def _labelled(reference: FoldedTokens, hypothesis: FoldedTokens, loanwords: Spel
 
 
 def _spelt(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
-    """Yields the matches by labelled variant, else by the lexicon."""
+    """Yield the matches by labelled variant, else by the lexicon."""
     for run in runs:
         for rule, spellings in ((LABEL, labels), (LEXICON, lexicon(run.language if is_latin(run.key) else None))):
             for variant in spellings.get(run.key, ()):
@@ -162,7 +162,7 @@ def _spelt(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spelli
 def _compounds(
     alignment: Alignment, reference: FoldedTokens, hypothesis: FoldedTokens, languages: Sequence[str | None]
 ) -> Iterator[VariantMatch]:
-    """Yields German words that are only written apart or together, or with a hyphen."""
+    """Yield German words that are only written apart or together, or with a hyphen."""
     for start in range(len(languages)):
         for end in range(start + 1, min(start + MAX_WORDS, len(languages)) + 1):
             if languages[end - 1] != "de":
@@ -175,7 +175,7 @@ def _compounds(
 
 
 def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
-    """Finds the cheapest alignment in which each match may be used at no cost: Levenshtein's programme with jumps."""
+    """Find the cheapest alignment in which each match may be used at no cost: Levenshtein's programme with jumps."""
     reference, hypothesis = alignment.reference, alignment.hypothesis
     ending: dict[int, dict[int, list[VariantMatch]]] = {}
     for match in matches:
@@ -203,7 +203,7 @@ def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
 def _used(
     alignment: Alignment, rows: Sequence[Sequence[int]], ending: Mapping[int, Mapping[int, list[VariantMatch]]]
 ) -> tuple[VariantMatch, ...]:
-    """Returns the matches on the cheapest way, in order."""
+    """Return the matches on the cheapest way, in order."""
     used = []
     end, until = len(alignment.reference), len(alignment.hypothesis)
     while end and until:

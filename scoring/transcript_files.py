@@ -65,7 +65,7 @@ class Run:
 
 
 def read_run(path: Path | str) -> Run:
-    """Reads an evaluation's `hypotheses.jsonl`.
+    """Read an evaluation's `hypotheses.jsonl`.
 
     Raises:
         UserError: naming file, line and field; also where it holds no line.
@@ -113,19 +113,19 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
 
 
 def transliteration_pairs(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Returns an utterance's labelled transliterations as (embedded, native) pairs."""
+    """Return an utterance's labelled transliterations as (embedded, native) pairs."""
     return tuple((str(embedded), str(native)) for embedded, native in (labels or {}).items())
 
 
 def usable_spans(spans: list[tuple[str, str | None]] | None) -> list[tuple[str, str]] | None:
-    """Returns the spans where every one has a text, None otherwise."""
+    """Return the spans where every one has a text, None otherwise."""
     if not spans or not all(isinstance(text, str) for _, text in spans):
         return None
     return [(language, text) for language, text in spans if text is not None]
 
 
 def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
-    """Returns a scored utterance as a JSON object that `read_json_lines` reads again."""
+    """Return a scored utterance as a JSON object that `read_json_lines` reads again."""
     item, counts, alignment = utterance.transcript, utterance.counts, utterance.alignment
     return {
         "id": item.id,

@@ -26,7 +26,14 @@ _SOUNDS = {
 
 
 def worst_utterances(results: Results, sets: Sequence[str], number: int, audio: Audio | None) -> list[dict[str, Any]]:
-    """The worst utterances of each set, each model naming its worst in turn until there are enough."""
+    """The worst utterances of each set, each model naming its worst in turn until there are enough.
+
+    Args:
+        results: scores by model, then by test set.
+        sets: the test sets to show.
+        number: how many utterances of each.
+        audio: gives an utterance's sound; None shows none.
+    """
     shown = []
     for name in sets:
         by_model = {m: {u.transcript.id: u for u in r.utterances} for m, r in having(results, name).items()}
@@ -72,9 +79,9 @@ def _steps(utterance: ScoredUtterance) -> list[tuple[str, str, str, str]]:
     steps = []
     for operation, i, j in alignment.steps():
         said = "" if operation == INSERTION else alignment.reference[i]
-        heard = "" if operation == DELETION else alignment.hypothesis[j]
-        tag = language_by_script(heard or said, languages) or (utterance.languages[i] if i is not None else None)
-        steps.append((kinds[operation], said, heard, tag or ""))
+        recognised = "" if operation == DELETION else alignment.hypothesis[j]
+        tag = language_by_script(recognised or said, languages) or (utterance.languages[i] if i is not None else None)
+        steps.append((kinds[operation], said, recognised, tag or ""))
     return steps
 
 

@@ -308,7 +308,7 @@ def test_manifests_of_an_earlier_preparation_are_told(tmp_path: Path):
     prepare(reader(), SourceFiles(tmp_path / "in"), tmp_path / "out")
     found = prepare(reader(pairs=("ko-en", "ja-en")), SourceFiles(tmp_path / "in"), tmp_path / "out")
     assert found.examples == {
-        "manifest of an earlier preparation": [f"{tmp_path}/out/de-en/test.jsonl: no longer told of in corpus.json"]
+        "manifest of an earlier preparation": [f"{tmp_path}/out/de-en/test.jsonl: not in corpus.json any more"]
     }
 
 
@@ -345,7 +345,7 @@ def test_a_preparation_is_told(tmp_path: Path, capsys: pytest.CaptureFixture):
         ),
         "",
         "noticed",
-        f"  low sample rate, 2 times, the first: {table}:3: test/b.wav has 8000 Hz, Whisper hears 16000 Hz",
+        f"  low sample rate, 2 times, the first: {table}:3: test/b.wav has 8000 Hz, Whisper takes 16000 Hz",
         f"  too long: {table}:2: test/a.wav lasts 30.5 s, Whisper's window holds 30 s",
     ]
     about = json.loads((out / "corpus.json").read_text())

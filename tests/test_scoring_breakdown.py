@@ -15,7 +15,7 @@ from common.errors import UserError
 from scoring.bootstrap import difference, mean, resample, tally
 from scoring.contributions import UtteranceToScore, contributions, score_transcript
 from scoring.results import compare, results_table, score_set, to_dict
-from scoring.summary import comparison_summary
+from scoring.summary import comparison_summary, summary
 from scoring.tokens import PROFILES
 
 CJK = PROFILES["cjk"]
@@ -263,3 +263,20 @@ def test_the_order_of_utterances_changes_no_value():
     assert {name: estimate.value for name, estimate in first.estimates.items()} == {
         name: estimate.value for name, estimate in second.estimates.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("speakers", "said"),
+    [
+        (["a", "b"] * 6, "over utterances, which does not cover other speakers than the 2 here"),
+        (["a"] * 12, "over utterances, which does not cover other speakers than the one here"),
+        ([None] * 12, "over utterances, which does not cover other speakers"),
+        ([f"s{n}" for n in range(12)], "over speakers"),
+    ],
+)
+def test_the_summary_says_what_its_intervals_do_not_cover(speakers, said):
+    result = score_set(items(12, 3, lambda n: speakers[n]))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(summary(result))
+    line = next(line for line in console.file.getvalue().splitlines() if "bootstrap" in line)
+    assert line.rstrip().endswith(said)

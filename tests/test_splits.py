@@ -64,7 +64,9 @@ def test_folders_of_the_usual_names(tmp_path: Path):
     ]
     put(tmp_path / "in/mine/metadata.csv", b"file_name,text,id\nx.wav,mine,mine\n")
     put(tmp_path / "in/mine/x.wav", WAV)
-    with pytest.raises(UserError, match=r"mine/metadata.csv:2: no folder or table name tells its split.*--split"):
+    with pytest.raises(
+        UserError, match=r"mine/metadata.csv:2: neither a folder nor the table names its split.*--split"
+    ):
         read(tmp_path / "in", tmp_path / "out2")
     assert read(tmp_path / "in", tmp_path / "out3", split="dev") == usual | {"mine": "dev"}
 
@@ -85,7 +87,7 @@ def test_a_row_taken_for_training_before_a_name_was_in_sight_is_refused(tmp_path
     put(tmp_path / "in/metadata.csv", table("a.wav", "test/b.wav"))
     for source in ("in", "in/metadata.csv"):  # the table alone names its files one by one
         with pytest.raises(
-            UserError, match=r"metadata.csv:2: no folder or table name tells its split, but .*test/b.wav"
+            UserError, match=r"metadata.csv:2: neither a folder nor the table names its split, but .*test/b.wav"
         ):
             read(tmp_path / source, tmp_path / "out")
     assert not list((tmp_path / "out").glob("*"))
@@ -115,7 +117,7 @@ def test_nemo_manifests_by_name_and_a_flat_folder_of_splits_asks(tmp_path: Path)
         "train_manifest.json": "train", "val_manifest.json": "dev", "manifest-evaluation.jsonl": "test"
     }  # fmt: skip
     put(tmp_path / "in/lists/all.json", json.dumps(row).encode())
-    with pytest.raises(UserError, match="all.json:1: no folder or table name tells"):
+    with pytest.raises(UserError, match="all.json:1: neither a folder nor the table names"):
         read(tmp_path / "in", tmp_path / "out2", Nemo)
 
 

@@ -9,7 +9,7 @@ from corpora.readers.reader import Reader
 
 
 def discover() -> dict[str, type[Reader]]:
-    """Returns the reader classes of this package's modules by corpus name, in alphabetical order."""
+    """Return the reader classes of this package's modules by corpus name, in alphabetical order."""
     found: dict[str, type[Reader]] = {}
     for module in pkgutil.iter_modules(__path__):
         for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():

@@ -1,6 +1,6 @@
 """AI-Hub 71260, Korean-English mixed speech: dialogues whose labels spell the English in Hangul.
 
-`text` holds what was heard, English included, in Hangul; `originalForm` holds the Latin spelling. Trained on `text`, a
+`text` holds what was spoken, English included, in Hangul; `originalForm` holds the Latin spelling. Trained on `text`, a
 model would learn to transliterate English, so the mixed sentence is rebuilt and what cannot be rebuilt is left out.
 """
 
@@ -44,7 +44,7 @@ class AiHub(Reader):
     end_field: str = option("endTime", "the dialog's end in seconds, where a recording holds several")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the dialogs of all labels, ordered by file name."""
+        """Yield the dialogs of all labels, ordered by file name."""
         audio: dict[str, list[str]] = {}
         for name in source.names:
             if name.lower().endswith((".pcm", ".wav")):
@@ -131,7 +131,7 @@ class AiHub(Reader):
 
 
 def _respell(heard: str, words: list[dict[str, Any]], english_field: str) -> str | None:
-    """Puts each word's Latin spelling in the place of what was heard; None where a word is not found.
+    """Put each word's Latin spelling in the place of what was spoken; None where a word is not found.
 
     Where the words are not the whole sentence, one is looked for where a word begins, not within others.
     """

@@ -34,7 +34,7 @@ class Header:
 
 
 def measure(source: SourceFiles, clip: Clip) -> Header:
-    """Reads a clip's header, not its samples.
+    """Read a clip's header, not its samples.
 
     Raises:
         BrokenAudio: where the file is missing, empty, cut short or no audio, or the clip does not lie within it.
@@ -61,7 +61,7 @@ def measure(source: SourceFiles, clip: Clip) -> Header:
 
 
 class ClipStore:
-    """Gives every clip a file: its own if it is on disk, else one under `folder`/audio.
+    """Give every clip a file: its own if it is on disk, else one under `folder`/audio.
 
     A file of an earlier preparation with other audio is not overwritten, since the manifests of that preparation hold
     until the new ones replace them: the new audio gets a name of its own.
@@ -74,7 +74,7 @@ class ClipStore:
             partial.unlink()
 
     def store(self, clip: Clip, header: Header) -> Path:
-        """Returns the file that holds the clip's audio, written on the first call for it; raw audio becomes wav."""
+        """Return the file that holds the clip's audio, written on the first call for it; raw audio becomes wav."""
         path = None if clip.data is not None or clip.raw_rate_hz else self._source.path(clip.name)
         if path is not None:
             return path.absolute()

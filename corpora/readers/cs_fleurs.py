@@ -29,7 +29,7 @@ class CsFleurs(Reader):
     subset: str = option("read/test", "one of read/test, xtts/train, xtts/test1, xtts/test2, mms/test")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the subset's rows of the wanted pairs in the file's order."""
+        """Yield the subset's rows of the wanted pairs in the file's order."""
         wanted = {self._language(pair): pair for pair in self.pairs}
         (table, *more) = source.require(f"*{self.subset}/metadata.jsonl", f"the {self.subset} subset")
         if more:

@@ -35,7 +35,9 @@ class Folder(Reader):
     needs: ClassVar[str] = "a folder with the table (file_name, transcription or text), and --pair"
 
     pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
-    split: str = option("auto", "the split of what no folder or table name tells (auto: train, where none is named)")
+    split: str = option(
+        "auto", "the split of rows that neither a folder nor the table names one for (auto: train, where none is named)"
+    )
     corpus: str = option("folder", "the corpus's name, written into every row")
     licence: str = option("not stated", "the corpus's licence, written into every row")
 

@@ -28,7 +28,7 @@ class Hike(Reader):
     hub_id: ClassVar[str | None] = "thetaone-ai/HiKE"
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the rows in the file's order."""
+        """Yield the rows in the file's order."""
         unknown: set[str] = set()
         for where, _, row in read_parquet(source, list(COLUMNS), "test"):
             yield from unknown_fields(row, COLUMNS, where, unknown)

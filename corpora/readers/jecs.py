@@ -27,7 +27,7 @@ class Jecs(Reader):
     emotions: tuple[str, ...] = option(("neutral",), "which of neutral, joy, sad, anger to read")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the mixed sentences of each emotion in the file's order."""
+        """Yield the mixed sentences of each emotion in the file's order."""
         for emotion in self.emotions:
             for name in source.require(f"*{emotion}/transcripts_cs.txt", "the mixed sentences of JECS"):
                 folder = PurePosixPath(name).parent

@@ -27,7 +27,7 @@ class KoJa(Reader):
     speaker_column: str = option("speaker", "the column with the speaker, where there is one")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the rows in the files' order, all as the test split."""
+        """Yield the rows in the files' order, all as the test split."""
         known, unknown = {self.audio_column, self.text_column, self.speaker_column, "id"}, set()
         for where, number, row in read_parquet(source, [self.audio_column, self.text_column]):
             yield from unknown_fields(row, known, where, unknown)

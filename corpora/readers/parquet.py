@@ -16,7 +16,12 @@ ROWS_AT_ONCE = 16
 def read_parquet(
     source: SourceFiles, required: list[str], split: str = "*"
 ) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Yields ("file, row n", n over all files, row) from the source's `data/<split>-….parquet` files.
+    """Yield ("file, row n", n over all files, row) from the source's `data/<split>-….parquet` files.
+
+    Args:
+        source: the corpus.
+        required: the columns that must be there.
+        split: the beginning of the files' names.
 
     Raises:
         UserError: where there is none, one is damaged, or a required column is missing.
@@ -48,6 +53,13 @@ def read_parquet(
 
 def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source: SourceFiles) -> Clip:
     """The audio of a row: `{"bytes": …, "path": …}`, to be stored under the row's id.
+
+    Args:
+        row: the row.
+        column: its audio column.
+        identity: the id to store bytes under.
+        where: the row's place, for messages.
+        source: the corpus.
 
     Raises:
         UserError: where the column holds something else, or neither bytes nor a file.

@@ -90,14 +90,14 @@ class Reader(ABC):
 
     @abstractmethod
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the corpus's utterances in a fixed order.
+        """Yield the corpus's utterances in a fixed order.
 
         Raises:
             UserError: naming file, line and field, where the layout is not the one this reader knows.
         """
 
     def hub_patterns(self) -> list[str] | None:
-        """The files of the hub repository this reader wants; None for all."""
+        """The files of the Hub's repository that this reader reads; None for all."""
         return None
 
     def manifest(self, record: Record) -> str:

@@ -94,6 +94,12 @@ class SourceFiles:
     def beside(self, name: str, relative: str, where: str, field: str) -> str:
         """The name of the file that `name`'s field `field` points to with a relative path.
 
+        Args:
+            name: the table.
+            relative: the path that it holds, with slashes of either kind.
+            where: the row's place, for messages.
+            field: the field that holds the path.
+
         Raises:
             UserError: where the path is absolute or climbs out of the source.
         """
@@ -158,7 +164,12 @@ def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
 
 
 def open_source(source: str | None, hub_id: str | None, patterns: list[str] | None) -> SourceFiles:
-    """Opens a folder, an archive or, where `source` is no file and reads like `owner/name`, a hub dataset repository.
+    """Open a folder, an archive or, where `source` is no file and reads like `owner/name`, a hub dataset repository.
+
+    Args:
+        source: a folder, an archive or a Hub id; None takes `hub_id`.
+        hub_id: the corpus's own repository, None where it has none.
+        patterns: the files wanted of a repository, None for all.
 
     Raises:
         UserError: where it is none of these, or the hub cannot be reached or refuses.

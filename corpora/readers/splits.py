@@ -1,4 +1,4 @@
-"""Which split a row belongs to: told by the names of its table and folders, never guessed against them."""
+"""Which split a row belongs to: read from the names of its table and folders, never guessed against them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def split_named(name: str) -> str | None:
 
 
 class SplitFinder:
-    """Finds the splits of a source's rows.
+    """Find the splits of a source's rows.
 
     A table's name and its folders decide; where they name none, the folders of the row's file do; then `--split`; then
     the name of the source's own folder. Only where no split's name is in sight anywhere, a row is training.
@@ -82,11 +82,11 @@ class SplitFinder:
             )
         if self.in_sight:
             raise UserError(
-                f"{where}: no folder or table name tells its split, but {self.in_sight} names one; "
+                f"{where}: neither a folder nor the table names its split, but {self.in_sight} names one; "
                 "say where such rows belong: --split train, dev or test"
             )
         self.guessed = where
-        return "train", "no name tells, all is training"
+        return "train", "no split is named, all is training"
 
 
 def _named(path: PurePosixPath) -> dict[str, str]:

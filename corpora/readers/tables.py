@@ -30,7 +30,7 @@ def read_text(source: SourceFiles, name: str) -> str:
 
 
 def read_jsonl(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields ("file:line", row) for each line of a JSON-lines file.
+    """Yield ("file:line", row) for each line of a JSON-lines file.
 
     Raises:
         UserError: where a line is not a JSON object.
@@ -86,6 +86,11 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
 def text_field(row: dict[str, Any], name: str, where: str) -> str:
     """A field that must be there and be text (or a number, given as text).
 
+    Args:
+        row: the row.
+        name: of the field.
+        where: the row's place, for messages.
+
     Raises:
         UserError: naming file, line and field.
     """
@@ -102,6 +107,11 @@ def text_field(row: dict[str, Any], name: str, where: str) -> str:
 def optional_text(row: dict[str, Any], name: str, where: str) -> str | None:
     """A field that may be missing or empty and otherwise is text (or a number, given as text).
 
+    Args:
+        row: the row.
+        name: of the field.
+        where: the row's place, for messages.
+
     Raises:
         UserError: naming file, line and field.
     """
@@ -110,6 +120,11 @@ def optional_text(row: dict[str, Any], name: str, where: str) -> str | None:
 
 def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
     """A field that may be missing and otherwise is a finite number (or one written as text).
+
+    Args:
+        row: the row.
+        name: of the field.
+        where: the row's place, for messages.
 
     Raises:
         UserError: naming file, line and field.
@@ -126,8 +141,15 @@ def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
     return number
 
 
-def unknown_fields(row: dict[str, Any], known: Collection[str], where: str, told: set[str]) -> Iterator[Notice]:
-    """Yields a notice for each field that is not `known`, once: what is `told` is added to."""
-    for name in sorted(set(row) - set(known) - told):
-        told.add(name)
+def unknown_fields(row: dict[str, Any], known: Collection[str], where: str, noticed: set[str]) -> Iterator[Notice]:
+    """Yield a notice for each field that is not `known`, once: `noticed` is added to.
+
+    Args:
+        row: the row.
+        known: the fields that the reader knows.
+        where: the row's place, for messages.
+        noticed: the fields already noticed.
+    """
+    for name in sorted(set(row) - set(known) - noticed):
+        noticed.add(name)
         yield Notice("unknown field", f"{where}: the field {name!r} is not one this reader knows; ignored")

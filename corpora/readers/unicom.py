@@ -43,7 +43,7 @@ class UniCoM(Reader):
     pair: str = option("de-en", "the language pair, matrix language of the study first")
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
-        """Yields the rows of the pair's metadata files, split by split."""
+        """Yield the rows of the pair's metadata files, split by split."""
         codes = [iso_639_3(language) for language in languages_of(self.pair)]
         tables = source.glob(f"*{'_'.join(codes)}/metadata.csv") + source.glob(
             f"*{'_'.join(reversed(codes))}/metadata.csv"
@@ -90,7 +90,14 @@ def spans_of(
 
     The words swapped in are found in the text one after the other; the generator leaves out an empty first or last
     segment, and so do we. Times are given where as many segments as anchors remain. None where a word is not found, or
-    found twice: the generator swaps one in the audio and all in the text, and which one was heard is not told.
+    found twice: the generator swaps one in the audio and all in the text, and does not say which one is spoken.
+
+    Args:
+        text: the sentence.
+        matrix: its matrix language.
+        languages: of the first and second words of the pairs.
+        pairs: words swapped in and out.
+        ends: cumulative samples at which the segments end.
     """
     embedded_index = 1 - languages.index(matrix)
     parts: list[tuple[str, str]] = []
