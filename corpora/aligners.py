@@ -71,8 +71,8 @@ class CTCAligner(_WhisperAligner):
     """CTC forced alignment by a linear head on the frozen encoder, fitted to the transcripts that it then aligns.
 
     It needs no other model, no times and no common alphabet: a linear head finds the letters of any language in the
-    encoder's states in a minute. A switch is put where the peak of the last letter before it ends: peaks tend to come late in a
-    sound. Where in a sound they come is up to the encoder, so look at the bias on speech of known times.
+    encoder's states in a minute. A switch is put where the peak of the last letter before it ends: peaks tend to come
+    late in a sound. Where in a sound they come is up to the encoder, so look at the bias on speech of known times.
 
     Args:
         model: model folder or Hub id of a Whisper.

@@ -152,7 +152,13 @@ def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[t
             wanted = round(utterance.duration * rate_hz)
             samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
     except UserError as error:
-        return None, [(ERROR, "unreadable audio", str(error).removeprefix(f"{utterance.audio}: "))]
+        return None, [
+            (
+                ERROR,
+                "unreadable audio",
+                str(error).removeprefix(f"{utterance.audio}: ").removeprefix("the audio cannot be read: "),
+            )
+        ]
     if rate_hz < SAMPLE_RATE_HZ:
         found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper takes {SAMPLE_RATE_HZ} Hz"))
     if channels > 1:

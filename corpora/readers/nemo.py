@@ -28,7 +28,7 @@ class Nemo(Reader):
     needs: ClassVar[str] = "the manifest or a folder of them, and --pair"
 
     pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
-    split: str = option("auto", "the split of lines that no name gives one (auto: train, where none is named)")
+    split: str = option("auto", "of rows whose folders and table name no split (auto: train, where nothing does)")
     corpus: str = option("nemo", "the corpus's name, written into every row")
     licence: str = option("not stated", "the corpus's licence, written into every row")
 
