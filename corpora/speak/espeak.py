@@ -168,14 +168,14 @@ def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
 def _fitting(engine: Espeak, line: Line) -> tuple[np.ndarray, list[float]]:
     voice = line.voice
     for _ in range(5):
-        audio, borders_s = _trimmed(*engine.say(line.spans, voice), engine.rate_hz)
+        audio, borders_s = trimmed(*engine.say(line.spans, voice), engine.rate_hz)
         if len(audio) <= line.longest_s * engine.rate_hz:
             return audio, borders_s
         voice = Voice(voice.variant, round(voice.rate * 1.12), voice.pitch)
     raise RuntimeError(f"{line.name}: longer than {line.longest_s} s even at {voice.rate} words a minute")
 
 
-def _trimmed(audio: np.ndarray, ends: list[int], rate_hz: int) -> tuple[np.ndarray, list[float]]:
+def trimmed(audio: np.ndarray, ends: list[int], rate_hz: int) -> tuple[np.ndarray, list[float]]:
     """Leaves 80 ms of silence around the speech; returns the borders of the spans in seconds from the new begin."""
     loudness = np.abs(audio.astype(np.int32))
     loud = np.flatnonzero(loudness > 0.01 * loudness.max())

@@ -69,5 +69,5 @@ class EspeakEngine:
         }
 
     @cached_property
-    def _library(self) -> espeak.Engine:
-        return espeak.Engine(_SEED)
+    def _library(self) -> espeak.Espeak:
+        return espeak.Espeak(_SEED)
