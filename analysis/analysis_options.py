@@ -14,7 +14,7 @@ from common.options import Command, option
 class AnalysisOptions:
     """Options."""
 
-    models: list[Any] = option([], positional=True, metavar="MODEL")  # noqa: RUF009
+    models: list[Any] = option([], positional=True, metavar="MODEL")
     """Fine-tunes: model folders or Hub ids, also NAME=PATH."""
     base: str | None = None
     """What they were fine-tuned from: a model folder or Hub id."""

@@ -33,7 +33,7 @@ _VALUES = (
 class MergedModels:
     """Models."""
 
-    models: list[str] = option([], metavar="MODEL")  # noqa: RUF009
+    models: list[str] = option([], metavar="MODEL")
     """Fine-tunes: model folders or Hub ids."""
     base: str | None = option(None, metavar="MODEL")
     """What they were fine-tuned from: a model folder or Hub id; `none` takes the first model."""
@@ -67,9 +67,9 @@ class MergeSettings(MergeOutput, MergedModels):
 class SweepSettings:
     """The sweep."""
 
-    score: list[str] = option([], metavar="MANIFEST")  # noqa: RUF009
+    score: list[str] = option([], metavar="MANIFEST")
     """Development manifests of seen pairs."""
-    seen: list[str] = option([], metavar="PAIR", shown_default="the models' names")  # noqa: RUF009
+    seen: list[str] = option([], metavar="PAIR", shown_default="the models' names")
     """Pairs fine-tuned on."""
 
 

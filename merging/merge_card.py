@@ -9,8 +9,8 @@ import yaml
 
 from backbone.model_folder.geometry import TaskVectorGeometry
 from common.markdown import licence_of, table
-from merging.engine import MergeGeometry
 from merging.inputs import MergeInputs
+from merging.merge_engine import MergeGeometry
 from merging.recipe import MergeRecipe
 
 

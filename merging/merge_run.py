@@ -15,11 +15,11 @@ from backbone.model_folder.write import SafetensorsWriter, check_disk, write_sid
 from common.configs import read_yaml
 from common.errors import UserError
 from common.files import atomic_folder, sole_writer
-from merging import engine
+from merging import merge_engine as engine
 from merging import recipe as recipes
-from merging.engine import MergeGeometry
 from merging.inputs import MergeInputs, read_all
 from merging.merge_card import write_card
+from merging.merge_engine import MergeGeometry
 from merging.methods import methods
 from merging.recipe import DTYPES, RECIPE_FILE, MergeRecipe
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from common.errors import UserError
-from merging.engine import check_merged
 from merging.inputs import MergeInputs
+from merging.merge_engine import check_merged
 
 METHODS = (
     "task_arithmetic", "ties", "dare_linear", "dare_ties", "linear", "slerp", "breadcrumbs", "della", "model_stock",

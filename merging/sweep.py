@@ -18,7 +18,7 @@ from backbone.model_folder.stored import ModelFolder
 from backbone.model_folder.write import SafetensorsWriter, write_side_files
 from common.errors import UserError
 from common.files import atomic_file, scratch_folder
-from merging import engine
+from merging import merge_engine as engine
 from merging.merge_run import open_inputs
 from merging.recipe import MergeRecipe, checked_parameters
 from merging.vectors import step_from

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
 from common.errors import UserError
-from merging import engine
+from merging import merge_engine as engine
 from merging.command import main
 from merging.mergekit_engine import METHODS
 from merging.methods import methods

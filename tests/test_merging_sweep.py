@@ -19,7 +19,7 @@ from common.manifest import read_manifest, write_manifest
 from evaluation.evaluate_models import Candidate, Evaluation, evaluate
 from evaluation.score_weights import score_state_dict
 from merge import score as scored_in_memory
-from merging import engine
+from merging import merge_engine as engine
 from merging.command import main
 from merging.sweep import values
 from tests.merging_models import whispers  # noqa: F401
