@@ -6,6 +6,7 @@ in the other script; and 1,000 bootstrap draws of five test sets of 500.
 
 from __future__ import annotations
 
+import argparse
 import os
 import random
 import resource
@@ -54,6 +55,7 @@ def transcripts(count: int, seed: int) -> list[UtteranceToScore]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()  # there is nothing to choose, but --help is answered
     print(f"{'':44} {'seconds':>8}")
     utterances = transcripts(100_000, seed=0)
     start = time.process_time()
