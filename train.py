@@ -6,23 +6,16 @@ python train.py --config fishr.yaml --resume
 python -m torch.distributed.run --nproc-per-node 2 train.py --config fishr.yaml
 """
 
-import sys
-
 from common.errors import run_script
 
 
 def main() -> None:
-    """Parses the recipe and trains."""
-    if {"-h", "--help", "--print-completion"} & set(sys.argv[1:]):
-        from training.train_arguments import parser
-
-        parser().parse_args()
-    sys.argv = ["--help" if word == "--help_all" else word for word in sys.argv]
+    """Parse the recipe and train."""
     from lightning_modules.ranks import one_error
-    from training.cli import TrainCLI
+    from training.training_run import TrainingRun
 
     with one_error():
-        TrainCLI().fit()
+        TrainingRun().fit()
 
 
 if __name__ == "__main__":

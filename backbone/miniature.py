@@ -8,9 +8,9 @@ Whisper.
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -31,8 +31,8 @@ from transformers import (
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from backbone.model_folder.write import write_model_folder
-from common.errors import run_script
 from common.manifest import read_manifest
+from common.options import Command, Count, main, option
 
 # The 99 languages of Whisper's multilingual checkpoints before large-v3, in their order.
 WHISPER_LANGUAGES = [code for code in LANGUAGES if code != "yue"]
@@ -113,23 +113,34 @@ def _added(name: str, *, special: bool) -> AddedToken:
     return AddedToken(f"<|{name}|>", special=special, normalized=False)
 
 
-def main() -> None:
-    """Learns the tokenizer on the manifests' texts and writes the untrained model folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("manifests", nargs="+", type=Path, help="manifests of single languages")
-    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--window", type=int, default=5, help="encoder window in seconds (default 5)")
-    parser.add_argument("--vocabulary", type=int, default=2000, help="most tokens of the BPE (default 2000)")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    torch.manual_seed(arguments.seed)
-    texts = [utterance.text for manifest in arguments.manifests for utterance in read_manifest(manifest)]
-    tokenizer = train_tokenizer(texts, arguments.vocabulary)
-    model = random_model(tokenizer, arguments.window)
-    extractor = WhisperFeatureExtractor(chunk_length=arguments.window)
-    write_model_folder(arguments.out, model, WhisperProcessor(extractor, tokenizer))
-    print(f"{arguments.out}: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens")
+@dataclass(frozen=True)
+class MiniatureOptions:
+    """The backbone."""
 
+    manifests: list[Path] = option(positional=True, metavar="MANIFEST")
+    """Manifests of single languages."""
+    out: Path = option(metavar="DIR")
+    """Model folder to write."""
+    window: Count = option(5, metavar="SECONDS")
+    """Encoder's window."""
+    vocabulary: Count = 2000
+    """Most tokens of the BPE."""
+    seed: int = 0
+    """Seed of the weights."""
+
+
+def run(options: MiniatureOptions) -> None:
+    """Learn the tokenizer on the manifests' texts and write the untrained model folder."""
+    torch.manual_seed(options.seed)
+    texts = [utterance.text for manifest in options.manifests for utterance in read_manifest(manifest)]
+    tokenizer = train_tokenizer(texts, options.vocabulary)
+    model = random_model(tokenizer, options.window)
+    extractor = WhisperFeatureExtractor(chunk_length=options.window)
+    write_model_folder(options.out, model, WhisperProcessor(extractor, tokenizer))
+    print(f"{options.out}: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens")
+
+
+MINIATURE = Command("python -m backbone.miniature", __doc__ or "", MiniatureOptions, run)
 
 if __name__ == "__main__":
-    run_script(main)
+    main(MINIATURE)

@@ -84,12 +84,21 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
     """
     if id(node) not in known:
         known[id(node)] = _MOST_VALUES  # until it is known: within itself, it has no end
+        if isinstance(node, yaml.MappingNode):
+            _check_keys(node)
         parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
         inside = 0 if isinstance(node, yaml.ScalarNode) else sum(_count(part, known) for part in parts)
         known[id(node)] = 1 + inside
     if known[id(node)] > _MOST_VALUES:
         raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES:,} values")
     return known[id(node)]
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
+    for place, key in enumerate(keys):
+        if key in keys[:place]:
+            raise yaml.YAMLError(f"the key {key!r} stands twice in one mapping, at {str(node.start_mark).strip()}")
 
 
 def read_configs(names: Sequence[str], folder: str | Path | Sequence[str], keys: Iterable[str]) -> dict[str, Any]:

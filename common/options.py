@@ -23,6 +23,7 @@ Configurations are read from left to right, then the command line: later values 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import difflib
 import inspect
@@ -33,19 +34,31 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
+from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace, get_loader, set_loader
 
-from common.configs import find_config, read_yaml
+from common.configs import find_config, load_yaml, read_yaml
 from common.errors import UserError, nearest, run_script
 
 REQUIRED: Any = MISSING
 _SHELLS = ("bash", "zsh", "tcsh")
 _OF_CLASSES = ("class_path", "init_args", "dict_kwargs")
+_THEIR_LOADER = get_loader("yaml")
+
+
+def _load_value(text: str) -> Any:
+    """Read a value of the command line, or a file that a configuration names; aliases are counted before."""
+    if "*" in text:
+        load_yaml(text)
+    return _THEIR_LOADER(text)
+
+
+set_loader("yaml", _load_value, (yaml.YAMLError, ValueError, RecursionError))
 
 
 @dataclass(frozen=True)
@@ -63,9 +76,9 @@ class Range:
         if self.high == math.inf:
             if self.low == -math.inf:
                 return ""
-            return f"above {self.low:g}" if self.low in self.without else f"of {self.low:g} or more"
+            return f"above {self.low:.12g}" if self.low in self.without else f"of {self.low:.12g} or more"
         left, right = "(" if self.low in self.without else "[", ")" if self.high in self.without else "]"
-        return f"in {left}{self.low:g}, {self.high:g}{right}"
+        return f"in {left}{self.low:.12g}, {self.high:.12g}{right}"
 
 
 Count = Annotated[int, Range(1)]
@@ -90,6 +103,7 @@ class Option:
     metavar: str | None = None
     shown_default: str | None = None
     in_config: bool = True
+    join: str | None = None
     read: Callable[[list[str]], Any] | None = None
     check: Callable[[Any], Any] | None = None
 
@@ -107,6 +121,11 @@ class Command:
         config: the folders of `configs/` in which `--config` looks a name up; empty for commands without `--config`.
         commands: subcommands, in the help's order.
         passes_on: every word behind the first positional is left as it is, in `Parsed.rest`.
+        classes: classes whose arguments are options, too, each below its name: `--data.workers`.
+        plain: those of the classes that no instance is made of.
+        linked: options whose value is also that of arguments of classes.
+        shown_of: the arguments of a class that the help shows, where `--help_all` alone shows the others.
+        first: configurations that are read before those of the command line.
     """
 
     name: str
@@ -117,16 +136,26 @@ class Command:
     config: tuple[str, ...] = ()
     commands: Sequence[Command] = ()
     passes_on: bool = False
+    classes: Mapping[str, type] = field(default_factory=dict)
+    plain: Sequence[str] = ()
+    linked: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    shown_of: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    first: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a command line comes to: `given` has the values that the command line itself gave, by name."""
+    """What a command line comes to.
+
+    `options` is an instance of the command's dataclass, a dictionary, or for a command with classes a namespace, of
+    which `parser` makes instances and YAML. `given` has the values that the command line itself gave, by name.
+    """
 
     command: Command
     options: Any
     given: Mapping[str, Any]
-    rest: Sequence[str] = ()
+    rest: Sequence[str]
+    parser: Parser
 
 
 def option(
@@ -137,6 +166,9 @@ def option(
     metavar: str | None = None,
     shown_default: str | None = None,
     in_config: bool = True,
+    join: str | None = None,
+    read: Callable[[list[str]], Any] | None = None,
+    check: Callable[[Any], Any] | None = None,
 ) -> Any:
     """Declares a field that is more than a plain option.
 
@@ -147,9 +179,13 @@ def option(
         metavar: what stands for the value in the help.
         shown_default: what the help says of the default, where the value does not.
         in_config: whether a configuration may set it.
+        join: what stands between the values of several configurations, of which otherwise the last one wins.
+        read: turns the command line's words into the value.
+        check: turns a value, also a configuration's, into the one that is used, or raises `UserError`.
     """
     metadata = {"positional": positional, "repeat": repeat, "metavar": metavar}
-    metadata |= {"shown_default": shown_default, "in_config": in_config}
+    metadata |= {"shown_default": shown_default, "in_config": in_config, "join": join, "read": read}
+    metadata["check"] = check
     if isinstance(default, list | dict):
         return field(default_factory=lambda: type(default)(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -184,7 +220,7 @@ def options_of(source: Any, group: str = "") -> list[Option]:
 
 
 def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
-    """Read a command line, and the configurations that it names.
+    """Reads a command line, and the configurations that it names.
 
     Raises:
         UserError: naming the option or the configuration's key, what was found, what was expected, the nearest name.
@@ -198,13 +234,13 @@ def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
         names = {sub.name: sub for sub in command.commands}
         if not words or words[0].startswith("-"):
             if {"-h", "--help"} & set(words):
-                build(command, " ".join(path)).parse_args(["--help"])
-            if command.run is None:
+                build_tree(command, " ".join(path)).parse_args(["--help"])
+            if not command.options:
                 word = words[0] if words else "nothing"
                 raise UserError(f"expected a command, found {word}; there are: {', '.join(names)}")
             break
         if words[0] not in names:
-            if command.run is not None:
+            if command.options:
                 break
             close = nearest(words[0], names)
             raise UserError(f"{' '.join(path)} has no command {words[0]!r}{close}; there are: {', '.join(names)}")
@@ -217,35 +253,44 @@ def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
         words, rest = words[:1], words[1:]
     names, words = parser.split_configs(words)
     found = Namespace()
+    if command.classes:  # links need their sources from the beginning
+        found = Namespace({key: one.default for key, one in parser.declared.items() if not one.join})
     for name in names:
         found = parser.add_config(find_config(name, command.config), found)
+    if command.classes:
+        return Parsed(command, parser.read_over(words, found), {}, rest, parser)
     given = parser.read_words(words)
-    return Parsed(command, _result(command, parser, {**vars(found), **parser.unparsed, **given}), given, rest)
+    return Parsed(command, _result(command, parser, {**vars(found), **given}), given, rest, parser)
 
 
-def main(command: Command, words: Sequence[str] | None = None) -> NoReturn:
-    """Parse the command line, runs the command, and exits as `run_script` says."""
+def run(command: Command, words: Sequence[str] | None = None) -> int:
+    """Parse a command line and run what it means; return the exit code.
 
-    def run() -> int | None:
-        parsed = parse(command, words)
-        return parsed.command.run(parsed.options) if parsed.command.run else None
+    Raises:
+        UserError: as `parse`, and from the command itself.
+    """
+    parsed = parse(command, words)
+    return (parsed.command.run(parsed.options) if parsed.command.run else None) or 0
 
-    run_script(run)
+
+def main(command: Command) -> NoReturn:
+    """Run this process's command line, and exit as `run_script` says."""
+    run_script(partial(run, command))
 
 
 class Parser(ArgumentParser):
     """jsonargparse's parser with our help, our messages, and configurations by name."""
 
-    def __init__(self, *arguments: Any, declared: Sequence[Option] = (), **keywords: Any) -> None:
-        """Takes what `ArgumentParser` takes; `declared` become its options."""
-        super().__init__(*arguments, formatter_class=Help, allow_abbrev=False, print_config=None, **keywords)
+    def __init__(self, *arguments: Any, declared: Sequence[Option] = (), joint: str = "-", **keywords: Any) -> None:
+        """Takes what `ArgumentParser` takes; `declared` become its options, `joint` joins the words of their names."""
+        keywords |= {"formatter_class": Help, "allow_abbrev": False, "print_config": None}
+        super().__init__(*arguments, **keywords)
         self.declared = {one.name.replace("-", "_"): one for one in declared}
-        self.unparsed: dict[str, Any] = {}
         groups: dict[str, Any] = {}
         for one in declared:
             title = one.group or "options"
             groups[title] = groups.get(title) or self.add_argument_group(title)
-            _add(groups[title], one)
+            _add(groups[title], one, joint)
         self.check_types()
 
     def check_types(self) -> None:
@@ -255,12 +300,19 @@ class Parser(ArgumentParser):
                 action._check_type_ = _checked(action, action._check_type_)
                 action._is_checked = True
 
+    def add_class_arguments(self, *arguments: Any, **keywords: Any) -> list[str]:
+        """Adds a class's arguments, with our messages; also those of a class that an option's value names."""
+        added = super().add_class_arguments(*arguments, **keywords)
+        self.check_types()
+        return added
+
     def names(self) -> dict[str, Any]:
         """Every option's dotted name, with its type."""
+        without = {"help", "help_all", "debug", "print_completion", *self.groups}
         return {
             action.dest: getattr(action, "_typehint", None)
             for action in self._actions
-            if not action.dest.endswith("help") and action.dest not in ("debug", "print_completion")
+            if action.dest not in without and not action.dest.endswith(".help")
         }
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
@@ -289,7 +341,7 @@ class Parser(ArgumentParser):
         return configs, others
 
     def add_config(self, path: Path, found: Namespace) -> Namespace:
-        """Read a configuration over what was found so far, and says so.
+        """Reads a configuration over what was found so far, and says so.
 
         Raises:
             UserError: naming the file, the key and what is wrong.
@@ -303,21 +355,47 @@ class Parser(ArgumentParser):
                 self.check_name(name)
             for name, value in content.items():
                 one = self.declared.get(name)
+                if name in self.groups and not isinstance(value, Mapping | str):
+                    raise UserError(f"{name} is {value!r}, expected a mapping of its options")
                 if one and not one.in_config:
                     raise UserError(f"{name} is given on the command line, not in a configuration")
-                if one and one.check:
+                if one and one.join and name in found and isinstance(value, str):
+                    content[name] = f"{found[name]}{one.join}{value}"
+                elif one and one.check:
                     content[name] = one.check(value)
                 elif one and _is_flag(one.hint) and not isinstance(value, bool):
                     raise UserError(f"{name} is {value!r}, expected true or false")
+                elif one and value is None and type(None) not in get_args(one.hint):
+                    raise UserError(f"{name} is null, expected {expected(one.hint)}")
                 elif one and (one.repeat or _items(one.hint)) and not isinstance(value, list):
                     raise UserError(f"{name} is {value!r}, expected {expected(one.hint)}")
-            # What has a reader of its own has a type that only its check knows.
-            self.unparsed |= {
-                name: content.pop(name) for name, one in self.declared.items() if one.read and name in content
-            }
             return self.parse_object(content, found, defaults=False)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
+    def read_over(self, words: Sequence[str], found: Namespace) -> Namespace:
+        """Everything that the options come to: the command line over the configurations over the defaults."""
+        for name, one in self.declared.items():
+            if name not in found and one.default is not REQUIRED:
+                found[name] = one.default
+        whole = self.parse_args(self.known(words), found)
+        for name, one in self.declared.items():
+            if one.read and whole[name] is not found[name]:
+                whole[name] = one.read(whole[name])
+            if one.check:
+                whole[name] = one.check(whole[name])
+        return whole
+
+    def instantiate_classes(self, cfg: Any, **keywords: Any) -> Any:
+        """Makes the classes' instances.
+
+        Raises:
+            UserError: from a constructor, as it was raised there.
+        """
+        try:
+            return super().instantiate_classes(cfg, **keywords)
+        except ValueError as error:
+            raise _cause(error) or error from None
 
     def read_words(self, words: Sequence[str]) -> dict[str, Any]:
         """The values that a command line gives, by name."""
@@ -342,15 +420,16 @@ class Parser(ArgumentParser):
                 return [*result, *words[place:]]
             name, equals, value = word.partition("=")
             if name.startswith("--"):
-                dotted = name[2:].rstrip("+").replace("-", "_")
-                if dotted not in flags:
+                dotted = name[2:].rstrip("+")
+                if dotted.replace("-", "_") in flags:
+                    word = flags[dotted.replace("-", "_")] + "+" * name.endswith("+") + equals + value
+                else:
                     self.check_name(dotted, "--")
-                word = flags.get(dotted, f"--{dotted}") + "+" * name.endswith("+") + equals + value
             result.append(word)
         return result
 
     def check_name(self, name: str, dashes: str = "") -> None:
-        """Refuse a dotted name that is no option, and no part of one whose value has named parts.
+        """Refuses a dotted name that is no option, and no part of one whose value has named parts.
 
         Raises:
             UserError: with the nearest right name.
@@ -368,6 +447,8 @@ class Parser(ArgumentParser):
                     raise UserError(f"{prefix} is given without its name; see {self.prog} --help")
                 return
         group = next((parts[0] for option in options if option.startswith(f"{parts[0]}.")), None)
+        if group == name:
+            return  # of a wrong kind, as its check will say
         if group and not dashes:
             inside = [option.partition(".")[2] for option in options if option.startswith(f"{group}.")]
             raise UserError(f"{group} has no option {parts[1]!r}{nearest('.'.join(parts[1:]), inside)}")
@@ -375,19 +456,23 @@ class Parser(ArgumentParser):
         shown = [option.replace("_", "-") if dashes and option in self.declared else option for option in near]
         written = name.replace("_", "-") if dashes and "." not in name and self.declared else name
         close = difflib.get_close_matches(written, shown, n=1, cutoff=0.6)
-        hint = f", did you mean {dashes}{close[0]}?" if close else ""
-        raise UserError(f"no option {dashes}{written}{hint} See {self.prog} --help")
+        hint = f", did you mean '{dashes}{close[0]}'?" if close else "."
+        raise UserError(f"no option '{dashes}{written}'{hint} See {self.prog} --help")
 
 
-def build(command: Command, prog: str | None = None, *, nested: bool = True) -> Parser:
-    """Makes a command's parser, with those of its subcommands."""
+def build(command: Command, prog: str | None = None) -> Parser:
+    """Make a command's parser."""
     prog = prog or command.name
     declared = command.options if isinstance(command.options, Sequence) else options_of(command.options)
     places = [_shown_positional(one) for one in declared if one.positional]
     usage = " ".join([prog, *places, *["COMMAND ..."] * bool(command.commands and not places), "[--OPTION VALUE ...]"])
     examples = f"examples:\n{inspect.cleandoc(command.examples)}" if command.examples else None
     examples = examples and "\n".join(line if line == "examples:" else f"  {line}" for line in examples.splitlines())
-    parser = Parser(prog=prog, description=command.text, epilog=examples, usage=usage, declared=declared)
+    joint = "_" if command.classes else "-"
+    keywords = {"description": command.text, "epilog": examples, "usage": usage}
+    parser = Parser(prog=prog, add_help=False, declared=declared, joint=joint, **keywords)
+    if command.classes:
+        _add_classes(parser, command)
     own = parser.add_argument_group("this program")
     if command.config:
         where = " and ".join(f"configs/{name}/" for name in command.config)
@@ -395,6 +480,9 @@ def build(command: Command, prog: str | None = None, *, nested: bool = True) -> 
             "-c", "--config", action="append", default=argparse.SUPPRESS, metavar="NAME",
             help=f"a configuration, by path or by its name in {where}; repeatable, later ones win",
         )  # fmt: skip
+    own.add_argument("-h", "--help", action="help", help="show this help and exit")
+    if command.shown_of:
+        own.add_argument("--help_all", action="help", help=f"also every option of the {', '.join(command.shown_of)}")
     own.add_argument(
         "--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback, not its message"
     )
@@ -402,21 +490,42 @@ def build(command: Command, prog: str | None = None, *, nested: bool = True) -> 
         "--print-completion", choices=_SHELLS, default=argparse.SUPPRESS,
         help="print what makes a shell complete this program's options",
     )  # fmt: skip
-    if nested:
-        _nest(parser, command, prog)
     return parser
 
 
-def _nest(parser: Parser, command: Command, prog: str) -> None:
-    """Add the subcommands, and theirs only then: jsonargparse takes them level by level."""
-    if not command.commands:
-        return
-    commands = parser.add_subcommands(required=False, title="commands", description="", metavar="COMMAND")
-    subs = {sub.name: build(sub, f"{prog} {sub.name}", nested=False) for sub in command.commands}
-    for sub in command.commands:
-        commands.add_subcommand(sub.name, subs[sub.name], help=sub.text.partition("\n")[0])
-    for sub in command.commands:
-        _nest(subs[sub.name], sub, f"{prog} {sub.name}")
+def build_tree(command: Command, prog: str | None = None, parser: Parser | None = None) -> Parser:
+    """Make a command's parser with those of its subcommands below it, for the help and for completion."""
+    prog, parser = prog or command.name, parser or build(command, prog)
+    if command.commands:
+        commands = parser.add_subcommands(required=False, title="commands", description="", metavar="COMMAND")
+        for sub in command.commands:  # jsonargparse wants a level whole before the next one
+            child = build(sub, f"{prog} {sub.name}")
+            commands.add_subcommand(sub.name, child, help=sub.text.partition("\n")[0])
+            build_tree(sub, f"{prog} {sub.name}", child)
+    return parser
+
+
+def _add_classes(parser: Parser, command: Command) -> None:
+    """Adds the options that are arguments of classes, with the first configurations' values as their defaults."""
+    for name, kind in command.classes.items():
+        plain = name in command.plain
+        parser.add_class_arguments(kind, name, instantiate=not plain, fail_untyped=False, sub_configs=True)
+    for source, targets in command.linked.items():
+        for target in targets:
+            parser.link_arguments(source, target)
+    for file in command.first:
+        content = read_yaml(Path(file))
+        for name in _dotted(content, parser.names()):
+            if name not in parser.declared:
+                parser.set_defaults({name: reduce(lambda inner, part: inner[part], name.split("."), content)})
+    for group in parser._action_groups:
+        for action in group._group_actions:
+            of, _, name = action.dest.partition(".")
+            hidden = of in command.shown_of and name not in command.shown_of[of] and "--help_all" not in sys.argv
+            linked = any(action.dest.endswith(target) for targets in command.linked.values() for target in targets)
+            action.is_hidden = hidden or linked or action.dest in command.classes or name.endswith("help")
+            if of in command.classes and group.title != of:
+                group.title, group.description = of, group.title
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -425,21 +534,35 @@ class Help(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str, **_: Any) -> None:
         super().__init__(prog, max_help_position=32, width=min(120, max(60, shutil.get_terminal_size().columns)))
 
+    def add_argument(self, action: argparse.Action) -> None:
+        """Leaves out what is hidden, and shows the parts of a dataclass below it."""
+        if getattr(action, "is_hidden", False):
+            return
+        super().add_argument(action)
+        kind = _bare(getattr(action, "_typehint", None))
+        if dataclasses.is_dataclass(kind):
+            for one in options_of(kind):
+                part = argparse.Action(
+                    [f"--{action.dest}.{one.name}"], one.name, metavar=short(one.hint), help=one.text
+                )
+                part.shown_default = _yaml(one.default)
+                super().add_argument(part)
+
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return short(getattr(action, "_typehint", str))
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        if len(action.option_strings) > 1 and action.nargs != 0:  # `-c, --config NAME`: the value once
-            return f"{', '.join(action.option_strings)} {self._format_args(action, action.dest.upper())}"
-        return super()._format_action_invocation(action)
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        flags = ", ".join(flag for flag in action.option_strings if not flag.endswith("+"))
+        metavar = self._get_default_metavar_for_optional(action)
+        return f"{flags} {self._format_args(action, metavar)}"
 
     def _expand_help(self, action: argparse.Action) -> str:
-        if "%(" in (action.help or ""):
-            return super()._expand_help(action)
         text = (action.help or "").replace("`", "").rstrip(".")
         default = getattr(action, "shown_default", None)
         if default is None and hasattr(action, "_typehint") and action.default is not argparse.SUPPRESS:
-            default = shown(action.default)
+            default = _yaml(action.default)
         return f"{text} (default: {default})" if default else text
 
 
@@ -449,7 +572,8 @@ def short(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "|".join(map(str, get_args(hint)))
     if _is_union(hint):
-        return "|".join(dict.fromkeys(short(one) for one in get_args(hint) if one is not type(None)))
+        several = "|".join(dict.fromkeys(short(one) for one in get_args(hint) if one is not type(None)))
+        return several if len(several) < 40 else "CHOICE"
     names = {int: "N", float: "X", str: "TEXT", bool: "true|false", Path: "PATH", dict: "MAPPING"}
     kind = get_origin(hint) or hint
     if kind in (list, tuple, Sequence):
@@ -465,12 +589,22 @@ def shown(value: Any) -> str:
         return " ".join(map(str, value))
     if isinstance(value, str | Path):
         return str(value)
-    return yaml.safe_dump(value, default_flow_style=True, width=10_000).split("\n")[0]
+    return _yaml(value)
+
+
+def _yaml(value: Any) -> str:
+    """A value as in a configuration; empty for none."""
+    if value is None or value is REQUIRED or value in ([], {}):
+        return ""
+    try:
+        return yaml.safe_dump(value, default_flow_style=True, width=10_000).split("\n")[0].replace("1.0e-", "1e-")
+    except yaml.YAMLError:
+        return str(value)
 
 
 def expected(hint: Any) -> str:
     """A type in words, for messages."""
-    bounds = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Range)), Range())
+    bounds = _range(hint) or Range()
     hint = _bare(hint)
     if get_origin(hint) is Literal:
         return f"one of {', '.join(map(str, get_args(hint)))}"
@@ -483,12 +617,14 @@ def expected(hint: Any) -> str:
         return f"a list of {expected(inside[0])}" if inside else "a list"
     if kind in (dict, Mapping):
         return f"a mapping of {expected(inside[0])} to {expected(inside[1])}" if inside else "a mapping"
+    if names := _named_classes(hint):
+        return f"one of {', '.join(names)}"
     words = {int: "a whole number", float: "a number", str: "text", bool: "true or false", Path: "a path"}
     words |= {type(None): "null", Any: "any value"}
     return f"{words.get(kind, getattr(kind, '__name__', str(kind)))} {bounds}".rstrip()
 
 
-def _add(group: Any, one: Option) -> None:
+def _add(group: Any, one: Option, joint: str) -> None:
     keywords: dict[str, Any] = {"help": one.text or " ", "default": argparse.SUPPRESS}
     items = _items(one.hint)
     if one.read:
@@ -510,10 +646,11 @@ def _add(group: Any, one: Option) -> None:
         keywords.setdefault("metavar", one.name.upper())
         action = group.add_argument(one.name, **keywords)
     else:
-        action = group.add_argument(f"--{one.name.replace('_', '-')}", **keywords)
+        action = group.add_argument(f"--{one.name.replace('_', joint)}", **keywords)
+    action.whole_hint, action.has_own_check = one.hint, one.read is not None
     action.shown_default = shown(one.default) if one.shown_default is None else one.shown_default
     if one.default is REQUIRED and not one.positional:
-        action.shown_default, action.help = None, f"{one.text} (required)"
+        action.shown_default, action.help = None, f"{one.text.rstrip('.')} (required)"
 
 
 def _checked(action: Any, inner: Callable[..., Any]) -> Callable[..., Any]:
@@ -521,10 +658,14 @@ def _checked(action: Any, inner: Callable[..., Any]) -> Callable[..., Any]:
 
     def check(value: Any, **keywords: Any) -> Any:
         hint, name = action._typehint, action.dest
+        if getattr(action, "has_own_check", False):
+            return value
         try:
             found = inner(value, **keywords)
         except (TypeError, ValueError, RecursionError, OverflowError) as error:
-            raise _cause(error) or UserError(_wrong(name, value, hint)) from error
+            if cause := _cause(error):  # of a part of the value
+                raise UserError(f"{name}: {cause}") from None
+            raise UserError(_wrong(name, value, getattr(action, "whole_hint", hint))) from None
         for number in _numbers(hint, found):
             raise UserError(_wrong(name, number, hint))
         return found
@@ -534,15 +675,16 @@ def _checked(action: Any, inner: Callable[..., Any]) -> Callable[..., Any]:
 
 def _wrong(name: str, value: Any, hint: Any) -> str:
     if type(value).__name__ == "NestedArg":  # jsonargparse's, of `--name.part value`
-        return f"{name}.{value.key} is {value.val!r}, which is no value for it"
+        name, value = f"{name}.{value.key}", value.val
     found = repr(value) if len(repr(value)) < 200 else f"{repr(value)[:200]}..."
     choices = [str(word) for one in (hint, *get_args(hint)) if get_origin(one) is Literal for word in get_args(one)]
+    choices += _named_classes(_bare(hint))
     return f"{name} is {found}, expected {expected(hint)}{nearest(str(value), choices)}"
 
 
 def _numbers(hint: Any, value: Any) -> Iterator[Any]:
     """The numbers of a value that are out of range."""
-    bounds = next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Range)), None)
+    bounds = _range(hint)
     if isinstance(value, list | tuple):
         inside = get_args(_bare(hint))
         for place, one in enumerate(value):
@@ -585,7 +727,8 @@ def _parts(hint: Any) -> set[str] | None:
         if get_origin(kind) is not None or kind in (dict, list, Any):
             return None
         if inspect.isclass(kind) and kind.__module__ not in ("builtins", "pathlib"):
-            found |= {name for one in _derived(kind) for name in inspect.signature(one).parameters}
+            with contextlib.suppress(ValueError):  # a class in C tells none
+                found |= {name for one in _derived(kind) for name in inspect.signature(one).parameters}
     return found or None
 
 
@@ -593,6 +736,15 @@ def _derived(kind: type) -> Iterable[type]:
     yield kind
     for one in kind.__subclasses__():
         yield from _derived(one)
+
+
+def _named_classes(kind: Any) -> list[str]:
+    """The names of the classes that an option can be, of an abstract one's; none for other types."""
+    return (
+        sorted(one.__name__ for one in _derived(kind) if not inspect.isabstract(one))
+        if inspect.isabstract(kind)
+        else []
+    )
 
 
 def _result(command: Command, parser: Parser, values: Mapping[str, Any]) -> Any:
@@ -619,28 +771,8 @@ def _print_completion(command: Command, words: Sequence[str]) -> NoReturn:
     shell = words[words.index("--print-completion") + 1 :][:1]
     if not shell or shell[0] not in _SHELLS:
         raise UserError(f"--print-completion takes one of {', '.join(_SHELLS)}")
-    print(shtab.complete(build(command), shell[0]))
+    print(shtab.complete(build_tree(command), shell[0]))
     sys.exit(0)
-
-
-def finish(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Adds what every script has to a parser that is not made here."""
-    group = parser.add_argument_group("this program")
-    group.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback, not its message"
-    )
-    group.add_argument(
-        "--print-completion", action=_Completion, choices=_SHELLS, default=argparse.SUPPRESS, help="print completion"
-    )
-    return parser
-
-
-class _Completion(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
-        import shtab
-
-        print(shtab.complete(parser, str(values)))
-        parser.exit(0)
 
 
 def _default(value: Any) -> Any:
@@ -660,6 +792,14 @@ def _bare(hint: Any) -> Any:
         if len(others) == 1:
             return _bare(others[0])
     return hint
+
+
+def _range(hint: Any) -> Range | None:
+    """The bounds that a type's annotation sets, also within `| None`."""
+    if _is_union(hint):
+        others = [one for one in get_args(hint) if one is not type(None)]
+        hint = others[0] if len(others) == 1 else hint
+    return next((one for one in getattr(hint, "__metadata__", ()) if isinstance(one, Range)), None)
 
 
 def _is_union(hint: Any) -> bool:

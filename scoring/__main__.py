@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+from dataclasses import dataclass
 
-from common.errors import UserError, run_script
+from common.errors import UserError
+from common.options import Command, main, option
 
 
-def main() -> int:
-    """Parse the arguments, scores, and prints."""
-    arguments = _parser().parse_args()
+@dataclass(frozen=True)
+class ScoringOptions:
+    """What is scored."""
+
+    references: str = option(positional=True, metavar="REFERENCES")
+    """A text file, a reference a line; or a .jsonl with the fields reference and hypothesis."""
+    hypotheses: str | None = option(None, positional=True, metavar="HYPOTHESES")
+    """A text file, a hypothesis a line, empty lines for empty ones."""
+    profile: str = "cjk"
+    """How transcripts are cut: cjk (Hangul, kanji and kana by character, all else by word), hike, wer, cer."""
+    languages: str | None = option(None, metavar="ko-en", shown_default="none: errors are told apart by script only")
+    """The languages spoken, matrix language first."""
+    json: bool = False
+    """Print every figure as JSON."""
+
+
+def run(options: ScoringOptions) -> None:
+    """Score, and print."""
     # Here, so that --help does not wait for them.
     from rich.console import Console
 
@@ -18,39 +34,29 @@ def main() -> int:
     from scoring.summary import summary
     from scoring.transcript_files import read_json_lines, read_texts
 
-    languages = tuple(arguments.languages.lower().split("-")) if arguments.languages else None
-    if arguments.hypotheses:
-        transcripts = read_texts(arguments.references, arguments.hypotheses, languages)
-    elif arguments.references.endswith((".jsonl", ".json")):
-        transcripts = read_json_lines(arguments.references, languages)
+    languages = tuple(options.languages.lower().split("-")) if options.languages else None
+    if options.hypotheses:
+        transcripts = read_texts(options.references, options.hypotheses, languages)
+    elif options.references.endswith((".jsonl", ".json")):
+        transcripts = read_json_lines(options.references, languages)
     else:
-        raise UserError(f"{arguments.references}: name the hypotheses too, or one .jsonl file that holds both")
-    result = score_set(transcripts, arguments.profile)
-    if arguments.json:
+        raise UserError(f"{options.references}: name the hypotheses too, or one .jsonl file that holds both")
+    result = score_set(transcripts, options.profile)
+    if options.json:
         print(json.dumps(to_dict(result), ensure_ascii=False, indent=2, allow_nan=False))
     else:
         Console().print(summary(result))
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m scoring",
-        description="Mixed error rate of code-switched transcripts, with its interval and where the errors are.",
-    )
-    parser.add_argument("references", help="a reference a line; or a .jsonl with the fields reference and hypothesis")
-    parser.add_argument("hypotheses", nargs="?", help="a hypothesis a line, empty lines for empty ones")
-    parser.add_argument(
-        "--profile",
-        default="cjk",
-        help="cjk (default: Hangul, kanji and kana by character, all else by word), hike, wer, cer",
-    )
-    parser.add_argument(
-        "--languages", metavar="ko-en", help="the languages spoken, matrix language first; without them, by script only"
-    )
-    parser.add_argument("--json", action="store_true", help="print every figure as JSON")
-    return parser
-
+SCORING = Command(
+    "python -m scoring",
+    "Mixed error rate of code-switched transcripts, with its interval and where the errors are.",
+    ScoringOptions,
+    run,
+    examples="""
+        python -m scoring references.txt hypotheses.txt --languages ko-en
+        python -m scoring transcripts.jsonl --json""",
+)
 
 if __name__ == "__main__":
-    run_script(main)
+    main(SCORING)

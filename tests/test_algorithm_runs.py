@@ -21,7 +21,7 @@ from lightning_modules.ranks import fsdp
 from lightning_modules.trainer_checks import check_pairs, check_trainer
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import SHARDED, SGDModule, fit, make, weights
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 NAMES = [name for name, _ in algorithms.named()]
 
@@ -204,7 +204,7 @@ def test_strategies_are_refused_by_name_whether_or_not_they_are_installed(name: 
     with pytest.raises(
         UserError, match=f"trainer.strategy is {strategy}, .* {name} is not made for; choose ddp{sharded}"
     ):
-        TrainCLI(["--model.algorithm", name, *given, "--output_root", str(tmp_path)])
+        TrainingRun(["--model.algorithm", name, *given, "--output_root", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_wrong_value_of_an_option_is_answered(option: str, value: str, message
     (tmp_path / "c.yaml").write_text(f"model: {{algorithm: {{class_path: Fishr, init_args: {{{option}: {value}}}}}}}")
     for given in (["--config", "fishr", f"--model.algorithm.{option}", value], ["--config", str(tmp_path / "c.yaml")]):
         with pytest.raises(UserError, match=message):
-            TrainCLI([*given, "--output_root", str(tmp_path)])
+            TrainingRun([*given, "--output_root", str(tmp_path)])
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_what_lightning_says_of_its_options_is_one_message(
 ):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"data": {"train": manifests}}))
     with pytest.raises(UserError, match=f"trainer: .*{message}"):
-        TrainCLI(
+        TrainingRun(
             ["--config", str(tmp_path / "c.yaml"), "--output_root", str(tmp_path), f"--trainer.{option}", value]
             + ["--trainer.accelerator", "cpu"] * (option != "accelerator")
         )

@@ -22,6 +22,7 @@ import prepare as prepare_script
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
+from common.options import run
 from corpora.align import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
 from corpora.aligners import AttentionAligner, CTCAligner, monotone_path
 from tests.test_windows import cut_by_hand
@@ -410,8 +411,7 @@ def test_the_command_says_how_far_off_it_is(tiny_model: Path, tmp_path: Path, ca
     arguments = ["align", str(tmp_path / "corpus" / "train.jsonl"), "--model", str(tiny_model), "--device", "cpu"]
     for method in ("ctc", "attention"):
         out = ["--out", str(tmp_path / method), "--method", method, "--least-score", "0"]
-        args = prepare_script.parser().parse_args([*arguments, *out])
-        assert args.run(args) == 0
+        assert run(prepare_script.PREPARE, [*arguments, *out]) == 0
         printed = capsys.readouterr().out
         assert "6 of 6 utterances aligned\n  6 switches of known times: median error" in printed
         told = json.loads((tmp_path / method / "corpus" / "corpus.json").read_text())["manifests"]["train.jsonl"]

@@ -15,13 +15,14 @@ from huggingface_hub import ModelCard
 
 from backbone.lora import LoRA
 from backbone.model_folder.candidates import candidates
-from backbone.model_folder.hub import add_scores, main, push
+from backbone.model_folder.hub import HUB, add_scores, push
 from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.training_card import Corpus, Recipe, training_card
 from callbacks.final_model import FinalModel
 from common.errors import UserError
 from common.manifest import read_manifest, write_manifest
 from common.markdown import licence_of, split, table
+from common.options import run as run_command
 from evaluation.evaluate_models import Evaluation, evaluate
 from lightning_modules.algorithms.fishr import Fishr
 from merging.command import main as merge
@@ -73,7 +74,7 @@ def test_training_leaves_a_card_and_an_evaluation_its_scores(run: Path, tmp_path
     assert (
         "# my-run" in before and "penalty_weight: 0.03" in before and "| ko-en | 6 | not stated | CC0-1.0 |" in before
     )
-    main(["card", str(folder), "--scores", str(run / "scores/scores.json")])
+    run_command(HUB, ["card", str(folder), "--scores", str(run / "scores/scores.json")])
     after = (folder / "README.md").read_text()
     found = json.loads((run / "scores/scores.json").read_text())["models"]["mine"]["sets"]["ko-en"]
     rate = found["figures"]["mer"]
@@ -123,12 +124,12 @@ class Api:
 def test_nothing_is_pushed_unless_asked(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr("huggingface_hub.HfApi", Api)
     Api.asked.clear()
-    main(["push", str(run / "model"), "me/mine"])
+    run_command(HUB, ["push", str(run / "model"), "me/mine"])
     shown = capsys.readouterr().out
     assert Api.asked == [] and "nothing was uploaded; add --upload" in shown
     assert all(name in shown for name in ("model.safetensors", "preprocessor_config.json", "README.md"))
     assert "the card has no scores yet" in shown
-    main(["push", str(run / "model"), "me/mine", "--upload", "--private"])
+    run_command(HUB, ["push", str(run / "model"), "me/mine", "--upload", "--private"])
     (created, how), (_, uploaded) = Api.asked
     assert created == "me/mine" and how == {"private": True, "exist_ok": True}
     assert uploaded["folder_path"] == str(run / "model") and "*.ckpt" not in uploaded["allow_patterns"]

@@ -28,8 +28,8 @@ from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
 from tests.wandb_records import records
-from training.cli import TrainCLI
 from training.loggers import study_of
+from training.training_run import TrainingRun
 
 STEPS = 4
 
@@ -61,7 +61,7 @@ def run(
             patch.delenv(name, raising=False)
         patch.setenv("WANDB_MODE", "online")
         patch.setattr(wandb, "login", lambda prompt: False)
-        TrainCLI([*arguments(tiny_model, manifests, root), *more]).fit()
+        TrainingRun([*arguments(tiny_model, manifests, root), *more]).fit()
         wandb.finish()
     return root / "fishr"
 
@@ -141,12 +141,12 @@ def test_a_resumed_run_is_one_run_and_a_new_one_another(
 ):
     monkeypatch.setenv("WANDB_MODE", "offline")
     given = [*arguments(tiny_model, manifests, tmp_path, "erm"), "--checkpoint.every_n_steps", "1"]
-    stopped = TrainCLI(given)
+    stopped = TrainingRun(given)
     stopped.trainer.callbacks.insert(0, _Stop())  # before the step is saved
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         stopped.fit()
     wandb.finish()
-    TrainCLI([*given, "--resume"]).fit()
+    TrainingRun([*given, "--resume"]).fit()
     wandb.finish()
     files = sorted((tmp_path / "erm").glob("wandb/offline-run-*/*.wandb"), key=lambda file: file.stat().st_mtime)
     assert len(files) == 2 and len({file.stem for file in files}) == 1  # wandb sync joins runs of one id
@@ -156,20 +156,20 @@ def test_a_resumed_run_is_one_run_and_a_new_one_another(
         if "loss/ko-en" in row:
             losses.setdefault(row["trainer/global_step"], set()).add(row["loss/ko-en"])
     assert sorted(losses) == list(range(STEPS)) and all(len(values) == 1 for values in losses.values())
-    TrainCLI(given).fit()
+    TrainingRun(given).fit()
     wandb.finish()
     assert len({file.stem for file in (tmp_path / "erm").glob("wandb/offline-run-*/*.wandb")}) == 2
 
 
 def test_the_overlays_log_to_tensorboard_and_csv(tiny_model: Path, manifests: dict[str, str], tmp_path: Path):
-    TrainCLI([*arguments(tiny_model, manifests, tmp_path, "erm"), "--config", "csv.yaml"]).fit()
+    TrainingRun([*arguments(tiny_model, manifests, tmp_path, "erm"), "--config", "csv.yaml"]).fit()
     curves = pandas.read_csv(tmp_path / "erm/csv/metrics.csv")
     assert {"loss/ko-en", "data_wait", "step"} <= set(curves)
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     shutil.rmtree(tmp_path / "erm")
-    TrainCLI([*arguments(tiny_model, manifests, tmp_path, "erm"), "--config", "tensorboard.yaml"]).fit()
+    TrainingRun([*arguments(tiny_model, manifests, tmp_path, "erm"), "--config", "tensorboard.yaml"]).fit()
     events = EventAccumulator(str(tmp_path / "erm/tensorboard"))
     events.Reload()
     assert [scalar.step for scalar in events.Scalars("loss/ko-en")] == list(range(STEPS))
@@ -196,7 +196,7 @@ def test_an_evaluation_is_no_wait_for_data(
     takes(Checkpoints, "_prune", 50)
     given = [*arguments(tiny_model, manifests, tmp_path, "erm"), "--loggers", "[]"]
     given += [f"--development.manifests.ko-en={dev['ko-en']}", "--development.every_n_steps", "1"]
-    TrainCLI([*given, "--checkpoint.every_n_steps", "1", "--data.utterances_per_pair", "2"]).fit()
+    TrainingRun([*given, "--checkpoint.every_n_steps", "1", "--data.utterances_per_pair", "2"]).fit()
     kept = pandas.read_csv(tmp_path / "erm/throughput.csv")
     assert list(kept["step"]) == [1, 2, 3]
     seconds = 3 + 6 * 0.25  # a step of six utterances
@@ -254,4 +254,4 @@ def test_mistakes_are_answered(
     extra: list[str], message: str, tiny_model: Path, manifests: dict[str, str], tmp_path: Path
 ):
     with pytest.raises(UserError, match=message):
-        TrainCLI([*arguments(tiny_model, manifests, tmp_path, "erm"), *extra])
+        TrainingRun([*arguments(tiny_model, manifests, tmp_path, "erm"), *extra])

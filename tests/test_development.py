@@ -23,7 +23,7 @@ from evaluation.score_weights import score_state_dict
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS, fit, make, weights
 from tests.conftest import write_corpus
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 ROOT = Path(__file__).parent.parent
 
@@ -191,9 +191,9 @@ def test_the_command_line_knows_them(
     arguments += [f"--data.train.{pair}={manifests[pair]}" for pair in PAIRS]
     arguments += [f"--development.manifests.{pair}={dev[pair]}" for pair in PAIRS]
     arguments += ["--development.every_n_steps", "1", "--trainer.max_steps", "2", "--trainer.accelerator", "cpu"]
-    TrainCLI([*arguments, "--trainer.enable_progress_bar", "false"]).fit()
+    TrainingRun([*arguments, "--trainer.enable_progress_bar", "false"]).fit()
     assert rows(Path("outputs/erm")).step.tolist() == [1, 2]
-    TrainCLI(["--config", "outputs/erm/config.yaml", "--name", "again"])  # what is saved, parses
+    TrainingRun(["--config", "outputs/erm/config.yaml", "--name", "again"])  # what is saved, parses
 
 
 @pytest.mark.slow

@@ -14,35 +14,32 @@ from typing import Any
 
 import pytest
 import yaml
-from jsonargparse import Namespace
 
+from analysis.analysis_options import COMMAND as ANALYZE
 from common import options
-from common.configs import CONFIGS, find_config, read_configs, read_yaml
+from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError
+from evaluate import EVALUATE
 from merging.command import parse_merge
 from merging.methods import methods
 from merging.recipe import recipe_of
 from tests.docs_commands import ALL, ROOT, Command, blocks, pages, saved_files
 from tests.docs_exceptions import NOT_RUN
-from training.cli import TrainCLI
+from training.train_options import command
 from workflow.plan import Study
 from workflow.settings import merged
 
 UNIQUE = list({command.words: command for command in ALL}.values())
 SCRIPTS = {"evaluate.py": "evaluate", "merge.py": "merge", "analyze.py": "analyze"}
-Recipe = Callable[[list[str]], Namespace]
+Recipe = Callable[[list[str]], Any]
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     """Parses arguments of train.py; nothing is made of them."""
 
-    class Parsed(TrainCLI):
-        def instantiate_classes(self) -> None:
-            pass
-
-    parser = Parsed(["--config", "erm.yaml"]).parser
-    return lambda words: parser.parse_args(words)
+    train = command()
+    return lambda words: options.parse(train, words).options
 
 
 @pytest.fixture
@@ -158,7 +155,7 @@ def _parse(words: list[str], monkeypatch) -> None:
 
     monkeypatch.setattr(options, "find_config", found)  # what a run would have left counts as empty
     monkeypatch.setattr(options, "read_yaml", lambda path: read_yaml(path) if path.name != "null" else {})
-    monkeypatch.setattr(options, "_result", stopping(lambda *_: None))  # reached once all words were understood
+    monkeypatch.setattr(options, "_result", stopping(options._result))  # reached once all words were understood
     for name in ("parse_args", "parse_known_args") if words[:2] != ["-m", "workflow"] else ():
         monkeypatch.setattr(argparse.ArgumentParser, name, stopping(getattr(argparse.ArgumentParser, name)))
     monkeypatch.setattr(sys, "argv", words[1:] if words[0] == "-m" else words)
@@ -205,11 +202,8 @@ def test_every_yaml_example_is_a_configuration(body: str, recipe: Recipe, tmp_pa
         (tmp_path / "example.yaml").write_text(body, encoding="utf-8")
         recipe(["--config", str(tmp_path / "example.yaml")])
     elif content.keys() & {"test", "models"}:
-        from evaluation.evaluation_options import KINDS
-
-        for name, value in content.items():
-            is_kind, expected = KINDS[name]
-            assert is_kind(value), f"{name}: expected {expected}"
+        (tmp_path / "example.yaml").write_text(body, encoding="utf-8")
+        options.parse(EVALUATE, ["--config", str(tmp_path / "example.yaml")])
 
 
 def _check_sweep(content: dict[str, Any], recipe: Recipe, monkeypatch) -> None:
@@ -235,12 +229,9 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
         configs = [] if method == path.stem else ["--config", path.name]
         assert recipe_of(method, parse_merge([method, *configs]).options).method == method
     elif room == "evaluate":
-        from evaluation.evaluation_options import KINDS
-
-        content = read_configs([path.name], path.parent, KINDS)
-        assert [name for name, value in content.items() if not KINDS[name][0](value)] == []
+        assert options.parse(EVALUATE, ["--config", path.name]).options.test
     elif room == "analyze":
-        assert read_configs([path.name], path.parent, ("models", "base", "threshold", "out"))
+        assert options.parse(ANALYZE, ["--config", path.name]).options.models
     elif room == "study":
         whole = path.with_name(f"{path.stem.removesuffix('-dev')}.yaml")  # what an overlay is laid over
         assert Study(merged(read_yaml(whole), read_yaml(path))).runs
@@ -251,7 +242,7 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
 
 
 def test_an_unknown_option_does_not_pass(recipe: Recipe, monkeypatch):
-    with pytest.raises(UserError, match="did you mean 'model.learning_rate'"):
+    with pytest.raises(UserError, match="did you mean '--model.learning_rate'"):
         recipe(["--config", "erm.yaml", "--model.lerning_rate", "1"])
     with pytest.raises(AssertionError, match="exit 2"):
         _parse(["evaluate.py", "model", "--beam-width", "5"], monkeypatch)

@@ -19,12 +19,14 @@ import yaml
 import evaluation.hypotheses as hypotheses
 from backbone.devices import on_devices
 from backbone.window import Window
-from common.configs import read_configs
+from common.configs import read_yaml
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
+from common.options import parse
 from decoding.transcriber import Transcriber
+from evaluate import EVALUATE
 from evaluation.evaluate_models import Candidate, Decoding, Evaluation, candidates, evaluate
-from evaluation.evaluation_options import KINDS, read_options
+from evaluation.evaluation_options import evaluation_settings
 from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
@@ -428,10 +430,10 @@ def test_the_script_from_end_to_end(tiny_model: Path, manifests: dict[str, str],
 @pytest.mark.parametrize(
     ("option", "value", "expected"),
     [
-        ("test", ["a.jsonl"], r"\['a.jsonl'\], expected a mapping of names to manifests"),
+        ("test", ["a.jsonl"], r"\['a.jsonl'\], expected a mapping of text to text"),
         ("test", {"ko": None}, r"\{'ko': None\}, expected a mapping"),
         ("seen", "ko-en", "'ko-en', expected a list"),
-        ("models", "outputs/erm/model", "'outputs/erm/model', expected a list of models"),
+        ("models", "outputs/erm/model", "'outputs/erm/model', expected a list of text"),
         ("language", False, "False, expected text"),  # `no`, Norwegian, as YAML reads it
         ("beams", True, "True, expected a whole number"),
         ("batch_size", 0, "0, expected a whole number of 1 or more"),
@@ -443,25 +445,29 @@ def test_options_are_of_their_kind(option: str, value: object, expected: str, tm
     (tmp_path / "a.jsonl").touch()
     whole = {"models": ["m"], "test": {"ko": str(tmp_path / "a.jsonl")}}
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(whole | {option: value}))
-    with pytest.raises(UserError, match=f"^{option} is {expected}"):
-        read_options([str(tmp_path / "e.yaml")], {})
+    with pytest.raises(UserError, match=f"e.yaml: {option} is {expected}"):
+        parse(EVALUATE, ["--config", str(tmp_path / "e.yaml")])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/evaluate").glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_configurations_name_known_options_of_their_kind(path: Path):
-    found = read_configs([path.name], path.parent, KINDS)
+    found = read_yaml(path)
     assert {"test", "seen", "unseen"} <= set(found) and {*found["seen"], *found["unseen"]} <= set(found["test"])
-    assert all(KINDS[name][0](value) for name, value in found.items())
+    assert parse(EVALUATE, ["--config", path.name]).options.test == found["test"]
 
 
 def test_the_command_line_overrules_the_configuration(tmp_path: Path):
     (tmp_path / "a.jsonl").touch()
     whole = {"models": ["m"], "baseline": "m", "test": {"ko": str(tmp_path / "a.jsonl")}, "beams": 3}
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(whole))
-    assert read_options([str(tmp_path / "e.yaml")], {"beams": 5}) == whole | {"beams": 5, "out": "outputs/evaluation"}
-    found = read_options([str(tmp_path / "e.yaml")], {"models": ["n"], "out": "o"})
+
+    def settings(*words: str) -> dict:
+        return evaluation_settings(parse(EVALUATE, ["--config", str(tmp_path / "e.yaml"), *words]))
+
+    assert settings("--beams", "5") == whole | {"beams": 5, "out": "outputs/evaluation"}
+    found = settings("n", "--out", "o")
     assert (found["models"], found["out"], found.get("baseline")) == (["n"], "o", None)
-    assert read_options([str(tmp_path / "e.yaml")], {"models": ["n", "m=o"]})["baseline"] == "m"
+    assert settings("n", "m=o")["baseline"] == "m"
 
 
 @pytest.mark.slow
@@ -525,7 +531,7 @@ def alive(process: int) -> bool:
         (["m"], "no test set named"),
         (["--compare", "a", "b", "--out", "o"], "takes --profile alone, not out"),
         (["m", "--config", "dmeo"], "did you mean 'demo.yaml'?"),
-        (["m", "--config", "{tmp}/bad.yaml"], "unknown option 'tset', did you mean 'test'?"),
+        (["m", "--config", "{tmp}/bad.yaml"], "no option 'tset', did you mean 'test'?"),
         (["m", "--config", "{tmp}/gone.yaml"], "these test manifests are missing: nowhere.jsonl"),
     ],
 )

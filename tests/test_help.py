@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import subprocess
@@ -10,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from analysis.analysis_options import COMMAND as ANALYZE
 from common.completion import SCRIPTS, script
-from common.configs import CONFIGS
+from common.configs import CONFIGS, RECIPES
 from common.errors import UserError
-from training.cli import TrainCLI
-from training.train_arguments import parser
+from common.options import Command, options_of, parse
+from evaluate import EVALUATE
+from prepare import PREPARE
+from training.train_options import command
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,36 +40,43 @@ def test_help_is_grouped_fits_and_ends_with_examples(name: str):
     assert "\x1b" not in found.stdout
 
 
-def test_training_shows_no_option_that_it_does_not_take(monkeypatch: pytest.MonkeyPatch):
-    """The help is read from the classes' source; jsonargparse, which parses, is the oracle."""
-    known: list[str] = []
-    monkeypatch.setattr(TrainCLI, "parse_arguments", lambda self, parser, args: known.extend(parser.options))
-    with pytest.raises(AttributeError):  # nothing was parsed
-        TrainCLI([])
-    shown = {action.dest for action in parser()._actions} - {"help", "help_all", "debug", "print_completion"}
-    # jsonargparse takes the options of an option's class only once the class is chosen.
-    assert {name for name in shown if not name.startswith("model.lora.")} <= set(known)
-    ours = ("model.", "data.", "development.", "checkpoint.", "dashboard.", "pair_gradients.")
-    nested = ("model.algorithm.", "model.lora.", "model.spec_augment.", "data.splice.")
-    missing = {name for name in known if name.startswith(ours) and not name.startswith(nested)} - shown
-    assert missing <= {"model.seed", "data.seed"}
+def training_help(capsys: pytest.CaptureFixture[str], flag: str = "--help") -> str:
+    with pytest.raises(SystemExit):
+        parse(command(), [flag])
+    return re.sub(r"\s", "", capsys.readouterr().out)  # lines also break behind a hyphen
 
 
-def test_defaults_are_those_of_the_recipes():
-    text = re.sub(r"\s", "", parser().format_help())  # lines also break behind a hyphen
+def test_training_shows_the_options_of_its_classes(capsys: pytest.CaptureFixture[str]):
+    text = training_help(capsys)
+    for prefix, kind in command().classes.items():
+        for name in inspect.signature(kind).parameters:
+            flag = f"--{prefix}.{name}"
+            assert (flag in text) == ((prefix != "trainer" and name != "seed") or name in command().shown_of["trainer"])
+    for nested in ("--model.lora.rank", "--model.spec_augment.time_masks", "--data.splice.share"):
+        assert nested in text
+
+
+def test_defaults_are_those_of_the_recipes(capsys: pytest.CaptureFixture[str]):
+    text = training_help(capsys)
     for expected in (
-        "--model.warmup_fraction float share of the steps in which the rate climbs linearly;",
-        "--model.learning_rate float AdamW's peak, reached after the warm-up (default: 1.0e-05)",
-        "--model.backbone str model folder or Hub id (default: openai/whisper-medium)",
-        "--trainer.max_steps int training steps (default: 195)",
+        "--model.warmup_fraction X share of the steps in which the rate climbs linearly;",
+        "--model.learning_rate X AdamW's peak, reached after the warm-up (default: 1e-05)",
+        "--model.backbone TEXT model folder or Hub id (default: openai/whisper-medium)",
+        "(default: 195)",
     ):
         assert expected.replace(" ", "") in text
-    assert all(path.name in text for path in CONFIGS.glob("[rpo]*/*.yaml"))
+    assert all(path.stem in text for folder in RECIPES for path in (CONFIGS / folder).glob("*.yaml"))
 
 
-def test_every_option_says_what_it_is():
-    for action in parser()._actions:
-        assert action.help and len(action.help) > 8, action.option_strings
+@pytest.mark.parametrize("declared", [PREPARE, EVALUATE, ANALYZE], ids=lambda one: one.name)
+def test_every_option_says_what_it_is(declared: Command):
+    waiting = [declared]
+    while waiting:
+        one = waiting.pop()
+        waiting += one.commands
+        assert len(one.text) > 20
+        for option in options_of(one.options) if isinstance(one.options, type) else one.options:
+            assert len(option.text) > 8, f"{one.name}: {option.name}"
 
 
 def test_completion_knows_the_options_also_behind_python(tmp_path: Path):
@@ -92,7 +103,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 def test_without_shtab_it_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
     with pytest.raises(UserError, match=r"completion needs shtab .*pip install -e '\.\[completion\]'"):
-        parser().parse_args(["--print-completion", "bash"])
+        parse(command(), ["--print-completion", "bash"])
 
 
 def test_a_mistake_is_one_line_and_a_traceback_where_asked_for():

@@ -27,7 +27,7 @@ from lightning_modules.whisper import WhisperModule
 from merging.command import main as merge
 from tests.algorithm_runs import PAIRS, fit, make, weights
 from tests.test_reliability_resume import STEPS, Interrupted, assert_same, what_is_left
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 peft = pytest.importorskip("peft")
 ALL = ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"]
@@ -198,11 +198,11 @@ def test_the_overlay_lies_over_a_recipe(tiny_model: Path, manifests: dict[str, s
     arguments = ["--config", "fishr.yaml", "--config", "lora.yaml", "--model.backbone", str(tiny_model)]
     arguments += [f"--data.train.{pair}={manifests[pair]}" for pair in PAIRS] + ["--data.workers", "0"]
     arguments += ["--trainer.accelerator", "cpu", "--output_root", str(tmp_path), "--trainer.enable_progress_bar=false"]
-    cli = TrainCLI([*arguments, "--trainer.max_steps", "2", "--model.lora.rank", "3", "--model.frozen", "[encoder]"])
+    cli = TrainingRun([*arguments, "--trainer.max_steps", "2", "--model.lora.rank", "3", "--model.frozen", "[encoder]"])
     cli.fit()
     trainable = {name for name, parameter in cli.model.model.named_parameters() if parameter.requires_grad}
     assert all(".decoder." in name and ".lora_" in name for name in trainable) and trainable
     assert cli.model.lora == LoRA(rank=3, alpha=32)
     assert (CONFIGS / "overlay/lora.yaml").is_file() and (tmp_path / "lora" / "model" / "config.json").is_file()
     with pytest.raises(UserError, match="model.lora has no option 'rnak', did you mean 'rank'"):
-        TrainCLI([*arguments, "--model.lora.rnak", "3"])
+        TrainingRun([*arguments, "--model.lora.rnak", "3"])

@@ -26,7 +26,7 @@ from datamodules.pairs import PairDataModule
 from datamodules.sampler import PairBatchSampler
 from datamodules.skips import SkipBudget, SkippedUtterance
 from tests.conftest import write_corpus
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 # The sampler
 
@@ -370,7 +370,7 @@ def test_a_run_with_all_of_it_is_recorded_and_runs_again(
     spoil(corpora, "c0", "c1", "c2", "c3")
     settings = {"max_broken": 4, "speed": [0.9, 1.1], "held_out": [held_out_by(Path(corpora["a"]), id="x")]}
     arguments = recipe(corpora, tiny_model, tmp_path, data=settings, model={"spec_augment": {"time_share": 0.5}})
-    TrainCLI(arguments).fit()
+    TrainingRun(arguments).fit()
     folder = tmp_path / "outputs" / "erm"
     record = json.loads((folder / "run.json").read_text())
     assert sorted(skip["id"] for skip in record["skipped"]) == ["c0", "c1", "c2", "c3"]
@@ -382,7 +382,9 @@ def test_a_run_with_all_of_it_is_recorded_and_runs_again(
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: 4 training utterances could not be read and others took their place: de-en")
     assert warnings[0].endswith(" ... (all in run.json)")
-    again = TrainCLI(["--config", str(folder / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "again")])
+    again = TrainingRun(
+        ["--config", str(folder / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "again")]
+    )
     assert again.model.spec_augment.time_share == 0.5 and again.model.spec_augment.time_masks == 2
     again.fit()
     weights = [path / "model" / "model.safetensors" for path in (folder, tmp_path / "again")]
@@ -412,4 +414,4 @@ def test_mistakes_are_answered(
     section: str, settings: dict[str, Any], message: str, corpora: dict[str, str], tiny_model: Path, tmp_path: Path
 ):
     with pytest.raises(UserError, match=message):
-        TrainCLI(recipe(corpora, tiny_model, tmp_path, **{section: settings})).fit()
+        TrainingRun(recipe(corpora, tiny_model, tmp_path, **{section: settings})).fit()

@@ -18,6 +18,7 @@ from transformers import WhisperProcessor
 import prepare as script
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
+from common.options import run as run_command
 from common.trust import trust
 from corpora.check import check
 from corpora.corpus import prepare
@@ -41,8 +42,7 @@ def utterance(text: str, pair: str = "ko-en", spans: tuple[Span, ...] | None = N
 
 
 def run(*arguments: object) -> int:
-    args = script.parser().parse_args(list(map(str, arguments)))
-    return args.run(args)
+    return run_command(script.PREPARE, list(map(str, arguments)))
 
 
 # ManifestCounts

@@ -21,8 +21,7 @@ from common.audio import load_waveform
 from common.configs import read_configs
 from common.errors import UserError
 from common.manifest import read_manifest
-from training.cli import TrainCLI
-from training.cli_errors import check_keys
+from training.training_run import TrainingRun
 
 ROW = {"duration": 1.0, "text": "책 book", "pair": "ko-en", "matrix_language": "ko"}
 
@@ -241,7 +240,7 @@ def test_yaml_with_tags_is_refused(tag: str, tmp_path: Path, marker: Path):
     with pytest.raises(UserError, match="recipe.yaml: not YAML: could not determine a constructor"):
         read_configs([str(path)], tmp_path, ["model"])
     with pytest.raises(UserError, match="recipe.yaml: not YAML: could not determine a constructor"):
-        check_keys(path, ["model.backbone"])
+        TrainingRun(["--config", str(path)])
     assert not marker.exists()
 
 
@@ -269,14 +268,14 @@ def test_yaml_that_stands_for_more_than_it_says_is_refused(bomb: str, tmp_path: 
     with pytest.raises(UserError, match=f"recipe.yaml: not YAML: .*{message}"):
         read_configs([str(path)], tmp_path, ["model"])
     with pytest.raises(UserError, match=f"recipe.yaml: not YAML: .*{message}"):
-        TrainCLI(["--config", str(path)])
+        TrainingRun(["--config", str(path)])
 
 
 def test_a_recipe_cannot_bring_such_a_file_along(tmp_path: Path):
     (tmp_path / "data.yaml").write_text(doubled("[A, A]").replace("model:", "train:"))
     (tmp_path / "recipe.yaml").write_text("data: data.yaml\n")
     with pytest.raises(UserError, match="its aliases stand for more than 100,000 values"):
-        TrainCLI(["--config", str(tmp_path / "recipe.yaml")])
+        TrainingRun(["--config", str(tmp_path / "recipe.yaml")])
 
 
 def test_aliases_that_save_typing_are_read(tmp_path: Path):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import UserError, run_script
-from scoring.__main__ import main
+from common.errors import UserError
+from common.options import main
+from scoring.__main__ import SCORING
 from scoring.contributions import UtteranceToScore, score_transcript
 from scoring.tokens import PROFILES
 from scoring.transcript_files import read_json_lines, read_texts, to_row
@@ -33,7 +34,7 @@ def run(tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("COLUMNS", "100")
         monkeypatch.setattr(sys, "argv", ["scoring", *arguments])
         with pytest.raises(SystemExit) as exit_:
-            run_script(main)
+            main(SCORING)
         return Done(exit_.value.code, *capsys.readouterr())
 
     return command

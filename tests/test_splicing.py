@@ -20,13 +20,14 @@ import prepare as prepare_script
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest
+from common.options import run
 from datamodules.pairs import PairDataModule
 from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
 from tests.splicing_corpora import rewrite, write_pairs
 from tests.test_mixtures import content, fit
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 HZ = 16_000
 
@@ -393,7 +394,7 @@ def recipe(corpora: dict[str, str], model: Path, folder: Path, recipe: str = "er
 
 @pytest.mark.parametrize("name", ["erm", "fishr", "fish"])
 def test_splicing_lies_over_any_recipe(name: str, corpora: dict[str, str], tiny_model: Path, tmp_path: Path):
-    cli = TrainCLI([*recipe(corpora, tiny_model, tmp_path / "runs", name), "--data.splice.share", "0.9"])
+    cli = TrainingRun([*recipe(corpora, tiny_model, tmp_path / "runs", name), "--data.splice.share", "0.9"])
     assert cli.datamodule.splice == Splicing(share=0.9)
     cli.fit()
     record = json.loads((tmp_path / "runs" / "splice" / "run.json").read_text())
@@ -422,7 +423,7 @@ def test_mistakes_are_answered(
     splice: dict[str, Any], message: str, corpora: dict[str, str], tiny_model: Path, tmp_path: Path
 ):
     with pytest.raises(UserError, match=message):
-        TrainCLI(recipe(corpora, tiny_model, tmp_path / "runs", **splice)).fit()
+        TrainingRun(recipe(corpora, tiny_model, tmp_path / "runs", **splice)).fit()
 
 
 def test_untimed_corpora_are_sent_to_align(corpora: dict[str, str], tiny_model: Path):
@@ -476,5 +477,4 @@ def test_prepare_replaces_nothing_but_a_spliced_corpus(corpora: dict[str, str], 
 
 
 def prepare(*arguments: str) -> int:
-    args = prepare_script.parser().parse_args(arguments)
-    return args.run(args)
+    return run(prepare_script.PREPARE, arguments)

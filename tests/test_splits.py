@@ -12,6 +12,7 @@ import prepare as prepare_script
 from common.errors import UserError
 from common.files import check_name
 from common.manifest import Utterance, read_manifest, write_manifest
+from common.options import run
 from corpora.corpus import prepare
 from corpora.readers.folder import Folder
 from corpora.readers.nemo import Nemo
@@ -219,8 +220,7 @@ def test_audio_that_a_named_manifest_points_to_is_trusted_and_that_is_said_once(
     put(tmp_path / "lists/train.json", "\n".join(map(json.dumps, rows)).encode())
     arguments = ["nemo", "--source", str(tmp_path / "lists/train.json"), "--pair", "ko-en", "--out", "out"]
     for said in (True, False):
-        args = prepare_script.parser().parse_args(arguments)
-        args.run(args)
+        run(prepare_script.PREPARE, arguments)
         assert (f"audio outside the source: {tmp_path}/corpus/audio" in capsys.readouterr().out) == said
         assert [utterance.id for utterance in read_manifest("out/train.jsonl")] == ["k", "l"]
 

@@ -19,7 +19,7 @@ from common.errors import UserError
 from evaluation.merge_trial import trial
 from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 SWEEPS = sorted((CONFIGS / "sweep").glob("*.yaml"))
 
@@ -77,7 +77,7 @@ def test_fishrs_command_runs(
         "trainer": {"max_steps": 2, "enable_progress_bar": False},
     }
     (tmp_path / "here.yaml").write_text(yaml.safe_dump(here))
-    TrainCLI([*arguments(sweep("fishr")), "--config", str(tmp_path / "here.yaml")]).fit()
+    TrainingRun([*arguments(sweep("fishr")), "--config", str(tmp_path / "here.yaml")]).fit()
     run = tmp_path / "sweeps/sweep1/trial1"
     assert pandas.read_csv(run / "development.csv")["mean"].notna().all()
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["algorithm"]["init_args"]["penalty_weight"] == 0

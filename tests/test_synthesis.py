@@ -10,9 +10,10 @@ import soundfile
 
 from common.errors import UserError
 from common.manifest import read_manifest
+from common.options import run
 from corpora.speak import demo_corpora as corpora
 from corpora.speak import espeak
-from corpora.speak.__main__ import main
+from corpora.speak.__main__ import SPEAK
 from corpora.speak.grammar import Blank, Filling, english, german, indefinite_article, particle
 from corpora.speak.lexicon import LANGUAGES, PARTS_OF_SPEECH, spoken, words, written
 from corpora.speak.mixing import switched
@@ -366,7 +367,6 @@ def test_espeak_missing_is_one_clear_message(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_command_line_refuses_an_empty_backbone(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["synthesis", str(tmp_path), "--backbone", "0"])
-    with pytest.raises(UserError, match="--backbone is 0"):
-        main()
+def test_command_line_refuses_an_empty_backbone(tmp_path):
+    with pytest.raises(UserError, match="backbone is 0, expected a whole number of 1 or more"):
+        run(SPEAK, [str(tmp_path), "--backbone", "0"])

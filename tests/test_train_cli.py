@@ -12,7 +12,7 @@ import yaml
 from callbacks.checkpoint_files import starting_point
 from common.configs import CONFIGS
 from common.errors import UserError
-from training.cli import TrainCLI
+from training.training_run import TrainingRun
 
 RECIPES = sorted(
     path.name
@@ -37,7 +37,7 @@ def overlay(tiny_model: Path, manifests: dict[str, str], tmp_path: Path) -> list
 
 
 def test_base_is_the_papers_setting(overlay: list[str]):
-    config = TrainCLI(["--config", "erm.yaml", *overlay]).config
+    config = TrainingRun(["--config", "erm.yaml", *overlay]).config
     assert (config.trainer.max_steps, config.data.utterances_per_pair, config.data.pairs) == (
         195,
         3,
@@ -45,18 +45,18 @@ def test_base_is_the_papers_setting(overlay: list[str]):
     )
     assert (config.model.warmup_fraction, config.model.learning_rate) == (0.1, 1e-5)
     assert yaml.safe_load((CONFIGS / "base.yaml").read_text())["model"]["backbone"] == "openai/whisper-medium"
-    pair = TrainCLI(["--config", "ko-en", *overlay]).config
+    pair = TrainingRun(["--config", "ko-en", *overlay]).config
     assert (pair.trainer.max_steps, pair.data.utterances_per_pair, pair.data.pairs) == (73, 8, ["ko-en"])
 
 
 def test_a_budget_multiplies_the_steps_once(overlay: list[str]):
-    config = TrainCLI(["--config", "ko-en", *overlay, "--budget", "1.5"]).config
+    config = TrainingRun(["--config", "ko-en", *overlay, "--budget", "1.5"]).config
     assert (config.trainer.max_steps, config.budget) == (110, 1.0)  # as it is saved, to run again
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_parses_and_names_its_folder(recipe: str, overlay: list[str], tmp_path: Path):
-    cli = TrainCLI(["--config", recipe, *overlay])
+    cli = TrainingRun(["--config", recipe, *overlay])
     assert cli.trainer.default_root_dir == str(tmp_path / "outputs" / Path(recipe).stem)
 
 
@@ -64,7 +64,7 @@ def test_configs_compose_from_left_to_right_and_the_command_line_wins(overlay: l
     (tmp_path / "a.yaml").write_text("model: {learning_rate: 0.1, weight_decay: 0.2}\n")
     (tmp_path / "b.yaml").write_text("model: {learning_rate: 0.3, clip_norm: null}\n")
     files = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
-    model = TrainCLI(["--config", "erm", *overlay, *files, "--model.clip_norm=7"]).config.model
+    model = TrainingRun(["--config", "erm", *overlay, *files, "--model.clip_norm=7"]).config.model
     assert (model.learning_rate, model.weight_decay, model.clip_norm) == (0.3, 0.2, 7)
 
 
@@ -72,16 +72,16 @@ def test_configs_compose_from_left_to_right_and_the_command_line_wins(overlay: l
     ("arguments", "message"),
     [
         (["--config", "emr"], r"--config emr: no such file.* did you mean 'erm\.yaml'"),
-        (["--model.lerning_rate", "3"], r"no option --model\.lerning_rate, did you mean 'model\.learning_rate'"),
-        (["--dta.workers", "1"], r"no option --dta\.workers, did you mean 'data\.workers'"),
-        (["--model.algorithm", "ERN"], r"no algorithm is called 'ERN', did you mean 'ERM'"),
-        (["--model.algorithm.gama", "1"], r"the algorithm has no option 'gama'"),
-        (["--model.learning_rate", "fast"], r"model\.learning_rate is 'fast', expected float"),
+        (["--model.lerning_rate", "3"], r"no option '--model\.lerning_rate', did you mean '--model\.learning_rate'"),
+        (["--dta.workers", "1"], r"no option '--dta\.workers', did you mean '--data\.workers'"),
+        (["--model.algorithm", "ERN"], r"model\.algorithm is 'ERN', expected one of ERM, Fish, .*, did you mean 'ERM'"),
+        (["--model.algorithm.gama", "1"], r"model\.algorithm has no option 'gama', did you mean 'gamma'"),
+        (["--model.learning_rate", "fast"], r"model\.learning_rate is 'fast', expected a number"),
         (["--model.learning_rate", "1e38"], r"model\.learning_rate is 1e\+38, expected a number from 0 to 1"),
         (["--model.weight_decay", "-1"], r"model\.weight_decay is -1, expected a number from 0 to 1"),
         (["--model.betas", "[0.9, 1]"], r"model\.betas are \[0\.9, 1\.0\], expected two numbers from 0 to below 1"),
         (["--model.clip_norm", "0"], r"model\.clip_norm is 0, expected a norm above 0, or null"),
-        (["--budget", "0"], "budget is 0.0, expected a factor"),
+        (["--budget", "0"], "budget is 0.0, expected a number above 0"),
         (["--trainer.max_steps", "-1"], r"trainer\.max_steps is -1, expected the number of steps"),
         (["--trainer.gradient_clip_val", "1"], r"use model\.clip_norm"),
         (["--trainer.accumulate_grad_batches", "2"], r"leave it at 1"),
@@ -91,7 +91,7 @@ def test_configs_compose_from_left_to_right_and_the_command_line_wins(overlay: l
 )
 def test_mistakes_are_answered(arguments: list[str], message: str, overlay: list[str]):
     with pytest.raises(UserError, match=message):
-        TrainCLI(["--config", "erm.yaml", *overlay, *arguments])
+        TrainingRun(["--config", "erm.yaml", *overlay, *arguments])
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,11 @@ def test_mistakes_are_answered(arguments: list[str], message: str, overlay: list
 def test_mistakes_in_a_file_name_it(text: str, message: str, overlay: list[str], tmp_path: Path):
     (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(UserError, match=f"(?s){message}"):
-        TrainCLI(["--config", "erm.yaml", *overlay, "--config", str(tmp_path / "c.yaml")])
+        TrainingRun(["--config", "erm.yaml", *overlay, "--config", str(tmp_path / "c.yaml")])
 
 
 def test_a_run_leaves_all_it_promises_and_its_config_runs_again(overlay: list[str], tmp_path: Path):
-    TrainCLI(["--config", "erm.yaml", *overlay, "--trainer.max_steps", "2"]).fit()
+    TrainingRun(["--config", "erm.yaml", *overlay, "--trainer.max_steps", "2"]).fit()
     folder = tmp_path / "outputs" / "erm"
     assert sorted(path.name for path in folder.iterdir()) == [
         "checkpoints",
@@ -129,20 +129,20 @@ def test_a_run_leaves_all_it_promises_and_its_config_runs_again(overlay: list[st
     (folder / "run.json").unlink()
     with pytest.raises(UserError, match="holds a run that stopped"):
         starting_point(folder, resume=False, named=None)
-    TrainCLI(["--config", str(folder / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "again")]).fit()
+    TrainingRun(["--config", str(folder / "config.yaml"), "--trainer.default_root_dir", str(tmp_path / "again")]).fit()
     assert (tmp_path / "again" / "model" / "model.safetensors").read_bytes() == weights
 
 
 def test_resuming_ends_with_the_same_weights(overlay: list[str], tmp_path: Path):
     arguments = ["--config", "erm.yaml", *overlay]
-    whole = TrainCLI([*arguments, "--name", "whole", "--trainer.max_steps", "6"])
+    whole = TrainingRun([*arguments, "--name", "whole", "--trainer.max_steps", "6"])
     whole.fit()
-    half = TrainCLI([*arguments, "--name", "half", "--trainer.max_steps", "6"])
+    half = TrainingRun([*arguments, "--name", "half", "--trainer.max_steps", "6"])
     half.trainer.callbacks.append(_StopAfter(3))
     half.fit()
     assert not (tmp_path / "outputs" / "half" / "model").exists()  # a run that did not end leaves no model
     checkpoint = tmp_path / "outputs" / "half" / "checkpoints" / "last.ckpt"
-    TrainCLI([*arguments, "--name", "half", "--trainer.max_steps", "6", "--ckpt_path", str(checkpoint)]).fit()
+    TrainingRun([*arguments, "--name", "half", "--trainer.max_steps", "6", "--ckpt_path", str(checkpoint)]).fit()
     one, two = (
         (tmp_path / "outputs" / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "half")
     )

@@ -17,9 +17,10 @@ from backbone.model_folder.candidates import candidates
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.manifest import Utterance
+from common.options import run
 from decoding.recordings import Listener, Listening, Transcript
 from decoding.segments import Piece, pieces
-from decoding.transcribe_arguments import main
+from decoding.transcribe_options import TRANSCRIBE
 from decoding.transcriber import TorchWhisper, Transcriber
 
 ROOT = Path(__file__).parent.parent
@@ -108,11 +109,13 @@ def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: py
     (tmp_path / "in/notes.txt").write_text("no sound")
     out = tmp_path / "out"
     given = [f"one={tiny_model}", str(tmp_path / "in"), "--beside", f"two={tiny_model}", "--pair", "ko-en"]
-    assert main([*given, "--language", "two_tag", "--out", str(out), "--format", "txt", "srt", "json"]) == 0
+    assert run(TRANSCRIBE, [*given, "--language", "two_tag", "--out", str(out), "--format", "txt", "srt", "json"]) == 0
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
     assert names == [f"{m}/{n}.{f}" for m in ("one", "two") for n in "ab" for f in ("json", "srt", "txt")]
     assert "2 of 2 recordings transcribed" in capsys.readouterr().out
-    assert main([str(tiny_model), str(tmp_path / "in/a.wav"), "--pair", "ko-en", "--language", "two_tag"]) == 0
+    assert (
+        run(TRANSCRIBE, [str(tiny_model), str(tmp_path / "in/a.wav"), "--pair", "ko-en", "--language", "two_tag"]) == 0
+    )
     assert capsys.readouterr().out == (out / "one/a.txt").read_text()
 
 
@@ -123,7 +126,7 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
     (tmp_path / "b.wav").write_bytes(b"nothing")
     write(tmp_path / "c.wav", np.zeros(0))
     write(tmp_path / "d.wav", noise(0.3))
-    assert main([str(tiny_model), str(tmp_path), "--out", str(tmp_path / "out"), "--language", "ko"]) == 1
+    assert run(TRANSCRIBE, [str(tiny_model), str(tmp_path), "--out", str(tmp_path / "out"), "--language", "ko"]) == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "d.txt"]
     found = capsys.readouterr()
     assert "b.wav: the audio cannot be read" in found.err and "c.wav: the file holds no audio" in found.err
@@ -138,8 +141,8 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
         (["a.wav", "--language", "matrix"], "--language matrix asks for --pair"),
         (["a.wav", "--language", "xx"], "language 'xx' has no tag"),
         (["a.wav", "--longest", "0"], "--longest is 0, expected 1 second or more"),
-        (["a.wav", "--beams", "0"], "--beams is 0, expected 1 or more"),
-        (["a.wav", "--beams", "2", "--compile"], "--compile translates the greedy step"),
+        (["a.wav", "--beams", "0"], "beams is 0, expected a whole number of 1 or more"),
+        (["a.wav", "--beams", "2", "--compile"], "--compile compiles the greedy step"),
         (["a.wav", "--format", "txt", "srt"], "several formats need --out"),
         (["a.wav", "--gradio"], "takes no files"),
     ],
@@ -150,7 +153,7 @@ def test_mistakes_are_answered(
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "a.wav", noise(0.3))
     with pytest.raises(UserError, match=message):
-        main([str(tiny_model), *extra])
+        run(TRANSCRIBE, [str(tiny_model), *extra])
 
 
 def test_the_command_prints_what_it_heard(tiny_model: Path, tmp_path: Path):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.training_card import with_scores
-from common.errors import UserError, run_script
+from common.errors import UserError
 from common.files import write_text
 from common.markdown import split
-from common.options import Help, finish
+from common.options import Command, main, option
 
 CARD = "README.md"
 _NEEDED = (
@@ -27,42 +26,53 @@ _NEEDED = (
 _PUSHED = ("*.safetensors", "*.json", "*.txt", CARD)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(
-        prog="python -m backbone.model_folder.hub",
-        description="Completes a model folder's card, and pushes the folder to the Hugging Face Hub.",
-        epilog="""examples:
-  python -m backbone.model_folder.hub card outputs/fishr/model --scores outputs/evaluation/scores.json
-  python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en             (says what it would do)
-  python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en --upload --private
-""",
-        formatter_class=Help,
-    )
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    card = commands.add_parser("card", help="write an evaluation's scores into the folder's card")
-    push = commands.add_parser("push", help="push the folder; without --upload it only says what it would do")
-    for command in (card, push):
-        command.add_argument("folder", type=Path, metavar="FOLDER", help="model folder")
-    card.add_argument("--scores", type=Path, required=True, metavar="FILE", help="scores.json of an evaluation")
-    push.add_argument("repo", metavar="REPO", help="on the Hub, as OWNER/NAME")
-    push.add_argument("--private", action="store_true", help="make the repository private, where it is new")
-    push.add_argument("--upload", action="store_true", help="really do it")
-    return finish(top)
+@dataclass(frozen=True)
+class CardOptions:
+    """The model."""
+
+    folder: Path = option(positional=True, metavar="FOLDER")
+    """Model folder."""
+    scores: Path = option(metavar="FILE")
+    """The scores.json of an evaluation."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command.
+@dataclass(frozen=True)
+class PushOptions:
+    """The model."""
 
-    Raises:
-        UserError: for whatever the user can put right.
-    """
-    given = parser().parse_args(arguments)
-    if given.command == "card":
-        add_scores(given.folder, given.scores)
-        print(f"{given.folder / CARD}: scores of {given.scores}")
-    else:
-        print("\n".join(push(given.folder, given.repo, upload=given.upload, private=given.private)))
+    folder: Path = option(positional=True, metavar="FOLDER")
+    """Model folder."""
+    repo: str = option(positional=True, metavar="REPO")
+    """Repository on the Hub, as OWNER/NAME."""
+    private: bool = False
+    """Make the repository private, where it is new."""
+    upload: bool = False
+    """Push; without it, only say what would be pushed."""
+
+
+def run_card(options: CardOptions) -> None:
+    """Write an evaluation's scores into the folder's card."""
+    add_scores(options.folder, options.scores)
+    print(f"{options.folder / CARD}: scores of {options.scores}")
+
+
+def run_push(options: PushOptions) -> None:
+    """Push the folder, or say what would be pushed."""
+    print("\n".join(push(options.folder, options.repo, upload=options.upload, private=options.private)))
+
+
+HUB = Command(
+    "python -m backbone.model_folder.hub",
+    "Completes a model folder's card, and pushes the folder to the Hugging Face Hub.",
+    examples="""
+        python -m backbone.model_folder.hub card outputs/fishr/model --scores outputs/evaluation/scores.json
+        python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en
+        python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en --upload --private""",
+    commands=[
+        Command("card", "Write an evaluation's scores into the folder's card", CardOptions, run_card),
+        Command("push", "Push the folder; without --upload only say what would be pushed", PushOptions, run_push),
+    ],
+)
 
 
 def add_scores(folder: Path, scores_file: Path) -> None:
@@ -142,4 +152,4 @@ def _card(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    main(HUB)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from common.errors import UserError
 from common.json_lines import parse_json
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, option
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import split_named
 from corpora.readers.tables import number_field, read_text, text_field
@@ -38,10 +38,14 @@ class AiHub(Reader):
     licence: ClassVar[str] = "AI-Hub terms of use, not redistributable"
     sample_rate_hz: ClassVar[int | None] = RAW_RATE_HZ
 
-    text_field: str = option("text", "the dialog's field with what was heard")
-    english_field: str = option("originalForm", "the dialog's or its words' field with the Latin spelling")
-    start_field: str = option("startTime", "the dialog's begin in seconds, where a recording holds several")
-    end_field: str = option("endTime", "the dialog's end in seconds, where a recording holds several")
+    text_field: str = "text"
+    """The dialog's field with what was heard."""
+    english_field: str = "originalForm"
+    """The dialog's or its words' field with the Latin spelling."""
+    start_field: str = "startTime"
+    """The dialog's begin in seconds, where a recording holds several."""
+    end_field: str = "endTime"
+    """The dialog's end in seconds, where a recording holds several."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the dialogs of all labels, ordered by file name."""

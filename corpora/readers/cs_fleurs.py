@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of, option
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
 
@@ -25,8 +25,10 @@ class CsFleurs(Reader):
     licence: ClassVar[str] = "CC-BY-NC-4.0"
     hub_id: ClassVar[str | None] = "byan/cs-fleurs"
 
-    pairs: tuple[str, ...] = option(("ko-en", "ja-en", "de-en"), "the language pairs to read, matrix language first")
-    subset: str = option("read/test", "one of read/test, xtts/train, xtts/test1, xtts/test2, mms/test")
+    pairs: tuple[str, ...] = ("ko-en", "ja-en", "de-en")
+    """The language pairs to read, matrix language first."""
+    subset: str = "read/test"
+    """One of read/test, xtts/train, xtts/test1, xtts/test2, mms/test."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the subset's rows of the wanted pairs in the file's order."""

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import SplitFinder
 from corpora.readers.tables import number_field, optional_text, read_table, text_field, unknown_fields
@@ -26,7 +26,7 @@ COMMON_VOICE_OTHERS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Folder(Reader):
     """One table or one a split folder (`train/metadata.csv`), with `file_name` and `transcription` or `text`."""
 
@@ -34,12 +34,14 @@ class Folder(Reader):
     summary: ClassVar[str] = "your own recordings with a metadata.csv or metadata.jsonl"
     needs: ClassVar[str] = "a folder with the table (file_name, transcription or text), and --pair"
 
-    pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
-    split: str = option(
-        "auto", "the split of rows that neither a folder nor the table names one for (auto: train, where none is named)"
-    )
-    corpus: str = option("folder", "the corpus's name, written into every row")
-    licence: str = option("not stated", "the corpus's licence, written into every row")
+    pair: str
+    """The language pair, matrix language first, e.g. ko-de (or one language)."""
+    split: str = "auto"
+    """The split of rows that neither a folder nor the table names one for (auto: train, where none is named)."""
+    corpus: str = "folder"
+    """The corpus's name, written into every row."""
+    licence: str = "not stated"
+    """The corpus's licence, written into every row."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the rows of all tables in the tables' order."""

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, joined_spans, option
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, joined_spans
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import read_text
 
@@ -24,7 +24,8 @@ class Jecs(Reader):
     licence: ClassVar[str] = "JECS: text CC-BY-3.0, audio for non-commercial research only"
     sample_rate_hz: ClassVar[int | None] = 24000
 
-    emotions: tuple[str, ...] = option(("neutral",), "which of neutral, joy, sad, anger to read")
+    emotions: tuple[str, ...] = ("neutral",)
+    """Which of neutral, joy, sad, anger to read."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the mixed sentences of each emotion in the file's order."""

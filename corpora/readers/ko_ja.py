@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from corpora.readers.parquet import clip_of, file_name, read_parquet
-from corpora.readers.reader import LeftOut, Notice, Reader, Record, option
+from corpora.readers.reader import LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import optional_text, text_field, unknown_fields
 
@@ -22,9 +22,12 @@ class KoJa(Reader):
     licence: ClassVar[str] = "Apache-2.0"
     hub_id: ClassVar[str | None] = "thetaone-ai/Korean-Japanese-Code-Switching-Speech"
 
-    audio_column: str = option("audio", "the column with the audio")
-    text_column: str = option("text", "the column with the transcript")
-    speaker_column: str = option("speaker", "the column with the speaker, where there is one")
+    audio_column: str = "audio"
+    """The column with the audio."""
+    text_column: str = "text"
+    """The column with the transcript."""
+    speaker_column: str = "speaker"
+    """The column with the speaker, where there is one."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the rows in the files' order, all as the test split."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of, option
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import SplitFinder
 from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
@@ -16,7 +16,7 @@ from corpora.readers.tables import number_field, optional_text, read_jsonl, text
 FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Nemo(Reader):
     """Manifests of a folder, each a split by its name (`train.jsonl`, `dev_manifest.json`), or a single one.
 
@@ -27,10 +27,14 @@ class Nemo(Reader):
     summary: ClassVar[str] = "a NeMo manifest (audio_filepath, duration, text, offset, lang)"
     needs: ClassVar[str] = "the manifest or a folder of them, and --pair"
 
-    pair: str = option(None, "the language pair, matrix language first, e.g. ko-de (or one language)")
-    split: str = option("auto", "of rows whose folders and table name no split (auto: train, where nothing does)")
-    corpus: str = option("nemo", "the corpus's name, written into every row")
-    licence: str = option("not stated", "the corpus's licence, written into every row")
+    pair: str
+    """The language pair, matrix language first, e.g. ko-de (or one language)."""
+    split: str = "auto"
+    """The split of rows whose folders and table name no split (auto: train, where nothing does)."""
+    corpus: str = "nemo"
+    """The corpus's name, written into every row."""
+    licence: str = "not stated"
+    """The corpus's licence, written into every row."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the manifests' lines in order."""

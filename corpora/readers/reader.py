@@ -7,11 +7,10 @@ around it, by `corpora.corpus`.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from common.errors import UserError, nearest
@@ -77,7 +76,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Reader(ABC):
-    """A corpus. A subclass's dataclass fields are its command-line options (see `option`)."""
+    """A corpus. A subclass's dataclass fields, each with a docstring, are its command-line options."""
 
     name: ClassVar[str] = ""
     summary: ClassVar[str]
@@ -136,26 +135,3 @@ def joined_spans(parts: list[tuple[str, str]]) -> tuple[Span, ...]:
         elif text.strip():
             spans.append(Span(language, text=text))
     return tuple(spans)
-
-
-def option(default: Any, help: str) -> Any:
-    """A reader's field that is also a command-line option."""
-    return field(default=default, metadata={"help": help})
-
-
-def options(reader: type[Reader]) -> list[tuple[str, dict[str, Any]]]:
-    """The command-line options of a reader, as arguments for `ArgumentParser.add_argument`; no default: required."""
-    arguments: list[tuple[str, dict[str, Any]]] = []
-    for item in dataclasses.fields(reader):
-        several = isinstance(item.default, tuple)
-        default = " ".join(item.default) if several else item.default
-        keywords = {
-            "dest": item.name,
-            "default": item.default,
-            "required": default is None,
-            "nargs": "+" if several else None,
-            "metavar": item.name.upper(),
-            "help": item.metadata["help"] + ("" if default is None else f" (default: {default})"),
-        }
-        arguments.append(("--" + item.name.replace("_", "-"), keywords))
-    return arguments

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from common.languages import ENGLISH_NAMES
 from common.manifest import Span
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of, option
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import split_named
 from corpora.readers.tables import read_csv, text_field, unknown_fields
@@ -40,7 +40,8 @@ class UniCoM(Reader):
     sample_rate_hz: ClassVar[int | None] = ANCHOR_RATE_HZ
     held_out: ClassVar[str | None] = "cs_fleurs/*/test.jsonl"
 
-    pair: str = option("de-en", "the language pair, matrix language of the study first")
+    pair: str = "de-en"
+    """The language pair, matrix language of the study first."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the rows of the pair's metadata files, split by split."""

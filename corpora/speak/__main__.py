@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import UserError, run_script
+from common.options import Command, Count, main, option
 
 
-def main() -> None:
-    """Makes the demo's corpora, or the backbone's monolingual training set."""
-    parser = argparse.ArgumentParser(prog="python -m corpora.speak", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder that gets a subfolder a corpus")
-    parser.add_argument("--backbone", type=int, metavar="N", help="instead, N training utterances of each language")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options = parser.parse_args()
+@dataclass(frozen=True)
+class DemoSpeechOptions:
+    """What is spoken."""
 
+    out: Path = option(positional=True, metavar="OUT")
+    """Folder that gets a subfolder for each corpus."""
+    backbone: Count | None = option(None, shown_default="the demo's corpora")
+    """Make, instead, N training utterances of each language."""
+    quiet: bool = False
+    """Show no progress bar."""
+
+
+def run(options: DemoSpeechOptions) -> None:
+    """Make the demo's corpora, or the backbone's monolingual training set."""
     from corpora.speak import demo_corpora as corpora
 
     if options.backbone is None:
         corpora.write_demo(options.out, progress=not options.quiet)
-    elif options.backbone > 0:
-        corpora.write_backbone(options.out, options.backbone, progress=not options.quiet)
     else:
-        raise UserError(f"--backbone is {options.backbone}, expected a number of utterances above 0")
+        corpora.write_backbone(options.out, options.backbone, progress=not options.quiet)
 
+
+SPEAK = Command("python -m corpora.speak", "Makes the demo's speech.", DemoSpeechOptions, run)
 
 if __name__ == "__main__":
-    run_script(main)
+    main(SPEAK)

@@ -1,0 +1,128 @@
+"""The command `evaluate.py transcribe`; imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from common.errors import UserError
+from common.options import Command, Count, option
+
+
+@dataclass(frozen=True)
+class RecordingOptions:
+    """Models and recordings."""
+
+    model: str = option(positional=True, metavar="MODEL")
+    """Model folder or Hub id, also as NAME=PATH."""
+    paths: list[Path] = option([], positional=True, metavar="FILE|DIR")
+    """Sound files (wav, flac, mp3, ogg ...), or folders of them."""
+    beside: list[str] = option([], repeat=True, metavar="MODEL")
+    """A further model; repeatable."""
+
+
+@dataclass(frozen=True)
+class SpeechOptions:
+    """What is spoken."""
+
+    pair: str | None = None
+    """The pair spoken, such as ko-en, the matrix language first."""
+    language: str | None = option(None, metavar="TAG", shown_default="auto; with --pair matrix")
+    """Auto, a code such as ko, or with --pair: matrix, embedded, two_tag."""
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Output."""
+
+    out: Path | None = option(None, metavar="DIR")
+    """Write a file for each recording; without it, print."""
+    format: list[Literal["txt", "srt", "json"]] = option(["txt"])
+    """Formats to write."""
+    longest: float | None = option(None, metavar="SECONDS", shown_default="what the model's window holds")
+    """Longest piece or subtitle."""
+
+
+@dataclass(frozen=True)
+class PieceDecodingOptions:
+    """Decoding."""
+
+    beams: Count = 1
+    """Hypotheses kept side by side; 1 is greedy."""
+    compile: bool = False
+    """Compile the greedy step by torch.compile, for a GPU."""
+    batch_size: Count = 16
+    """Pieces side by side."""
+    device: str | None = option(None, shown_default="cuda if there is one")
+    """Where to decode: cpu, cuda, cuda:1."""
+
+
+@dataclass(frozen=True)
+class PageOptions:
+    """A page to speak to (needs pip install -e '.[gradio]')."""
+
+    gradio: bool = False
+    """Serve a page with a microphone, the models side by side."""
+    port: Count = 7860
+    """Port of the page, which this machine alone reaches."""
+
+
+@dataclass(frozen=True)
+class TranscribeOptions(PageOptions, PieceDecodingOptions, OutputOptions, SpeechOptions, RecordingOptions):
+    """All options of `evaluate.py transcribe`."""
+
+
+def run(given: TranscribeOptions) -> int:
+    """Transcribe, or serve the page.
+
+    Raises:
+        UserError: for whatever the user can put right.
+    """
+    _check(given)
+    from backbone.devices import default_device
+    from backbone.model_folder.candidates import candidates
+    from decoding.recordings import Listening, transcribe
+
+    how = Listening(
+        language=given.language or ("matrix" if given.pair else "auto"),
+        pair=given.pair,
+        longest_s=given.longest,
+        beams=given.beams,
+        batch_size=given.batch_size,
+        device=given.device or default_device(),
+        compile=given.compile,
+    )
+    models = candidates([given.model, *given.beside])
+    for model in models:
+        model.folder  # noqa: B018  (looked for now, so that a mistake ends the command before it decodes)
+    if given.gradio:
+        from decoding.microphone_page import serve
+
+        serve(models, how, given.port)
+        return 0
+    return transcribe(models, given.paths, how, given.format, given.out)
+
+
+def _check(given: TranscribeOptions) -> None:
+    if given.compile and given.beams > 1:
+        raise UserError("--compile compiles the greedy step; leave it out, or --beams")
+    if given.gradio and given.paths:
+        raise UserError("--gradio serves a page and takes no files; name further models with --beside")
+    if not given.gradio and not given.paths:
+        raise UserError("transcribe: name sound files or folders after the model, or --gradio")
+    if given.out is None and len(given.format) > 1:
+        raise UserError("--format: several formats need --out, a folder to write to")
+
+
+TRANSCRIBE = Command(
+    "transcribe",
+    "Transcribe recordings of any length; print the transcripts, or write them to files.",
+    TranscribeOptions,
+    run,
+    examples="""
+        python evaluate.py transcribe outputs/fishr/model talk.mp3
+        python evaluate.py transcribe outputs/fishr/model recordings/ --out transcripts --format txt srt --longest 8
+        python evaluate.py transcribe outputs/fishr/model clip.wav --pair ko-en --beside base=openai/whisper-medium
+        python evaluate.py transcribe outputs/fishr/model --beside openai/whisper-medium --gradio""",
+)

@@ -1,0 +1,166 @@
+"""A training run: options become a trainer with our callbacks, which trains, or goes on, in the run's folder."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from backbone.precision import resolve_precision
+from callbacks.checkpoint_files import CheckpointFiles, starting_point
+from callbacks.final_model import FinalModel
+from callbacks.metrics_file import MetricsFile
+from callbacks.progress import TrainingProgress
+from callbacks.run_record import RunRecord
+from callbacks.throughput import Interlude, Throughput
+from common.errors import UserError
+from common.files import sole_writer, write_text
+from common.options import parse
+from datamodules.pairs import PairDataModule
+from lightning_modules import algorithms
+from lightning_modules.algorithms.algorithm import Algorithm
+from lightning_modules.algorithms.erm import ERM
+from lightning_modules.ranks import complete, fsdp, launched_ranks
+from lightning_modules.trainer_checks import check_strategy
+from lightning_modules.whisper import WhisperModule
+from training.loggers import keep_identity, loggers, run_folder, study_of
+from training.train_options import command
+from training.trainer import FineTuningTrainer
+
+
+class TrainingRun:
+    """A run as its command line and recipes describe it: its configuration, model, data and trainer.
+
+    Args:
+        words: the command line's; those of this process where none are given.
+
+    Raises:
+        UserError: naming the option or the recipe's key that is wrong.
+    """
+
+    def __init__(self, words: Sequence[str] | None = None) -> None:
+        _quiet_libraries()
+        parsed = parse(command(), words)
+        self.parser, self.config = parsed.parser, parsed.options
+        self._resume, self._ckpt_path = self.config.resume, self.config.ckpt_path
+        self._settle()
+        L.seed_everything(self.config.seed_everything, workers=True, verbose=False)
+        self._made = self.parser.instantiate_classes(self.config)
+        self.model: WhisperModule = self._made.model
+        self.datamodule: PairDataModule = self._made.data
+        self.datamodule.check_manifests()
+        self.trainer = self._trainer()
+
+    def fit(self) -> None:
+        """Train, from the beginning or from a checkpoint.
+
+        Raises:
+            UserError: where that would lose an unfinished run, or another process writes to the same folder.
+        """
+        folder = Path(self.trainer.default_root_dir)
+        with sole_writer(folder) if self.trainer.is_global_zero else nullcontext():
+            start = starting_point(folder, self._resume, self._ckpt_path)
+            keep_identity(self.trainer.loggers, folder, resumes=start is not None)
+            self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
+
+    def _settle(self) -> None:
+        """Complete the configuration with what follows from it, and refuse what manual optimisation cannot do."""
+        config, trainer = self.config, self.config.trainer
+        if trainer.gradient_clip_val is not None:
+            raise UserError("trainer.gradient_clip_val does not see the algorithms' own steps; use model.clip_norm")
+        if trainer.accumulate_grad_batches not in (None, 1):
+            raise UserError("trainer.accumulate_grad_batches does not see the algorithms' own steps; leave it at 1")
+        if trainer.max_steps is None or trainer.max_steps < 1:
+            raise UserError(f"trainer.max_steps is {trainer.max_steps}, expected the number of steps, 1 or more")
+        if not config.budget * trainer.max_steps >= 1:
+            raise UserError(f"budget is {config.budget}, expected a factor that leaves 1 step or more")
+        trainer.max_steps, config.budget = round(config.budget * trainer.max_steps), 1.0
+        if trainer.default_root_dir is None:
+            trainer.default_root_dir = str(run_folder(config.output_root, config.name))
+        algorithm = _algorithm(config.model.algorithm)
+        check_strategy(algorithm, _class_path(trainer.strategy))
+        trainer.precision = resolve_precision(
+            trainer.precision, _class_path(trainer.accelerator), needs_float32=algorithm.needs_float32
+        )
+        if ranks := launched_ranks():
+            trainer.devices, trainer.num_nodes = ranks
+        # How a run was started is no part of what it is: the saved configuration starts it from its beginning.
+        config.resume, config.ckpt_path = False, None
+
+    def _trainer(self) -> L.Trainer:
+        """The trainer with our loggers and callbacks beside those of the configuration."""
+        config, made = self.config, self._made
+        folder, name = Path(config.trainer.default_root_dir), config.name
+        text = self.parser.dump(config, skip_unset=False)
+        given = vars(made.trainer)
+        throughput = Throughput()
+        own = [
+            SaveConfig(text),
+            throughput,
+            MetricsFile(),
+            made.pair_gradients,
+            made.development,
+            FinalModel(made.development, name),
+            RunRecord(name, config.seed_everything, made.development),
+            made.dashboard.of_run(name, yaml.safe_load(text), made.development),
+            made.checkpoint,
+        ]
+        if config.trainer.enable_progress_bar is not False:
+            own.append(TrainingProgress(name))
+        given["callbacks"] = [*_several(given["callbacks"]), *own]
+        given["plugins"] = [*_several(given["plugins"]), CheckpointFiles()]
+        if given["logger"] in (None, True):
+            method, pairs = _algorithm(config.model.algorithm).__name__, list(self.datamodule.train)
+            given["logger"] = loggers(config.loggers or [], folder, name, study_of(config.output_root), method, pairs)
+        if config.trainer.strategy == "fsdp":
+            given["strategy"] = fsdp()
+        try:
+            trainer = FineTuningTrainer(**given)
+        except (MisconfigurationException, ImportError, TypeError, ValueError) as error:  # by Lightning, of its options
+            raise UserError(f"trainer: {error}") from error
+        trainer.callbacks.append(Interlude(throughput))  # behind the checkpoints, which Lightning puts last
+        complete(trainer.strategy, config.rank_timeout_s)
+        return trainer
+
+
+class SaveConfig(L.Callback):
+    """Write the resolved configuration to `<run>/config.yaml`, which `train.py --config` runs again."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Write it before the first step, once the manifests are read: a mistake in them leaves no folder behind."""
+        if trainer.is_global_zero:
+            write_text(Path(trainer.default_root_dir) / "config.yaml", self.text)
+
+
+def _several(value: Any) -> list[Any]:
+    return [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _class_path(value: Any) -> str:
+    """What a class, or a name of one, is called in a configuration."""
+    return str(getattr(value, "class_path", value))
+
+
+def _algorithm(value: Any) -> type[Algorithm]:
+    return ERM if value is None else dict(algorithms.named())[_class_path(value).rpartition(".")[2]]
+
+
+def _quiet_libraries() -> None:
+    """Silence what tells a user nothing: advertisements and notes on accelerators."""
+    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
+        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
+    warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`")
+    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
