@@ -1,4 +1,4 @@
-"""Many models on many test sets: transcripts kept for the next time, all figures, one table, one report page."""
+"""Score models on test sets: stored hypotheses, all figures, one table, one report page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
-from evaluation.hypotheses import FASTER_WHISPER, Decoding, Kept, Task, transcribe_missing
+from evaluation.hypotheses import FASTER_WHISPER, Decoding, StoredHypotheses, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
 from scoring.contributions import check_references
 from scoring.report import write_report
@@ -33,9 +33,16 @@ _PACKAGES = ("crosspair", "torch", "transformers", "rapidfuzz", "jiwer", "regex"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What to score and how; `test` maps a pair (or a single language) to its manifest.
+    """An evaluation: what to score and how.
 
-    `baseline` names the model that the others' differences are tested against; None tests none.
+    Attributes:
+        models: the models, in the table's order.
+        test: manifests by pair (or single language).
+        out: the folder of all results.
+        seen, unseen: the pairs of the two averages.
+        baseline: the model that the others' differences are tested against; None tests none.
+        profile: the scoring profile.
+        decoding: how to transcribe.
     """
 
     models: Sequence[Candidate]
@@ -49,7 +56,7 @@ class Evaluation:
 
 
 def evaluation(options: Mapping[str, Any]) -> Evaluation:
-    """An evaluation from options as `read_options` returns them.
+    """Return the evaluation that options describe, as `read_options` returns them.
 
     Raises:
         UserError: where an entry of `models` is no model.
@@ -63,22 +70,22 @@ def evaluation(options: Mapping[str, Any]) -> Evaluation:
 
 
 def evaluate(job: Evaluation) -> Table:
-    """Transcribes what has not been transcribed yet, scores everything, prints the table and writes all files.
+    """Transcribe what is not transcribed yet, score everything, print the table and write all files.
 
     Raises:
-        UserError: where a manifest, an audio file or a model cannot be read; everything decoded until then is kept.
+        UserError: where a manifest, an audio file or a model cannot be read; everything decoded until then is stored.
     """
     _check(job)
     profile = get_profile(job.profile)
     sets = read_sets(job.test)
     for one in sets:
         check_references(one.transcripts({}), profile)
-    job.out.mkdir(parents=True, exist_ok=True)  # what cannot be written to is told before hours of decoding
-    kept = {(model.name, one.name): _kept(job, model, one) for model in job.models for one in sets}
-    _transcribe(job, sets, kept)
+    job.out.mkdir(parents=True, exist_ok=True)  # an unwritable folder is reported before hours of decoding
+    stored = {(model.name, one.name): _stored(job, model, one) for model in job.models for one in sets}
+    _transcribe(job, sets, stored)
     results: Results = {
         model.name: {
-            one.name: score_set(one.transcripts(_whole(kept[model.name, one.name], one)), job.profile) for one in sets
+            one.name: score_set(one.transcripts(_whole(stored[model.name, one.name], one)), job.profile) for one in sets
         }
         for model in job.models
     }
@@ -86,7 +93,7 @@ def evaluate(job: Evaluation) -> Table:
     table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
     table = replace(table, tags={model.name: model.language for model in job.models if model.language})
     _write_hypotheses(job, results)
-    write_text(job.out / "scores.json", json.dumps(_scores(job, sets, kept, results), ensure_ascii=False, indent=1))
+    write_text(job.out / "scores.json", json.dumps(_scores(job, sets, stored, results), ensure_ascii=False, indent=1))
     write_table(table, job.out)
     _write_report(job, sets, results, table)
     console = Console()
@@ -95,7 +102,7 @@ def evaluate(job: Evaluation) -> Table:
     return table
 
 
-def _kept(job: Evaluation, model: Candidate, one: EvaluationSet) -> Kept:
+def _stored(job: Evaluation, model: Candidate, one: EvaluationSet) -> StoredHypotheses:
     how = job.decoding
     made_from = {
         "model": model.identity,
@@ -104,38 +111,40 @@ def _kept(job: Evaluation, model: Candidate, one: EvaluationSet) -> Kept:
         "beams": how.beams,
         "backend": how.backend,
     } | ({} if how.window is None else {"window": how.window})
-    return Kept(job.out / "decoded", one.name, made_from)
+    return StoredHypotheses(job.out / "decoded", one.name, made_from)
 
 
-def _transcribe(job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tuple[str, str], Kept]) -> None:
+def _transcribe(
+    job: Evaluation, sets: Sequence[EvaluationSet], stored: Mapping[tuple[str, str], StoredHypotheses]
+) -> None:
     tasks, here, total = [], 0, 0
     for model in job.models:
         for one in sets:
-            files = kept[model.name, one.name]
+            files = stored[model.name, one.name]
             known = files.read()
             missing = [utterance for utterance in one.utterances if utterance.id not in known]
             here, total = here + len(one.utterances) - len(missing), total + len(one.utterances)
             if missing:
                 tasks.append(Task(model, missing, files))
     if here:
-        Console(stderr=True).print(f"{here:,} of {total:,} transcripts are kept from before", highlight=False)
+        Console(stderr=True).print(f"{here:,} of {total:,} hypotheses are stored from an earlier call", highlight=False)
     transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
 
 
-def _whole(kept: Kept, one: EvaluationSet) -> dict[str, str]:
-    """The transcripts of a whole test set; one that is not there must not count as an empty one."""
-    heard = kept.read()
-    lost = [utterance.id for utterance in one.utterances if utterance.id not in heard]
+def _whole(stored: StoredHypotheses, one: EvaluationSet) -> dict[str, str]:
+    """Return the hypotheses of a whole test set; a missing one must not count as an empty one."""
+    found = stored.read()
+    lost = [utterance.id for utterance in one.utterances if utterance.id not in found]
     if lost:
         raise UserError(
-            f"{kept.folder}: {len(lost)} transcripts of {one.name} are gone since they were written, the first of "
+            f"{stored.folder}: {len(lost)} hypotheses of {one.name} have disappeared since they were written, such as "
             f"{lost[0]}; does another evaluation use the folder? Run again, only they are transcribed"
         )
-    return heard
+    return found
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:
-    """`hypotheses.jsonl`: a line an utterance of each model, with its alignment and counts."""
+    """Write `hypotheses.jsonl`: a line an utterance and model, with alignment and counts."""
     with atomic_file(job.out / "hypotheses.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
         for model, by_set in results.items():
             for name, result in by_set.items():
@@ -145,9 +154,9 @@ def _write_hypotheses(job: Evaluation, results: Results) -> None:
 
 
 def _scores(
-    job: Evaluation, sets: Sequence[EvaluationSet], kept: Mapping[tuple[str, str], Kept], results: Results
+    job: Evaluation, sets: Sequence[EvaluationSet], stored: Mapping[tuple[str, str], StoredHypotheses], results: Results
 ) -> dict[str, Any]:
-    """`scores.json`: every figure with its interval, and what it was made from."""
+    """Return the content of `scores.json`: every figure with its interval, and what it was made from."""
     models = {}
     for model in job.models:
         by_set = results[model.name]
@@ -159,7 +168,7 @@ def _scores(
             **({"language": model.language} if model.language else {}),
             "sets": {
                 name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
-                for (owner, name), files in kept.items()
+                for (owner, name), files in stored.items()
                 if owner == model.name
             },
             "averages": {name: one for name, one in _estimates(rates).items() if name in AVERAGES},
@@ -193,7 +202,7 @@ def _scores(
 
 
 def _estimates(named: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """Values and intervals; averages and differences have no numerator and denominator of their own."""
+    """Return values and intervals; averages and differences have no counts of their own."""
     return {
         name: {key: number for key, number in estimate_to_dict(one).items() if key in ("value", "low", "high")}
         for name, one in named.items()
@@ -224,7 +233,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
 
 
 def _check(job: Evaluation) -> None:
-    """Answers mistakes that would otherwise show after hours."""
+    """Report mistakes that would otherwise show after hours."""
     names = [model.name for model in job.models]
     if job.baseline is not None and job.baseline not in names:
         raise UserError(f"the baseline {job.baseline!r} is none of the models: {', '.join(names)}")
@@ -236,7 +245,7 @@ def _check(job: Evaluation) -> None:
                     f"there are: {', '.join(job.test)}"
                 )
     for model in job.models:
-        model.folder  # noqa: B018  (found, or the mistake is told)
+        model.folder  # noqa: B018  (found, or an error)
 
 
 def _versions(backend: str = "") -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""What models heard, kept on disk batch by batch: an interrupted evaluation goes on, a finished one is not repeated.
+"""Hypotheses, stored on disk batch by batch: an interrupted evaluation continues, a finished one is not repeated.
 
-Each of several processes writes a file of its own, and whoever reads takes them all: the processes exchange nothing,
-and one may go on where two were stopped.
+Each process writes a file of its own and a reader reads all files, so that the processes exchange nothing, and one
+process can continue what two have started.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
 
 @dataclass(frozen=True)
 class Decoding:
-    """How to transcribe; the transcripts depend on the first four alone.
+    """How to transcribe; hypotheses depend on the first four alone.
 
-    Without a window, each model is given the one that it was trained with.
+    Without a window, each model has the one that it was trained with.
     """
 
     language: str = "matrix"
@@ -46,10 +46,10 @@ class Decoding:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The transcripts of one test set by one model and way of decoding, in `<name>-<hash of made_from>.<rank>.jsonl`.
+class StoredHypotheses:
+    """The hypotheses of one test set by one model and way of decoding, in `<name>-<hash of made_from>.<rank>.jsonl`.
 
-    The first line of a file tells what they were made from and with, each other line is an utterance.
+    The first line of a file records what they were made from and with; each other line is an utterance.
     """
 
     folder: Path
@@ -62,22 +62,28 @@ class Kept:
         return f"{self.name.replace('/', '_')}-{digest[:16]}"
 
     def read(self) -> dict[str, str]:
-        """Hypotheses by utterance; a line that an interruption tore, or a disk changed, is left out."""
+        """Return hypotheses by utterance id, without lines that are damaged or cut short."""
         return {row["id"]: row["hypothesis"] for row in self._rows() if {"id", "hypothesis"} <= row.keys()}
 
     def made_with(self) -> dict[str, str]:
-        """The versions of the programs that transcribed."""
+        """Return the versions of the programs that transcribed."""
         return next((row["made_with"] for row in self._rows() if "made_with" in row), {})
 
     def append(self, rank: int, rows: Iterable[tuple[str, str]], made_with: dict[str, str]) -> None:
-        """Adds (id, hypothesis) to the file of a process."""
+        """Append to the file of a process.
+
+        Args:
+            rank: the process.
+            rows: utterance ids with their hypotheses.
+            made_with: versions of the programs, for the first line of a new file.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{self._stem}.{rank}.jsonl").open("a", encoding="utf-8", newline="\n") as stream:
             fresh = stream.tell() == 0
             head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
             lines = head + [{"id": name, "hypothesis": text} for name, text in rows]
             text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-            stream.write(text if fresh else "\n" + text)  # a line torn before stays torn alone
+            stream.write(text if fresh else "\n" + text)  # a line that was cut short stays on its own
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.folder.glob(f"{self._stem}.*.jsonl")):
@@ -96,12 +102,12 @@ class Task:
 
     model: Candidate
     utterances: Sequence[Utterance]
-    kept: Kept
+    stored: StoredHypotheses
 
 
 @dataclass(frozen=True)
 class Work:
-    """All that is to be transcribed; `conversions` has the models that another program than PyTorch runs."""
+    """All tasks; `conversions` has the folders of models that another program than PyTorch runs."""
 
     tasks: Sequence[Task]
     how: Decoding
@@ -110,17 +116,23 @@ class Work:
 
 
 def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_with: dict[str, str]) -> None:
-    """Transcribes all tasks, on one device or divided over several; `cache` is a folder for conversions.
+    """Transcribe all tasks, on one device or divided over several.
+
+    Args:
+        tasks: what is missing.
+        how: the decoding.
+        cache: a folder for conversions.
+        made_with: versions of the programs, to be stored with the hypotheses.
 
     Raises:
-        UserError: where an audio file or a model cannot be read; everything transcribed until then is kept.
+        UserError: where an audio file or a model cannot be read; everything transcribed until then is stored.
     """
     if how.backend not in BACKENDS:
         raise UserError(
             f"no backend is called {how.backend!r}{nearest(how.backend, BACKENDS)}; there are: {', '.join(BACKENDS)}"
         )
     if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
-        raise UserError("compile translates the greedy step of the backend transformers; leave it out, or the others")
+        raise UserError("compile is for greedy decoding by the backend transformers; leave out one of them")
     conversions = {}
     if how.backend == FASTER_WHISPER:
         for model in dict.fromkeys(task.model for task in tasks):
@@ -130,7 +142,13 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
 
 
 def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
-    """One process's share: every `world`-th batch, so that no batch depends on how many processes there are."""
+    """Transcribe one process's share: every `world`-th batch, so that the batches do not depend on `world`.
+
+    Args:
+        device: where to decode.
+        rank, world: the process, and how many there are.
+        work: all tasks.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress:
         for model, group in groupby(work.tasks, key=lambda task: task.model):
@@ -141,7 +159,7 @@ def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
             for task, utterances in batches:
                 texts = _transcribe(transcriber, model, utterances)
                 ids = [utterance.id for utterance in utterances]
-                task.kept.append(rank, zip(ids, texts, strict=True), work.made_with)
+                task.stored.append(rank, zip(ids, texts, strict=True), work.made_with)
                 progress.advance(bar, len(utterances))
 
 
@@ -157,7 +175,7 @@ def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task
         return [
             (task, [task.utterances[row] for row in rows])
             for task in tasks
-            for rows in transcriber.batches(task.utterances, task.kept.name)
+            for rows in transcriber.batches(task.utterances, task.stored.name)
         ]
     except UserError as error:
         raise UserError(f"model {tasks[0].model.name}: {error}") from None
@@ -171,5 +189,5 @@ def _transcribe(transcriber: Transcriber, model: Candidate, utterances: Sequence
             raise
         raise UserError(
             f"model {model.name}: the device has not enough memory for {len(utterances)} utterances side by side; "
-            "run again with a smaller --batch-size, what is transcribed is kept"
+            "run again with a smaller --batch-size; finished batches are stored"
         ) from None

@@ -2,7 +2,7 @@
 
     python -m evaluation.merge_trial ties --config demo.yaml --lambda 0.8 --density 0.2
 
-It takes what `python merge.py sweep` takes, merges and scores with it, and logs each pair's error rate.
+It takes the options of `python merge.py sweep`, merges, scores and logs each pair's error rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from merging.command import main as merge
 
 
 def trial(arguments: Sequence[str]) -> dict[str, float]:
-    """Merges with one setting, scores it, logs to wandb; returns the figures.
+    """Merge with one setting, score it, log it to wandb, and return the figures.
 
     Raises:
         UserError: as `merge.py sweep`, or where the arguments are several settings.

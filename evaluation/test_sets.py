@@ -1,4 +1,4 @@
-"""The test sets of an evaluation: utterances, what their corpus says of them, and their transcripts to score."""
+"""The test sets of an evaluation: utterances, their corpus's own labels, and their hypotheses to score."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class EvaluationSet:
     labels: Mapping[str, Mapping[str, Any]]
 
     def transcripts(self, hypotheses: Mapping[str, str]) -> list[UtteranceToScore]:
-        """The utterances with what was heard, by id; an utterance that is missing there counts as empty."""
+        """Return the utterances with their hypotheses; a missing hypothesis counts as empty."""
         return [
             UtteranceToScore(
                 utterance.id,
@@ -49,7 +49,7 @@ class EvaluationSet:
 
 
 def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:
-    """Reads test sets by name; labels are in `<manifest>.labels.json`, beside it.
+    """Read test sets by name; labels are in `<manifest>.labels.json`, beside the manifest.
 
     Raises:
         UserError: where a manifest is missing, empty or not readable, or its labels are not JSON.

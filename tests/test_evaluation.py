@@ -231,7 +231,7 @@ def test_a_device_without_memory_is_told(job: Evaluation, parrot: type[Parrot], 
 
 @pytest.mark.parametrize("other", [{"beams": 2}, {"backend": "faster-whisper"}])
 def test_compiling_is_of_the_greedy_step(job: Evaluation, parrot: type[Parrot], other: dict):
-    with pytest.raises(UserError, match="compile translates the greedy step"):
+    with pytest.raises(UserError, match="compile is for greedy decoding"):
         evaluate(replace(job, decoding=Decoding(compile=True, **other)))
 
 
@@ -394,9 +394,11 @@ def test_mistakes_in_the_test_sets_and_models_are_answered_before_any_decoding(j
 
 def test_a_transcript_that_is_lost_is_not_an_empty_one(job: Evaluation, parrot: type[Parrot], monkeypatch):
     """As where two evaluations write into one folder, or somebody tidies it up meanwhile."""
-    append = hypotheses.Kept.append
-    monkeypatch.setattr(hypotheses.Kept, "append", lambda *args: append(*args[:2], list(args[2])[:-1], args[3]))
-    with pytest.raises(UserError, match=r"decoded: 1 transcripts of ko-en are gone .* Run again"):
+    append = hypotheses.StoredHypotheses.append
+    monkeypatch.setattr(
+        hypotheses.StoredHypotheses, "append", lambda *args: append(*args[:2], list(args[2])[:-1], args[3])
+    )
+    with pytest.raises(UserError, match=r"decoded: 1 hypotheses of ko-en have disappeared .* Run again"):
         evaluate(job)
     assert not (job.out / "scores.json").exists()
 

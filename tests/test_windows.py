@@ -30,7 +30,7 @@ from datamodules.pairs import PairDataModule
 from datamodules.sampler import PairBatchSampler
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import TorchWhisper, Transcriber
-from evaluation.evaluate_models import Evaluation, _kept
+from evaluation.evaluate_models import Evaluation, _stored
 from evaluation.hypotheses import Decoding
 from evaluation.test_sets import read_sets
 from lightning_modules.whisper import WhisperModule
@@ -266,7 +266,7 @@ def test_transcripts_of_another_window_are_kept_apart(tiny_model: Path, manifest
     (one,) = read_sets({"ko-en": manifests["ko-en"]})
     model = Candidate("tiny", str(tiny_model))
     made_from = [
-        _kept(Evaluation([model], {}, tmp_path, decoding=Decoding(window=window)), model, one).made_from
+        _stored(Evaluation([model], {}, tmp_path, decoding=Decoding(window=window)), model, one).made_from
         for window in (None, "longest", 1.5)
     ]
     assert [made.pop("window", None) for made in made_from] == [None, "longest", 1.5]

@@ -24,7 +24,7 @@ from common.errors import UserError
 from common.manifest import read_manifest
 from corpora.readers import discover
 from corpora.readers.source import SourceFiles
-from evaluation.hypotheses import Kept
+from evaluation.hypotheses import StoredHypotheses
 from merging.merge_run import is_finished, merge
 from merging.recipe import RECIPE_FILE, recipe_of
 from scoring.transcript_files import read_json_lines, read_run, read_texts
@@ -152,7 +152,7 @@ def test_transcripts(tmp_path: Path, tally: Tally):
 
 def test_kept_transcripts(tmp_path: Path, tally: Tally):
     """A line that was torn is decoded again; no other is lost."""
-    kept = Kept(tmp_path, "ko-en", {"model": "a"})
+    kept = StoredHypotheses(tmp_path, "ko-en", {"model": "a"})
     for batch in range(4):
         kept.append(0, [(f"u{batch}", "이번 project")], {"torch": "2"})
     file = next(tmp_path.glob("*.jsonl"))
