@@ -14,8 +14,10 @@ from pathlib import Path
 
 import lightning as L
 
+from backbone.model_folder.stored import ModelFolder
 from callbacks.checkpoint_files import checkpoints, digest_of
 from callbacks.development import Development
+from common.errors import UserError
 from common.files import write_text
 from datamodules.pairs import PairDataModule
 
@@ -69,6 +71,7 @@ class RunRecord(L.Callback):
                 "python": platform.python_version(),
                 "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
                 "commit": _commit(),
+                "weights": _weights(folder / "model"),
                 "corpora": _corpora(trainer.datamodule),
                 "spliced": trainer.datamodule.splicer and trainer.datamodule.splicer.summary(),
                 "transcripts_also_held_out": trainer.datamodule.leaks,
@@ -95,6 +98,14 @@ def _corpora(datamodule: PairDataModule) -> dict[str, dict[str, object]]:
         }
         for pair, utterances in datamodule.utterances.items()
     }
+
+
+def _weights(model: Path) -> str | None:
+    """The hash of the weights that the run left; None where it left none, or weights that are not finite."""
+    try:
+        return ModelFolder(model, str(model)).weights_hash
+    except UserError:
+        return None
 
 
 def _commit() -> str | None:

@@ -165,6 +165,7 @@ def _scores(
             "path": model.path,
             "group": model.group,
             "identity": model.identity,
+            "weights": model.opened.weights_hash,
             **({"language": model.language} if model.language else {}),
             "sets": {
                 name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])

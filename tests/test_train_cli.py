@@ -9,6 +9,7 @@ import pandas
 import pytest
 import yaml
 
+from backbone.model_folder.read import read
 from callbacks.checkpoint_files import starting_point
 from common.configs import CONFIGS
 from common.errors import UserError
@@ -123,6 +124,7 @@ def test_a_run_leaves_all_it_promises_and_its_config_runs_again(overlay: list[st
     assert metrics.step.tolist() == [0, 1]
     assert {"loss/ko-en", "loss/ja-en", "loss/de-en", "learning_rate", "gradient_norm"} <= set(metrics)
     record = json.loads((folder / "run.json").read_text())
+    assert record["weights"] == read(folder / "model").weights_hash
     assert (record["steps"], record["corpora"]["ko-en"]["licences"]) == (2, ["CC0-1.0"])
     weights = (folder / "model" / "model.safetensors").read_bytes()
     assert starting_point(folder, resume=False, named=None) is None  # a finished run may be trained anew
