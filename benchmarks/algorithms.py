@@ -13,6 +13,7 @@ Shape suffixes: B utterances, U label tokens, V vocabulary, D width, P pairs.
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import statistics
 import sys
@@ -111,16 +112,17 @@ def main() -> None:
     turns |= {name: Turns(HeldFishr(gradients)) for name, gradients in HELD.items()}
     if args.only:
         turns = {name: turn for name, turn in turns.items() if name in ("ERM", *args.only)}
-    with torch.autocast(args.device, torch.bfloat16, enabled=args.precision == "bf16"):
-        for round_ in range(args.rounds + 1):  # the first one warms up
-            for name, turn in list(turns.items()):
-                try:
-                    take_turn(turn, module, optimizer, batch if round_ else warm_up, args, STEP + round_)
-                except (ImportError, torch.OutOfMemoryError) as error:
-                    print(f"{name}: left out: {error}", flush=True)
-                    del turns[name]
-                    continue
-                print(f"round {round_}: {name} {turn.seconds[-1]:.3g} s", file=sys.stderr, flush=True)
+    if args.precision == "bf16":
+        module._forward_context = functools.partial(torch.autocast, args.device, torch.bfloat16, cache_enabled=False)
+    for round_ in range(args.rounds + 1):  # the first one warms up
+        for name, turn in list(turns.items()):
+            try:
+                take_turn(turn, module, optimizer, batch if round_ else warm_up, args, STEP + round_)
+            except (ImportError, torch.OutOfMemoryError) as error:
+                print(f"{name}: left out: {error}", flush=True)
+                del turns[name]
+                continue
+            print(f"round {round_}: {name} {turn.seconds[-1]:.3g} s", file=sys.stderr, flush=True)
     report(turns, args)
 
 

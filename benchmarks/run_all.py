@@ -20,10 +20,7 @@ PLAN: dict[str, list[str]] = {
     "features": ["features.py"],
     "decoding-tiny": ["decoding.py", "--shape", "tiny", "--rounds", "3"],
     "decoding-small": ["decoding.py", "--shape", "small", "--utterances", "4", "--batch", "4", "--rounds", "2"],
-    "training-tiny": ["training.py", "--shape", "tiny"],
-    "training-small": [
-        "training.py", "--shape", "small", "--batch", "2", "--steps", "2", "--rounds", "2",
-    ],
+    "training": ["training.py", "--shapes", "tiny", "base"],
     "memory-tiny": ["memory.py", "--shape", "tiny"],
     "breakdown-small": ["breakdown.py", "--shape", "small", "--batch", "1"],
     "growth": ["growth.py"],
@@ -31,7 +28,7 @@ PLAN: dict[str, list[str]] = {
         "algorithms.py", "--shape", "tiny", "--window", "8", "--tokens", "24", "--only", "Fish", "Fishr", "GGAL",
     ],
     "scoring": ["scoring.py"],
-    "prepare": ["prepare.py", "--utterances", "3000", "--lines", "200000"],
+    "prepare": ["preparing.py", "--utterances", "3000", "--lines", "200000"],
     "merging": ["merging.py", "--size", "tiny", "--rounds", "1"],
 }  # fmt: skip
 # For a look at whether they run: seconds each, figures that mean nothing.
@@ -39,7 +36,7 @@ _TINY: dict[str, list[str]] = {
     "startup": ["startup.py", "--rounds", "1"],
     "features": ["features.py", "--batch", "2", "--rounds", "1"],
     "decoding-nano": ["decoding.py", "--shape", "nano", "--utterances", "4", "--batch", "2", "--rounds", "1"],
-    "training-nano": ["training.py", "--shape", "nano", "--batch", "2", "--steps", "3", "--rounds", "1"],
+    "training-nano": ["training.py", "--shapes", "nano", "--batch", "2", "--steps", "3", "--rounds", "1"],
     "memory-nano": ["memory.py", "--shape", "nano", "--batch", "2"],
     "breakdown-nano": ["breakdown.py", "--shape", "nano", "--batch", "1", "--rounds", "1"],
     "growth": ["growth.py", "--window", "2", "--rounds", "1", "--shapes", "nano"],

@@ -1,9 +1,10 @@
-"""End-to-end training beside the usual recipe: `python benchmarks/training.py --shape tiny`.
+"""End-to-end training beside the usual recipe: `python benchmarks/training.py --shapes tiny base`.
 
-Both read the same WAV files of 3 to 8 s with the same number of workers, train a Whisper of the same random weights
-with the same batches, optimizer, schedule and precision, and must show the same losses. Then ours trains with short
-windows, too, whose losses must be those of the usual recipe with a model that is cut to the window by hand. A run's
-time begins before its first batch is asked for: a first step left out would hide what the workers make ahead meanwhile.
+Both read the same WAV files of 3 to 8 s with the same number of workers and train a Whisper of the same random weights
+with the same batches, optimizer and schedule, in float32 and in bfloat16 autocast, ours at the window of 30 s and at
+one of 8 s. In float32 they must show the same losses, at the short window those of the usual recipe with a model that
+is cut to the window by hand. A run's time begins before its first batch is asked for: a first step left out would hide
+what the workers make ahead meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import recipe
+import usual_recipe
 from measuring import equal, ratio, shown, spread, write
 from torch import nn
 from transformers import WhisperFeatureExtractor, WhisperProcessor
@@ -32,6 +33,7 @@ from lightning_modules.whisper import WhisperModule
 
 LEARNING_RATE = 1e-4
 SHORT_S = 8
+PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 
 
 class Stamps(L.Callback):
@@ -52,7 +54,15 @@ class Stamps(L.Callback):
 
 
 def ours(
-    folder: Path, manifest: Path, out: Path, *, steps: int, batch: int, workers: int, **options: Any
+    folder: Path,
+    manifest: Path,
+    out: Path,
+    *,
+    steps: int,
+    batch: int,
+    workers: int,
+    precision: str = "float32",
+    **options: Any,
 ) -> tuple[list[float], float, float]:
     """Losses, seconds from the first batch's asking on, and the share of the steps but the first spent waiting."""
     module = WhisperModule(str(folder), learning_rate=LEARNING_RATE, **options)
@@ -63,6 +73,7 @@ def ours(
         max_steps=steps,
         accelerator="auto",
         devices=1,
+        precision=PRECISIONS[precision],
         default_root_dir=out,
         logger=False,
         enable_checkpointing=False,
@@ -105,52 +116,64 @@ def check_curves(root: Path, folder: Path, manifest: Path, args: argparse.Namesp
     for window, source in (("30s", folder), (float(SHORT_S), cut(folder, root / "cut", SHORT_S))):
         out = root / f"curve-{window}"
         losses, _, _ = ours(folder, manifest, out, steps=args.curve_steps, window=window, **same)
-        expected, _ = recipe.train(source, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
+        expected, _ = usual_recipe.train(source, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
         worst[str(window)] = equal(f"losses with window {window}", losses, expected, rtol=2e-4, atol=2e-4)
     return worst
 
 
+def measure(shape: str, args: argparse.Namespace, root: Path) -> dict[str, Any]:
+    """All ways of a shape, turn by turn."""
+    folder = model_folder(root / "model", shape, text_tokens=60)
+    manifest = corpus(root / "audio", args.batch * max(args.steps, args.curve_steps))
+    worst = check_curves(root, folder, manifest, args)
+    utterances = in_order(folder, manifest, args.batch, args.steps)
+    same = {"batch": args.batch, "workers": args.workers}
+    ways = [("recipe", kind) for kind in PRECISIONS] + [(w, kind) for kind in PRECISIONS for w in ("30s", SHORT_S)]
+    seconds: dict[tuple[Any, str], list[float]] = {way: [] for way in ways}
+    waits: dict[tuple[Any, str], list[float]] = {way: [] for way in ways[2:]}
+    for round_ in range(args.rounds):
+        for window, kind in ways[:: -1 if round_ % 2 else 1]:
+            if window == "recipe":
+                _, taken_s = usual_recipe.train(
+                    folder, utterances, root / "hf", learning_rate=LEARNING_RATE, bf16=kind == "bfloat16", **same
+                )
+            else:
+                out = root / f"{window}-{kind}-{round_}"
+                _, taken_s, wait = ours(folder, manifest, out, steps=args.steps, window=window, precision=kind, **same)
+                waits[window, kind].append(wait)
+            seconds[window, kind].append(taken_s / args.steps)
+            print(f"{shape}, round {round_}: {window}, {kind}: {seconds[window, kind][-1]:.3g} s a step", flush=True)
+    comparisons = (("float32", "float32"), ("bfloat16", "float32"), ("bfloat16", "bfloat16"))
+    return {
+        "utterances_per_step": args.batch,
+        "largest_difference_of_losses": worst,
+        "seconds_a_step": {f"{window}, {kind}": spread(own) for (window, kind), own in seconds.items()},
+        "faster": {
+            f"{window}, ours in {own}, the recipe in {theirs}": ratio(seconds["recipe", theirs], seconds[window, own])
+            for own, theirs in comparisons
+            for window in ("30s", SHORT_S)
+        },
+        "data_wait": {f"{window}, {kind}": spread(own) for (window, kind), own in waits.items()},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["tiny", "base"])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=4, help="of a run")
     parser.add_argument("--curve-steps", type=int, default=2, help="whose losses are compared beforehand")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        folder = model_folder(root / "model", args.shape, text_tokens=60)
-        manifest = corpus(root / "audio", args.batch * max(args.steps, args.curve_steps))
-        worst = check_curves(root, folder, manifest, args)
-        utterances = in_order(folder, manifest, args.batch, args.steps)
-        same = {"batch": args.batch, "workers": args.workers}
-        seconds: dict[str, list[float]] = {}
-        waits: dict[str, list[float]] = {}
-        for round_ in range(args.rounds):
-            for way in ("recipe", "30s", float(SHORT_S), "longest")[:: -1 if round_ % 2 else 1]:
-                if way == "recipe":
-                    _, taken_s = recipe.train(folder, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
-                else:
-                    out = root / f"{way}-{round_}"
-                    _, taken_s, wait = ours(folder, manifest, out, steps=args.steps, window=way, **same)
-                    waits.setdefault(str(way), []).append(wait)
-                seconds.setdefault(str(way), []).append(taken_s / args.steps)
-                print(f"round {round_}: {way}: {seconds[str(way)][-1]:.3g} s a step", flush=True)
-    results = {
-        "utterances_per_step": args.batch,
-        "largest_difference_of_losses": worst,
-        "seconds_a_step": {way: spread(own) for way, own in seconds.items()},
-        "faster": {way: ratio(seconds["recipe"], own) for way, own in seconds.items() if way != "recipe"},
-        "data_wait": {way: spread(own) for way, own in waits.items()},
-    }
-    for way, figure in results["faster"].items():
-        wait = 100 * results["data_wait"][way]["median"]
-        print(
-            f"whisper-{args.shape}, window {way}: {shown(figure)} times the recipe's utterances/s, {wait:.1f} % waiting"
-        )
-    write(f"training-{args.shape}", results)
+    for shape in args.shapes:
+        with tempfile.TemporaryDirectory() as name:
+            results = measure(shape, args, Path(name))
+        for way, figure in results["faster"].items():
+            print(f"whisper-{shape}, window {way}: {shown(figure)} times the recipe's utterances/s")
+        for way, wait in results["data_wait"].items():
+            print(f"whisper-{shape}, window {way}: {100 * wait['median']:.1f} % of a step is waiting for data")
+        write(f"training-{shape}", results)
 
 
 if __name__ == "__main__":

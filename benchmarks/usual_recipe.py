@@ -96,6 +96,7 @@ def train(
     learning_rate: float,
     workers: int,
     checkpointing: bool = False,
+    bf16: bool = False,
 ) -> tuple[list[float], float]:
     """One pass over the utterances; returns each step's loss, and the seconds from the first batch's asking on."""
     steps = len(utterances) // batch
@@ -116,6 +117,7 @@ def train(
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
+        bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
         dataloader_num_workers=workers,
         remove_unused_columns=False,

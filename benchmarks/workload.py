@@ -18,7 +18,7 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from backbone.loss import IGNORED_LABEL
+from backbone.loss import IGNORED_LABEL, WhisperLoss
 from backbone.miniature import generation_config, train_tokenizer
 from backbone.model_folder.write import write_model_folder
 from common.manifest import Utterance, write_manifest
@@ -69,6 +69,7 @@ def bare_module(shape: str, window_s: int = 30, device: str = "cpu") -> WhisperM
     module = WhisperModule()
     config = WhisperConfig(max_source_positions=50 * window_s, use_cache=False, **sizes(shape))
     module.model, module.ctc = WhisperForConditionalGeneration(config).to(device).train(), None
+    module._loss = (WhisperLoss(module.model),)
     return module
 
 

@@ -68,7 +68,14 @@ def page(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_the_page_says_what_is_met_and_what_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results(
         tmp_path,
-        training_tiny={"faster": {"30s": figure(1.1), "longest": figure(4.2)}, "data_wait": {"30s": figure(0.031)}},
+        training_tiny={
+            "faster": {
+                "30s, ours in float32, the recipe in float32": figure(0.9),
+                "8, ours in bfloat16, the recipe in float32": figure(5.2),
+                "8, ours in bfloat16, the recipe in bfloat16": figure(3.0),
+            },
+            "data_wait": {"30s, float32": figure(0.031)},
+        },
         features={"80": {"faster": figure(3.0)}},
         startup={"merge": {"seconds": figure(0.5)}, "train": {"of_importing_lightning": figure(1.2)}},
         decoding_nano={"faster": {"30s": figure(99.0)}},
@@ -77,11 +84,13 @@ def test_the_page_says_what_is_met_and_what_is_not(tmp_path: Path, monkeypatch: 
         "whisper-tiny\n| algorithm | seconds a step | beside ERM | GB | over |\n|---|---|---|---|---|\n"
         "| ERM | 1 | 1.00 | 1 | 0 |\n| Fish | 1.1 | 1.10 | 1 | 0 |\n| Fishr | 1.3 | 1.30 | 1 | 0 |\n"
     )
-    rows = {line.split("|")[1].strip(): line.split("|")[4:6] for line in page(tmp_path, monkeypatch).splitlines()
+    text = page(tmp_path, monkeypatch)
+    rows = {line.split("|")[1].strip(): line.split("|")[4:6] for line in text.splitlines()
             if line.startswith("|") and line.count("|") == 6}  # fmt: skip
     verdicts = {work: cells[1].strip() for work, cells in rows.items()}
-    assert verdicts["training, whisper-tiny, window 30 s"] == "**not met**"
-    assert verdicts["training, whisper-tiny, window longest"] == "met"
+    assert verdicts["training, whisper-tiny, window 30 s, float32"] == "**not met**"
+    assert "| training, whisper-tiny, window 8 s, bfloat16 | Seq2SeqTrainer at 30 s, float32 | 5x | 5.20" in text
+    assert "| training, whisper-tiny, window 8 s, bfloat16 | Seq2SeqTrainer at 30 s, bfloat16 | - | 3.00" in text
     assert verdicts["waiting for data, whisper-tiny, window 30 s, 2 workers"] == "**not met**"
     assert verdicts["log-mel of 30 s, 80 bins"] == "met"
     assert verdicts["training step of Fish, whisper-tiny, 8 s"] == "met"
