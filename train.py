@@ -11,10 +11,10 @@ from common.errors import run_script
 
 def main() -> None:
     """Parse the recipe and train."""
-    from lightning_modules.ranks import one_error
+    from lightning_modules.ranks import readable_rank_errors
     from training.training_run import TrainingRun
 
-    with one_error():
+    with readable_rank_errors():
         TrainingRun().fit()
 
 

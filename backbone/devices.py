@@ -21,14 +21,20 @@ from common.errors import UserError
 
 
 def default_device() -> str:
-    """`cuda` where there is one."""
+    """Return `cuda` where there is a GPU, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def on_devices(work: Callable[..., None], device: str, devices: int, *arguments: Any) -> None:
-    """Calls `work(device, rank, world, *arguments)` on each of so many devices, and waits for all.
+    """Call `work(device, rank, world, *arguments)` in one process per device, and wait for all.
 
-    One device is used from this process; on the CPU each further one is a process of its own.
+    With one device it is called in this process.
+
+    Args:
+        work: what to run; must be importable.
+        device: `cpu`, `cuda`, or one GPU such as `cuda:1`.
+        devices: how many, each with a process.
+        arguments: passed on.
 
     Raises:
         UserError: where there are not so many devices, and the first that any process raised.

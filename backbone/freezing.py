@@ -1,4 +1,4 @@
-"""Parts of a Whisper that training leaves as they are, by name."""
+"""Parts of a Whisper that are not trained, by name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from common.errors import UserError, nearest
 
 
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
-    """Makes the parameters of parts untrainable.
+    """Make the parameters of parts untrainable.
 
-    A part is a name as in `named_parameters()`, without the leading `model.`, and stands for all that is under it:
+    A part is a name as in `named_parameters()`, without the leading `model.`, and includes everything below it:
     `encoder`, `encoder.layers.0`, `decoder.embed_tokens`, `*.layer_norm`; `*` is any text.
 
     Raises:

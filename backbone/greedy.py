@@ -1,8 +1,9 @@
-"""Greedy decoding without waste: equal to transformers' `generate` in float32, token for token.
+"""Greedy decoding, faster than transformers' `generate` and equal to it in float32, token for token.
 
-The decoder's layers are called one by one, past transformers' caches and masks, which cost as much as the arithmetic of
-a step: the keys and values of the audio are worked out once an utterance, those of the tokens are written into room
-made beforehand, utterances that have ended leave the batch, and the host waits for a GPU once in several steps.
+The decoder's layers are called one by one, without transformers' caches and masks, which cost as much as a step's
+arithmetic: the keys and values of the audio are computed once per utterance, those of the tokens are written into
+tensors allocated beforehand, utterances that have ended leave the batch, and the host waits for a GPU only once in
+several steps.
 
 Shape suffixes: B utterances, R of them still decoded, U tokens, T encoder positions, H heads, d a head's width,
 D width, V vocabulary.
@@ -59,7 +60,7 @@ class StepDecoder:
         return step(self.model, tokens_RU, begin, self.audio, self.tokens)
 
     def keep(self, rows: Tensor) -> None:
-        """Lets all other utterances go."""
+        """Keep these rows and drop all other utterances."""
         self.audio = [(keys[rows], values[rows]) for keys, values in self.audio]
         self.tokens = [(keys[rows], values[rows]) for keys, values in self.tokens]
 
@@ -81,14 +82,14 @@ def _ahead(
     decoder, end = model.model.decoder, begin + tokens_RU.shape[1]
     heads = model.config.decoder_attention_heads
     hidden_RUD = decoder.embed_tokens(tokens_RU) + decoder.embed_positions.weight[begin:end]
-    for layer, heard, (keys_RHUd, values_RHUd) in zip(decoder.layers, audio, kept, strict=True):
+    for layer, audio_states, (keys_RHUd, values_RHUd) in zip(decoder.layers, audio, kept, strict=True):
         normal_RUD = layer.self_attn_layer_norm(hidden_RUD)
         keys_RHUd[:, :, begin:end] = _by_head(layer.self_attn.k_proj(normal_RUD), heads)
         values_RHUd[:, :, begin:end] = _by_head(layer.self_attn.v_proj(normal_RUD), heads)
-        said = keys_RHUd[:, :, :end], values_RHUd[:, :, :end]
-        hidden_RUD = hidden_RUD + _attend(layer.self_attn, heads, normal_RUD, *said)
+        so_far = keys_RHUd[:, :, :end], values_RHUd[:, :, :end]
+        hidden_RUD = hidden_RUD + _attend(layer.self_attn, heads, normal_RUD, *so_far)
         normal_RUD = layer.encoder_attn_layer_norm(hidden_RUD)
-        hidden_RUD = hidden_RUD + _attend(layer.encoder_attn, heads, normal_RUD, *heard)
+        hidden_RUD = hidden_RUD + _attend(layer.encoder_attn, heads, normal_RUD, *audio_states)
         normal_RUD = layer.final_layer_norm(hidden_RUD)
         hidden_RUD = hidden_RUD + layer.fc2(layer.activation_fn(layer.fc1(normal_RUD)))
     return model.proj_out(decoder.layer_norm(hidden_RUD[:, -1]))

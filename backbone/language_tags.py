@@ -1,7 +1,7 @@
 """Whisper's prompt for mixed speech: which language tags stand before the transcript.
 
 Policies: `matrix` (the utterance's matrix language), `embedded` (the other one), `two_tag` (both in a row, Peng et al.
-2023), or a fixed language code. `auto` leaves the choice to the model and exists in decoding alone.
+2023), or a fixed language code. `auto` leaves the choice to the model and exists only in decoding.
 """
 
 from __future__ import annotations
@@ -27,9 +27,12 @@ class Tokenizer(Protocol):
 
 
 def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ...]) -> tuple[str, ...]:
-    """The language codes that a policy puts into the prompt of an utterance, e.g. `("ko",)`.
+    """Return the language codes that a policy puts into the prompt of an utterance, e.g. `("ko",)`.
 
-    A single-language utterance has no embedded language: its own is taken.
+    Args:
+        policy: one of `POLICIES` but `auto`, or a language code.
+        matrix_language: of the utterance.
+        languages: all of the utterance's; where there is only one, it is also taken for the embedded one.
     """
     others = tuple(language for language in languages if language != matrix_language)
     match policy:

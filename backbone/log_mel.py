@@ -11,7 +11,7 @@ from transformers import WhisperFeatureExtractor
 
 from backbone.window import FRAMES_PER_SECOND, Window
 
-_CPU_ROWS = 4  # utterances at a time: what lies between stays in memory that was used before
+_CPU_ROWS = 4  # utterances at a time, so that intermediate tensors reuse memory
 
 
 class LogMel(nn.Module):
@@ -60,5 +60,5 @@ class LogMel(nn.Module):
         log_BFT = (self.filters_FK @ power_BKT).clamp_(min=1e-10).log10_()
         floor_B11 = log_BFT.amax((1, 2), keepdim=True) - 8.0
         out_BFT[..., : log_BFT.shape[-1]] = torch.maximum(log_BFT, floor_B11, out=log_BFT)
-        out_BFT[..., log_BFT.shape[-1] :] = floor_B11.clamp(min=-10.0)  # log10 of the smallest power told apart
+        out_BFT[..., log_BFT.shape[-1] :] = floor_B11.clamp(min=-10.0)  # log10 of the smallest power
         out_BFT.add_(4.0).div_(4.0)

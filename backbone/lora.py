@@ -1,4 +1,4 @@
-"""LoRA: what training changes is a low-rank product beside each chosen projection, merged into it at export.
+"""LoRA: train a low-rank product beside each chosen projection, and merge it at export.
 
 Edward J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022; by peft, an extra.
 
@@ -42,7 +42,7 @@ class LoRA:
             raise UserError("model.lora.targets is empty; name projections, such as q_proj and v_proj")
 
     def add_to(self, model: nn.Module, seed: int) -> None:
-        """Puts the adapters into a Whisper, in place; they alone are trainable then. B is 0: the model is as before.
+        """Put the adapters into a Whisper, in place, and make only them trainable. B is 0: outputs do not change yet.
 
         Raises:
             UserError: where peft is not installed, or a target is no projection of the model.
@@ -75,9 +75,9 @@ class LoRA:
 
 
 def merged(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The state of a Whisper without adapters that computes what `model` with them does; `weights` is its whole state.
+    """Return the weights of a Whisper without adapters that computes the same as `model` with them.
 
-    Without adapters it is `weights` itself.
+    `weights` is the whole state of `model`; without adapters it is returned as it is.
     """
     scales = {name: part.scaling[_NAME] for name, part in model.named_modules() if hasattr(part, "lora_A")}
     if not scales:

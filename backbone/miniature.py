@@ -2,8 +2,8 @@
 
     python -m backbone.miniature --out outputs/backbone/init data/backbone/*/train.jsonl
 
-`python train.py --config backbone.yaml` then trains it on single languages: it stands for a pretrained multilingual
-Whisper.
+`python train.py --config backbone.yaml` then trains it on single languages; in the
+miniature study it takes the place of a pretrained multilingual Whisper.
 """
 
 from __future__ import annotations
@@ -58,7 +58,13 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000) -> WhisperToke
 
 
 def random_model(tokenizer: WhisperTokenizer, window_s: int = 5, width: int = 128) -> WhisperForConditionalGeneration:
-    """A two-layer Whisper with random weights for a tokenizer and a window in whole seconds."""
+    """Return a two-layer Whisper with random weights.
+
+    Args:
+        tokenizer: whose vocabulary it predicts.
+        window_s: of the encoder, in whole seconds.
+        width: of all states.
+    """
     end, start = (tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript"))
     config = WhisperConfig(
         vocab_size=len(tokenizer),

@@ -1,9 +1,9 @@
 """How much audio the encoder is given: Whisper's 30 s, or less where utterances are shorter.
 
 Whisper pads every utterance to 30 s. Its convolutions and its table of positions work at any length up to that, so a
-shorter window is Whisper with the table cut off after the window, exactly. But a model that has heard silence behind
-every utterance must learn to do without: the window of training is recorded in the model folder, and decoding takes it
-up from there.
+shorter window is exactly Whisper with the table cut off after the window. But a model that was trained with silence
+behind every utterance must first learn to do without. So the model folder records the window of training, and decoding
+uses it.
 """
 
 from __future__ import annotations

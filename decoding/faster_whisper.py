@@ -1,4 +1,4 @@
-"""The CTranslate2 conversion of a model folder, as faster-whisper loads it: made once, decoded like the original.
+"""Convert a model folder to CTranslate2, as faster-whisper loads it, and decode with the conversion.
 
 Both packages are an extra, so they are imported where they are used.
 
@@ -23,7 +23,12 @@ from common.files import atomic_folder
 
 
 def convert(source: Path, identity: str, cache: Path) -> Path:
-    """Converts a model folder, once for each identity and version of CTranslate2; returns the folder.
+    """Convert a model folder, unless the cache holds its conversion, and return the conversion's folder.
+
+    Args:
+        source: the model folder.
+        identity: what the model is known by, such as a hash of its weights.
+        cache: where conversions are kept, one for each identity and version of CTranslate2.
 
     Raises:
         UserError: where faster-whisper is not installed or CTranslate2 cannot convert the model.
@@ -52,7 +57,7 @@ def convert(source: Path, identity: str, cache: Path) -> Path:
 
 
 class FasterWhisper:
-    """A converted model; it hears the same log-mel and reads the same prompts as the original.
+    """A converted model, with the same log-mel and the same prompts as the original.
 
     Args:
         folder: what `convert` returned.

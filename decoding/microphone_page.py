@@ -1,4 +1,4 @@
-"""A page with a microphone: speak, and read what each model heard. By gradio, an extra."""
+"""A web page with a microphone that shows each model's transcript; by gradio, an extra."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from typing import Any
 from backbone.language_tags import POLICIES
 from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
-from decoding.recordings import Listener, Listening
+from decoding.recordings import RecordingOptions, RecordingTranscriber
 
 
-def serve(models: Sequence[Candidate], how: Listening, port: int) -> None:
-    """Serves the page on this machine, until it is interrupted.
+def serve(models: Sequence[Candidate], how: RecordingOptions, port: int) -> None:
+    """Serve the page on this machine until interrupted.
+
+    Args:
+        models: to transcribe with.
+        how: to transcribe.
+        port: of the page.
 
     Raises:
         UserError: where gradio is not installed, or the port is taken.
     """
-    demo = page([Listener(model, how) for model in models])
+    demo = page([RecordingTranscriber(model, how) for model in models])
     try:
         demo.launch(server_name="127.0.0.1", server_port=port, share=False, quiet=True, prevent_thread_lock=True)
     except OSError as error:
@@ -29,8 +34,8 @@ def serve(models: Sequence[Candidate], how: Listening, port: int) -> None:
     demo.block_thread()
 
 
-def page(listeners: Sequence[Listener]) -> Any:
-    """The page, not yet served.
+def page(transcribers: Sequence[RecordingTranscriber]) -> Any:
+    """Build the page.
 
     Raises:
         UserError: where gradio is not installed.
@@ -45,29 +50,29 @@ def page(listeners: Sequence[Listener]) -> Any:
         with gradio.Row():
             audio = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="Speech")
             with gradio.Column():
-                first = listeners[0].how
+                first = transcribers[0].how
                 choices = list(POLICIES) if first.pair else ["auto", "ko", "ja", "de", "en"]
                 language = gradio.Dropdown(choices, value=first.language, label="Language tag", allow_custom_value=True)
                 button = gradio.Button("Transcribe", variant="primary")
         with gradio.Row(equal_height=True):
-            boxes = [gradio.Textbox(label=one.name, lines=6, buttons=["copy"]) for one in listeners]
+            boxes = [gradio.Textbox(label=one.name, lines=6, buttons=["copy"]) for one in transcribers]
 
-        def heard(path: str | None, tag: str) -> list[Any]:
+        def transcribed(path: str | None, tag: str) -> list[Any]:
             if path is None:
                 raise gradio.Error("There is no recording yet.")
             try:
-                return [gradio.Textbox(**_box(listener, Path(path), tag)) for listener in listeners]
+                return [gradio.Textbox(**_box(transcriber, Path(path), tag)) for transcriber in transcribers]
             except UserError as error:
                 raise gradio.Error(str(error)) from None
 
-        button.click(heard, [audio, language], boxes, concurrency_limit=1)  # one model's memory, one speaker at a time
+        button.click(transcribed, [audio, language], boxes, concurrency_limit=1)
     return demo
 
 
-def _box(listener: Listener, path: Path, tag: str) -> dict[str, str]:
+def _box(model: RecordingTranscriber, path: Path, tag: str) -> dict[str, str]:
     begun = time.perf_counter()
-    listener.transcriber.language = tag
-    (transcript,) = listener([path])
-    length = transcript.pieces[-1].end
+    model.transcriber.language = tag
+    (transcript,) = model([path])
+    length = transcript.segments[-1].end
     took = time.perf_counter() - begun
-    return {"value": transcript.text, "label": f"{listener.name}: {length:.1f} s of speech in {took:.1f} s"}
+    return {"value": transcript.text, "label": f"{model.name}: {length:.1f} s of speech in {took:.1f} s"}

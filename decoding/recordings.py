@@ -1,4 +1,4 @@
-"""Transcripts of recordings that nobody transcribed: of any length, in any format that libsndfile reads."""
+"""Transcribe recordings of any length, in any format that libsndfile reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.files import write_text
 from common.manifest import Utterance
-from decoding.segments import Piece, pieces
+from decoding.segments import Segment, segments_of
 from decoding.transcriber import TorchWhisper, Transcriber
 
 FORMATS = ("txt", "srt", "json")
@@ -28,13 +28,13 @@ _UNSPACED = ("\u3000", "\u9fff")  # kana, kanji and their punctuation are writte
 
 
 @dataclass(frozen=True)
-class Listening:
-    """How to transcribe.
+class RecordingOptions:
+    """How to transcribe recordings.
 
     Args:
-        language: `auto` (the model's own choice for each piece), a language code, or with `pair` one of the policies.
+        language: `auto` (the model's own choice for each segment), a language code, or with `pair` one of the policies.
         pair: what is spoken, such as ko-en, the matrix language first.
-        longest_s: longest piece in seconds; None takes what the model's window holds.
+        longest_s: longest segment in seconds; None takes what the model's window holds.
         beams, batch_size, device, compile: as in an evaluation.
     """
 
@@ -55,16 +55,16 @@ class Listening:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What a model heard in a recording, piece by piece."""
+    """A model's transcript of a recording, segment by segment."""
 
     file: Path
     model: str
-    pieces: Sequence[Piece]
+    segments: Sequence[Segment]
     texts: Sequence[str]
 
     @property
     def text(self) -> str:
-        """The whole text; Japanese goes on without a space."""
+        """The whole text; Japanese segments are joined without a space."""
         whole = ""
         for text in filter(None, self.texts):
             touching = whole and all(_UNSPACED[0] <= char <= _UNSPACED[1] for char in (whole[-1], text[0]))
@@ -73,14 +73,14 @@ class Transcript:
 
     def written(self, form: str) -> str:
         """As `txt`, `srt` or `json`."""
-        rows = list(zip(self.pieces, self.texts, strict=True))
+        rows = list(zip(self.segments, self.texts, strict=True))
         if form == "txt":
             return f"{self.text}\n"
         if form == "srt":
-            spoken = [(piece, text) for piece, text in rows if text]
+            spoken = [(segment, text) for segment, text in rows if text]
             cues = [
-                f"{number}\n{_clock(piece.start)} --> {_clock(piece.end)}\n{text}\n"
-                for number, (piece, text) in enumerate(spoken, start=1)
+                f"{number}\n{_clock(segment.start)} --> {_clock(segment.end)}\n{text}\n"
+                for number, (segment, text) in enumerate(spoken, start=1)
             ]
             return "\n".join(cues)
         segments = [{"start": round(p.start, 3), "end": round(p.end, 3), "text": text} for p, text in rows]
@@ -88,10 +88,10 @@ class Transcript:
         return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
 
 
-class Listener:
-    """One model, ready to transcribe recordings."""
+class RecordingTranscriber:
+    """A loaded model that transcribes recordings."""
 
-    def __init__(self, model: Candidate, how: Listening) -> None:
+    def __init__(self, model: Candidate, how: RecordingOptions) -> None:
         self.name, self.how = model.name, how
         engine = TorchWhisper(
             *read_model_folder(model.folder), beams=how.beams, device=how.device, compiled=how.compile
@@ -105,20 +105,20 @@ class Listener:
         done: Callable[[float], None] = lambda seconds: None,
         failed: Callable[[Path, UserError], None] | None = None,
     ) -> Iterator[Transcript]:
-        """Transcribes recordings, several short ones side by side.
+        """Transcribe recordings, several short ones in one batch.
 
         Args:
             files: the recordings.
-            done: told how many seconds have just been transcribed.
-            failed: told of a recording that cannot be read; without it, that is raised.
+            done: called with the seconds that have just been transcribed.
+            failed: called for a recording that cannot be read; without it, the error is raised.
 
         Raises:
             UserError: where a recording cannot be read, or the tokenizer lacks the language.
         """
-        waiting: list[tuple[Path, list[Piece]]] = []
+        waiting: list[tuple[Path, list[Segment]]] = []
         for file in files:
             try:
-                waiting.append((file, pieces(file, self.longest_s)))
+                waiting.append((file, segments_of(file, self.longest_s)))
             except UserError as error:
                 if failed is None:
                     raise
@@ -129,28 +129,30 @@ class Listener:
         yield from self._transcribe(waiting, done)
 
     def _transcribe(
-        self, recordings: Sequence[tuple[Path, list[Piece]]], done: Callable[[float], None]
+        self, recordings: Sequence[tuple[Path, list[Segment]]], done: Callable[[float], None]
     ) -> Iterator[Transcript]:
-        heard = [self._utterance(file, piece) for file, parts in recordings for piece in parts if not piece.is_silent]
-        texts = [""] * len(heard)
-        for rows in self.transcriber.batches(heard, "transcribe"):
-            batch = [heard[row] for row in rows]
+        speech = [
+            self._utterance(file, segment) for file, parts in recordings for segment in parts if not segment.is_silent
+        ]
+        texts = [""] * len(speech)
+        for rows in self.transcriber.batches(speech, "transcribe"):
+            batch = [speech[row] for row in rows]
             for row, text in zip(rows, self.transcriber.transcribe_batch(batch), strict=True):
                 texts[row] = text
             done(sum(utterance.duration for utterance in batch))
         by_place = iter(texts)
         for file, parts in recordings:
-            yield Transcript(file, self.name, parts, ["" if piece.is_silent else next(by_place) for piece in parts])
-            done(sum(piece.end - piece.start for piece in parts if piece.is_silent))
+            yield Transcript(file, self.name, parts, ["" if segment.is_silent else next(by_place) for segment in parts])
+            done(sum(segment.end - segment.start for segment in parts if segment.is_silent))
 
-    def _utterance(self, file: Path, piece: Piece) -> Utterance:
+    def _utterance(self, file: Path, segment: Segment) -> Utterance:
         pair = self.how.pair or "und"
-        matrix, length = pair.split("-")[0], piece.end - piece.start
-        return Utterance(f"{file}@{piece.start:g}", file, length, "", pair, matrix, offset=piece.start)
+        matrix, length = pair.split("-")[0], segment.end - segment.start
+        return Utterance(f"{file}@{segment.start:g}", file, length, "", pair, matrix, offset=segment.start)
 
 
 def recordings(paths: Sequence[str]) -> list[Path]:
-    """The files that were named, and the sound files in folders that were named, in order.
+    """List the named files and the sound files in the named folders, in order.
 
     Raises:
         UserError: where a path does not exist, or a folder holds no sound file.
@@ -170,9 +172,20 @@ def recordings(paths: Sequence[str]) -> list[Path]:
 
 
 def transcribe(
-    models: Sequence[Candidate], paths: Sequence[str], how: Listening, forms: Sequence[str], out: Path | None
+    models: Sequence[Candidate], paths: Sequence[str], how: RecordingOptions, forms: Sequence[str], out: Path | None
 ) -> int:
-    """Transcribes recordings with each model and prints or writes what it heard; 1 where a recording cannot be read."""
+    """Transcribe recordings with each model, and print or write the transcripts.
+
+    Args:
+        models: to transcribe with, one after the other.
+        paths: recordings, or folders of them.
+        how: to transcribe.
+        forms: of `FORMATS`.
+        out: folder to write to, a subfolder for each of several models; None prints the first form.
+
+    Returns:
+        The exit code: 1 where a recording cannot be read.
+    """
     files = recordings(paths)
     names = _names(files)
     failures: dict[Path, UserError] = {}
@@ -181,8 +194,8 @@ def transcribe(
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         for model in models:
             bar = progress.add_task(model.name, total=_seconds(files))
-            listener = Listener(model, how)
-            for transcript in listener(files, partial(progress.advance, bar), failures.__setitem__):
+            transcriber = RecordingTranscriber(model, how)
+            for transcript in transcriber(files, partial(progress.advance, bar), failures.__setitem__):
                 if out is None:
                     _show(transcript, forms[0], many=len(files) > 1 or len(models) > 1)
                 for form in forms if out is not None else ():
@@ -206,7 +219,7 @@ def _seconds(files: Sequence[Path]) -> float:
 
 
 def _names(files: Sequence[Path]) -> Mapping[Path, str]:
-    """What each recording's transcript is called: its name without its ending, or its path where two would share it."""
+    """Name each recording's transcript by the file's stem, or by its path where two files share the stem."""
     stems = [file.stem for file in files]
     return {file: file.stem if stems.count(file.stem) == 1 else "_".join(file.parts).strip("/_") for file in files}
 

@@ -1,4 +1,4 @@
-"""Cuts recordings of any length at their pauses, into pieces that the model's window holds.
+"""Cut recordings of any length at their pauses, into segments that the model's window holds.
 
 Shape suffixes: F frames of 20 ms.
 """
@@ -21,16 +21,16 @@ _SILENCE = 1e-3  # root mean square of a frame, -60 dB of the loudest there can 
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A stretch of a recording, in seconds; `is_silent` where no frame of it is loud enough to be speech."""
+class Segment:
+    """A part of a recording, in seconds; `is_silent` where no frame of it is loud enough to be speech."""
 
     start: float
     end: float
     is_silent: bool = False
 
 
-def pieces(path: Path, longest_s: float) -> list[Piece]:
-    """A recording's pieces, none longer than `longest_s`, which together are the whole of it.
+def segments_of(path: Path, longest_s: float) -> list[Segment]:
+    """Cut a recording into segments of at most `longest_s` seconds, which together cover all of it.
 
     Raises:
         UserError: where it cannot be read, or holds no audio.
@@ -40,11 +40,11 @@ def pieces(path: Path, longest_s: float) -> list[Piece]:
     while duration_s - cuts[-1] > longest_s:
         cuts.append(_pause(rms_F, cuts[-1], longest_s))
     cuts.append(duration_s)
-    return [Piece(start, end, _is_silent(rms_F, start, end)) for start, end in pairwise(cuts)]
+    return [Segment(start, end, _is_silent(rms_F, start, end)) for start, end in pairwise(cuts)]
 
 
 def loudness(path: Path) -> tuple[np.ndarray, float]:
-    """The root mean square of each 20 ms of a recording (F,), and its duration in seconds; read block by block.
+    """Return the root mean square of each 20 ms of a recording (F,), and its duration in seconds.
 
     Raises:
         UserError: where it cannot be read, or holds no audio.
@@ -63,7 +63,7 @@ def loudness(path: Path) -> tuple[np.ndarray, float]:
 
 
 def _pause(rms_F: np.ndarray, start_s: float, longest_s: float) -> float:
-    """Where to cut the piece that begins at `start_s`: in the quietest place of its second half, the last of equals."""
+    """Find where to end the segment that begins at `start_s`: the quietest place of its second half, the last of equals."""
     first = int((start_s + longest_s / 2) / _FRAME_S)
     last = int((start_s + longest_s) / _FRAME_S)
     around = np.convolve(rms_F[first:last], np.ones(_PAUSE_FRAMES) / _PAUSE_FRAMES, mode="valid")

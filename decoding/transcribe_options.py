@@ -82,9 +82,9 @@ def run(given: TranscribeOptions) -> int:
     _check(given)
     from backbone.devices import default_device
     from backbone.model_folder.candidates import candidates
-    from decoding.recordings import Listening, transcribe
+    from decoding.recordings import RecordingOptions, transcribe
 
-    how = Listening(
+    how = RecordingOptions(
         language=given.language or ("matrix" if given.pair else "auto"),
         pair=given.pair,
         longest_s=given.longest,

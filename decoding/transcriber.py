@@ -1,4 +1,4 @@
-"""Transcription in batches, with the language tags that each utterance asks for.
+"""Transcribe utterances in batches, each with its own language tags.
 
 Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
@@ -31,7 +31,7 @@ from common.manifest import Utterance
 
 
 class Engine(Protocol):
-    """What runs a model: PyTorch, or another program that reads a conversion of it.
+    """A model that can be decoded: in PyTorch, or by another program that reads a conversion of it.
 
     `encode` returns whatever the engine's own `detect` and `generate` take.
     """
@@ -50,7 +50,7 @@ class Engine(Protocol):
 
 
 class Transcriber:
-    """Transcribes utterances with one model: the result depends neither on batch size nor on order.
+    """Transcribe utterances with one model; the result depends neither on batch size nor on order.
 
     Args:
         engine: the model.
@@ -64,7 +64,7 @@ class Transcriber:
         self.batch_size = batch_size
 
     def transcribe(self, utterances: Sequence[Utterance]) -> list[str]:
-        """Transcripts in the order of the utterances.
+        """Return transcripts in the order of the utterances.
 
         Raises:
             UserError: for an utterance that is over the window or whose audio cannot be read, or an unknown language.
@@ -77,9 +77,9 @@ class Transcriber:
         return texts
 
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
-        """Rows of like prompt length, then of like duration, so that a batch wastes little; `name` is for messages.
+        """Group rows by prompt length and similar duration, so that batches hold little padding; `name` is for messages.
 
-        Where the window follows the utterances, those of a batch have the same: none depends on the others.
+        With the window `longest`, the utterances of a batch need the same window, so none depends on the others.
 
         Raises:
             UserError: for an utterance that is over the window, or a language that the tokenizer lacks.
@@ -100,10 +100,10 @@ class Transcriber:
         ]
 
     def transcribe_batch(self, utterances: Sequence[Utterance]) -> list[str]:
-        """Transcripts of utterances whose prompts are equally long."""
+        """Transcribe one batch of utterances whose prompts are equally long."""
         waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in utterances]
         waveforms_BS = pad_sequence(waveforms, batch_first=True)
-        if self.engine.window.longest:  # a file may hold a few samples more or less than the manifest says
+        if self.engine.window.longest:  # a file may hold a few samples more or fewer than the manifest says
             frames = self.engine.window.frames_for(max(u.duration for u in utterances))
             samples = frames * SAMPLE_RATE_HZ // FRAMES_PER_SECOND
             waveforms_BS = pad(waveforms_BS, (0, samples - waveforms_BS.shape[1]))
@@ -125,7 +125,7 @@ class TorchWhisper:
 
     Args:
         model, processor: the model.
-        beams: hypotheses kept side by side; 1 is greedy.
+        beams: width of the beam search; 1 is greedy.
         device: where to decode.
         window: how much audio the encoder is given; None takes what the model was trained with.
         compiled: translate the decoder's greedy step by torch.compile.

@@ -1,1 +1,1 @@
-"""Whisper as a LightningModule, the algorithms that train it, and the model folder it leaves."""
+"""Whisper as a LightningModule, its checks, and the algorithms that train it."""

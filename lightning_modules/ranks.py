@@ -1,4 +1,4 @@
-"""Several processes that train as one: how many there are, and one readable error where one of them fails."""
+"""Ranks, the processes of one training run: how many there are, equal weights, and readable errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOST_PEER = re.compile(r"closed by peer|reset by peer|[Tt]imed out|timeout|NCCL
 
 
 def launched_ranks() -> tuple[int, int] | None:
-    """Processes a machine, and machines, where torchrun started this process; None where Lightning may start some."""
+    """Return processes per machine and machines, if torchrun started this process; else None."""
     if not TorchElasticEnvironment.detect():
         return None
     here = int(os.environ["LOCAL_WORLD_SIZE"])
@@ -29,12 +29,12 @@ def launched_ranks() -> tuple[int, int] | None:
 
 
 def fsdp() -> ModelParallelStrategy:
-    """Weights, gradients and optimizer divided over all ranks (FSDP2), checkpoints in one file."""
+    """Return the strategy that divides weights, gradients and optimizer over all ranks (FSDP2)."""
     return ModelParallelStrategy(data_parallel_size="auto", tensor_parallel_size=1, save_distributed_checkpoint=False)
 
 
 def complete(strategy: Strategy, timeout_s: int) -> None:
-    """Tells a strategy how long a rank may wait for another one, and how many ranks share the weights."""
+    """Set how long a rank may wait for another one, and how many ranks share the weights."""
     if isinstance(strategy, DDPStrategy | ModelParallelStrategy):
         strategy._timeout = timedelta(seconds=timeout_s)
     if isinstance(strategy, ModelParallelStrategy):
@@ -42,7 +42,7 @@ def complete(strategy: Strategy, timeout_s: int) -> None:
 
 
 def check_replicas(module: nn.Module) -> None:
-    """Compares the ranks' weights, bit by bit in sums; every rank must call this.
+    """Compare the ranks' weights by sums of their bits; every rank must call this.
 
     Raises:
         UserError: naming the first parameter that differs.
@@ -60,16 +60,16 @@ def check_replicas(module: nn.Module) -> None:
     distributed.all_reduce(differ)
     if differ.any():
         name = list(named)[int(differ.argmax())]
-        raise as_one(UserError(f"the ranks end with different weights, first in {name}; nothing was exported"))
+        raise on_first_rank(UserError(f"the ranks end with different weights, first in {name}; nothing was exported"))
 
 
 @contextlib.contextmanager
-def one_error() -> Iterator[None]:
-    """Makes what ends a rank one line that names it.
+def readable_rank_errors() -> Iterator[None]:
+    """Turn what ends a rank into a message of one line that names the rank.
 
     Raises:
-        UserError: on the rank that failed; on the others, that one did.
-        SystemExit: where every rank finds the same mistake and the first one says so.
+        UserError: on the rank that failed, and on those that lost it.
+        SystemExit: on all but the first rank, where every rank finds the same mistake.
     """
     try:
         yield
@@ -86,8 +86,8 @@ def one_error() -> Iterator[None]:
         ) from None
 
 
-def as_one(error: UserError) -> BaseException:
-    """The error on the first rank, a silent end on the others; for what all ranks find at the same point."""
+def on_first_rank(error: UserError) -> BaseException:
+    """Return the error on the first rank and a silent exit on the others, for what all ranks find at the same point."""
     return SystemExit(2) if rank_zero_only.rank else error
 
 

@@ -1,4 +1,4 @@
-"""What happens where a loss or a gradient is no number: the update does not, and somebody can find out why.
+"""Refuse updates from losses or gradients that are not finite, and say which utterances they came from.
 
 Shape suffixes: B utterances, U label tokens.
 """
@@ -18,16 +18,16 @@ from common.files import atomic_file
 from datamodules.batch import SpeechBatch
 
 
-class Unusable(Exception):
-    """A step that must not reach the weights; the message says why. Every rank raises it alike."""
+class UnusableStepError(Exception):
+    """A step that must not reach the weights; raised on every rank, with the reason as its message."""
 
 
 class StepGuard:
-    """Remembers what went through the model in one step, and refuses updates from it that are not finite.
+    """Remember what went through the model in one step, and refuse updates from it that are not finite.
 
     Args:
         step: counted from 0.
-        divergence_threshold: a pair's loss above this is refused, too; None sets no bound.
+        divergence_threshold: a pair's loss above this is refused, too; None sets no limit.
     """
 
     def __init__(self, step: int, divergence_threshold: float | None = None) -> None:
@@ -40,14 +40,14 @@ class StepGuard:
         self.seen.append((batch, losses_BU.detach()))
 
     def check(self, losses: Tensor, gradient_norm: Tensor) -> None:
-        """Looks at all losses of the step so far and at the gradient; both are the same on every rank.
+        """Check all losses of the step so far and the gradient's norm; both are the same on every rank.
 
         Raises:
-            Unusable: naming step, pairs and utterances of all ranks.
+            UnusableStepError: naming step, pairs and utterances of all ranks.
         """
         if bool(torch.isfinite(torch.cat([losses, gradient_norm.reshape(1)])).all()):
             if self.divergence_threshold is not None and float(losses.max()) > self.divergence_threshold:
-                raise Unusable(
+                raise UnusableStepError(
                     f"step {self.step}: the loss of a pair is {float(losses.max()):.4g}, above "
                     f"model.divergence_threshold {self.divergence_threshold:g}"
                 )
@@ -58,10 +58,10 @@ class StepGuard:
             parts *= distributed.get_world_size()
             distributed.all_gather_object(parts, parts[0])
         named = "; ".join(name for part in parts for name in part)
-        raise Unusable(f"step {self.step}: the {what} is not finite ({named})")
+        raise UnusableStepError(f"step {self.step}: the {what} is not finite ({named})")
 
     def _culprits(self) -> list[str]:
-        """The utterances whose own loss is not finite; all, where none is."""
+        """Return the utterances whose own loss is not finite, or all where each is finite by itself."""
         rows = {
             (pair, utterance): loss
             for batch, losses_BU in self.seen
@@ -71,7 +71,13 @@ class StepGuard:
         return [f"{pair}: {loss:.4g} on {utterance}" for (pair, utterance), loss in (bad or rows).items()]
 
     def save(self, batch: SpeechBatch, run: Path, rank: int) -> Path:
-        """Keeps the whole batch as tensors and plain values, for `torch.load(..., weights_only=True)`."""
+        """Write the whole batch as tensors and plain values, for `torch.load(..., weights_only=True)`.
+
+        Args:
+            batch: of the refused step.
+            run: the run's folder.
+            rank: of this process.
+        """
         path = run / "unusable" / f"step-{self.step}-rank-{rank}.pt"
         with atomic_file(path) as partial:
             torch.save(
@@ -81,7 +87,7 @@ class StepGuard:
 
 
 class Undo:
-    """All that a step may change, so that it can be as if it had never been."""
+    """A copy of all that a step may change: weights, optimizer and the algorithm's state."""
 
     def __init__(self, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, algorithm: nn.Module) -> None:
         self.parameters, self.optimizer, self.algorithm = parameters, optimizer, algorithm
@@ -90,7 +96,7 @@ class Undo:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Puts everything back, and leaves no gradient."""
+        """Put everything back and clear the gradients."""
         for parameter, saved in zip(self.parameters, self._weights, strict=True):
             parameter.copy_(saved)
         self.optimizer.load_state_dict(self._states[0])
@@ -98,8 +104,8 @@ class Undo:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def refuse(error: Unusable, batch_file: Path) -> UserError:
-    """The error that ends the run."""
+def unusable_step_error(error: UnusableStepError, batch_file: Path) -> UserError:
+    """Return the error that ends the run."""
     return UserError(
         f"{error}; no update was made, and the batch is kept in {batch_file}. Look at these utterances' audio, lower "
         "model.learning_rate, or let model.max_unusable_steps pass over a few such steps"

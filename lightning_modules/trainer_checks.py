@@ -1,4 +1,4 @@
-"""What training refuses before its first step."""
+"""Checks of strategy, precision and number of pairs, before the first step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STRATEGIES = (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy)
 
 
 def check_pairs(algorithm: Algorithm, pairs: int) -> None:
-    """Checks that there are pairs enough.
+    """Check that there are enough pairs.
 
     Raises:
         UserError: where the algorithm compares more pairs than there are.
@@ -28,7 +28,7 @@ def check_pairs(algorithm: Algorithm, pairs: int) -> None:
 
 
 def check_strategy(kind: type[Algorithm], name: str) -> None:
-    """Checks a strategy by its name, before Lightning makes it of packages that may not be there.
+    """Check a strategy by its name, before Lightning builds it from packages that may be missing.
 
     Raises:
         UserError: naming the strategy, and what to choose.
@@ -40,7 +40,7 @@ def check_strategy(kind: type[Algorithm], name: str) -> None:
 
 
 def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
-    """Checks that the trainer leaves float32 weights and gradients, and whole ones where the algorithm needs them.
+    """Check that weights and gradients are float32, and whole on each device where the algorithm needs that.
 
     Raises:
         UserError: naming the strategy or precision, and what to choose.

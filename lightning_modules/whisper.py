@@ -19,6 +19,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
+from backbone.ctc import CTCHead, mix
 from backbone.freezing import freeze
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
@@ -34,9 +35,8 @@ from lightning_modules.algorithms.algorithm import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.algorithms.forward import Forward
-from lightning_modules.ctc import CTCHead, mix
-from lightning_modules.ranks import as_one
-from lightning_modules.step_guard import StepGuard, Undo, Unusable, refuse
+from lightning_modules.ranks import on_first_rank
+from lightning_modules.step_guard import StepGuard, Undo, UnusableStepError, unusable_step_error
 from lightning_modules.trainer_checks import check_pairs, check_trainer
 
 
@@ -55,11 +55,11 @@ class WhisperModule(L.LightningModule):
         ctc_weight: share of an auxiliary CTC loss on the encoder, for training from scratch; 0 in fine-tuning.
         gradient_checkpointing: recompute activations in the backward pass, to save memory.
         seed: of the algorithms' own draws.
-        spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null leaves it whole.
+        spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null sets none.
         lora: train low-rank adapters instead of the weights, merged into them at export; `{}` takes their defaults.
-        frozen: parts of the model to leave as they are, such as encoder; see `backbone.freezing`.
-        max_unusable_steps: steps that a run passes over because a loss or gradient is not finite; each such step leaves
-            everything as it was, for which a copy of weights and optimizer is held. 0 stops at the first.
+        frozen: parts of the model not to train, such as encoder; see `backbone.freezing`.
+        max_unusable_steps: how many steps a run may skip because a loss or gradient is not finite; a skipped step
+            changes nothing, for which a copy of weights and optimizer is held. 0 stops at the first.
         divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.
         label_smoothing: share of each token's target that is spread evenly over the vocabulary; 0: cross-entropy.
         window: how much audio the encoder is given: `30s`, the model's whole window, as Whisper was trained; `longest`,
@@ -132,7 +132,7 @@ class WhisperModule(L.LightningModule):
         self._forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def setup(self, stage: str) -> None:
-        """Loads the backbone and lets the data module check its utterances against the model's limits."""
+        """Load the backbone and let the data module check its utterances against the model's limits."""
         check_trainer(self.algorithm, self.trainer)
         self._forward_context = self.trainer.precision_plugin.forward_context
         # Equal on all ranks by construction: DDP need not send them before every step.
@@ -167,7 +167,7 @@ class WhisperModule(L.LightningModule):
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(self.window, config))
 
     def configure_model(self) -> None:
-        """Divides the weights over the ranks, where the strategy asks for that: each layer is gathered by itself."""
+        """Divide the weights over the ranks where the strategy asks for that; each layer is gathered by itself."""
         self._load()  # Lightning's weight averaging copies the module before `setup`, but configures it first
         if self.device_mesh is None or isinstance(next(self.model.parameters()), DTensor):
             return
@@ -189,14 +189,14 @@ class WhisperModule(L.LightningModule):
         self.print(needs.describe(type(self.algorithm).__name__, trainable, self.model.proj_out.weight.numel()))
 
     def on_after_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:
-        """Computes the log-mel on the device."""
+        """Compute the log-mel on the device."""
         batch.mel_BFT = self.log_mel(batch.waveforms_BS)
         if self.spec_augment and self.trainer.training:
             self.spec_augment(batch)
         return batch
 
     def training_step(self, batch: SpeechBatch, batch_idx: int) -> Figures:
-        """Hands the batch to the algorithm, then steps the schedule; returns the step's figures."""
+        """Hand the batch to the algorithm, then step the schedule; return the step's figures."""
         wrapped = self.optimizers()
         guard = self._guard = StepGuard(self.global_step, self.divergence_threshold)
         context = StepContext(
@@ -215,13 +215,13 @@ class WhisperModule(L.LightningModule):
             seed=self.seed,
             step=self.global_step,
         )
-        # A function of the step alone, so that dropout, too, goes on after resuming as if nothing had happened.
+        # Depends on the step only, so that dropout, too, is the same after resuming.
         torch.manual_seed(context.generator().initial_seed() + 1 + self.global_rank)
         undo = Undo(context.parameters, wrapped.optimizer, self.algorithm) if self.max_unusable_steps else None
         try:
             with torch.autocast(self.device.type, enabled=False):  # the algorithm's own arithmetic
                 figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
-        except Unusable as error:
+        except UnusableStepError as error:
             self._pass_over(error, guard.save(batch, Path(self.trainer.default_root_dir), self.global_rank), undo)
             wrapped.step()  # without gradients: it counts, and changes nothing
             figures = {"unusable_steps": float(len(self.unusable_steps))}
@@ -234,7 +234,7 @@ class WhisperModule(L.LightningModule):
         return figures
 
     def _backward(self, loss: Tensor, last: bool) -> None:
-        """Back-propagates; ranks exchange gradients only after a batch's last micro-batch."""
+        """Back-propagate; ranks exchange gradients only after a batch's last micro-batch."""
         strategy = self.trainer.strategy
         waits = isinstance(strategy, ParallelStrategy) and not last
         with strategy.block_backward_sync() if waits else nullcontext():
@@ -254,25 +254,25 @@ class WhisperModule(L.LightningModule):
             self._guard.note(batch, losses_BU)
         return Forward(losses_BU, out.logits_BUV, out.hidden_BUD)
 
-    def _pass_over(self, error: Unusable, kept: Path, undo: Undo | None) -> None:
-        """Takes an unusable step back, within the budget; its batch is kept in a file.
+    def _pass_over(self, error: UnusableStepError, kept: Path, undo: Undo | None) -> None:
+        """Undo an unusable step, if there are not yet too many; its batch was saved in a file.
 
         Raises:
-            UserError: beyond it.
+            UserError: where `max_unusable_steps` have been undone before.
         """
         if undo is None or len(self.unusable_steps) == self.max_unusable_steps:
-            raise as_one(refuse(error, kept)) from None
+            raise on_first_rank(unusable_step_error(error, kept)) from None
         undo()
         self.unusable_steps.append(str(error))
         self.print(f"warning: {error}; passed over, {len(self.unusable_steps)} of {self.max_unusable_steps}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds what resuming must know beside the weights."""
+        """Add what resuming must know beside the weights."""
         checkpoint["unusable_steps"] = self.unusable_steps
         checkpoint["adapters"] = self.lora is not None
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Takes it up again.
+        """Read it back.
 
         Raises:
             UserError: where the checkpoint is of a run with adapters and this one has none, or the other way round.
@@ -299,9 +299,14 @@ class WhisperModule(L.LightningModule):
 
 
 def warmup_cosine(step: int, total: int, warmup: int) -> float:
-    """Share of the peak learning rate at a step, counted from 0: linear to 1, then half a cosine to 0.
+    """Return the share of the peak learning rate at a step: linear to 1, then half a cosine to 0.
 
     Neither end wastes a step: the first step's share is 1/warmup, and 0 would be reached one step after the last.
+
+    Args:
+        step: counted from 0.
+        total: steps of the run.
+        warmup: steps of the linear part.
     """
     if step < warmup:
         return (step + 1) / warmup

@@ -6,7 +6,7 @@ from itertools import groupby, product
 
 import torch
 
-from lightning_modules.ctc import CTCHead, mix
+from backbone.ctc import CTCHead, mix
 
 END = 2
 

@@ -18,8 +18,8 @@ from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.manifest import Utterance
 from common.options import run
-from decoding.recordings import Listener, Listening, Transcript
-from decoding.segments import Piece, pieces
+from decoding.recordings import RecordingOptions, RecordingTranscriber, Transcript
+from decoding.segments import Segment, segments_of
 from decoding.transcribe_options import TRANSCRIBE
 from decoding.transcriber import TorchWhisper, Transcriber
 
@@ -38,24 +38,24 @@ def write(path: Path, *parts: np.ndarray, rate_hz: int = 16_000) -> Path:
 def test_long_recordings_are_cut_in_their_pauses(tmp_path: Path):
     quiet = np.zeros(8_000)
     talk = write(tmp_path / "talk.wav", noise(3), quiet, noise(3), quiet, noise(2.5))
-    found = pieces(talk, longest_s=4)
-    assert [piece.start for piece in found[1:]] == pytest.approx([3.25, 6.75], abs=0.25)
+    found = segments_of(talk, longest_s=4)
+    assert [segment.start for segment in found[1:]] == pytest.approx([3.25, 6.75], abs=0.25)
     assert found[0].start == 0 and found[-1].end == 9.5
     for one, two in pairwise(found):
         assert one.end == two.start
-    assert all(piece.end - piece.start <= 4 and not piece.is_silent for piece in found)
+    assert all(segment.end - segment.start <= 4 and not segment.is_silent for segment in found)
 
 
 def test_without_a_pause_pieces_still_fit_and_cover_everything(tmp_path: Path):
-    found = pieces(write(tmp_path / "a.wav", noise(21.3)), longest_s=2)
-    assert max(piece.end - piece.start for piece in found) <= 2
-    assert min(piece.end - piece.start for piece in found[:-1]) >= 1
+    found = segments_of(write(tmp_path / "a.wav", noise(21.3)), longest_s=2)
+    assert max(segment.end - segment.start for segment in found) <= 2
+    assert min(segment.end - segment.start for segment in found[:-1]) >= 1
     assert (found[0].start, found[-1].end) == (0, 21.3)
 
 
 def test_silence_is_told(tmp_path: Path):
-    found = pieces(write(tmp_path / "a.wav", np.zeros(32_000), noise(2)), longest_s=2)
-    assert found[0].is_silent and not any(piece.is_silent for piece in found[1:])
+    found = segments_of(write(tmp_path / "a.wav", np.zeros(32_000), noise(2)), longest_s=2)
+    assert found[0].is_silent and not any(segment.is_silent for segment in found[1:])
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
@@ -64,22 +64,24 @@ def test_every_format_is_heard_as_its_samples(ending: str, tiny_model: Path, tmp
     stereo = np.stack([noise(1.2), noise(1.2, seed=1)], axis=1)
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, stereo, 22_050)
-    (heard,) = Listener(candidates([str(tiny_model)])[0], Listening(language="ko"))([path])
+    (heard,) = RecordingTranscriber(candidates([str(tiny_model)])[0], RecordingOptions(language="ko"))([path])
     transcriber = Transcriber(TorchWhisper(*read_model_folder(tiny_model)), language="ko")
     duration = soundfile.info(path).duration
     assert heard.text == transcriber.transcribe([Utterance("a", path, duration, "a", "ko", "ko")])[0]
-    assert len(heard.pieces) == 1
+    assert len(heard.segments) == 1
 
 
 def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
     whole = np.concatenate([noise(1.5), np.zeros(8_000), noise(1.8, seed=1)])
     talk = write(tmp_path / "talk.flac", whole)
-    listener = Listener(candidates([str(tiny_model)])[0], Listening(language="ko", longest_s=2, batch_size=1))
-    engine, heard = listener.transcriber.engine, []
+    transcriber = RecordingTranscriber(
+        candidates([str(tiny_model)])[0], RecordingOptions(language="ko", longest_s=2, batch_size=1)
+    )
+    engine, heard = transcriber.transcriber.engine, []
     encode = engine.encode
     engine.encode = lambda waveforms_BS: heard.append(waveforms_BS[0]) or encode(waveforms_BS)
-    (found,) = listener([talk])
-    cuts = [(round(16_000 * piece.start), round(16_000 * piece.end)) for piece in found.pieces]
+    (found,) = transcriber([talk])
+    cuts = [(round(16_000 * segment.start), round(16_000 * segment.end)) for segment in found.segments]
     assert len(heard) == len(cuts) >= 2
     by_length = sorted(cuts, key=lambda cut: cut[0] - cut[1])  # as they are batched
     for waveform_S, (begin, end) in zip(heard, by_length, strict=True):
@@ -87,7 +89,7 @@ def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
 
 
 def transcript() -> Transcript:
-    parts = [Piece(0, 2.5), Piece(2.5, 3661.25), Piece(3661.25, 3662, is_silent=True)]
+    parts = [Segment(0, 2.5), Segment(2.5, 3661.25), Segment(3661.25, 3662, is_silent=True)]
     return Transcript(Path("talk.wav"), "mine", parts, ["이번 project", "는 좋아", ""])
 
 
@@ -98,7 +100,7 @@ def test_what_is_written():
     )
     found = json.loads(transcript().written("json"))
     assert found["segments"][1] == {"start": 2.5, "end": 3661.25, "text": "는 좋아"}
-    japanese = Transcript(Path("a"), "m", [Piece(0, 1)] * 3, ["これは", "データ", "project"])
+    japanese = Transcript(Path("a"), "m", [Segment(0, 1)] * 3, ["これは", "データ", "project"])
     assert japanese.text == "これはデータ project"
 
 
@@ -171,11 +173,11 @@ def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path)
 
     path = write(tmp_path / "a.wav", noise(1))
     models = candidates([f"one={tiny_model}", f"two={tiny_model}"])
-    listeners = [Listener(model, Listening(language="ko")) for model in models]
-    demo = page(listeners)
-    (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "heard"]
+    transcribers = [RecordingTranscriber(model, RecordingOptions(language="ko")) for model in models]
+    demo = page(transcribers)
+    (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "transcribed"]
     boxes = handler.fn(str(path), "ko")
-    (expected,) = listeners[0]([path])
+    (expected,) = transcribers[0]([path])
     assert [box.value for box in boxes] == [expected.text] * 2
     assert boxes[0].label.startswith("one: 1.0 s of speech in")
 

@@ -22,7 +22,7 @@ from datamodules.batch import SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, collate
 from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.context import StepContext
-from lightning_modules.step_guard import StepGuard, Unusable
+from lightning_modules.step_guard import StepGuard, UnusableStepError
 from lightning_modules.whisper import WhisperModule, warmup_cosine
 
 
@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite_is_refused_before_the_update(tiny_model: Path
     batch.mel_BFT[:] = torch.nan
     guard = module._guard = StepGuard(7)
     losses_P = pair_losses(module, batch)
-    with pytest.raises(Unusable, match=r"step 7: the loss is not finite \(ko-en: nan on ko-en-0\)"):
+    with pytest.raises(UnusableStepError, match=r"step 7: the loss is not finite \(ko-en: nan on ko-en-0\)"):
         guard.check(losses_P, losses_P.sum())
 
 

@@ -26,7 +26,7 @@ Figures = dict[str, float | Tensor]
 
 @dataclass(frozen=True)
 class Needs:
-    """What an algorithm asks of a step, declared before the first one; the defaults are ERM's.
+    """What a step of an algorithm costs, declared before the first one; the defaults are ERM's.
 
     `passes` counts forward and backward passes over the step's batch. Memory beyond ERM's is `parameter_copies` of the
     trainable parameters and `head_copies` of the output projection. `note` says what the numbers cannot.
@@ -40,7 +40,13 @@ class Needs:
     note: str = ""
 
     def describe(self, name: str, parameters: int, head_elements: int) -> str:
-        """One line on what a step costs, for `parameters` float32 weights."""
+        """Return one line on what a step costs.
+
+        Args:
+            name: of the algorithm.
+            parameters: number of trainable float32 weights.
+            head_elements: number of them in the output projection.
+        """
         extra_gb = 4e-9 * (self.parameter_copies * parameters + self.head_copies * head_elements)
         steps = "1 optimizer step" if self.optimizer_steps == 1 else f"{self.optimizer_steps} optimizer steps"
         return (
@@ -62,15 +68,15 @@ class Algorithm(nn.Module, ABC):
     needs_float32: ClassVar[bool] = False
 
     def needs(self, pairs: int) -> Needs:
-        """What a step asks for, with this number of pairs."""
+        """Return what a step costs with this number of pairs."""
         return Needs()
 
     @abstractmethod
     def step(self, context: StepContext, batch: PairBatch) -> Figures:
-        """Takes one training step on a mixed-pair batch and returns figures to log."""
+        """Take one training step on a batch of several pairs and return figures to log."""
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Lets buffers whose shape is known only at the first step take the checkpoint's."""
+        """Accept the checkpoint's shape for buffers whose shape is known only at the first step."""
         for name, buffer in self.named_buffers(recurse=False):
             saved = state_dict.get(prefix + name)
             if saved is not None and saved.shape != buffer.shape:
@@ -83,7 +89,7 @@ class ObjectiveAlgorithm(Algorithm):
 
     @abstractmethod
     def objective(self, context: StepContext, losses_P: Tensor) -> Tensor:
-        """The scalar to minimise, from the pairs' losses (P,) over all ranks; called once a step."""
+        """Return the scalar to minimise from the pairs' losses (P,) over all ranks; called once a step."""
 
     def step(self, context: StepContext, batch: PairBatch) -> Figures:
         """One forward pass over all pairs, one backward pass, one optimizer step."""
@@ -93,19 +99,25 @@ class ObjectiveAlgorithm(Algorithm):
 
 
 def erm_step(context: StepContext, batch: PairBatch) -> Figures:
-    """A step on the mean of the pairs' losses."""
+    """Take a step on the mean of the pairs' losses."""
     losses_P = context.backward(batch)
     context.optimizer_step()
     return loss_figures(batch, losses_P)
 
 
 def loss_figures(batch: PairBatch, losses_P: Tensor) -> Figures:
-    """The pairs' losses (P,), to log."""
+    """Name the pairs' losses (P,) for the log."""
     return {f"loss/{pair}": loss for pair, loss in zip(batch.pair_slices(), losses_P, strict=True)}
 
 
 def check_option(owner: Algorithm, name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Checks that `low <= value <= high`.
+    """Check that `low <= value <= high`.
+
+    Args:
+        owner: the algorithm.
+        name: of the option.
+        value: what was given.
+        low, high: the bounds, both inclusive.
 
     Raises:
         UserError: naming the option and its range.

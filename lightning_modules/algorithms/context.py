@@ -1,4 +1,4 @@
-"""What an algorithm may do in one step: back-propagate, hold gradients, move weights.
+"""What an algorithm may do in one step: back-propagate, keep gradients, move weights.
 
 Shape suffixes: B utterances, U label tokens, P pairs.
 """
@@ -42,11 +42,12 @@ class StepContext:
         backward: how to back-propagate a loss; its second argument is False where more micro-batches follow, so that
             ranks need not exchange gradients yet.
         commit: the step that ends the batch; Lightning's wrapped step, or the raw optimizer's.
-        check: told all pairs' losses of the step so far and the gradient's norm before an update; raises to prevent it.
+        check: called before an update with all pairs' losses of the step so far and the gradient's norm; raises to
+            prevent the update.
         clip_norm: total gradient norm above which gradients are scaled down; None leaves them.
         micro_batch: most utterances that go through the model at once; None takes a batch whole.
         world_size, all_reduce: number of ranks, and the sum of a tensor over them.
-        seed, step: name the random draws of this step.
+        seed, step: seed the random draws of this step.
     """
 
     def __init__(
@@ -91,9 +92,9 @@ class StepContext:
         objective: Callable[[Tensor], Tensor] | None = None,
         head: Callable[[Head], HeadPenalty | None] | None = None,
     ) -> Tensor:
-        """Adds the gradient of an objective over the pairs' losses to `.grad`, whatever the micro-batches and ranks.
+        """Add the gradient of an objective over the pairs' losses to `.grad`, over all micro-batches and ranks.
 
-        Micro-batches of an objective that is not the plain mean take a forward pass more, without gradients: its
+        In micro-batches, an objective that is not the plain mean takes one more forward pass, without gradients: its
         derivative by each pair's loss must be known before the first of them is back-propagated.
 
         Args:
@@ -131,19 +132,19 @@ class StepContext:
         return self._losses[-1]
 
     def take_gradients(self) -> Gradients:
-        """Moves the gradients out of the parameters; zeros where one has none."""
+        """Move the gradients out of the parameters; zeros where one has none."""
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
         for parameter in self.parameters:
             parameter.grad = None
         return gradients
 
     def put_gradients(self, gradients: Gradients) -> None:
-        """Makes `gradients` what the next optimizer step uses."""
+        """Set the gradients for the next optimizer step."""
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
 
     def clip(self) -> None:
-        """Scales the gradients down to `clip_norm`, once they are checked; keeps their norm before and after."""
+        """Check the gradients, scale them down to `clip_norm`, and note their norm before and after."""
         limit = float("inf") if self.clip_norm is None else self.clip_norm
         self.grad_norm = whole(nn.utils.clip_grad_norm_(self.parameters, limit))
         if self._check:
@@ -153,37 +154,37 @@ class StepContext:
     # Weights --------------------------------------------------------------------------------------------------------
 
     def inner_step(self) -> None:
-        """Clips, steps the raw optimizer and clears the gradients: a step that does not end the batch."""
+        """Clip, step the raw optimizer and clear the gradients: a step that does not end the batch."""
         self.clip()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def optimizer_step(self) -> None:
-        """Clips, then `commit`."""
+        """Clip, then `commit`."""
         self.clip()
         self.commit()
 
     def commit(self) -> None:
-        """The one step that ends the batch, with the gradients as they stand; clears them."""
+        """Take the step that ends the batch with the present gradients, then clear them."""
         self._commit()
         self.optimizer.zero_grad(set_to_none=True)
 
     def reset_optimizer(self) -> None:
-        """Forgets the optimizer's moments, as a new one would; schedules and checkpoints keep their hold of it."""
+        """Clear the optimizer's moments; schedules and checkpoints keep their reference to it."""
         self.optimizer.state.clear()
 
     def snapshot(self) -> list[Tensor]:
-        """A copy of the trainable parameters."""
+        """Return a copy of the trainable parameters."""
         return [parameter.detach().clone() for parameter in self.parameters]
 
     @torch.no_grad()
     def restore(self, snapshot: list[Tensor]) -> None:
-        """Puts a snapshot back."""
+        """Copy a snapshot into the parameters."""
         for parameter, saved in zip(self.parameters, snapshot, strict=True):
             parameter.copy_(saved)
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """A generator named by (seed, step): the same on every rank, and again after resuming."""
+        """Return a generator seeded by (seed, step): the same on every rank, and after resuming."""
         digest = hashlib.sha256(f"{self.seed}:{self.step}".encode()).digest()
         return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 

@@ -8,17 +8,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of it, on every rank; every rank must ask."""
+    """Return the whole tensor; every rank must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """This rank's part."""
+    """Return this rank's part."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def sum_of_parts(value: Tensor, like: Tensor) -> Tensor:
-    """Adds up what the ranks worked out from their parts of `like`; as it is, where each has the whole."""
+    """Sum over ranks what each computed from its part of `like`; unchanged where each has the whole."""
     if not isinstance(like, DTensor):
         return value
     total = value.to(like.device)  # where the ranks can exchange it
@@ -27,13 +27,13 @@ def sum_of_parts(value: Tensor, like: Tensor) -> Tensor:
 
 
 def divided(tensor: Tensor, like: Tensor) -> Tensor:
-    """A tensor that is whole and equal on every rank, divided as `like` is."""
+    """Divide a tensor that is whole and equal on every rank as `like` is divided."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
 
 def drawn_normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    """N(0, 1) in the shape of `like`: the same numbers, however it is divided."""
+    """Draw N(0, 1) in the shape of `like`: the same numbers, however it is divided."""
     noise = torch.empty(like.shape, dtype=like.dtype, device=like.device).normal_(generator=generator)
     return divided(noise, like)

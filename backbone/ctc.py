@@ -1,7 +1,7 @@
 """An auxiliary CTC loss on the encoder, for training from scratch (Watanabe et al. 2017, hybrid CTC/attention).
 
-A decoder learns a language model long before it learns to listen; CTC has no such way out, so the encoder learns to
-tell sounds apart and the decoder's attention finds them. The head is no part of the model folder.
+From scratch, a decoder learns a language model long before its attention finds the audio. CTC cannot do so: it makes
+the encoder distinguish sounds first. The head is not part of the model folder.
 
 Shape suffixes: B utterances, T encoder positions of 20 ms, U label tokens, V vocabulary, D width.
 """
@@ -26,9 +26,12 @@ class CTCHead(nn.Module):
         self.end = end
 
     def forward(self, encoded_BTD: Tensor, lengths_B: Tensor, labels_BU: Tensor) -> Tensor:
-        """Each utterance's CTC loss by text token, shape (B,); 0 where the audio is shorter than its text.
+        """Return each utterance's CTC loss per text token (B,); 0 where the audio is shorter than its text.
 
-        `lengths_B` are samples at 16 kHz; positions beyond them are left out.
+        Args:
+            encoded_BTD: the encoder's states.
+            lengths_B: samples at 16 kHz; positions beyond them are left out.
+            labels_BU: the tokens to predict, `IGNORED_LABEL` where there is none.
         """
         positions_B = (lengths_B // SAMPLES_PER_POSITION + 1).clamp(max=encoded_BTD.shape[1])
         is_text_BU = (labels_BU != IGNORED_LABEL) & (labels_BU != self.end)
@@ -47,5 +50,12 @@ class CTCHead(nn.Module):
 
 
 def mix(losses_BU: Tensor, ctc_B: Tensor, labels_BU: Tensor, weight: float) -> Tensor:
-    """Token losses that average to `(1 - weight) * losses + weight * ctc` over each utterance's labels."""
+    """Return token losses (B, U) whose mean over an utterance's labels is `(1 - weight) * mean + weight * ctc`.
+
+    Args:
+        losses_BU: cross-entropy of the tokens.
+        ctc_B: CTC loss of the utterances.
+        labels_BU: `IGNORED_LABEL` where a token has no loss.
+        weight: share of CTC, 0 to 1.
+    """
     return torch.where(labels_BU == IGNORED_LABEL, 0.0, (1 - weight) * losses_BU + weight * ctc_B[:, None])
