@@ -63,7 +63,7 @@ def loudness(path: Path) -> tuple[np.ndarray, float]:
 
 
 def _pause(rms_F: np.ndarray, start_s: float, longest_s: float) -> float:
-    """Find where to end the segment that begins at `start_s`: the quietest place of its second half, the last of equals."""
+    """Find the end of the segment that begins at `start_s`: its second half's quietest place, the last of equals."""
     first = int((start_s + longest_s / 2) / _FRAME_S)
     last = int((start_s + longest_s) / _FRAME_S)
     around = np.convolve(rms_F[first:last], np.ones(_PAUSE_FRAMES) / _PAUSE_FRAMES, mode="valid")
