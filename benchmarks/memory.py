@@ -38,7 +38,7 @@ def measure(way: str, folder: Path, manifest: Path, batch: int, steps: int) -> N
         else:
             utterances = training.in_order(folder, manifest, batch, steps)
             before = reset_peak()
-            training.usual_recipe.train(folder, utterances, out, learning_rate=1e-5, **same, **options)
+            training.train_recipe(folder, utterances, out, learning_rate=1e-5, **same, **options)
         print(json.dumps({"bytes": peak() - before}))
 
 

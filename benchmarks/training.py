@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-import usual_recipe
 from measuring import equal, ratio, shown, spread, write
 from torch import nn
 from transformers import WhisperFeatureExtractor, WhisperProcessor
+from usual_recipe import train as train_recipe
 from workload import SHAPES, corpus, model_folder
 
 from backbone.model_folder.read import read_model_folder
@@ -116,7 +116,7 @@ def check_curves(root: Path, folder: Path, manifest: Path, args: argparse.Namesp
     for window, source in (("30s", folder), (float(SHORT_S), cut(folder, root / "cut", SHORT_S))):
         out = root / f"curve-{window}"
         losses, _, _ = ours(folder, manifest, out, steps=args.curve_steps, window=window, **same)
-        expected, _ = usual_recipe.train(source, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
+        expected, _ = train_recipe(source, utterances, root / "hf", learning_rate=LEARNING_RATE, **same)
         worst[str(window)] = equal(f"losses with window {window}", losses, expected, rtol=2e-4, atol=2e-4)
     return worst
 
@@ -134,7 +134,7 @@ def measure(shape: str, args: argparse.Namespace, root: Path) -> dict[str, Any]:
     for round_ in range(args.rounds):
         for window, kind in ways[:: -1 if round_ % 2 else 1]:
             if window == "recipe":
-                _, taken_s = usual_recipe.train(
+                _, taken_s = train_recipe(
                     folder, utterances, root / "hf", learning_rate=LEARNING_RATE, bf16=kind == "bfloat16", **same
                 )
             else:

@@ -77,7 +77,7 @@ class Transcriber:
         return texts
 
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
-        """Group rows by prompt length and similar duration, so that batches hold little padding; `name` is for messages.
+        """Group rows by prompt length and duration, so that batches hold little padding; `name` is for messages.
 
         With the window `longest`, the utterances of a batch need the same window, so none depends on the others.
 
