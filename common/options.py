@@ -771,7 +771,9 @@ def _print_completion(command: Command, words: Sequence[str]) -> NoReturn:
     shell = words[words.index("--print-completion") + 1 :][:1]
     if not shell or shell[0] not in _SHELLS:
         raise UserError(f"--print-completion takes one of {', '.join(_SHELLS)}")
-    print(shtab.complete(build_tree(command), shell[0]))
+    parser = build_tree(command)
+    parser._actions[:] = [action for action in parser._actions if not action.dest.endswith(".help")]
+    print(shtab.complete(parser, shell[0]))
     sys.exit(0)
 
 
