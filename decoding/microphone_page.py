@@ -11,10 +11,10 @@ from typing import Any
 from backbone.language_tags import POLICIES
 from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
-from decoding.recordings import RecordingOptions, RecordingTranscriber
+from decoding.recordings import RecordingDecoding, RecordingTranscriber
 
 
-def serve(models: Sequence[Candidate], how: RecordingOptions, port: int) -> None:
+def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> None:
     """Serve the page on this machine until interrupted.
 
     Args:

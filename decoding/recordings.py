@@ -28,7 +28,7 @@ _UNSPACED = ("\u3000", "\u9fff")  # kana, kanji and their punctuation are writte
 
 
 @dataclass(frozen=True)
-class RecordingOptions:
+class RecordingDecoding:
     """How to transcribe recordings.
 
     Args:
@@ -91,7 +91,7 @@ class Transcript:
 class RecordingTranscriber:
     """A loaded model that transcribes recordings."""
 
-    def __init__(self, model: Candidate, how: RecordingOptions) -> None:
+    def __init__(self, model: Candidate, how: RecordingDecoding) -> None:
         self.name, self.how = model.name, how
         engine = TorchWhisper(
             *read_model_folder(model.folder), beams=how.beams, device=how.device, compiled=how.compile
@@ -172,7 +172,7 @@ def recordings(paths: Sequence[str]) -> list[Path]:
 
 
 def transcribe(
-    models: Sequence[Candidate], paths: Sequence[str], how: RecordingOptions, forms: Sequence[str], out: Path | None
+    models: Sequence[Candidate], paths: Sequence[str], how: RecordingDecoding, forms: Sequence[str], out: Path | None
 ) -> int:
     """Transcribe recordings with each model, and print or write the transcripts.
 

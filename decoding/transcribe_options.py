@@ -41,11 +41,11 @@ class OutputOptions:
     format: list[Literal["txt", "srt", "json"]] = option(["txt"])
     """Formats to write."""
     longest: float | None = option(None, metavar="SECONDS", shown_default="what the model's window holds")
-    """Longest piece or subtitle."""
+    """Longest segment or subtitle."""
 
 
 @dataclass(frozen=True)
-class PieceDecodingOptions:
+class SegmentDecodingOptions:
     """Decoding."""
 
     beams: Count = 1
@@ -53,7 +53,7 @@ class PieceDecodingOptions:
     compile: bool = False
     """Compile the greedy step by torch.compile, for a GPU."""
     batch_size: Count = 16
-    """Pieces side by side."""
+    """Segments side by side."""
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to decode: cpu, cuda, cuda:1."""
 
@@ -69,7 +69,7 @@ class PageOptions:
 
 
 @dataclass(frozen=True)
-class TranscribeOptions(PageOptions, PieceDecodingOptions, OutputOptions, SpeechOptions, RecordingOptions):
+class TranscribeOptions(PageOptions, SegmentDecodingOptions, OutputOptions, SpeechOptions, RecordingOptions):
     """All options of `evaluate.py transcribe`."""
 
 
@@ -82,9 +82,9 @@ def run(given: TranscribeOptions) -> int:
     _check(given)
     from backbone.devices import default_device
     from backbone.model_folder.candidates import candidates
-    from decoding.recordings import RecordingOptions, transcribe
+    from decoding.recordings import RecordingDecoding, transcribe
 
-    how = RecordingOptions(
+    how = RecordingDecoding(
         language=given.language or ("matrix" if given.pair else "auto"),
         pair=given.pair,
         longest_s=given.longest,

@@ -18,7 +18,7 @@ from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.manifest import Utterance
 from common.options import run
-from decoding.recordings import RecordingOptions, RecordingTranscriber, Transcript
+from decoding.recordings import RecordingDecoding, RecordingTranscriber, Transcript
 from decoding.segments import Segment, segments_of
 from decoding.transcribe_options import TRANSCRIBE
 from decoding.transcriber import TorchWhisper, Transcriber
@@ -64,7 +64,7 @@ def test_every_format_is_heard_as_its_samples(ending: str, tiny_model: Path, tmp
     stereo = np.stack([noise(1.2), noise(1.2, seed=1)], axis=1)
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, stereo, 22_050)
-    (heard,) = RecordingTranscriber(candidates([str(tiny_model)])[0], RecordingOptions(language="ko"))([path])
+    (heard,) = RecordingTranscriber(candidates([str(tiny_model)])[0], RecordingDecoding(language="ko"))([path])
     transcriber = Transcriber(TorchWhisper(*read_model_folder(tiny_model)), language="ko")
     duration = soundfile.info(path).duration
     assert heard.text == transcriber.transcribe([Utterance("a", path, duration, "a", "ko", "ko")])[0]
@@ -75,7 +75,7 @@ def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
     whole = np.concatenate([noise(1.5), np.zeros(8_000), noise(1.8, seed=1)])
     talk = write(tmp_path / "talk.flac", whole)
     transcriber = RecordingTranscriber(
-        candidates([str(tiny_model)])[0], RecordingOptions(language="ko", longest_s=2, batch_size=1)
+        candidates([str(tiny_model)])[0], RecordingDecoding(language="ko", longest_s=2, batch_size=1)
     )
     engine, heard = transcriber.transcriber.engine, []
     encode = engine.encode
@@ -173,7 +173,7 @@ def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path)
 
     path = write(tmp_path / "a.wav", noise(1))
     models = candidates([f"one={tiny_model}", f"two={tiny_model}"])
-    transcribers = [RecordingTranscriber(model, RecordingOptions(language="ko")) for model in models]
+    transcribers = [RecordingTranscriber(model, RecordingDecoding(language="ko")) for model in models]
     demo = page(transcribers)
     (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "transcribed"]
     boxes = handler.fn(str(path), "ko")
