@@ -26,11 +26,6 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = tuple(FLOOR)
 TO_RENAME = {"progress.py"}
 TO_DESCRIBE = {"common", "backbone", "decoding", "merging", "analysis", "lightning_modules", "callbacks", "training"}
-TO_PARSE = {  # files that still parse options by themselves
-    "backbone/miniature.py", "backbone/model_folder/hub.py", "corpora/speak/__main__.py", "evaluate.py", "prepare.py",
-    "decoding/transcribe_arguments.py", "scoring/__main__.py", "training/cli.py", "training/cli_errors.py",
-    "training/train_arguments.py",
-}  # fmt: skip
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]
@@ -114,7 +109,7 @@ def test_one_module_parses_options():
         for path in (*FILES, *SCRIPTS)
         if parsers & {name.split(".")[0] for name in imported(path)}
     }
-    assert found - TO_PARSE == {"common/options.py"}
+    assert found == {"common/options.py"}
 
 
 def test_algorithms_are_pure_torch():
