@@ -18,13 +18,12 @@ import soundfile
 import torch
 from measuring import ratio, shown, spread, take_turns, write
 from transformers import pipeline
-from workload import SHAPES, corpus, model_folder
+from workload import SHAPES, corpus, cut, model_folder
 
 from backbone.model_folder.read import read_model_folder
 from common.manifest import Utterance, read_manifest
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import Engine, TorchWhisper, Transcriber
-from training import cut
 
 SHORT_S = 8
 _TIE = 1e-4  # of the largest logit

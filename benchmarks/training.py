@@ -19,13 +19,10 @@ from typing import Any
 
 import lightning as L
 from measuring import equal, ratio, shown, spread, write
-from torch import nn
-from transformers import WhisperFeatureExtractor, WhisperProcessor
 from usual_recipe import train as train_recipe
-from workload import SHAPES, corpus, model_folder
+from workload import SHAPES, corpus, cut, model_folder
 
 from backbone.model_folder.read import read_model_folder
-from backbone.model_folder.write import write_model_folder
 from callbacks.throughput import Throughput
 from common.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
@@ -95,17 +92,6 @@ def in_order(folder: Path, manifest: Path, batch: int, steps: int) -> list[Utter
     data.trainer = L.Trainer(max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False)
     by_id = {utterance.id: utterance for utterance in read_manifest(manifest)}
     return [by_id[name] for part in data.train_dataloader() for name in part.ids]
-
-
-def cut(folder: Path, to: Path, seconds: int) -> Path:
-    """A copy of a model whose window is shorter, by means of transformers alone."""
-    model, processor = read_model_folder(folder)
-    table = model.model.encoder.embed_positions.weight.detach()
-    model.model.encoder.embed_positions = nn.Embedding.from_pretrained(table[: 50 * seconds].clone(), freeze=False)
-    model.config.max_source_positions = 50 * seconds
-    extractor = WhisperFeatureExtractor(chunk_length=seconds)
-    write_model_folder(to, model, WhisperProcessor(extractor, processor.tokenizer))
-    return to
 
 
 def check_curves(root: Path, folder: Path, manifest: Path, args: argparse.Namespace) -> dict[str, float]:

@@ -20,6 +20,7 @@ from transformers import (
 
 from backbone.loss import IGNORED_LABEL, WhisperLoss
 from backbone.miniature import generation_config, train_tokenizer
+from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.write import write_model_folder
 from common.manifest import Utterance, write_manifest
 from datamodules.batch import SpeechBatch
@@ -137,3 +138,14 @@ def corpus(folder: Path, count: int, pair: str = "ko-en", tokens: int = 24, seed
         utterances.append(Utterance(f"{pair}-{index}", path, duration_s, text, pair, "ko", licence="CC0-1.0"))
     write_manifest(folder / f"{pair}.jsonl", utterances)
     return folder / f"{pair}.jsonl"
+
+
+def cut(folder: Path, to: Path, seconds: int) -> Path:
+    """A copy of a model whose window is shorter, by means of transformers alone."""
+    model, processor = read_model_folder(folder)
+    table = model.model.encoder.embed_positions.weight.detach()
+    model.model.encoder.embed_positions = nn.Embedding.from_pretrained(table[: 50 * seconds].clone(), freeze=False)
+    model.config.max_source_positions = 50 * seconds
+    extractor = WhisperFeatureExtractor(chunk_length=seconds)
+    write_model_folder(to, model, WhisperProcessor(extractor, processor.tokenizer))
+    return to
