@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo splicing results backbone test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo splicing results backbone speech test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,10 @@ backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half
 	$(BIN)/python train.py --config backbone-short.yaml
 	$(BIN)/python train.py --config backbone-joint.yaml
 	$(BIN)/python train.py --config backbone.yaml
+
+speech: $(STAMP)  ## speak the sentence sets again where they, the voices or their phonemes changed (hours at most)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[voices]'
+	$(BIN)/python prepare.py speak --out speech --audio opus --bit-rate 14000
 
 test: $(STAMP) lint docs  ## linters, the documentation's site, and the tests that end in minutes
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu and not whisper'

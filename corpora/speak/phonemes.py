@@ -22,8 +22,11 @@ _ESPEAK_UTF8, _ESPEAK_IPA, _ESPEAK_NO_PLAYBACK = 1, 0x02, 2
 
 # Replacements, in order: the voice has one symbol for an affricate or a diphthong, and no ties or syllabic marks.
 _ALL = (("tʃ", "ʧ"), ("dʒ", "ʤ"), ("ts", "ʦ"), ("dz", "ʣ"), ("g", "ɡ"), ("-", ""), ("͡", ""), ("̩", ""), ("̯", ""))
+# As the voice's own dictionary (misaki, Apache-2.0) writes espeak-ng's sounds: no length, an r after vowels, T a flap.
 _ENGLISH = (
-    ("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("oʊ", "O"), ("r", "ɹ"), ("ɐ", "ə"), ("ɬ", "l"), ("x", "k"),
+    ("eɪ", "A"), ("aɪ", "I"), ("aʊ", "W"), ("ɔɪ", "Y"), ("oʊ", "O"), ("e", "A"), ("ɚɹ", "əɹ"), ("ɚ", "əɹ"),
+    ("ɜːɹ", "ɜɹ"), ("ɜː", "ɜɹ"), ("ɪə", "iə"), ("ː", ""), ("r", "ɹ"), ("ɐ", "ə"), ("ɬ", "l"), ("x", "k"), ("ç", "k"),
+    ("ɾ", "T"), ("ʔ", "t"),
 )  # fmt: skip
 _GERMAN = (
     ("ɔø", "Y"), ("aɪ", "I"), ("aʊ", "W"), ("ɑː", "aː"), ("ʏ", "y"), ("ɜɾ", "ɐɾ"), ("ɜ", "ɐ"), ("r", "ɾ"),
