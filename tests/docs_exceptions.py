@@ -23,6 +23,7 @@ NOT_RUN = {
     r"python .* --gradio": "serves a page until it is stopped",
     r"python benchmarks/": "measures for minutes",
     r"python prepare\.py demo": "speaks for a minute; tests/test_synthesis.py has it speak less",
+    r"python prepare\.py speak": "needs the neural voice and speaks for hours; tests/test_speak.py speaks a sentence",
     r"python prepare\.py ko_de_script .*--sheet": "reads what a person filled in; tests/test_prepare.py fills it in",
     r"python docs/site/readme_tables\.py": "rewrites README.md; tests/test_docs_examples.py runs it on a copy",
 }
