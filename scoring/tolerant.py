@@ -1,8 +1,8 @@
 """The script-tolerant error count: hearing without the choice of script.
 
 A run of the embedded language that stands in the hypothesis in another script costs nothing where it is the same word:
-by a label of the utterance, by the lexicon of loanwords, or by its sound. German compounds written apart or together
-cost nothing either. All else costs what it costs in the strict count, so that the tolerant count never exceeds it.
+by a label of the utterance, or by the lexicon of loanwords. German compounds written apart or together cost nothing
+either. All else costs what it costs in the strict count, so that the tolerant count never exceeds it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import accumulate
 from scoring.edit_alignment import Alignment
 from scoring.loanwords import COMPOUND, LABEL, LEXICON, RULES, Spellings, fold, is_latin, lexicon, split_particle
 
-MAX_WORDS = 4  # the longest run that the lexicon, sound and compounds are asked for
+MAX_WORDS = 4  # the longest run that is looked for as a compound
 _ERROR = 1 << 20  # the cost of an edit; a match costs its rule's rank, so that none is used without need
 _RANK = {rule: rank for rank, rule in enumerate(RULES, start=1)}
 
