@@ -213,7 +213,7 @@ class WhisperModule(L.LightningModule):
             world_size=self.trainer.world_size,
             all_reduce=_sum_over_ranks,
             seed=self.seed,
-            step=self.global_step,
+            step=self.global_step - len(self.unusable_steps),
         )
         # Depends on the step only, so that dropout, too, is the same after resuming.
         torch.manual_seed(context.generator().initial_seed() + 1 + self.global_rank)

@@ -92,3 +92,17 @@ def test_without_any_gradient_there_is_no_noise():
 
 def test_small_gradients_have_a_direction():
     assert cosines(torch.tensor([[4e-6, -3e-6], [-3e-6, 9e-6]], dtype=torch.float64)).tolist() == pytest.approx([-0.5])
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_elements_without_a_gradient_can_be_left_alone(relative: bool):
+    """The second coordinate has no gradient; the ratio of norms is then that of the first."""
+    centres = {"ko-en": [1.0, 0.0], "ja-en": [-3.0, 0.0]}
+    model, published = Quadratics([0.0, 0.0], centres), Quadratics([0.0, 0.0], centres)
+    GGAL(0.5, relative).step(context(published), published.batch())
+    assert weights(published)[1] != 0
+    context_ = context(model)
+    draw = torch.randn(2, generator=context_.generator(), dtype=torch.float64)[0]
+    figures = GGAL(0.5, relative, skip_zero_gradients=True).step(context_, model.batch())
+    torch.testing.assert_close(weights(model), torch.stack([-1.0 - draw, 0 * draw]), rtol=0, atol=1e-12)
+    assert figures["noise_to_gradient"] == pytest.approx(1.0, rel=1e-12)

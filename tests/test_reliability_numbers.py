@@ -99,6 +99,29 @@ def test_an_unusable_step_is_as_if_it_had_never_been(
     assert f"step 2: the {what} is not finite" in module.unusable_steps[0]
 
 
+@pytest.mark.parametrize("name", ["Fishr", "VREx"])
+def test_moments_are_forgotten_after_the_annealing_although_that_step_is_passed_over(
+    name: str, tiny_model: Path, manifests: dict[str, str], tmp_path: Path
+):
+    """`make` anneals for one step: the second update, made by the third step, begins with fresh moments."""
+    how = {"at": (1,), **LOSS_NAN, "options": {"max_unusable_steps": 1}}
+    _, after = poisoned(tiny_model, manifests, tmp_path, name, **how)
+    assert [{int(moments["step"]) for moments in state["moments"]} for state in after] == [{1}, {1}, {1}, {2}]
+
+
+def test_fishr_s_average_does_not_fade_at_a_step_that_is_passed_over(
+    tiny_model: Path, manifests: dict[str, str], tmp_path: Path
+):
+    """Nothing is learned and each step takes the whole corpus, so that all steps have the same variances."""
+    averages = []
+    for at in ((), (2,)):
+        still = {"learning_rate": 0.0, "max_unusable_steps": 1, "utterances": 6}
+        _, after = poisoned(tiny_model, manifests, tmp_path / str(at), "Fishr", at=at, **LOSS_NAN, options=still)
+        averages.append([state["algorithm"]["average_PVD"] for state in after])
+    whole, passed_over = averages
+    torch.testing.assert_close(passed_over[3], whole[2], rtol=1e-4, atol=1e-12)
+
+
 def test_without_a_budget_it_ends_the_run_and_says_who_it_was(
     tiny_model: Path, manifests: dict[str, str], tmp_path: Path
 ):

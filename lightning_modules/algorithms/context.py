@@ -47,7 +47,8 @@ class StepContext:
         clip_norm: total gradient norm above which gradients are scaled down; None leaves them.
         micro_batch: most utterances that go through the model at once; None takes a batch whole.
         world_size, all_reduce: number of ranks, and the sum of a tensor over them.
-        seed, step: seed the random draws of this step.
+        seed: with `step`, seeds the random draws of this step.
+        step: updates made so far; a step that was passed over does not count.
     """
 
     def __init__(

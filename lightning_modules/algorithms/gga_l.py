@@ -22,15 +22,17 @@ class GGAL(GradientAlgorithm):
         gamma: strength of the noise.
         relative: scale is the root mean square of the clipped gradient, so that gamma * (1 - mean cosine) is the
             noise-to-gradient ratio on a model of any size; otherwise 1, as published.
+        skip_zero_gradients: no noise on elements whose gradient is 0, such as those of tokens and positions that the
+            batch does not hold; published is False.
     """
 
     strength = "gamma"
     supports_sharding = True
 
-    def __init__(self, gamma: float = 0.5, relative: bool = True) -> None:
+    def __init__(self, gamma: float = 0.5, relative: bool = True, skip_zero_gradients: bool = False) -> None:
         super().__init__()
         check_option(self, "gamma", gamma, 0)
-        self.gamma, self.relative = gamma, relative
+        self.gamma, self.relative, self.skip_zero_gradients = gamma, relative, skip_zero_gradients
 
     def weights(self, context: StepContext, gram_PP: Tensor) -> Tensor:
         """All the same: ERM's gradient."""

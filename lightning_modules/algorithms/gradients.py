@@ -17,7 +17,12 @@ from lightning_modules.algorithms.sharded import drawn_normal, own_part, sum_of_
 
 
 class GradientAlgorithm(Algorithm):
-    """An algorithm that combines the pairs' gradients; each pair is back-propagated by itself."""
+    """An algorithm that combines the pairs' gradients; each pair is back-propagated by itself.
+
+    `skip_zero_gradients` restricts the noise to elements whose gradient is not 0.
+    """
+
+    skip_zero_gradients = False
 
     def needs(self, pairs: int) -> Needs:
         """Keeps every pair's gradient until the last is there."""
@@ -28,7 +33,12 @@ class GradientAlgorithm(Algorithm):
         """What each pair's gradient counts (P,), from their inner products (P, P); both float64 on the CPU."""
 
     def noise_std(self, gram_PP: Tensor, gradient_rms: float) -> float:
-        """Standard deviation of the noise to add to the clipped gradient, whose root mean square is given."""
+        """Standard deviation of the noise to add to the clipped gradient.
+
+        Args:
+            gram_PP: inner products of the pairs' gradients.
+            gradient_rms: root mean square of the clipped gradient's elements that get noise.
+        """
         return 0.0
 
     def step(self, context: StepContext, batch: PairBatch) -> Figures:
@@ -37,15 +47,22 @@ class GradientAlgorithm(Algorithm):
         gram_PP = gram_matrix(gradients)
         context.put_gradients(weighted_sum(gradients, self.weights(context, gram_PP)))
         context.clip()
-        size = sum(parameter.numel() for parameter in context.parameters)
+        size = self._noisy_elements(context)
         norm = float(context.clipped_norm)
-        std = self.noise_std(gram_PP, norm / size**0.5)
-        add_noise(context, std)
+        std = self.noise_std(gram_PP, norm / max(1, size) ** 0.5)
+        add_noise(context, std, skip_zero_gradients=self.skip_zero_gradients)
         context.commit()
         return loss_figures(batch, losses_P) | {
             "cosine": mean_cosine(gram_PP),
             "noise_to_gradient": std * size**0.5 / norm if norm else 0.0,
         }
+
+    def _noisy_elements(self, context: StepContext) -> int:
+        if not self.skip_zero_gradients:
+            return sum(parameter.numel() for parameter in context.parameters)
+        gradients = [parameter.grad for parameter in context.parameters]
+        counts = torch.stack([own_part(gradient).count_nonzero() for gradient in gradients])
+        return int(sum_of_parts(counts.sum(), like=gradients[0]))
 
 
 def pair_gradients(context: StepContext, batch: PairBatch) -> tuple[Tensor, list[Gradients]]:
@@ -98,10 +115,19 @@ def weighted_sum(gradients: list[Gradients], weights_P: Tensor) -> Gradients:
 
 
 @torch.no_grad()
-def add_noise(context: StepContext, std: float) -> None:
-    """Adds N(0, std²) to every gradient, the same on every rank and after resuming."""
+def add_noise(context: StepContext, std: float, *, skip_zero_gradients: bool = False) -> None:
+    """Add N(0, std²) to the gradients, the same on every rank and after resuming.
+
+    Args:
+        context: of the step.
+        std: standard deviation of the noise.
+        skip_zero_gradients: leave elements whose gradient is 0.
+    """
     if std == 0:
         return
     generator = context.generator(context.parameters[0].device)
     for parameter in context.parameters:
-        parameter.grad.add_(drawn_normal(parameter, generator), alpha=std)
+        noise = drawn_normal(parameter, generator)
+        if skip_zero_gradients:
+            noise *= parameter.grad != 0
+        parameter.grad.add_(noise, alpha=std)
