@@ -37,24 +37,16 @@ def parse_rows(lines: Iterable[str], name: Path | str) -> Iterator[tuple[str, di
     """
     numbered = enumerate(lines, start=1)
     for number, line in numbered:
-        where = f"{name}:{number}"
-        if line.strip() in ("[", "[{") or line.lstrip().startswith("[{"):
+        found: list[tuple[str, Any]] = []
+        if line.strip() == "[" or line.lstrip().startswith("[{"):
             text = "\n" * (number - 1) + line + "\n".join(more for _, more in numbered)
-            yield from ((place, _object(row, place)) for place, row in _array(text, name))
+            found = [(f"{name}[{position}]", row) for position, row in enumerate(parse_json(text, str(name)))]
         elif line.strip():
-            yield where, _object(parse_json(line, where), where)
-
-
-def _array(text: str, name: Path | str) -> Iterator[tuple[str, Any]]:
-    content = parse_json(text, str(name))
-    for position, row in enumerate(content if isinstance(content, list) else [content]):
-        yield f"{name}[{position}]", row
-
-
-def _object(row: Any, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict):
-        raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
-    return row
+            found = [(f"{name}:{number}", parse_json(line, f"{name}:{number}"))]
+        for where, row in found:
+            if not isinstance(row, dict):
+                raise UserError(f"{where}: expected a JSON object, found {type(row).__name__}")
+            yield where, row
 
 
 def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:

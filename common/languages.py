@@ -4,53 +4,15 @@ from __future__ import annotations
 
 import unicodedata
 from functools import lru_cache
+from pathlib import Path
+
+import yaml
 
 LATIN = "Latin"
-# The languages of each script by ISO 639-1 code; every language not named here is written in Latin.
-_LANGUAGES = {
-    "Hangul": "ko",
-    "Han": "ja zh yue",
-    "Kana": "ja",
-    "Cyrillic": "ru uk be bg mk sr kk mn tg tt ba",
-    "Arabic": "ar fa ur ps sd",
-    "Hebrew": "he yi",
-    "Devanagari": "hi mr ne sa",
-    "Bengali": "bn as",
-    "Gurmukhi": "pa",
-    "Gujarati": "gu",
-    "Tamil": "ta",
-    "Telugu": "te",
-    "Kannada": "kn",
-    "Malayalam": "ml",
-    "Sinhala": "si",
-    "Thai": "th",
-    "Lao": "lo",
-    "Myanmar": "my",
-    "Khmer": "km",
-    "Tibetan": "bo",
-    "Georgian": "ka",
-    "Armenian": "hy",
-    "Greek": "el",
-    "Ethiopic": "am",
-}
-UNSPACED = frozenset({"Han", "Kana", "Thai", "Lao", "Myanmar", "Khmer"})  # written without spaces between words
-# Unicode names a character by its script first, but for these.
-_NAMED_OTHERWISE = {
-    "CJK": "Han",
-    "IDEOGRAPHIC": "Han",
-    "HIRAGANA": "Kana",
-    "KATAKANA": "Kana",
-    "KATAKANA-HIRAGANA": "Kana",
-    "HALFWIDTH": "Kana",
-    "FULLWIDTH": LATIN,
-    "FEMININE": LATIN,
-    "MASCULINE": LATIN,
-}
-ENGLISH_NAMES = {"German": "de", "English": "en", "Korean": "ko", "Japanese": "ja"}
-ISO_639_3 = {
-    "de": "deu", "en": "eng", "es": "spa", "fr": "fra", "hi": "hin", "it": "ita", "ja": "jpn", "ko": "kor",
-    "nl": "nld", "pt": "por", "ru": "rus", "ar": "ara", "zh": "cmn",
-}  # fmt: skip
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+UNSPACED = frozenset(_TABLES["unspaced"])  # scripts written without spaces between words
+ENGLISH_NAMES: dict[str, str] = _TABLES["english_names"]
+ISO_639_3: dict[str, str] = _TABLES["iso_639_3"]
 # What is typed for an apostrophe: right quote and letter apostrophe wherever they stand, the rest between letters only,
 # where they cannot be quotation marks, accents or primes. NFKC turns the acute accent into a space and its mark.
 APOSTROPHES = "[\u2019\u02bc\uff07]"
@@ -64,14 +26,14 @@ def script(token: str) -> str | None:
         if character.isalpha():
             name = unicodedata.name(character, "UNKNOWN").split()[0]
             if name != "MODIFIER":  # letters of no script, the apostrophe ʼ among them
-                return _NAMED_OTHERWISE.get(name, name.capitalize())
+                return _TABLES["named_otherwise"].get(name, name.capitalize())
     return None
 
 
 @lru_cache(maxsize=1 << 10)
 def scripts_of(language: str) -> frozenset[str]:
     """Return the scripts that a language is written in."""
-    return frozenset(name for name, codes in _LANGUAGES.items() if language in codes.split()) or frozenset({LATIN})
+    return frozenset(name for name, codes in _TABLES["scripts"].items() if language in codes) or frozenset({LATIN})
 
 
 @lru_cache(maxsize=1 << 16)

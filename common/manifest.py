@@ -10,7 +10,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -81,15 +81,14 @@ def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utteran
     Raises:
         UserError: also where the manifest holds no utterance, or an id twice.
     """
-    utterances = list(iter_manifest(path, check_audio=check_audio))
+    utterances = {}
+    for utterance in iter_manifest(path, check_audio=check_audio):
+        if utterance.id in utterances:
+            raise UserError(f"{path}: the id {utterance.id!r} stands twice; ids must be unique within a manifest")
+        utterances[utterance.id] = utterance
     if not utterances:
         raise UserError(f"{path}: the manifest holds no utterance")
-    seen: set[str] = set()
-    for utterance in utterances:
-        if utterance.id in seen:
-            raise UserError(f"{path}: the id {utterance.id!r} stands twice; ids must be unique within a manifest")
-        seen.add(utterance.id)
-    return utterances
+    return list(utterances.values())
 
 
 def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utterance]:
@@ -114,7 +113,11 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
         audio_name = audio_name.replace("\\", "/")
     audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
     if not is_below(str(audio), roots):
-        raise _outside(audio, where)
+        raise UserError(
+            f"{where}: the audio file {audio} lies neither beside the manifest nor below the folder you work in, nor "
+            "in a corpus that prepare.py read from here; if the manifest is to be trusted with it, allow its folder: "
+            f"export {AUDIO_ROOTS}={audio.parent}"
+        )
     duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
     text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
     if not text:
@@ -125,7 +128,6 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
     if check_audio and not audio.is_file():
         raise UserError(f"{where}: the audio file {audio} does not exist")
     language = _text(row, "matrix_language", where, alias="lang")
-    spans = row.get("spans")
     return Utterance(
         id=str(row.get("id") or (f"{audio.stem}@{offset:g}" if offset else audio.stem)),
         audio=audio,
@@ -134,7 +136,7 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
         pair=check_name(_text(row, "pair", where) if row.get("pair") else language, f"{where}: the pair"),
         matrix_language=language,
         offset=offset,
-        spans=None if spans is None else tuple(_span(span, where) for span in _as_list(spans, where)),
+        spans=_spans(row.get("spans"), where),
         **{name: None if row.get(name) is None else str(row[name]) for name in _ABOUT},
     )
 
@@ -150,10 +152,9 @@ def _text(row: dict[str, Any], name: str, where: str, alias: str | None = None) 
 
 def _seconds(row: dict[str, Any], name: str, where: str, missing: float | None = None) -> float:
     value = missing if row.get(name) is None else row[name]
-    if value is None:
-        raise UserError(f"{where}: the field {name!r} is missing")
     if not _is_time(value):
-        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number of seconds")
+        found = "missing" if value is None else f"{value!r}, expected a number of seconds"
+        raise UserError(f"{where}: the field {name!r} is {found}")
     return float(value)
 
 
@@ -161,25 +162,16 @@ def _is_time(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
 
 
-def _outside(audio: Path, where: str) -> UserError:
-    return UserError(
-        f"{where}: the audio file {audio} lies neither beside the manifest nor below the folder you work in, nor in a "
-        "corpus that prepare.py read from here; if the manifest is to be trusted with it, allow its folder: "
-        f"export {AUDIO_ROOTS}={audio.parent}"
-    )
-
-
-def _as_list(spans: Any, where: str) -> list[Any]:
-    if not isinstance(spans, list):
+def _spans(spans: Any, where: str) -> tuple[Span, ...] | None:
+    if not isinstance(spans, list | None):
         raise UserError(f"{where}: the field 'spans' is {type(spans).__name__}, expected a list or null")
-    return spans
+    return None if spans is None else tuple(_span(span, where) for span in spans)
 
 
 def _span(span: Any, where: str) -> Span:
     if not isinstance(span, dict) or not isinstance(span.get("language"), str):
         raise UserError(f"{where}: a span must be an object with a 'language', found {span!r}")
-    unknown = set(span) - {"language", "start", "end", "text"}
-    if unknown:
+    if unknown := set(span) - {"language", "start", "end", "text"}:
         raise UserError(f"{where}: a span has unknown fields {sorted(unknown)}")
     for name in ("start", "end"):
         if span.get(name) is not None and not _is_time(span[name]):
@@ -189,37 +181,16 @@ def _span(span: Any, where: str) -> Span:
 
 def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
     """The fields of an utterance's line in a manifest that lies in `folder`."""
-    audio = utterance.audio
-    if audio.is_absolute() and audio.is_relative_to(folder.absolute()):
-        audio = audio.relative_to(folder.absolute())
-    elif not audio.is_absolute() and audio.is_relative_to(folder):
+    audio, folder = utterance.audio.absolute(), folder.absolute()
+    if audio.is_relative_to(folder):
         audio = audio.relative_to(folder)
-    else:
-        audio = audio.absolute()
-    return {
-        "id": utterance.id,
-        "audio_filepath": audio.as_posix(),
-        "offset": utterance.offset,
-        "duration": utterance.duration,
-        "text": utterance.text,
-        "pair": utterance.pair,
-        "matrix_language": utterance.matrix_language,
-        "spans": None
-        if utterance.spans is None
-        else [
-            {
-                name: getattr(span, name)
-                for name in ("language", "start", "end", "text")
-                if getattr(span, name) is not None
-            }
-            for span in utterance.spans
-        ],
-        "speaker": utterance.speaker,
-        "source": utterance.source,
-        "source_sentence_id": utterance.source_sentence_id,
-        "split": utterance.split,
-        "licence": utterance.licence,
+    row = {"id": utterance.id, "audio_filepath": audio.as_posix(), "offset": utterance.offset}
+    row |= {
+        name: getattr(utterance, name) for name in ("duration", "text", "pair", "matrix_language", "spans", *_ABOUT)
     }
+    if utterance.spans is not None:
+        row["spans"] = [{k: v for k, v in asdict(span).items() if v is not None} for span in utterance.spans]
+    return row
 
 
 def check_plain(text: str, where: str) -> None:

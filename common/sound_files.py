@@ -14,6 +14,7 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,6 @@ _BLOCK = 2**20
 _FIRST_OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")  # of a stream
 _MP3_INDEX = re.compile(rb"Xing|Info|VBRI")
 _MP3_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
-_KBIT_MPEG_1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_KBIT_MPEG_2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MP3_RATES_HZ = (44_100, 48_000, 32_000)
 
 
 @contextmanager
@@ -87,7 +85,7 @@ def _rewritten(data: bytes | mmap.mmap, name: str) -> bytes | None:
     if head[:4] == b"fLaC" and not int.from_bytes(data[21:26], "big") % 2**36:
         patched = bytearray(data[:])
         patched[21:26] = (int.from_bytes(data[21:26], "big") | 2**36 - 1).to_bytes(5, "big")  # as long as can be
-        return _decoded([bytes(patched)], name)
+        return _decoded([io.BytesIO(patched)], name)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         place = data.find(b"data", 12, 4096)
         rest = len(data) - place - 8
@@ -96,65 +94,65 @@ def _rewritten(data: bytes | mmap.mmap, name: str) -> bytes | None:
     if head[:4] == b"OggS":
         begins = [found.start() for found in _FIRST_OGG_PAGE.finditer(data)]
         if len(begins) > 1:
-            return _decoded([bytes(data[a:b]) for a, b in zip(begins, [*begins[1:], len(data)], strict=True)], name)
+            return _decoded([io.BytesIO(data[a:b]) for a, b in pairwise([*begins, len(data)])], name)
     if head[:3] == b"ID3" or _MP3_FRAME.match(head):
-        _check_mp3(data, name)
+        return _rewritten_mp3(data, name)
     return None
 
 
-def _decoded(streams: list[bytes], name: str) -> bytes:
-    """The streams one behind the other as a WAV file."""
-    blocks: list[np.ndarray] = []
-    formats = set()
-    count = 0
-    for stream in streams:
-        with soundfile.SoundFile(io.BytesIO(stream)) as sound:
-            formats.add((sound.samplerate, sound.channels))
-            while len(block := _read_block(sound)):
-                blocks.append(block)
-                count += block.size
-                if count > MOST_SAMPLES:
-                    raise UserError(f"{name}: its header does not say how long it is; {_anew(name)}")
-    if len(formats) != 1:
-        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {_anew(name)}")
-    written = io.BytesIO()
-    ((rate_hz, _),) = formats
-    soundfile.write(written, np.concatenate(blocks) if blocks else np.zeros(0), rate_hz, format="WAV", subtype="FLOAT")
-    return written.getvalue()
+class _Endless(io.BytesIO):
+    """Bytes that seem to have no end: libsndfile reads an mp3 to where it thinks that the file ends."""
+
+    _asked_for_end = False
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._asked_for_end = whence == io.SEEK_END
+        return 0 if self._asked_for_end else super().seek(offset, whence)
+
+    def tell(self) -> int:
+        return 2**40 if self._asked_for_end else super().tell()
 
 
-def _read_block(sound: soundfile.SoundFile) -> np.ndarray:
-    """The next frames (T, channels); at the end of a FLAC stream of unknown length reading fails, but has read them."""
-    block = np.full((_BLOCK, sound.channels), np.nan, dtype=np.float32)
-    try:
-        return sound.read(out=block)
-    except soundfile.LibsndfileError:
-        return block[: int(np.isfinite(block[:, 0]).sum())]
-
-
-def _check_mp3(data: bytes | mmap.mmap, name: str) -> None:
-    """Refuse an mp3 without an index whose frames last longer than libsndfile, which guesses by the first, reads."""
+def _rewritten_mp3(data: bytes | mmap.mmap, name: str) -> bytes | None:
+    """An mp3 without an index that is longer than libsndfile guesses by its first frame's bitrate; else None."""
     begin = 0
     if data[:3] == b"ID3":
         begin = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
     if _MP3_INDEX.search(data, begin, begin + 256):
-        return
-    true_s = 0.0
-    while found := _MP3_FRAME.match(data, begin):
-        first, second = data[begin + 1], data[begin + 2]
-        is_mpeg_1, kbit, rate = first & 0x08, second >> 4, second >> 2 & 3
-        if kbit in (0, 15) or rate == 3:
-            break
-        rate_hz = _MP3_RATES_HZ[rate] // (1 if is_mpeg_1 else 2 if first & 0x10 else 4)
-        per_frame = 144 if is_mpeg_1 else 72
-        size = per_frame * 1000 * (_KBIT_MPEG_1 if is_mpeg_1 else _KBIT_MPEG_2)[kbit] // rate_hz + (second >> 1 & 1)
-        true_s += 8 * per_frame / rate_hz
-        begin = found.start() + size
-    with soundfile.SoundFile(io.BytesIO(data[:])) as sound:
-        read_s = sound.frames / sound.samplerate
-    if true_s - read_s > DURATION_TOLERANCE_S:
-        raise UserError(f"{name}: an mp3 without an index: {read_s:.1f} of {true_s:.1f} s can be read; {_anew(name)}")
+        return None
+    with soundfile.SoundFile(_Endless(data)) as whole, soundfile.SoundFile(io.BytesIO(data)) as guessed:
+        missing_s = (sum(map(len, _blocks(whole))) - guessed.frames) / guessed.samplerate
+    return _decoded([_Endless(data)], name) if missing_s > DURATION_TOLERANCE_S else None
 
 
-def _anew(name: str) -> str:
-    return f"write it anew: ffmpeg -i {Path(name).name} {Path(name).stem}.wav"
+def _decoded(streams: list[io.BytesIO], name: str) -> bytes:
+    """The streams one behind the other as a WAV file."""
+    blocks: list[np.ndarray] = []
+    formats = set()
+    anew = f"write it anew: ffmpeg -i {Path(name).name} {Path(name).stem}.wav"
+    for stream in streams:
+        with soundfile.SoundFile(stream) as sound:
+            formats.add((sound.samplerate, sound.channels))
+            for block in _blocks(sound):
+                blocks.append(block)
+                if sum(block.size for block in blocks) > MOST_SAMPLES:
+                    raise UserError(f"{name}: its header does not say how long it is; {anew}")
+    if len(formats) != 1:
+        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {anew}")
+    written = io.BytesIO()
+    ((rate_hz, _),) = formats
+    soundfile.write(written, np.concatenate(blocks), rate_hz, format="WAV", subtype="FLOAT")
+    return written.getvalue()
+
+
+def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """Yield the frames (T, channels) that a stream holds."""
+    is_whole = True
+    while is_whole:
+        block = np.full((_BLOCK, sound.channels), np.nan, dtype=np.float32)
+        try:
+            block = sound.read(out=block)
+        except soundfile.LibsndfileError:  # at the end of a FLAC stream of unknown length, but the frames are read
+            block = block[: int(np.isfinite(block[:, 0]).sum())]
+        yield block
+        is_whole = len(block) == _BLOCK

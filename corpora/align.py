@@ -19,7 +19,7 @@ from common.errors import UserError
 from common.languages import script, scripts_of
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.progress_meter import progress
-from corpora.derived import about, earlier_record, write_record
+from corpora.derived import about, earlier_manifests, write_record
 
 _COMMAND = "align"
 _FRAME = SAMPLE_RATE_HZ // 100
@@ -69,17 +69,14 @@ class Aligner(Protocol):
 class Report:
     """What came of aligning manifests; `errors_ms` are against times that were known before."""
 
-    utterances: int = 0
-    aligned: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
-    errors_ms: list[float] = field(default_factory=list)
+    utterances: int
+    left_out: Counter[str]
+    errors_ms: list[float]
 
-    def add(self, other: Report) -> None:
-        """Count another report in."""
-        self.utterances += other.utterances
-        self.aligned += other.aligned
-        self.left_out += other.left_out
-        self.errors_ms += other.errors_ms
+    @property
+    def aligned(self) -> int:
+        """How many utterances have times."""
+        return self.utterances - self.left_out.total()
 
     def lines(self) -> list[str]:
         """The report for the terminal."""
@@ -126,85 +123,81 @@ def align(
     for manifest, place in places.items():
         if taken[place] > 1 or place.absolute() == manifest.absolute():
             raise UserError(f"{manifest}: would be written to {place}, which is taken; choose another --out")
-    records = {place.parent: earlier_record(place.parent, _COMMAND) for place in places.values()}
-    read = {manifest: read_manifest(manifest) for manifest in manifests}
-    known = [_with_spans(utterance, words) for utterances in read.values() for utterance in utterances]
-    aligner.prepare([(utterance, spans) for utterance, spans, _ in known if spans])
-    whole, timed = Report(), iter(_timed(known, aligner))
-    how = dict(made_by or {}) | {"words": words, "least_score": least_score}
-    for manifest, utterances in read.items():
-        report, place = Report(utterances=len(utterances)), places[manifest]
-        rows = [_aligned(*next(timed), least_score, report) for _ in utterances]
+    records = {place.parent: earlier_manifests(place.parent, command=_COMMAND) for place in places.values()}
+    jobs = {manifest: [_job(utterance, words) for utterance in read_manifest(manifest)] for manifest in manifests}
+    every = [job for of_manifest in jobs.values() for job in of_manifest]
+    possible = [job for job in every if not job.reason]
+    aligner.prepare([(job.utterance, job.spans) for job in possible])
+    _find_switches(possible, aligner)
+    for manifest, place in places.items():
+        rows = [_aligned(job, least_score) for job in jobs[manifest]]
         write_manifest(place, rows)
+        report = _report(jobs[manifest])
+        made = {**(made_by or {}), "words": words, "least_score": least_score}
         came = {"aligned": report.aligned, "left_out": dict(report.left_out)}
-        records[place.parent][place.name] = about(rows, source=str(manifest), **how, **came)
-        whole.add(report)
+        records[place.parent][place.name] = about(rows, source=str(manifest), **made, **came)
     for folder, of_manifests in records.items():
         write_record(folder, folder.name, _COMMAND, of_manifests)
-    return whole
+    return _report(every)
 
 
-class _Known(NamedTuple):
-    """An utterance, its spans to time, and why there are none."""
+@dataclass
+class _Job:
+    """An utterance, its spans to time, the switches between them, and where speech begins and ends.
+
+    `reason` says why the utterance is left without times, and `errors_ms` how far switches are from times known before.
+    """
 
     utterance: Utterance
-    spans: list[Span]
-    reason: str
-
-
-class _Found(NamedTuple):
-    """The switches of an utterance and where its speech begins and ends, or why it cannot be aligned."""
-
-    switches: list[Switch] = []
-    edges_s: tuple[float, float] = (0.0, 0.0)
+    spans: list[Span] = field(default_factory=list)
     reason: str = ""
+    switches: list[Switch] = field(default_factory=list)
+    edges_s: tuple[float, float] = (0.0, 0.0)
+    errors_ms: list[float] = field(default_factory=list)
 
 
-def _with_spans(utterance: Utterance, words: bool) -> _Known:
+def _job(utterance: Utterance, words: bool) -> _Job:
     try:
         spans = language_spans(utterance)
         spans = [word for span in spans for word in span_words(span)] if words else spans
         letters(spans)
-    except NotAlignable as reason:
-        return _Known(utterance, [], str(reason))
-    return _Known(utterance, spans, "")
+    except NotAlignable as error:
+        return _Job(utterance, reason=str(error))
+    return _Job(utterance, spans)
 
 
-def _timed(known: Sequence[_Known], aligner: Aligner) -> list[tuple[_Known, _Found]]:
+def _report(jobs: Sequence[_Job]) -> Report:
+    left_out = Counter(job.reason for job in jobs if job.reason)
+    return Report(len(jobs), left_out, [error_ms for job in jobs for error_ms in job.errors_ms])
+
+
+def _find_switches(jobs: Sequence[_Job], aligner: Aligner) -> None:
     """Find all switches, in batches of utterances of like length, so that little is padding."""
-    order = sorted((i for i, item in enumerate(known) if item.spans), key=lambda i: known[i].utterance.duration)
-    batches = [order[begin : begin + _BATCH] for begin in range(0, len(order), _BATCH)]
-    found: dict[int, _Found] = {}
+    jobs = sorted(jobs, key=lambda job: job.utterance.duration)
+    batches = [jobs[begin : begin + _BATCH] for begin in range(0, len(jobs), _BATCH)]
     for batch in progress(batches, "aligning, batches", len(batches)):
-        utterances = [known[index].utterance for index in batch]
-        waveforms = [load_waveform(item.audio, item.offset, item.duration) for item in utterances]
-        for index, waveform_S, states_TD in zip(batch, waveforms, aligner.encode(waveforms), strict=True):
-            spans = known[index].spans
+        waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in (job.utterance for job in batch)]
+        for job, waveform_S, states_TD in zip(batch, waveforms, aligner.encode(waveforms), strict=True):
             try:
-                switches = aligner.switches(states_TD, spans) if len(spans) > 1 else []
-                found[index] = _Found(switches, speech_edges(waveform_S))
+                job.switches = aligner.switches(states_TD, job.spans) if len(job.spans) > 1 else []
+                job.edges_s = speech_edges(waveform_S)
             except NotAlignable as error:
-                found[index] = _Found(reason=str(error))
-    return [(item, found.get(index, _Found(reason=item.reason))) for index, item in enumerate(known)]
+                job.reason = str(error)
 
 
-def _aligned(known: _Known, result: _Found, least_score: float, report: Report) -> Utterance:
-    utterance, spans, _ = known
+def _aligned(job: _Job, least_score: float) -> Utterance:
+    utterance, spans, found, (begin_s, end_s) = job.utterance, job.spans, job.switches, job.edges_s
     if not spans:
-        report.left_out[result.reason] += 1
-        spans = utterance.spans and tuple(replace(span, start=None, end=None) for span in utterance.spans)
-        return replace(utterance, spans=spans)
-    untimed = replace(utterance, spans=tuple(_joined(spans, utterance.text)))
-    if result.reason:
-        report.left_out[result.reason] += 1
-        return untimed
-    found, (begin_s, end_s) = result.switches, result.edges_s
-    is_switch = [before.language != after.language for before, after in pairwise(spans)]
-    report.errors_ms += _errors_ms(utterance, [s for s, switches in zip(found, is_switch, strict=True) if switches])
-    if any(s.score < least_score for s, switches in zip(found, is_switch, strict=True) if switches):
-        report.left_out[f"with a switch that scores under {least_score:g}"] += 1
-        return untimed
-    report.aligned += 1
+        untimed = utterance.spans and tuple(replace(span, start=None, end=None) for span in utterance.spans)
+        return replace(utterance, spans=untimed)
+    if not job.reason:
+        is_switch = [before.language != after.language for before, after in pairwise(spans)]
+        switches = [switch for switch, counts in zip(found, is_switch, strict=True) if counts]
+        job.errors_ms = list(_errors_ms(utterance, switches))
+        if any(switch.score < least_score for switch in switches):
+            job.reason = f"with a switch that scores under {least_score:g}"
+    if job.reason:
+        return replace(utterance, spans=tuple(_joined(spans, utterance.text)))
     borders = [begin_s, *(min(max(switch.time_s, begin_s), end_s) for switch in found), end_s]
     timed = [replace(s, start=round(a, 4), end=round(b, 4)) for s, (a, b) in zip(spans, pairwise(borders), strict=True)]
     unsure = {i for i, switch in enumerate(found, start=1) if switch.score < least_score}

@@ -23,19 +23,7 @@ SILENCE_PEAK = 10 ** (-50 / 20)
 CLIPPED_RUN = 4
 
 ERROR, WARNING = "error", "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing wrong with one utterance; an error breaks or falsifies training and scores, a warning may."""
-
-    level: str
-    kind: str
-    place: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.level:<7} {self.place}: {self.kind}: {self.message}"
+Finding = tuple[str, str, str]  # level, kind, message; an error breaks or falsifies training and scores, a warning may
 
 
 def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
@@ -51,17 +39,16 @@ def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
         files = Counter(str(utterance.audio) for utterance in iter_manifest(manifest, check_audio=False))
         utterances = tqdm(iter_manifest(manifest, check_audio=False), str(manifest), sum(files.values()), disable=None)
         for utterance in utterances:
-            for finding in checked.findings(utterance, manifest, shared=files[str(utterance.audio)] > 1):
-                counts[finding.level, finding.kind] += 1
-                tqdm.write(str(finding))
+            shared = files[str(utterance.audio)] > 1
+            for level, kind, message in checked.findings(utterance, manifest, shared):
+                counts[level, kind] += 1
+                tqdm.write(f"{level:<7} {manifest} {utterance.id}: {kind}: {message}")
         if not files:
             raise UserError(f"{manifest}: the manifest holds no utterance")
     if counts:
         print()
-    utterances, length = counted(checked.utterances, "utterance"), lasting(checked.seconds)
-    print(
-        f"{utterances}, {length} in {counted(len(manifests), 'manifest')}: {'' if counts else 'nothing found'}".strip()
-    )
+    whole = f"{counted(checked.utterances, 'utterance')}, {lasting(checked.seconds)}"
+    print(f"{whole} in {counted(len(manifests), 'manifest')}:{'' if counts else ' nothing found'}")
     for (level, kind), count in sorted(counts.items()):
         print(f"  {level:<7} {count:>6,} {kind}")
     return int(any(level == ERROR for level, _ in counts))
@@ -76,7 +63,7 @@ def _manifests(path: Path) -> list[Path]:
 
 @dataclass
 class _Checked:
-    """What has been seen so far, by hashes: a manifest of a million lines holds neither audio nor text in memory."""
+    """What was read so far, by hashes: of a manifest of a million lines neither audio nor text stays in memory."""
 
     count_tokens: Callable[[str], int] | None
     utterances: int = 0
@@ -94,37 +81,32 @@ class _Checked:
         place = f"{manifest} {utterance.id}"
         self.utterances += 1
         self.seconds += utterance.duration
-        yield from (Finding(level, kind, place, text) for level, kind, text in self._of_text(utterance))
+        yield from self._of_text(utterance)
         samples, found = _open(utterance, shared)
         for level, kind, text in found:  # what must be repaired says where it lies
-            yield Finding(level, kind, place, f"{text} ({utterance.audio})" if level == ERROR else text)
-        if self._seen("id", f"{manifest} {utterance.id}".encode(), "", place):
-            yield Finding(ERROR, "id twice", place, "ids must be unique within a manifest")
+            yield level, kind, f"{text} ({utterance.audio})" if level == ERROR else text
+        if self._seen("id", place.encode(), "", place):
+            yield ERROR, "id twice", "ids must be unique within a manifest"
         keys = {"transcript": transcript_key(utterance.text)}
         if utterance.source_sentence_id:
             keys["sentence"] = utterance.source_sentence_id.encode()
         if samples is not None:
             keys["audio"] = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+        split, other = ("test", "") if (utterance.split or manifest.stem) == "test" else ("", "test")
         for what, key in keys.items():
-            yield from self._again(what, key, "test" if (utterance.split or manifest.stem) == "test" else "", place)
-
-    def _again(self, what: str, key: bytes, split: str, place: str) -> Iterator[Finding]:
-        """What stands in a test set and outside of one, or twice in either."""
-        twin = self._seen(what, key, split, place)
-        leak = self.seen.get(_digest(what, key, "" if split else "test"))
-        if leak:
-            yield Finding(
-                WARNING if what == "transcript" else ERROR, f"{what} in training and test", place, f"also in {leak}"
-            )
-        elif twin and what != "sentence":
-            yield Finding(WARNING, f"{what} twice", place, f"also in {twin}")
+            twin = self._seen(what, key, split, place)
+            if leak := self.seen.get(_digest(what, key, other)):
+                level = WARNING if what == "transcript" else ERROR
+                yield level, f"{what} in training and test", f"also in {leak}"
+            elif twin and what != "sentence":
+                yield WARNING, f"{what} twice", f"also in {twin}"
 
     def _seen(self, what: str, key: bytes, split: str, place: str) -> str | None:
         """Where the same was met first, None where this is the first."""
         first = self.seen.setdefault(_digest(what, key, split), place)
         return None if first is place else first
 
-    def _of_text(self, utterance: Utterance) -> Iterator[tuple[str, str, str]]:
+    def _of_text(self, utterance: Utterance) -> Iterator[Finding]:
         if not tokens_of(utterance.text):
             yield ERROR, "text", f"not a word in {utterance.text!r}"
         strange = surprises(utterance.text, utterance.languages)
@@ -142,9 +124,9 @@ def _digest(what: str, key: bytes, split: str) -> bytes:
     return hashlib.blake2b(f"{what} {split} ".encode() + key, digest_size=8).digest()
 
 
-def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[tuple[str, str, str]]]:
+def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[Finding]]:
     """Decode an utterance's part of its file: float32 samples (S,), and level, kind and message of each finding."""
-    found: list[tuple[str, str, str]] = []
+    found: list[Finding] = []
     try:
         with opened(utterance.audio) as file:
             rate_hz, whole_s, channels = file.samplerate, file.frames / file.samplerate, file.channels
@@ -152,13 +134,8 @@ def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[t
             wanted = round(utterance.duration * rate_hz)
             samples = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
     except UserError as error:
-        return None, [
-            (
-                ERROR,
-                "unreadable audio",
-                str(error).removeprefix(f"{utterance.audio}: ").removeprefix("the audio cannot be read: "),
-            )
-        ]
+        reason = str(error).removeprefix(f"{utterance.audio}: ").removeprefix("the audio cannot be read: ")
+        return None, [(ERROR, "unreadable audio", reason)]
     if rate_hz < SAMPLE_RATE_HZ:
         found.append((WARNING, "sample rate", f"{rate_hz} Hz, Whisper takes {SAMPLE_RATE_HZ} Hz"))
     if channels > 1:
@@ -170,14 +147,11 @@ def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[t
         found.append((ERROR, "duration", f"{utterance.duration:.2f} s by the manifest, {held_s:.2f} s in the audio"))
     elif not shared and whole_s - utterance.offset - utterance.duration > DURATION_TOLERANCE_S:
         found.append((WARNING, "duration", f"{utterance.duration:.2f} s by the manifest, {whole_s:.2f} s in the audio"))
-    return samples, found + list(_of_samples(samples))
+    return samples, found + list(_of_samples(samples) if len(samples) else ())
 
 
-def _of_samples(samples: np.ndarray) -> Iterator[tuple[str, str, str]]:
-    if not len(samples):
-        return
-    broken = int(np.count_nonzero(~np.isfinite(samples)))
-    if broken:
+def _of_samples(samples: np.ndarray) -> Iterator[Finding]:
+    if broken := int(np.count_nonzero(~np.isfinite(samples))):
         yield ERROR, "samples", f"{broken} of {len(samples)} samples are not finite numbers"
         return
     size = np.abs(samples)

@@ -8,17 +8,19 @@ import hashlib
 import heapq
 import json
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
 from common.errors import UserError
-from common.files import atomic_file, check_name, write_text
+from common.files import atomic_file, check_name
 from common.manifest import Utterance, to_row
 from common.trust import trust
+from corpora.derived import RECORD, earlier_manifests, write_json
 from corpora.manifest_counts import ManifestCounts
 from corpora.readers.clips import ClipStore, Header
-from corpora.readers.reader import Reader, Record
+from corpora.readers.reader import Reader, Record, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.screening import Prepared, usable
 from datamodules.leaks import HeldOut
@@ -33,7 +35,7 @@ def prepare(
     seed: int = 0,
     held_out: Iterable[Path] = (),
 ) -> Prepared:
-    """Read a corpus and writes `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
+    """Read a corpus and write `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
 
     What a corpus says of an utterance beyond the manifest goes to `<split>.labels.json`, by id.
     Training utterances whose source sentence is in a `held_out` manifest are refused. With `train_utterances`, each
@@ -53,37 +55,37 @@ def prepare(
             in `folder`.
     """
     held_out = sorted(held_out)
-    earlier = _earlier_manifests(folder, reader)
+    earlier = earlier_manifests(folder, corpus=corpus_name(reader), reader=reader.name)
     prepared = Prepared(folder, f"{corpus_name(reader)} from {source.hub_id or source.root}, licence: {reader.licence}")
     with contextlib.ExitStack() as stack:
         manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
-        draws: dict[tuple[str, str], _Draw] = {}
+        draws: dict[tuple[str, str], list[tuple[int, int, Record, Header]]] = defaultdict(list)  # heaps
+        offered: Counter[tuple[str, str]] = Counter()
         for record, header in usable(reader, source, HeldOut(held_out), prepared):
             if train_utterances is None or record.split != "train":
                 manifests.write(record, header)
-            else:
-                draw = draws.setdefault((record.pair, reader.manifest(record)), _Draw(train_utterances, seed))
-                draw.offer(record, header)
+                continue
+            key = (record.pair, reader.manifest(record))
+            digest = hashlib.sha256(f"{seed}:{record.id}".encode()).hexdigest()
+            push = heapq.heappush if offered[key] < train_utterances else heapq.heappushpop
+            push(draws[key], (-int(digest, 16), offered[key], record, header))
+            offered[key] += 1
         for (pair, name), draw in draws.items():
-            if draw.offered < draw.size:
-                prepared.notice("short draw", f"{pair}: {draw.size} asked of {draw.offered} utterances")
-            for record, header in draw.kept():
+            if len(draw) < train_utterances:
+                prepared.notice("short draw", f"{pair}: {train_utterances} asked of {len(draw)} utterances")
+            for _, _, record, header in sorted(draw, key=lambda entry: entry[1]):  # in the corpus's order
                 manifests.write(record, header)
                 prepared.drawn.setdefault(name, []).append(record.id)
         _refuse_nothing(prepared, train_utterances, draws, source)
     about = _about(reader, source, prepared, held_out) | {"train_utterances": train_utterances, "seed": seed}
     for name in sorted(set(earlier) - set(about["manifests"])):
-        if (folder / name).is_file():
-            prepared.notice("manifest of an earlier preparation", f"{folder / name}: not in corpus.json any more")
+        prepared.notice("manifest of an earlier preparation", f"{folder / name}: not in corpus.json any more")
     for name, labels in prepared.labels.items():
-        _write_json(folder / f"{name}.labels.json", labels)
-    _write_json(folder / "corpus.json", about)
+        write_json(folder / f"{name}.labels.json", labels)
+    write_json(folder / RECORD, about)
     trust(source.root)
-    for folder in _folders_outside(manifests.outside):
-        if trust(folder):
-            prepared.notice(
-                "audio outside the source", f"{folder}: manifests read from here may point to it from now on"
-            )
+    for outside in filter(trust, _folders_outside(manifests.outside)):
+        prepared.notice("audio outside the source", f"{outside}: manifests read from here may point to it from now on")
     return prepared
 
 
@@ -114,44 +116,25 @@ def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -
     return [*found, *(path for path in named or [] if path.resolve() not in {other.resolve() for other in found})]
 
 
-def _earlier_manifests(folder: Path, reader: Reader) -> list[str]:
-    """The manifests that an earlier preparation of this corpus left in the folder.
-
-    Raises:
-        UserError: where another corpus lies there, whose audio and record would be overwritten.
-    """
-    path = folder / "corpus.json"
-    if not path.is_file():
-        return []
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        held, manifests = (about["corpus"], about["reader"]), list(about["manifests"])
-    except (ValueError, TypeError, KeyError):
-        held, manifests = ("of another kind", "other means"), []
-    if held != (corpus_name(reader), reader.name):
-        raise UserError(f"{folder}: the corpus {held[0]}, prepared by {held[1]}, lies there; choose another --out")
-    return manifests
-
-
 def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:
-    def clamped(time_s: float | None) -> float | None:
-        return None if time_s is None else min(time_s, header.duration_s)
-
+    spans = record.spans and tuple(
+        dataclasses.replace(
+            span,
+            start=span.start and min(span.start, header.duration_s),
+            end=span.end and min(span.end, header.duration_s),
+        )
+        for span in record.spans
+    )
+    same = ("id", "text", "pair", "speaker", "source_sentence_id", "split")
     return Utterance(
-        id=record.id,
         audio=store.store(record.clip, header),
         duration=round(header.duration_s, 6),
-        text=record.text,
-        pair=record.pair,
-        matrix_language=record.matrix_language,
+        matrix_language=record.matrix_language or languages_of(record.pair)[0],
         offset=record.clip.start_s,
-        spans=record.spans
-        and tuple(dataclasses.replace(s, start=clamped(s.start), end=clamped(s.end)) for s in record.spans),
-        speaker=record.speaker,
+        spans=spans,
         source=corpus_name(reader),
-        source_sentence_id=record.source_sentence_id,
-        split=record.split,
         licence=reader.licence,
+        **{name: getattr(record, name) for name in same},
     )
 
 
@@ -194,27 +177,6 @@ def _folders_outside(folders: set[Path]) -> list[Path]:
     return [common] if is_narrow else sorted(folders)
 
 
-class _Draw:
-    """A draw without replacement of fixed size from a stream, in the stream's order."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.offered = size, 0
-        self._seed = seed
-        self._heap: list[tuple[int, int, Record, Header]] = []
-
-    def offer(self, record: Record, header: Header) -> None:
-        digest = hashlib.sha256(f"{self._seed}:{record.id}".encode()).digest()
-        entry = (-int.from_bytes(digest, "big"), self.offered, record, header)
-        self.offered += 1
-        if len(self._heap) < self.size:
-            heapq.heappush(self._heap, entry)
-        else:
-            heapq.heappushpop(self._heap, entry)
-
-    def kept(self) -> list[tuple[Record, Header]]:
-        return [(record, header) for _, _, record, header in sorted(self._heap, key=lambda entry: entry[1])]
-
-
 def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: SourceFiles) -> None:
     if not prepared.statistics:
         first = f"; the first: {prepared.skipped[0].reason}" if prepared.skipped else ""
@@ -222,10 +184,6 @@ def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source:
     if wanted is not None and not draws:
         found = ", ".join(sorted(prepared.statistics))
         raise UserError(f"--train-utterances {wanted}: the corpus has no training split, only {found}")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
 def _about(reader: Reader, source: SourceFiles, prepared: Prepared, held_out: list[Path]) -> dict[str, Any]:

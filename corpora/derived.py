@@ -1,7 +1,8 @@
-"""The record of a corpus that was made of prepared manifests: `corpus.json`, as every preparation leaves one."""
+"""The record of a corpus, `corpus.json`: what it was made of, and what its manifests hold."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,22 +17,29 @@ RECORD = "corpus.json"
 Manifests = Mapping[str, Mapping[str, Any]]  # by name, as `about` describes them
 
 
-def earlier_record(folder: Path, command: str) -> dict[str, Mapping[str, Any]]:
-    """The manifests that an earlier call of a command left in a folder, as `about` described them.
+def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, Any]]:
+    """The manifests that an earlier preparation left in a folder, as its record describes them.
+
+    Args:
+        folder: where the manifests lie.
+        made_by: the fields of the record that must be as they are here: the corpus and its reader, or the command.
 
     Raises:
-        UserError: where another corpus lies there, whose record would be overwritten.
+        UserError: where another corpus lies there, whose audio and record would be overwritten.
     """
     path = folder / RECORD
     if not path.is_file():
         return {}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        if record["command"] == command:
+    record: dict[str, Any] = {}
+    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        if made_by.items() <= record.items():
             return {name: of for name, of in record["manifests"].items() if (folder / name).is_file()}
-    except (ValueError, TypeError, KeyError, AttributeError):
-        pass
-    raise UserError(f"{folder}: another corpus lies there; choose another --out")
+    corpus, maker = (
+        record.get("corpus", "of another kind"),
+        record.get("reader") or record.get("command", "other means"),
+    )
+    raise UserError(f"{folder}: the corpus {corpus}, prepared by {maker}, lies there; choose another --out")
 
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
@@ -53,4 +61,9 @@ def write_record(folder: Path, corpus: str, command: str, manifests: Manifests) 
     """
     licence = listed(of["licence"] for of in manifests.values())
     record = {"corpus": corpus, "command": command, "licence": licence, "manifests": manifests}
-    write_text(folder / RECORD, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+    write_json(folder / RECORD, record)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as JSON that people can read."""
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=2) + "\n")

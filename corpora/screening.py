@@ -15,7 +15,7 @@ from tqdm import tqdm
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ, WINDOW_S
 from common.manifest import check_plain
 from corpora.manifest_counts import ManifestCounts, counted, tokens_of
-from corpora.readers.clips import BrokenAudio, Header, measure
+from corpora.readers.clips import BrokenRecord, Header, measure
 from corpora.readers.reader import LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
 from datamodules.leaks import HeldOut, transcript_key
@@ -35,7 +35,7 @@ class Prepared:
     notices: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     labels: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
-    splits: dict[str, dict[str, int]] = field(default_factory=dict)
+    splits: dict[str, Counter[str]] = field(default_factory=dict)
 
     def notice(self, kind: str, message: str) -> None:
         """Count a notice, keeping the first few messages of its kind."""
@@ -81,29 +81,24 @@ def usable(
         if isinstance(item, Notice):
             prepared.notice(item.kind, item.message)
             continue
-        if isinstance(item, Record):
-            item = _cleaned(item)
-            check_plain(item.text, item.where)
-            place = (reader.manifest(item), item.id)
-            reason = _refusal(item, held_out) or ("the id stands twice in the manifest" if place in ids else None)
-            header = None
-            if reason is None:
-                try:
-                    header = measure(source, item.clip)
-                except BrokenAudio as error:
-                    reason = str(error)
-            if header is None:
-                item = LeftOut(item.id, f"{item.where}: {reason}")
-            else:
-                ids.add(place)
-                if item.split_from:
-                    places = prepared.splits.setdefault(item.split, {})
-                    places[item.split_from] = places.get(item.split_from, 0) + 1
-                _notice_oddities(item, header, reader, prepared)
-                _notice_twins(item, held_out, met, prepared)
-                yield item, header
         if isinstance(item, LeftOut):
             prepared.skipped.append(item)
+            continue
+        record = _cleaned(item)
+        check_plain(record.text, record.where)
+        place = (reader.manifest(record), record.id)
+        try:
+            _refuse(record, held_out, is_known=place in ids)
+            header = measure(source, record.clip)
+        except BrokenRecord as error:
+            prepared.skipped.append(LeftOut(record.id, f"{record.where}: {error}"))
+            continue
+        ids.add(place)
+        if record.split_from:
+            prepared.splits.setdefault(record.split, Counter())[record.split_from] += 1
+        _notice_oddities(record, header, reader, prepared)
+        _notice_twins(record, held_out, met, prepared)
+        yield record, header
 
 
 def _cleaned(record: Record) -> Record:
@@ -113,12 +108,13 @@ def _cleaned(record: Record) -> Record:
     return dataclasses.replace(record, text=" ".join(unicodedata.normalize("NFC", record.text).split()), spans=spans)
 
 
-def _refusal(record: Record, held_out: HeldOut) -> str | None:
+def _refuse(record: Record, held_out: HeldOut, is_known: bool) -> None:
     if not tokens_of(record.text):
-        return f"the text is {record.text!r}: not a word in it"
+        raise BrokenRecord(f"the text is {record.text!r}: not a word in it")
     if record.split != "test" and (place := held_out.sentence(record.source_sentence_id)):
-        return f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}"
-    return None
+        raise BrokenRecord(f"leak: the sentence {record.source_sentence_id} is held out for testing, in {place}")
+    if is_known:
+        raise BrokenRecord("the id stands twice in the manifest")
 
 
 def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: Prepared) -> None:
@@ -144,12 +140,12 @@ def _notice_twins(record: Record, held_out: HeldOut, met: set[tuple[str, bytes, 
     keys = {"transcript": transcript_key(record.text)}
     if record.source_sentence_id:
         keys["sentence"] = record.source_sentence_id.encode()
+    others = ("train", "dev") if record.split == "test" else ("test",)
     for what, key in keys.items():
-        others = ("train", "dev") if record.split == "test" else ("test",)
+        shared = record.text if what == "transcript" else record.source_sentence_id
         places = [f"this corpus's {split} split" for split in others if (what, key, split) in met]
         if what == "transcript" and record.split != "test":
-            places += filter(None, [held_out.transcript(record.text)])
-        for place in places:
-            shared = record.text if what == "transcript" else record.source_sentence_id
+            places.append(held_out.transcript(record.text))
+        for place in filter(None, places):
             prepared.notice(f"{what} in training and test", f"{record.where}: {shared!r} also stands in {place}")
         met.add((what, key, record.split))

@@ -381,7 +381,9 @@ def test_another_corpus_is_not_written_over(tmp_path: Path):
     manifest = corpus(tmp_path / "a" / "ko-en", "새 yes")
     (tmp_path / "out/ko-en").mkdir(parents=True)
     (tmp_path / "out/ko-en/corpus.json").write_text('{"corpus": "aihub", "reader": "aihub", "manifests": {}}')
-    with pytest.raises(UserError, match="out/ko-en: another corpus lies there; choose another --out"):
+    with pytest.raises(
+        UserError, match="out/ko-en: the corpus aihub, prepared by aihub, lies there; choose another --out"
+    ):
         align([manifest], tmp_path / "out", Fixed(), 0.2)
     assert [path.name for path in (tmp_path / "out/ko-en").iterdir()] == ["corpus.json"]
 

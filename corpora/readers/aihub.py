@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
@@ -22,8 +22,7 @@ from corpora.readers.tables import number_field, read_text, text_field
 RAW_RATE_HZ = 16000
 _DUAL = re.compile(r"\(([^()]*)\)\s*/\s*\(([^()]*)\)")
 _NOISE = re.compile(r"(?<![A-Za-z])[bnlou]/")
-_FILLER = re.compile(r"(?<=\w)/(?=\s|$|[.,?!])")
-_REPEAT = re.compile(r"(?<=[가-힣])\+")
+_DROPPED = re.compile(r"(?<=\w)/(?=\s|$|[.,?!])|(?<=[가-힣])\+|\*")  # filler, repetition, doubt
 _LATIN = re.compile(r"[A-Za-z]")
 _SPOKEN_FIELDS = ("text", "form", "word", "pronunciation")
 
@@ -39,7 +38,7 @@ class AiHub(Reader):
     sample_rate_hz: ClassVar[int | None] = RAW_RATE_HZ
 
     text_field: str = "text"
-    """The dialog's field with what was heard."""
+    """The dialog's field with what was spoken."""
     english_field: str = "originalForm"
     """The dialog's or its words' field with the Latin spelling."""
     start_field: str = "startTime"
@@ -57,9 +56,8 @@ class AiHub(Reader):
             yield from self._recording(source, label, audio.get(PurePosixPath(label).stem, []))
 
     def _recording(self, source: SourceFiles, label: str, audio: list[str]) -> Iterator[Record | LeftOut]:
-        stem, where = PurePosixPath(label).stem, source.where(label)
+        stem, where, split = PurePosixPath(label).stem, source.where(label), _split(label)
         dialogs = self._dialogs(source, label)
-        split = _split(label)
         sentences = [self._rebuild(dialog) for dialog in dialogs]
         if not any(sentence and _LATIN.search(sentence) for sentence in sentences):
             spelt = f"no {self.english_field!r} from which its English can be rebuilt"
@@ -75,39 +73,25 @@ class AiHub(Reader):
             if sentence is None:
                 yield LeftOut(identity, f"{place}: no {self.english_field!r} from which the sentence can be rebuilt")
             elif mask := re.search(r"@\w+", sentence):
-                yield LeftOut(
-                    identity, f"{place}: the sentence holds the mask {mask.group()!r}; what was said is unknown"
-                )
+                reason = f"the sentence holds the mask {mask.group()!r}; what was said is unknown"
+                yield LeftOut(identity, f"{place}: {reason}")
             else:
-                yield self._record(dialog, sentence, identity, place, file, split, alone=len(dialogs) == 1)
+                clip = Clip(file, raw_rate_hz=RAW_RATE_HZ if file.lower().endswith(".pcm") else None)
+                if len(dialogs) > 1:
+                    start_s, end_s = self._times_s(dialog, place)
+                    clip = replace(clip, start_s=start_s, duration_s=end_s - start_s)
+                speaker = _speaker(dialog, PurePosixPath(file).stem)
+                yield Record(identity, place, clip, sentence, "ko-en", split, speaker=speaker)
 
-    def _record(
-        self, dialog: dict[str, Any], sentence: str, identity: str, where: str, file: str, split: str, alone: bool
-    ) -> Record:
-        start_s = end_s = None
-        if not alone:
-            start_s, end_s = (number_field(dialog, field, where) for field in (self.start_field, self.end_field))
-            if start_s is None or end_s is None:
-                raise UserError(
-                    f"{where}: the recording holds several dialogs, and the fields {self.start_field!r} and "
-                    f"{self.end_field!r} are not both there; it has {sorted(dialog)} (name them by --start-field and "
-                    "--end-field)"
-                )
-        return Record(
-            id=identity,
-            where=where,
-            clip=Clip(
-                file,
-                start_s=start_s or 0.0,
-                duration_s=None if end_s is None else end_s - (start_s or 0.0),
-                raw_rate_hz=RAW_RATE_HZ if file.lower().endswith(".pcm") else None,
-            ),
-            text=sentence,
-            pair="ko-en",
-            matrix_language="ko",
-            split=split,
-            speaker=_speaker(dialog, PurePosixPath(file).stem),
-        )
+    def _times_s(self, dialog: dict[str, Any], where: str) -> tuple[float, float]:
+        start_s, end_s = (number_field(dialog, field, where) for field in (self.start_field, self.end_field))
+        if start_s is None or end_s is None:
+            raise UserError(
+                f"{where}: the recording holds several dialogs, and the fields {self.start_field!r} and "
+                f"{self.end_field!r} are not both there; it has {sorted(dialog)} (name them by --start-field and "
+                "--end-field)"
+            )
+        return start_s, end_s
 
     def _dialogs(self, source: SourceFiles, label: str) -> list[dict[str, Any]]:
         where = source.where(label)
@@ -158,11 +142,8 @@ def _letters(text: str) -> str:
 def resolve_notation(text: str) -> str:
     """AI-Hub's transcript notation made plain: the spelling of `(spelling)/(pronunciation)`, no noise, filler,
     repetition or doubt marks."""
-    text = _DUAL.sub(lambda match: match.group(1), text)
-    text = _NOISE.sub(" ", text)
-    text = _FILLER.sub("", text)
-    text = _REPEAT.sub("", text).replace("*", "")
-    return re.sub(r"\s+", " ", text).strip()
+    text = _NOISE.sub(" ", _DUAL.sub(r"\1", text))
+    return " ".join(_DROPPED.sub("", text).split())
 
 
 def _speaker(dialog: dict[str, Any], recording: str) -> str | None:

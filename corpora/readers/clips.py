@@ -6,7 +6,7 @@ import functools
 import hashlib
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import soundfile
@@ -19,8 +19,8 @@ from corpora.readers.source import SourceFiles
 SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MPEG": ".mp3", "MP3": ".mp3"}
 
 
-class BrokenAudio(Exception):
-    """Audio that cannot be used; the message says which file and why."""
+class BrokenRecord(Exception):
+    """A record that cannot be used; the message says why, and of audio which file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +37,15 @@ def measure(source: SourceFiles, clip: Clip) -> Header:
     """Read a clip's header, not its samples.
 
     Raises:
-        BrokenAudio: where the file is missing, empty, cut short or no audio, or the clip does not lie within it.
+        BrokenRecord: where the file is missing, empty, cut short or no audio, or the clip does not lie within it.
     """
     where = source.where(clip.name) if clip.data is None else "the stored audio"
     if clip.data is None and clip.name not in source:
-        raise BrokenAudio(f"{where}: the audio file does not exist")
+        raise BrokenRecord(f"{where}: the audio file does not exist")
     if clip.raw_rate_hz:
         size = source.size(clip.name)
         if size % 2 or not size:
-            raise BrokenAudio(f"{where}: {size} bytes; raw 16-bit audio has an even number of bytes above 0")
+            raise BrokenRecord(f"{where}: {size} bytes; raw 16-bit audio has an even number of bytes above 0")
         whole = Header(size / 2 / clip.raw_rate_hz, clip.raw_rate_hz, 1, ".wav")
     else:
         whole = _header_of(source, clip.name) if clip.data is None else _header(io.BytesIO(clip.data), where)
@@ -53,11 +53,10 @@ def measure(source: SourceFiles, clip: Clip) -> Header:
         return whole
     duration_s = whole.duration_s - clip.start_s if clip.duration_s is None else clip.duration_s
     if clip.start_s < 0 or duration_s <= 0 or clip.start_s + duration_s > whole.duration_s + 0.1:
-        raise BrokenAudio(
+        raise BrokenRecord(
             f"{where}: {clip.start_s:g} to {clip.start_s + duration_s:g} s was asked of {whole.duration_s:g} s of audio"
         )
-    duration_s = min(duration_s, whole.duration_s - clip.start_s)
-    return Header(duration_s, whole.sample_rate_hz, whole.channels, whole.suffix)
+    return replace(whole, duration_s=min(duration_s, whole.duration_s - clip.start_s))
 
 
 class ClipStore:
@@ -88,7 +87,10 @@ class ClipStore:
             if target.is_file() and target.read_bytes() != data:
                 target = target.with_name(f"{stem}.{hashlib.sha256(data).hexdigest()[:12]}{header.suffix}")
             if not target.is_file():
-                _write(target, data)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                partial = target.with_name(f".{target.name}.partial")
+                partial.write_bytes(data)
+                partial.replace(target)
             self._stored[key] = target
         return self._stored[key]
 
@@ -100,40 +102,28 @@ def _header_of(source: SourceFiles, name: str) -> Header:
 
 
 def _header(file: Path | io.BytesIO, where: str) -> Header:
-    size = file.stat().st_size if isinstance(file, Path) else len(file.getbuffer())
-    if not size:
-        raise BrokenAudio(f"{where}: the audio file holds 0 bytes")
-    try:
-        with open_sound(file, where) as sound:
-            frames, rate_hz, channels = sound.frames, sound.samplerate, sound.channels
-    except (soundfile.LibsndfileError, RuntimeError, UserError) as error:
-        raise BrokenAudio(f"{where}: not readable as audio ({str(error).split(': ', 1)[-1]})") from None
-    if frames <= 0:
-        raise BrokenAudio(f"{where}: the audio file holds no samples")
-    missing = _missing_bytes(file, size)
-    if missing:
-        raise BrokenAudio(f"{where}: the wav file is cut short: its header promises {missing} bytes more than it holds")
-    return Header(frames / rate_hz, rate_hz, channels, _suffix(file))
-
-
-def _suffix(file: Path | io.BytesIO) -> str:
-    if isinstance(file, io.BytesIO):
-        file.seek(0)
-    return SUFFIX.get(soundfile.info(file).format, ".wav")
-
-
-def _missing_bytes(file: Path | io.BytesIO, size: int) -> int:
-    """How many bytes a RIFF file lacks by its own header; libsndfile reads what is left without a word."""
-    if isinstance(file, Path):
-        with file.open("rb") as opened:
-            head = opened.read(12)
-    else:
-        head = bytes(file.getbuffer()[:12])
-    if head[:4] != b"RIFF":
-        return 0
-    promised = struct.unpack("<I", head[4:8])[0] + 8
-    is_streamed = promised >= 0xFFFFFF00 or abs(promised - 2**31) < 256  # written to a pipe: the most there can be
-    return 0 if is_streamed else max(0, promised - size)
+    with file.open("rb") if isinstance(file, Path) else file as stored:
+        head, size = stored.read(12), stored.seek(0, io.SEEK_END)
+        if not size:
+            raise BrokenRecord(f"{where}: the audio file holds 0 bytes")
+        try:
+            stored.seek(0)
+            suffix = SUFFIX.get(soundfile.info(stored).format, ".wav")
+            stored.seek(0)
+            with open_sound(file, where) as sound:
+                header = Header(sound.frames / sound.samplerate, sound.samplerate, sound.channels, suffix)
+        except (soundfile.LibsndfileError, RuntimeError, UserError) as error:
+            raise BrokenRecord(f"{where}: not readable as audio ({str(error).split(': ', 1)[-1]})") from None
+    if header.duration_s <= 0:
+        raise BrokenRecord(f"{where}: the audio file holds no samples")
+    # libsndfile reads what is left of a RIFF file without a word.
+    missing = int.from_bytes(head[4:8], "little") + 8 - size if head[:4] == b"RIFF" else 0
+    is_streamed = missing + size >= 0xFFFFFF00 or abs(missing + size - 2**31) < 256  # to a pipe: the most that can be
+    if missing > 0 and not is_streamed:
+        raise BrokenRecord(
+            f"{where}: the wav file is cut short: its header promises {missing} bytes more than it holds"
+        )
+    return header
 
 
 def _wav_header(size: int, rate_hz: int) -> bytes:
@@ -141,10 +131,3 @@ def _wav_header(size: int, rate_hz: int) -> bytes:
     return struct.pack(
         "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16, b"data", size
     )
-
-
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

@@ -32,7 +32,7 @@ class CsFleurs(Reader):
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the subset's rows of the wanted pairs in the file's order."""
-        wanted = {self._language(pair): pair for pair in self.pairs}
+        wanted = {"-".join(map(iso_639_3, languages_of(pair))): pair for pair in self.pairs}
         (table, *more) = source.require(f"*{self.subset}/metadata.jsonl", f"the {self.subset} subset")
         if more:
             raise UserError(f"{source.root}: {self.subset}/metadata.jsonl stands in it {len(more) + 1} times")
@@ -44,8 +44,7 @@ class CsFleurs(Reader):
             seen.add(language)
             if language in wanted:
                 yield self._record(row, where, wanted[language], source, table)
-        missing = sorted(set(wanted) - seen)
-        if missing:
+        if missing := sorted(set(wanted) - seen):
             raise UserError(f"{source.where(table)}: no row has the language {missing[0]!r}; it has {sorted(seen)}")
 
     def hub_patterns(self) -> list[str] | None:
@@ -59,24 +58,17 @@ class CsFleurs(Reader):
         """`ko-en/test` for READ, `ko-en/xtts-train` and the like for the others."""
         return f"{record.pair}/{'test' if self.subset == 'read/test' else self.subset.replace('/', '-')}"
 
-    def _language(self, pair: str) -> str:
-        return "-".join(map(iso_639_3, languages_of(pair)))
-
     def _record(self, row: dict[str, Any], where: str, pair: str, source: SourceFiles, table: str) -> Record:
         identity = text_field(row, "id", where)
         sentence = re.search(r"\d+", identity)
         if not sentence:
             raise UserError(f"{where}: the field 'id' is {identity!r}, expected a FLEURS id in it, like deu_1234")
         file = source.beside(table, text_field(row, "file_name", where), where, "file_name")
-        return Record(
-            id=identity,
-            where=where,
-            clip=Clip(file),
-            text=text_field(row, "text", where),
-            pair=pair,
-            matrix_language=languages_of(pair)[0],
-            split="train" if self.subset.endswith("train") else "test",
-            speaker=optional_text(row, "speaker", where),
-            source_sentence_id=f"fleurs:{int(sentence.group())}",
-            stated_duration_s=number_field(row, "duration", where),
-        )
+        split = "train" if self.subset.endswith("train") else "test"
+        about = {
+            "source_sentence_id": f"fleurs:{int(sentence.group())}",
+            "speaker": optional_text(row, "speaker", where),
+        }
+        stated_s = number_field(row, "duration", where)
+        text = text_field(row, "text", where)
+        return Record(identity, where, Clip(file), text, pair, split, stated_duration_s=stated_s, **about)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, languages_of
+from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import SplitFinder
 from corpora.readers.tables import number_field, optional_text, read_table, text_field, unknown_fields
@@ -45,19 +45,21 @@ class Folder(Reader):
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the rows of all tables in the tables' order."""
-        tables = [name for ending in TABLES for name in source.glob(f"*{ending}")]
-        tables += [name for name in source.glob("*.tsv") if name not in tables and _is_of_common_voice(source, name)]
-        if not tables:
-            source.require(
-                "*metadata.csv", "or metadata.tsv, metadata.jsonl, Common Voice's .tsv: file names and transcripts"
-            )
         finder = SplitFinder(source, self.split)
-        for table in tables:
+        for table in self._tables(source):
             unknown: set[str] = set()
             for where, row in read_table(source, table):
-                known = COMMON_VOICE_FIELDS if "file_name" not in row and "path" in row else FIELDS
-                yield from unknown_fields(row, known, where, unknown)
+                yield from unknown_fields(row, self._known(row), where, unknown)
                 yield self._record(row, where, source, table, finder)
+
+    def _tables(self, source: SourceFiles) -> list[str]:
+        tables = [name for ending in TABLES for name in source.glob(f"*{ending}")]
+        tables += [name for name in source.glob("*.tsv") if name not in tables and _is_of_common_voice(source, name)]
+        what = "or metadata.tsv, metadata.jsonl, Common Voice's .tsv: file names and transcripts"
+        return tables or source.require("*metadata.csv", what)
+
+    def _known(self, row: dict[str, Any]) -> set[str]:
+        return COMMON_VOICE_FIELDS if "file_name" not in row and "path" in row else FIELDS
 
     def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, finder: SplitFinder) -> Record:
         if "file_name" not in row and {"path", "sentence"} <= row.keys():
@@ -67,18 +69,11 @@ class Folder(Reader):
             raise UserError(f"{where}: neither the field 'transcription' nor 'text' is there; it has {sorted(row)}")
         file = source.beside(table, name, where, "file_name")
         split, split_from = finder.find(table, file, where)
-        return Record(
-            id=optional_text(row, "id", where) or PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix(),
-            where=where,
-            clip=Clip(file),
-            text=text_field(row, "transcription" if "transcription" in row else "text", where),
-            pair=self.pair,
-            matrix_language=languages_of(self.pair)[0],
-            split=split,
-            split_from=split_from,
-            speaker=optional_text(row, "speaker", where),
-            stated_duration_s=number_field(row, "duration", where),
-        )
+        identity = optional_text(row, "id", where) or str(PurePosixPath(name.replace("\\", "/")).with_suffix(""))
+        text = text_field(row, "transcription" if "transcription" in row else "text", where)
+        about = {"speaker": optional_text(row, "speaker", where), "split_from": split_from}
+        stated_s = number_field(row, "duration", where)
+        return Record(identity, where, Clip(file), text, self.pair, split, stated_duration_s=stated_s, **about)
 
 
 def _is_of_common_voice(source: SourceFiles, name: str) -> bool:

@@ -32,27 +32,20 @@ class Hike(Reader):
         unknown: set[str] = set()
         for where, _, row in read_parquet(source, list(COLUMNS), "test"):
             yield from unknown_fields(row, COLUMNS, where, unknown)
-            identity = file_name(text_field(row, "sample_id", where))
-            yield Record(
-                id=identity,
-                where=where,
-                clip=clip_of(row, "audio", identity, where, source),
-                text=text_field(row, "text", where),
-                pair="ko-en",
-                matrix_language="ko",
-                split="test",
-                labels={name: row[name] for name in LABELS} | {"loanwords": _loanwords(row["loanwords"], where)},
-            )
+            identity, text = file_name(text_field(row, "sample_id", where)), text_field(row, "text", where)
+            labels = {name: row[name] for name in LABELS} | {"loanwords": _loanwords(row["loanwords"], where)}
+            clip = clip_of(row, "audio", identity, where, source)
+            yield Record(identity, where, clip, text, "ko-en", "test", labels=labels)
 
 
 def _loanwords(cell: Any, where: str) -> list[tuple[str, str]]:
     try:
         loanwords = [(word["Korean"], word["English"]) for word in parse_json(cell, where)]
-        if not all(isinstance(spelling, str) for word in loanwords for spelling in word):
-            raise ValueError(cell)
-    except (UserError, ValueError, TypeError, KeyError):
-        raise UserError(
-            f"{where}: the column 'loanwords' is {str(cell)[:60]!r}, expected a JSON list of objects with 'Korean' and "
-            "'English'"
-        ) from None
-    return loanwords
+        if all(isinstance(spelling, str) for word in loanwords for spelling in word):
+            return loanwords
+    except (UserError, TypeError, KeyError):
+        pass
+    raise UserError(
+        f"{where}: the column 'loanwords' is {str(cell)[:60]!r}, expected a JSON list of objects with 'Korean' and "
+        "'English'"
+    )

@@ -38,22 +38,13 @@ class Jecs(Reader):
 
 
 def _record(line: str, where: str, folder: PurePosixPath, emotion: str) -> Record | LeftOut:
-    key, separator, marked = line.partition(":")
-    key = key.strip()
-    if not separator or not re.fullmatch(r"[\w-]+", key):
+    found = re.fullmatch(r"\s*([\w-]+)\s*:(.*)", line)
+    if not found:
         raise UserError(f"{where}: expected 'JECS0001_CS: sentence', found {line[:60]!r}")
-    marked = marked.strip()
+    key, marked = found[1], found[2].strip()
     parts = marked.split("*")
     if len(parts) % 2 == 0:
         return LeftOut(f"{emotion}-{key}", f"{where}: the sentence's asterisks do not pair up: {marked!r}")
-    return Record(
-        id=f"{emotion}-{key}",
-        where=where,
-        clip=Clip(str(folder / "wav24kHz16bit" / f"{key}.wav")),
-        text="".join(parts),
-        pair="ja-en",
-        matrix_language="ja",
-        split="train",
-        spans=joined_spans([("en" if index % 2 else "ja", part) for index, part in enumerate(parts)]),
-        speaker="jecs",
-    )
+    spans = joined_spans([("en" if index % 2 else "ja", part) for index, part in enumerate(parts)])
+    clip = Clip(str(folder / "wav24kHz16bit" / f"{key}.wav"))
+    return Record(f"{emotion}-{key}", where, clip, "".join(parts), "ja-en", "train", spans=spans, speaker="jecs")

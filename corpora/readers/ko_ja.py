@@ -37,13 +37,6 @@ class KoJa(Reader):
             if number == 0 and self.speaker_column not in row:
                 yield Notice("no speaker", f"{where}: no column {self.speaker_column!r}; speakers stay unnamed")
             identity = file_name(optional_text(row, "id", where) or f"ko_ja_{number:04d}")
-            yield Record(
-                id=identity,
-                where=where,
-                clip=clip_of(row, self.audio_column, identity, where, source),
-                text=text_field(row, self.text_column, where),
-                pair="ko-ja",
-                matrix_language="ko",
-                split="test",
-                speaker=optional_text(row, self.speaker_column, where),
-            )
+            clip = clip_of(row, self.audio_column, identity, where, source)
+            text, speaker = text_field(row, self.text_column, where), optional_text(row, self.speaker_column, where)
+            yield Record(identity, where, clip, text, "ko-ja", "test", speaker=speaker)

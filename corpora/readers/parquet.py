@@ -6,9 +6,10 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from common.errors import UserError, nearest
+from common.errors import UserError
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
+from corpora.readers.tables import require_names
 
 ROWS_AT_ONCE = 16
 
@@ -36,13 +37,7 @@ def read_parquet(
         where = source.where(name)
         try:
             file = pyarrow.parquet.ParquetFile(source.path(name) or io.BytesIO(source.read(name)))
-            columns = file.schema_arrow.names
-            for column in required:
-                if column not in columns:
-                    raise UserError(
-                        f"{where}: the column {column!r} is missing{nearest(column, columns)} (the columns are "
-                        f"{', '.join(map(repr, columns))})"
-                    )
+            require_names(required, file.schema_arrow.names, where, "column")
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     yield f"{where}, row {count}", count, row

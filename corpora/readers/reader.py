@@ -40,7 +40,8 @@ class Clip:
 class Record:
     """One utterance as the corpus states it, its audio not yet opened.
 
-    `where` is its place for messages ("file:line"), `split_from` the name that its split was read from.
+    `where` is its place for messages ("file:line"), `matrix_language` by default the pair's first, `split_from` the
+    name that its split was read from.
     """
 
     id: str
@@ -48,8 +49,8 @@ class Record:
     clip: Clip
     text: str
     pair: str
-    matrix_language: str
     split: str
+    matrix_language: str | None = None
     spans: tuple[Span, ...] | None = None
     speaker: str | None = None
     source_sentence_id: str | None = None
@@ -68,7 +69,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something about the corpus worth telling, `kind` first, that leaves out no utterance."""
+    """Something about the corpus that its user should know, `kind` first, and that leaves out no utterance."""
 
     kind: str
     message: str

@@ -33,20 +33,20 @@ class SourceFiles:
     def __init__(self, root: Path | str, hub_id: str | None = None, revision: str | None = None) -> None:
         self.root = Path(root)
         self.hub_id, self.revision = hub_id, revision
-        self._on_disk: dict[str, Path] = {}
+        self._files: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
         self._is_table = False  # a table without its folder: whatever it names beside it is a file of the source
-        self._in_archives: dict[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
         if self.root.is_file() and zipfile.is_zipfile(self.root):
             self._add_archive(self.root, "")
         elif self.root.is_file() and self.root.suffix in TABLES:
             self.root, name = self.root.parent, self.root.name
-            self._on_disk[name] = self.root / name
+            self._files[name] = self.root / name
             self._is_table = True
         elif self.root.is_dir():
             self._add_folder()
         else:
-            raise UserError(f"{self.root}: expected a folder, a .zip archive or a table, found {_kind(self.root)}")
-        self.names = sorted([*self._on_disk, *self._in_archives])
+            found = "a file of another kind" if self.root.exists() else "nothing there"
+            raise UserError(f"{self.root}: expected a folder, a .zip archive or a table, found {found}")
+        self.names = sorted(self._files)
 
     def glob(self, pattern: str) -> list[str]:
         """The names matching `pattern`, where `*` also crosses folders, sorted."""
@@ -61,27 +61,28 @@ class SourceFiles:
         return found
 
     def __contains__(self, name: str) -> bool:
-        return self.path(name) is not None or name in self._in_archives
+        return name in self._files or self.path(name) is not None
 
     def path(self, name: str) -> Path | None:
         """The file itself, or None where it lies in an archive; an absolute name is a file outside of the source."""
-        if name.startswith("/") or (self._is_table and name not in self._on_disk):
+        if name.startswith("/") or (self._is_table and name not in self._files):
             # Some disks spell an accent as a character of its own.
             paths = (self.root / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
             return next((path for path in paths if path.is_file()), None)
-        return self._on_disk.get(name)
+        file = self._files.get(name)
+        return file if isinstance(file, Path) else None
 
     def size(self, name: str) -> int:
         """The file's size in bytes, unpacked."""
         path = self.path(name)
-        return self._in_archives[name][1].file_size if path is None else path.stat().st_size
+        return self._files[name][1].file_size if path is None else path.stat().st_size
 
     def read(self, name: str) -> bytes:
         """The whole file."""
         path = self.path(name)
         if path is not None:
             return path.read_bytes()
-        archive, member = self._in_archives[name]
+        archive, member = self._files[name]
         try:
             return archive.read(member)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
@@ -106,10 +107,8 @@ class SourceFiles:
         relative = unicodedata.normalize("NFC", relative)
         steps = [step for step in re.split(r"[/\\]", relative) if step not in ("", ".")]
         if relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative) or ".." in steps or not steps:
-            raise UserError(
-                f"{where}: the field {field!r} is {relative!r}; expected a path relative to the folder of "
-                f"{PurePosixPath(name).name}, without '..'"
-            )
+            expected = f"a path relative to the folder of {PurePosixPath(name).name}, without '..'"
+            raise UserError(f"{where}: the field {field!r} is {relative!r}; expected {expected}")
         return str(PurePosixPath(name).parent.joinpath(*steps))
 
     def _add_folder(self) -> None:
@@ -120,15 +119,12 @@ class SourceFiles:
                 continue
             visited.add(os.path.realpath(folder))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            inside = Path(folder).relative_to(self.root)
-            for file in files:
-                if file.startswith("."):
-                    continue
-                name = (inside / file).as_posix()
+            for file in (file for file in files if not file.startswith(".")):
+                name = (Path(folder) / file).relative_to(self.root).as_posix()
                 if file.lower().endswith(".zip"):
                     self._add_archive(self.root / name, name + "/")
                 else:
-                    self._on_disk[unicodedata.normalize("NFC", name)] = self.root / name
+                    self._files[unicodedata.normalize("NFC", name)] = self.root / name
 
     def _add_archive(self, path: Path, prefix: str) -> None:
         try:
@@ -138,28 +134,23 @@ class SourceFiles:
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:
             _refuse_unsafe(member, path)
-            self._in_archives[unicodedata.normalize("NFC", prefix + member.filename)] = (archive, member)
+            self._files[unicodedata.normalize("NFC", prefix + member.filename)] = (archive, member)
         unpacked = sum(member.file_size for member in members)
         if unpacked > RATIO_MATTERS_FROM_BYTES and unpacked > MAX_RATIO * path.stat().st_size:
-            raise UserError(
-                f"{path}: {path.stat().st_size} bytes that unpack to {unpacked}; that is a zip bomb, not speech"
-            )
+            packed = path.stat().st_size
+            raise UserError(f"{path}: {packed} bytes that unpack to {unpacked}; that is a zip bomb, not speech")
 
 
 def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
     name = member.filename.replace("\\", "/")
-    trouble = None
-    if name.startswith("/") or re.match(r"[A-Za-z]:", name):
-        trouble = "an absolute path"
-    elif ".." in name.split("/"):
-        trouble = "a path with '..'"
-    elif stat.S_ISLNK(member.external_attr >> 16):
-        trouble = "a link"
-    elif member.flag_bits & 1:
-        trouble = "encrypted"
-    elif member.file_size > MAX_MEMBER_BYTES:
-        trouble = f"{member.file_size} bytes unpacked (the most is {MAX_MEMBER_BYTES})"
-    if trouble:
+    is_unsafe = {
+        "an absolute path": name.startswith("/") or re.match(r"[A-Za-z]:", name),
+        "a path with '..'": ".." in name.split("/"),
+        "a link": stat.S_ISLNK(member.external_attr >> 16),
+        "encrypted": member.flag_bits & 1,
+        f"{member.file_size} bytes unpacked (the most is {MAX_MEMBER_BYTES})": member.file_size > MAX_MEMBER_BYTES,
+    }
+    for trouble in filter(is_unsafe.get, is_unsafe):
         raise UserError(f"{archive}: the member {member.filename!r} is {trouble}; the archive is refused")
 
 
@@ -188,13 +179,9 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
     except (OSError, ValueError) as error:
         include = "".join(f" --include '{pattern}'" for pattern in patterns or ())
         command = f"hf download --repo-type dataset {source}{include} --local-dir FOLDER"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); where there is a "
             f"network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
         ) from None
     return SourceFiles(folder, hub_id=source, revision=Path(folder).name)
-
-
-def _kind(path: Path) -> str:
-    return "a file of another kind" if path.exists() else "nothing there"

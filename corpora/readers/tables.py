@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 import unicodedata
@@ -44,7 +45,7 @@ def read_table(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, 
     Raises:
         UserError: as `read_jsonl` and `read_csv`.
     """
-    return (read_jsonl if name.endswith(".jsonl") else read_csv)(source, name)
+    return (read_jsonl if name.endswith((".json", ".jsonl")) else read_csv)(source, name)
 
 
 def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -56,14 +57,11 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
         UserError: where the header has a name twice, a row has more or fewer cells, or a quote is not closed.
     """
     lines = read_text(source, name).split("\n")
-    is_tsv = name.lower().endswith(".tsv")
-    marks = [mark for mark in ",\t;" if mark in lines[0]]  # German spreadsheets save a CSV with semicolons
-    rows = csv.reader(
-        (line + "\n" for line in lines),
-        delimiter="\t" if is_tsv else next(iter(marks), ","),
-        quoting=csv.QUOTE_NONE if is_tsv else csv.QUOTE_MINIMAL,
-        strict=True,
-    )
+    mark = next((mark for mark in ",\t;" if mark in lines[0]), ",")  # German spreadsheets save a CSV with semicolons
+    kind = {"delimiter": mark}
+    if name.lower().endswith(".tsv"):
+        kind = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    rows = csv.reader((line + "\n" for line in lines), strict=True, **kind)
     header: list[str] = []
     begin = 1
     try:
@@ -83,6 +81,24 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
         ) from None
 
 
+def require_names(required: Collection[str], names: Collection[str], where: str, kind: str = "field") -> None:
+    """Check that a row or table has the fields that it must have.
+
+    Args:
+        required: the fields' names.
+        names: what is there.
+        where: the row's or table's place, for messages.
+        kind: what the names are called.
+
+    Raises:
+        UserError: naming the first that is missing, the nearest name and all names.
+    """
+    for name in required:
+        if name not in names:
+            there = ", ".join(map(repr, names))
+            raise UserError(f"{where}: the {kind} {name!r} is missing{nearest(name, names)} (the {kind}s are {there})")
+
+
 def text_field(row: dict[str, Any], name: str, where: str) -> str:
     """A field that must be there and be text (or a number, given as text).
 
@@ -94,10 +110,7 @@ def text_field(row: dict[str, Any], name: str, where: str) -> str:
     Raises:
         UserError: naming file, line and field.
     """
-    if name not in row:
-        raise UserError(
-            f"{where}: the field {name!r} is missing{nearest(name, row)} (the fields are {', '.join(map(repr, row))})"
-        )
+    require_names([name], row, where)
     value = row[name]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UserError(f"{where}: the field {name!r} is {'null' if value is None else repr(value)}, expected text")
@@ -130,15 +143,12 @@ def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
         UserError: naming file, line and field.
     """
     value = row.get(name)
-    if value is None or value == "":
+    if value in (None, ""):
         return None
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number")
-    return number
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        if math.isfinite(float(value)) and not isinstance(value, bool):
+            return float(value)
+    raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number")
 
 
 def unknown_fields(row: dict[str, Any], known: Collection[str], where: str, noticed: set[str]) -> Iterator[Notice]:

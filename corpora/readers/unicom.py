@@ -7,9 +7,11 @@ of the joined segments, which are the exact switch times.
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise, repeat
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
@@ -46,12 +48,8 @@ class UniCoM(Reader):
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the rows of the pair's metadata files, split by split."""
         codes = [iso_639_3(language) for language in languages_of(self.pair)]
-        tables = source.glob(f"*{'_'.join(codes)}/metadata.csv") + source.glob(
-            f"*{'_'.join(reversed(codes))}/metadata.csv"
-        )
-        if not tables:
-            source.require(f"*{'_'.join(reversed(codes))}/metadata.csv", f"UniCoM's {self.pair} table")
-        for table in tables:
+        this, other = (f"*{'_'.join(order)}/metadata.csv" for order in (codes, reversed(codes)))
+        for table in [*source.glob(this), *source.glob(other)] or source.require(other, f"UniCoM's {self.pair} table"):
             folder = PurePosixPath(table).parent
             split = split_named(folder.parent.name) or folder.parent.name or "train"
             unknown: set[str] = set()
@@ -63,25 +61,12 @@ class UniCoM(Reader):
         sources = [_language(row, f"source language {index}", where) for index in (1, 2)]
         matrix = _language(row, "major language", where)
         text = text_field(row, "transcription", where)
-        file = PurePosixPath(text_field(row, "file path", where).replace("\\", "/")).name
-        spans = spans_of(
-            text,
-            matrix,
-            sources,
-            _word_pairs(text_field(row, "word pair", where), where),
-            _anchors(text_field(row, "anchor", where), where),
-        )
-        return Record(
-            id=PurePosixPath(file).stem,
-            where=where,
-            clip=Clip(str(folder / file)),
-            text=text,
-            pair=self.pair,
-            matrix_language=matrix,
-            split=split,
-            spans=spans,
-            source_sentence_id=f"fleurs:{_sentence(row, where)}",
-        )
+        file = folder / PurePosixPath(text_field(row, "file path", where).replace("\\", "/")).name
+        pairs = _word_pairs(text_field(row, "word pair", where), where)
+        spans = spans_of(text, matrix, sources, pairs, _anchors(text_field(row, "anchor", where), where))
+        sentence = f"fleurs:{_sentence(row, where)}"
+        clip = Clip(str(file))
+        return Record(file.stem, where, clip, text, self.pair, split, matrix, spans, source_sentence_id=sentence)
 
 
 def spans_of(
@@ -112,18 +97,9 @@ def spans_of(
         rest = rest[found.end() :]
     parts.append((matrix, rest))
     parts = parts[0 if parts[0][1].strip() else 1 : len(parts) if parts[-1][1].strip() else -1]
-    timed = len(parts) == len(ends)
-    starts = [0, *ends[:-1]]
-    return tuple(
-        Span(
-            language,
-            starts[index] / ANCHOR_RATE_HZ if timed else None,
-            ends[index] / ANCHOR_RATE_HZ if timed else None,
-            part,
-        )
-        for index, (language, part) in enumerate(parts)
-        if part.strip()
-    )
+    times = pairwise(end / ANCHOR_RATE_HZ for end in (0, *ends)) if len(parts) == len(ends) else repeat((None, None))
+    spans = [Span(language, *time, text) for (language, text), time in zip(parts, times, strict=False)]
+    return tuple(span for span in spans if span.text.strip())
 
 
 def _language(row: dict[str, Any], field: str, where: str) -> str:
@@ -135,36 +111,32 @@ def _language(row: dict[str, Any], field: str, where: str) -> str:
 
 def _word_pairs(cell: str, where: str) -> list[tuple[str, str]]:
     try:
-        pairs = ast.literal_eval(cell)
-        if not all(len(pair) == 2 and all(isinstance(word, str) and word for word in pair) for pair in pairs):
-            raise ValueError(cell)
+        pairs = [(first, second) for first, second in ast.literal_eval(cell)]
+        if all(isinstance(word, str) and word for pair in pairs for word in pair):
+            return pairs
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise UserError(
-            f"{where}: the field 'word pair' is {cell[:60]!r}, expected a list of pairs like [('hello', 'hallo')]"
-        ) from None
-    return [tuple(pair) for pair in pairs]
+        pass
+    raise UserError(
+        f"{where}: the field 'word pair' is {cell[:60]!r}, expected a list of pairs like [('hello', 'hallo')]"
+    )
 
 
 def _anchors(cell: str, where: str) -> list[int]:
-    if not _ARRAY.fullmatch(cell.strip()):
+    anchors = [int(number) for number in re.findall(_INTEGER, cell.split("[")[-1].split("]")[0])]
+    if not _ARRAY.fullmatch(cell.strip()) or sorted(anchors) != anchors:
         raise UserError(
-            f"{where}: the field 'anchor' is {cell[:60]!r}, expected ascending sample counts like [16000 24000]"
+            f"{where}: the field 'anchor' is {cell[:60]!r}, expected cumulative sample counts, which must not fall, "
+            "like [16000 24000]"
         )
-    anchors = [int(number) for number in re.findall(_INTEGER, cell.split("[")[1].split("]")[0])]
-    if sorted(anchors) != anchors:
-        raise UserError(f"{where}: the field 'anchor' is {cell[:60]!r}; cumulative sample counts must not fall")
     return anchors
 
 
 def _sentence(row: dict[str, Any], where: str) -> int:
     first, second = (text_field(row, f"source id {index}", where) for index in (1, 2))
-    try:
-        sentence = {int(float(first)), int(float(second))}
-    except ValueError:
-        sentence = set()
-    if len(sentence) != 1:
-        raise UserError(
-            f"{where}: the fields 'source id 1' and 'source id 2' are {first!r} and {second!r}, expected one FLEURS id "
-            "twice; without it leaks into the test set cannot be found"
-        )
-    return sentence.pop()
+    with contextlib.suppress(ValueError):
+        if int(float(first)) == int(float(second)):
+            return int(float(first))
+    raise UserError(
+        f"{where}: the fields 'source id 1' and 'source id 2' are {first!r} and {second!r}, expected one FLEURS id "
+        "twice; without it leaks into the test set cannot be found"
+    )
