@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from common.languages import UNSPACED, language_by_script, script
 
@@ -106,12 +106,8 @@ def find_switches(languages: Languages) -> Switches:
 
 
 def _filled(languages: Languages) -> list[str | None]:
-    last = next((language for language in languages if language is not None), None)
-    filled = []
-    for language in languages:
-        last = language or last
-        filled.append(last)
-    return filled
+    first = next(filter(None, languages), None)
+    return list(accumulate(languages, lambda last, language: language or last, initial=first))[1:]
 
 
 def code_mixing_index(text: str, languages: Languages, split: Split) -> float | None:

@@ -29,6 +29,19 @@ def parse_json(text: str, where: str) -> Any:
     return content
 
 
+def wrong_field(where: str, name: str, value: Any, expected: str, kind: str = "field") -> UserError:
+    """The error of a field that holds something else than it must.
+
+    Args:
+        where: the row's place.
+        name: the field's name.
+        value: what it holds.
+        expected: what it must hold.
+        kind: what such fields are called.
+    """
+    return UserError(f"{where}: the {kind} {name!r} is {value!r}, expected {expected}")
+
+
 def parse_rows(lines: Iterable[str], name: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ("name:line", object) for each line that is not blank; for the objects of one array "name[position]".
 

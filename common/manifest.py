@@ -16,7 +16,7 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_file, check_name
-from common.json_lines import read_rows
+from common.json_lines import read_rows, wrong_field
 from common.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
 
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
@@ -146,15 +146,16 @@ def _text(row: dict[str, Any], name: str, where: str, alias: str | None = None) 
     if value is None:
         raise UserError(f"{where}: the field {name!r} is missing" + (f" (or {alias!r})" if alias else ""))
     if not isinstance(value, str):
-        raise UserError(f"{where}: the field {name!r} is {value!r}, expected text")
+        raise wrong_field(where, name, value, "text")
     return value
 
 
 def _seconds(row: dict[str, Any], name: str, where: str, missing: float | None = None) -> float:
     value = missing if row.get(name) is None else row[name]
+    if value is None:
+        raise UserError(f"{where}: the field {name!r} is missing")
     if not _is_time(value):
-        found = "missing" if value is None else f"{value!r}, expected a number of seconds"
-        raise UserError(f"{where}: the field {name!r} is {found}")
+        raise wrong_field(where, name, value, "a number of seconds")
     return float(value)
 
 
@@ -185,9 +186,8 @@ def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
     if audio.is_relative_to(folder):
         audio = audio.relative_to(folder)
     row = {"id": utterance.id, "audio_filepath": audio.as_posix(), "offset": utterance.offset}
-    row |= {
-        name: getattr(utterance, name) for name in ("duration", "text", "pair", "matrix_language", "spans", *_ABOUT)
-    }
+    names = ("duration", "text", "pair", "matrix_language", "spans", *_ABOUT)
+    row |= {name: getattr(utterance, name) for name in names}
     if utterance.spans is not None:
         row["spans"] = [{k: v for k, v in asdict(span).items() if v is not None} for span in utterance.spans]
     return row
@@ -200,9 +200,7 @@ def check_plain(text: str, where: str) -> None:
         UserError: naming the first.
     """
     if found := _CONTROL_TOKEN.search(text):
-        raise UserError(
-            f"{where}: the text holds the control token {found.group()}, which nobody says; take such tokens out"
-        )
+        raise UserError(f"{where}: the text holds the control token {found[0]}, which nobody says; take them out")
 
 
 def listed(names: Iterable[str | None]) -> str | None:

@@ -32,49 +32,38 @@ _MP3_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
 
 
 @contextmanager
-def opened(path: Path | str) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file to read from; its `frames` are what it holds.
-
-    Raises:
-        UserError: where it is missing or unreadable, also while it is read, its sample rate is none of audio, or its
-            length cannot be found.
-    """
-    try:
-        with open_sound(Path(path)) as file:
-            common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
-            if file.samplerate * SAMPLE_RATE_HZ // common**2 > _MOST_TAPS:
-                raise UserError(
-                    f"{path}: a sample rate of {file.samplerate} Hz is none that audio is recorded at; convert the file"
-                )
-            yield file
-    except (soundfile.LibsndfileError, OSError) as error:
-        reason = "no such file" if not Path(path).exists() else str(error).rsplit(": ", 1)[-1]
-        raise UserError(f"{path}: the audio cannot be read: {reason}") from None
-
-
-def open_sound(file: Path | io.BytesIO, name: str | None = None) -> soundfile.SoundFile:
-    """Open a file, or one in memory, with the number of frames that it really holds.
+def opened(file: Path | str | io.BytesIO, name: str | None = None) -> Iterator[soundfile.SoundFile]:
+    """Open an audio file, or one in memory, to read from; its `frames` are what it holds.
 
     Args:
         file: what to open.
         name: for messages; by default the path.
 
     Raises:
-        UserError: where the length cannot be found.
-        soundfile.LibsndfileError: where it is no audio.
+        UserError: where it is missing or unreadable, also while it is read, its sample rate is none of audio, or its
+            length cannot be found.
     """
-    if isinstance(file, Path) and file.is_file():
-        stat = file.stat()
-        rewritten = _rewritten_file(file, stat.st_size, stat.st_mtime_ns)
-    else:
-        rewritten = None if isinstance(file, Path) else _rewritten(file.getvalue(), name or "the stored audio")
-    return soundfile.SoundFile(io.BytesIO(rewritten) if rewritten else file)
+    name = name or str(file)
+    try:
+        if isinstance(file, io.BytesIO):
+            rewritten = _rewritten(file.getvalue(), name)
+        else:
+            stat = Path(file).stat()
+            rewritten = _rewritten_file(Path(file), stat.st_mtime_ns) if stat.st_size else None
+        with soundfile.SoundFile(io.BytesIO(rewritten) if rewritten else file) as sound:
+            rate_hz = sound.samplerate
+            if rate_hz * SAMPLE_RATE_HZ // math.gcd(rate_hz, SAMPLE_RATE_HZ) ** 2 > _MOST_TAPS:
+                reason = f"a sample rate of {rate_hz} Hz is none that audio is recorded at; convert the file"
+                raise UserError(f"{name}: {reason}")
+            yield sound
+    except (soundfile.LibsndfileError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
+        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
+        raise UserError(f"{name}: the audio cannot be read: {reason}") from None
 
 
 @functools.lru_cache(maxsize=1)  # utterances of one long recording open it one after the other
-def _rewritten_file(path: Path, size: int, _changed_ns: int) -> bytes | None:
-    if not size:
-        return None
+def _rewritten_file(path: Path, _changed_ns: int) -> bytes | None:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         return _rewritten(data, str(path))
 

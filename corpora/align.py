@@ -199,9 +199,11 @@ def _aligned(job: _Job, least_score: float) -> Utterance:
     if job.reason:
         return replace(utterance, spans=tuple(_joined(spans, utterance.text)))
     borders = [begin_s, *(min(max(switch.time_s, begin_s), end_s) for switch in found), end_s]
-    timed = [replace(s, start=round(a, 4), end=round(b, 4)) for s, (a, b) in zip(spans, pairwise(borders), strict=True)]
-    unsure = {i for i, switch in enumerate(found, start=1) if switch.score < least_score}
-    unsure |= {i for i in range(1, len(timed)) if min(_length_s(timed[i - 1]), _length_s(timed[i])) < _SHORTEST_S}
+    borders = [round(border_s, 4) for border_s in borders]
+    timed = [replace(span, start=a, end=b) for span, (a, b) in zip(spans, pairwise(borders), strict=True)]
+    is_short = [b - a < _SHORTEST_S for a, b in pairwise(borders)]
+    around = enumerate(zip(found, pairwise(is_short), strict=True), start=1)
+    unsure = {i for i, (switch, short) in around if switch.score < least_score or any(short)}
     return replace(utterance, spans=tuple(_joined(timed, utterance.text, unsure)))
 
 
@@ -210,17 +212,14 @@ def _joined(spans: Sequence[Span], text: str, unsure: Collection[int] | None = N
     found: list[Span] = []
     position = 0
     for index, span in enumerate(spans):
-        begin = max(text.find((span.text or "").strip(), position), position)
-        gap, position = text[position:begin], begin + len((span.text or "").strip())
+        written = (span.text or "").strip()
+        begin = max(text.find(written, position), position)
+        gap, position = text[position:begin], begin + len(written)
         if found and found[-1].language == span.language and (unsure is None or index in unsure):
             found[-1] = replace(found[-1], end=span.end, text=f"{found[-1].text}{gap}{span.text}")
         else:
             found.append(span)
     return found
-
-
-def _length_s(span: Span) -> float:
-    return (span.end or 0.0) - (span.start or 0.0)
 
 
 def _errors_ms(utterance: Utterance, found: Sequence[Switch]) -> Iterator[float]:

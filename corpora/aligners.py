@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import statistics
 from collections.abc import Sequence
 
 import torch
@@ -61,10 +62,8 @@ class _WhisperAligner:
         """Encoder states (T, D) of each waveform (S,), without those of padding."""
         mel_BFT = self.log_mel(pad_sequence(list(waveforms), batch_first=True).to(self.device))
         states_BTD = self.whisper.model.encoder(mel_BFT).last_hidden_state
-        return [
-            states_TD[: math.ceil(len(waveform_S) / (SAMPLE_RATE_HZ // POSITIONS_PER_S))].clone()
-            for states_TD, waveform_S in zip(states_BTD, waveforms, strict=True)
-        ]
+        lengths = [math.ceil(len(waveform_S) * POSITIONS_PER_S / SAMPLE_RATE_HZ) for waveform_S in waveforms]
+        return [states_TD[:length].clone() for states_TD, length in zip(states_BTD, lengths, strict=True)]
 
 
 class CTCAligner(_WhisperAligner):
@@ -132,14 +131,11 @@ class CTCAligner(_WhisperAligner):
             raise NotAlignable("with more text than sound")
         path, scores = forced_align(log_probabilities_TV[None].cpu(), labels_L[None].cpu(), blank=_BLANK)
         found = merge_tokens(path[0], scores[0], blank=_BLANK)
-        return [
-            Switch(
-                found[begin - 1].end / POSITIONS_PER_S,
-                math.exp(sum(letter.score for letter in beside) / len(beside)),
-            )
-            for begin in begins[1:]
-            for beside in [found[max(0, begin - _BESIDE) : begin + _BESIDE]]
-        ]
+        switches = []
+        for begin in begins[1:]:
+            score = statistics.fmean(letter.score for letter in found[max(0, begin - _BESIDE) : begin + _BESIDE])
+            switches.append(Switch(found[begin - 1].end / POSITIONS_PER_S, math.exp(score)))
+        return switches
 
     def _labels(self, spoken: Sequence[str]) -> Tensor:
         return torch.tensor([self.kinds[letter] for letter in spoken], dtype=torch.int32)
@@ -195,24 +191,17 @@ class AttentionAligner(_WhisperAligner):
         positions = len(states_TD)
         if len(tokens) > self.whisper.config.max_target_positions or len(tokens) - len(prompt) >= positions:
             raise NotAlignable("with more text than sound")
-        output = self.whisper(
-            encoder_outputs=(states_TD[None],),
-            decoder_input_ids=torch.tensor([tokens], device=self.device),
-            output_attentions=True,
-        )
+        ids_BU = torch.tensor([tokens], device=self.device)
+        output = self.whisper(encoder_outputs=(states_TD[None],), decoder_input_ids=ids_BU, output_attentions=True)
         attention_HUT = torch.stack([output.cross_attentions[layer][0, head] for layer, head in self.heads])
         # A position attends in order to predict the next token: the prompt's last the first, the text's last the end.
         attention_UT = attention_HUT[:, len(prompt) - 1 :, :positions].mean(0).cpu()
         path_T = monotone_path(attention_UT.clamp(min=1e-6).log())
         held_U = torch.zeros(len(attention_UT)).index_add_(0, path_T, attention_UT.gather(0, path_T[None])[0])
         ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)[:-1].tolist()
-        return [
-            Switch(
-                int((path_T < end).sum()) / POSITIONS_PER_S,
-                float(held_U[max(0, end - _BESIDE) : end + _BESIDE].mean()),
-            )
-            for end in ends
-        ]
+        scores = [float(held_U[max(0, end - _BESIDE) : end + _BESIDE].mean()) for end in ends]
+        times_s = [int((path_T < end).sum()) / POSITIONS_PER_S for end in ends]
+        return list(map(Switch, times_s, scores))
 
 
 def monotone_path(gains_UT: Tensor) -> Tensor:
@@ -225,30 +214,8 @@ def monotone_path(gains_UT: Tensor) -> Tensor:
     rows, columns = gains_UT.shape
     if rows > columns:
         raise ValueError(f"no path through {rows} rows in {columns} columns")
-    best_U = torch.full((rows,), -torch.inf)
-    best_U[0] = gains_UT[0, 0]
-    rose_TU = torch.zeros(columns, rows, dtype=torch.bool)
-    for column in range(1, columns):
-        below_U = functional.pad(best_U[:-1], (1, 0), value=-torch.inf)
-        rose_TU[column] = below_U > best_U
-        best_U = torch.maximum(best_U, below_U) + gains_UT[:, column]
-    path, row = [], rows - 1
-    for column in range(columns - 1, -1, -1):
-        path.append(row)
-        row -= int(rose_TU[column, row])
-    return torch.tensor(path[::-1])
-
-
-def aligner(method: str, model: str, device: str, seed: int = 0) -> CTCAligner | AttentionAligner:
-    """The aligner of a name: `ctc` or `attention`.
-
-    Args:
-        method: `ctc` or `attention`.
-        model: model folder or Hub id of a Whisper.
-        device: where it runs.
-        seed: of the CTC head and the order of fitting.
-
-    Raises:
-        UserError: where the model cannot be loaded.
-    """
-    return CTCAligner(model, device, seed) if method == "ctc" else AttentionAligner(model, device)
+    # CTC's best path through distinct labels, when a blank is impossible.
+    gains_TV = functional.pad(gains_UT.T, (1, 0), value=-torch.inf)
+    labels_U = torch.arange(1, rows + 1, dtype=torch.int32)
+    path_BT, _ = forced_align(gains_TV[None], labels_U[None], blank=_BLANK)
+    return path_BT[0].long() - 1

@@ -8,6 +8,7 @@ import hashlib
 import heapq
 import json
 import os
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 
 from common.errors import UserError
 from common.files import atomic_file, check_name
-from common.manifest import Utterance, to_row
+from common.manifest import Span, Utterance, to_row
 from common.trust import trust
 from corpora.derived import RECORD, earlier_manifests, write_json
 from corpora.manifest_counts import ManifestCounts
@@ -109,29 +110,23 @@ def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -
     found = sorted(folder.parent.glob(reader.held_out)) if reader.held_out else []
     if reader.held_out and not found and not named:
         other = reader.held_out.split("/")[0]
-        raise UserError(
-            f"{reader.name} shares sentences with {other}, and no {folder.parent / reader.held_out} is there to guard "
-            f"against; run `python prepare.py {other}` first, or name test manifests by --held-out"
-        )
+        missing = f"{reader.name} shares sentences with {other}, and there is no {folder.parent / reader.held_out}"
+        raise UserError(f"{missing}; run `python prepare.py {other}` first, or name test manifests by --held-out")
     return [*found, *(path for path in named or [] if path.resolve() not in {other.resolve() for other in found})]
 
 
 def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:
-    spans = record.spans and tuple(
-        dataclasses.replace(
-            span,
-            start=span.start and min(span.start, header.duration_s),
-            end=span.end and min(span.end, header.duration_s),
-        )
-        for span in record.spans
-    )
+    def clean(span: Span) -> Span:
+        start_s, end_s = (time_s and min(time_s, header.duration_s) for time_s in (span.start, span.end))
+        return Span(span.language, start_s, end_s, span.text and unicodedata.normalize("NFC", span.text))
+
     same = ("id", "text", "pair", "speaker", "source_sentence_id", "split")
     return Utterance(
         audio=store.store(record.clip, header),
         duration=round(header.duration_s, 6),
         matrix_language=record.matrix_language or languages_of(record.pair)[0],
         offset=record.clip.start_s,
-        spans=spans,
+        spans=record.spans and tuple(map(clean, record.spans)),
         source=corpus_name(reader),
         licence=reader.licence,
         **{name: getattr(record, name) for name in same},

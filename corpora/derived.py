@@ -35,19 +35,15 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
         record = dict(json.loads(path.read_text(encoding="utf-8")))
         if made_by.items() <= record.items():
             return {name: of for name, of in record["manifests"].items() if (folder / name).is_file()}
-    corpus, maker = (
-        record.get("corpus", "of another kind"),
-        record.get("reader") or record.get("command", "other means"),
-    )
-    raise UserError(f"{folder}: the corpus {corpus}, prepared by {maker}, lies there; choose another --out")
+    maker = record.get("reader") or record.get("command") or "other means"
+    found = f"the corpus {record.get('corpus', 'of another kind')}, prepared by {maker},"
+    raise UserError(f"{folder}: {found} lies there; choose another --out")
 
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
     """What the record holds of a manifest: its utterances' licence and statistics, and what it was made of and by."""
-    statistics = ManifestCounts()
-    for utterance in utterances:
-        statistics.add(utterance)
-    return {"licence": listed(utterance.licence for utterance in utterances), **more, **statistics.as_dict()}
+    licence = listed(utterance.licence for utterance in utterances)
+    return {"licence": licence, **more, **ManifestCounts.of(utterances).as_dict()}
 
 
 def write_record(folder: Path, corpus: str, command: str, manifests: Manifests) -> None:

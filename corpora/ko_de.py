@@ -87,22 +87,12 @@ class KoDeSheet(Reader):
             if not german.strip():
                 yield LeftOut(identity, f"{where}: the column 'german' is empty")
             elif identity not in recordings:
-                yield LeftOut(
-                    identity, f"{where}: no {identity}.wav (or {', '.join(AUDIO_SUFFIXES[1:])}) in {source.root}"
-                )
+                others = ", ".join(AUDIO_SUFFIXES[1:])
+                yield LeftOut(identity, f"{where}: no {identity}.wav (or {others}) in {source.root}")
             else:
                 parts = _translated(text_field(row, "text", where), text_field(row, "english", where), german, where)
-                yield Record(
-                    id=identity,
-                    where=where,
-                    clip=Clip(recordings[identity]),
-                    text="".join(text for _, text in parts),
-                    pair="ko-de",
-                    matrix_language="ko",
-                    split="test",
-                    spans=joined_spans(parts),
-                    speaker=self.speaker,
-                )
+                text, spans, clip = "".join(part for _, part in parts), joined_spans(parts), Clip(recordings[identity])
+                yield Record(identity, where, clip, text, "ko-de", "test", spans=spans, speaker=self.speaker)
 
 
 def _translated(text: str, english: str, german: str, where: str) -> list[tuple[str, str]]:
@@ -112,10 +102,8 @@ def _translated(text: str, english: str, german: str, where: str) -> list[tuple[
         raise UserError(f"{where}: the column 'english' is {english!r}, but 'text' holds {SEPARATOR.join(found)!r}")
     translations = [part.strip() for part in german.split("|")]
     if len(translations) != len(found) or not all(translations):
-        raise UserError(
-            f"{where}: the column 'german' is {german!r}: {len(translations)} parts for the {len(found)} of "
-            f"{english!r}; separate them by '|' in the same order"
-        )
+        wrong = f"{german!r}: {len(translations)} parts for the {len(found)} of {english!r}"
+        raise UserError(f"{where}: the column 'german' is {wrong}; separate them by '|' in the same order")
     korean = _ENGLISH.split(text)
     parts = [("ko", korean[0])]
     for translation, after in zip(translations, korean[1:], strict=True):

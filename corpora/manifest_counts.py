@@ -6,10 +6,11 @@ import functools
 import math
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import regex
 
@@ -38,13 +39,20 @@ class ManifestCounts:
     pairs: Counter[str] = field(default_factory=Counter)
     durations: Counter[int] = field(default_factory=Counter)
     tokens: Counter[str] = field(default_factory=Counter)
-    speakers: set[str] = field(default_factory=set)
-    unnamed_speaker: int = 0
+    speakers: Counter[str | None] = field(default_factory=Counter)
     with_spans: int = 0
     tagged: int = 0
     switches: int = 0
     cmi_sum: float = 0.0
     surprises: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, utterances: Iterable[Utterance]) -> Self:
+        """Count all of some utterances."""
+        counts = cls()
+        for utterance in utterances:
+            counts.add(utterance)
+        return counts
 
     def add(self, utterance: Utterance) -> None:
         """Count one utterance."""
@@ -55,10 +63,7 @@ class ManifestCounts:
         self.shortest_s = min(self.shortest_s, utterance.duration)
         self.durations[sum(utterance.duration >= edge for edge in DURATION_EDGES_S)] += 1
         self.with_spans += utterance.spans is not None
-        if utterance.speaker is None:
-            self.unnamed_speaker += 1
-        else:
-            self.speakers.add(utterance.speaker)
+        self.speakers[utterance.speaker] += 1
         tokens = tokens_of(utterance.text)
         spans = [(span.language, span.text) for span in utterance.spans or () if span.text is not None]
         whole = len(spans) == len(utterance.spans or ())
@@ -73,13 +78,18 @@ class ManifestCounts:
             count, example = self.surprises.get(char, (0, utterance.id))
             self.surprises[char] = (count + 1, example)
 
+    @property
+    def named_speakers(self) -> int:
+        """How many speakers have names."""
+        return len(self.speakers.keys() - {None})
+
     def as_dict(self) -> dict[str, Any]:
-        """The counts as they stand in `corpus.json`; what cannot be known is null."""
+        """The counts for `corpus.json`; what cannot be known is null."""
         return {
             "utterances": self.utterances,
             "hours": round(self.seconds / 3600, 4),
-            "speakers": len(self.speakers) or None,
-            "utterances_without_speaker": self.unnamed_speaker,
+            "speakers": self.named_speakers or None,
+            "utterances_without_speaker": self.speakers[None],
             "pairs": dict(self.pairs),
             "duration_s": {
                 "shortest": round(self.shortest_s, 3) if self.utterances else None,
@@ -94,7 +104,7 @@ class ManifestCounts:
             "utterances_of_unknown_languages": self.utterances - self.tagged,
             "alphabet_surprises": [
                 {"character": char, "name": character_name(char), "utterances": count, "example": example}
-                for char, (count, example) in sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+                for char, count, example in self._ranked_surprises()
             ],
         }
 
@@ -103,25 +113,22 @@ class ManifestCounts:
         tokens = ", ".join(f"{name} {count:,}" for name, count in self.tokens.most_common())
         switches = f"{self.switches / self.tagged:.2f}" if self.tagged else "unknown"
         cmi = f"{self.cmi_sum / self.tagged:.1f}" if self.tagged else "unknown"
-        return [f"{self.utterances:,}", lasting(self.seconds), str(len(self.speakers) or "?"), tokens, switches, cmi]
+        return [f"{self.utterances:,}", lasting(self.seconds), str(self.named_speakers or "?"), tokens, switches, cmi]
 
     def lines(self) -> list[str]:
         """The counts as lines for the terminal."""
-        if not self.utterances:
-            return ["  no utterance"]
-        speakers = counted(len(self.speakers), "speaker") if self.speakers else "speakers not named"
+        speakers = counted(self.named_speakers, "speaker") if self.named_speakers else "speakers not named"
         each = f"{self.shortest_s:.1f} to {self.longest_s:.1f} s each"
         utterances, length, _, tokens, switches, cmi = self.cells()
-        lines = _labelled("utterances", f"{utterances}, {length} in all, {each}, {speakers}")
-        lines += _labelled("durations", *self._histogram())
-        lines += _labelled("tokens", tokens)
+        values = {"utterances": [f"{utterances}, {length} in all, {each}, {speakers}"]}
+        values |= {"durations": self._histogram(), "tokens": [tokens]}
         if self.tagged:
-            lines += _labelled("switches", f"{self.switches:,}, {switches} an utterance")
-            lines += _labelled("CMI", cmi)
-        if self.tagged < self.utterances:
-            untold = counted(self.utterances - self.tagged, "utterance")
-            lines += _labelled("languages", f"unknown in {untold}: one script for both, and the corpus gives no spans")
-        return lines + _labelled("surprises", *self._surprises())
+            values |= {"switches": [f"{self.switches:,}, {switches} an utterance"], "CMI": [cmi]}
+        if unknown := self.utterances - self.tagged:
+            reason = "one script for both, and the corpus gives no spans"
+            values["languages"] = [f"unknown in {counted(unknown, 'utterance')}: {reason}"]
+        values["surprises"] = self._surprises()
+        return [f"  {'' if i else label:<11} {line}" for label, lines in values.items() for i, line in enumerate(lines)]
 
     def _histogram(self) -> list[str]:
         most = max(self.durations.values())
@@ -129,13 +136,17 @@ class ManifestCounts:
         shown = counts[min(self.durations) : max(self.durations) + 1]
         return [f"{name:>5} s {'█' * math.ceil(32 * count / most):<32} {count:,}" for name, count in shown]
 
+    def _ranked_surprises(self) -> list[tuple[str, int, str]]:
+        found = [(char, count, example) for char, (count, example) in self.surprises.items()]
+        return sorted(found, key=lambda surprise: (-surprise[1], surprise[0]))
+
     def _surprises(self) -> list[str]:
-        worst = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
-        lines = [
-            f"{_shown(char)} in {counted(count, 'utterance')}, first in {example}"
-            for char, (count, example) in worst[:SURPRISES_SHOWN]
-        ]
-        more = len(worst) - SURPRISES_SHOWN
+        lines = []
+        for char, count, example in self._ranked_surprises()[:SURPRISES_SHOWN]:
+            is_visible = char.isprintable() and not unicodedata.combining(char)
+            shown = f"{char!r} {character_name(char)}" if is_visible else character_name(char)
+            lines.append(f"{shown} in {counted(count, 'utterance')}, first in {example}")
+        more = len(self.surprises) - SURPRISES_SHOWN
         return lines + ([f"and {counted(more, 'character')} more, all in corpus.json"] if more > 0 else [])
 
 
@@ -162,18 +173,12 @@ def describe(folder: Path) -> list[str]:
     """Statistics of every manifest under a folder, as a table for the terminal."""
     rows = [list(TABLE_HEADER)]
     for path in sorted(folder.rglob("*.jsonl")):
-        statistics = ManifestCounts()
-        for utterance in iter_manifest(path, check_audio=False):
-            statistics.add(utterance)
-        rows.append([str(path), *statistics.cells()])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            f"{cell:<{width}}" if name in ("manifest", "tokens") else f"{cell:>{width}}"
-            for name, cell, width in zip(TABLE_HEADER, row, widths, strict=True)
-        )
-        for row in rows
-    ]
+        rows.append([str(path), *ManifestCounts.of(iter_manifest(path, check_audio=False)).cells()])
+    columns = []
+    for name, *cells in zip(*rows, strict=True):
+        width, side = max(map(len, [name, *cells])), "<" if name in ("manifest", "tokens") else ">"
+        columns.append([f"{cell:{side}{width}}" for cell in (name, *cells)])
+    return ["  ".join(row) for row in zip(*columns, strict=True)]
 
 
 def counted(count: int, noun: str) -> str:
@@ -191,15 +196,6 @@ def lasting(seconds: float) -> str:
 def character_name(char: str) -> str:
     """`U+002A ASTERISK`."""
     return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
-
-
-def _labelled(label: str, *values: str) -> list[str]:
-    return [f"  {'' if index else label:<11} {value}" for index, value in enumerate(values)]
-
-
-def _shown(char: str) -> str:
-    named = character_name(char)
-    return f"{char!r} {named}" if char.isprintable() and not unicodedata.combining(char) else named
 
 
 def _bins() -> list[str]:

@@ -98,14 +98,12 @@ def run_ko_de(options: KoDeOptions) -> None:
     from corpora.ko_de import prepare_recorded, write_sheet
 
     if (options.sheet is None) != (options.audio is None) or (options.sheet and options.source):
-        raise UserError(
-            "ko_de_script: give --source or nothing to write the sheet, --sheet and --audio to read it back"
-        )
-    lines = (
-        prepare_recorded(options.sheet, options.audio, options.out, options.speaker).lines()
-        if options.sheet
-        else write_sheet(options.source, options.out / "script.csv")
-    )
+        ways = "--source or nothing to write the sheet, --sheet and --audio to read it back"
+        raise UserError(f"ko_de_script: give {ways}")
+    if options.sheet:
+        lines = prepare_recorded(options.sheet, options.audio, options.out, options.speaker).lines()
+    else:
+        lines = write_sheet(options.source, options.out / "script.csv")
     print("\n".join(lines))
 
 
@@ -184,9 +182,11 @@ def run_align(options: AlignOptions) -> None:
     """Write manifests with span times."""
     from backbone.devices import default_device
     from corpora.align import align
-    from corpora.aligners import aligner
+    from corpora.aligners import AttentionAligner, CTCAligner
 
-    chosen = aligner(options.method, options.model, options.device or default_device(), options.seed)
+    device = options.device or default_device()
+    is_ctc = options.method == "ctc"
+    chosen = CTCAligner(options.model, device, options.seed) if is_ctc else AttentionAligner(options.model, device)
     made_by = {"model": options.model, "method": options.method, "seed": options.seed}
     report = align(options.manifests, options.out, chosen, options.least_score, options.words, made_by)
     print("\n".join(report.lines()))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +83,7 @@ def usable(
         if isinstance(item, LeftOut):
             prepared.skipped.append(item)
             continue
-        record = _cleaned(item)
+        record = replace(item, text=" ".join(unicodedata.normalize("NFC", item.text).split()))
         check_plain(record.text, record.where)
         place = (reader.manifest(record), record.id)
         try:
@@ -99,13 +98,6 @@ def usable(
         _notice_oddities(record, header, reader, prepared)
         _notice_twins(record, held_out, met, prepared)
         yield record, header
-
-
-def _cleaned(record: Record) -> Record:
-    spans = record.spans and tuple(
-        dataclasses.replace(span, text=span.text and unicodedata.normalize("NFC", span.text)) for span in record.spans
-    )
-    return dataclasses.replace(record, text=" ".join(unicodedata.normalize("NFC", record.text).split()), spans=spans)
 
 
 def _refuse(record: Record, held_out: HeldOut, is_known: bool) -> None:
@@ -129,10 +121,8 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
         prepared.notice("several channels", f"{file} has {header.channels} channels, to be averaged")
     stated_s = record.stated_duration_s
     if stated_s is not None and abs(stated_s - header.duration_s) > DURATION_TOLERANCE_S:
-        prepared.notice(
-            "other duration",
-            f"{record.where}: the field 'duration' is {stated_s:g}, the audio lasts {header.duration_s:.2f} s (taken)",
-        )
+        lasts = f"the audio lasts {header.duration_s:.2f} s (taken)"
+        prepared.notice("other duration", f"{record.where}: the field 'duration' is {stated_s:g}, {lasts}")
 
 
 def _notice_twins(record: Record, held_out: HeldOut, met: set[tuple[str, bytes, str]], prepared: Prepared) -> None:

@@ -346,7 +346,7 @@ def test_broken_raw_audio_is_skipped_and_named(data: bytes | None, message: str,
 def test_parquet_paths_that_climb_are_refused(name: str, path: str, tmp_path: Path):
     row = hike_row("a", "이 bug는", None) | {"audio": {"bytes": None, "path": path}}
     parquet(tmp_path / "in/data/test-00000-of-00001.parquet", [row])
-    with pytest.raises(UserError, match=r"parquet, row 0: the field 'audio' is .*; expected a path relative"):
+    with pytest.raises(UserError, match=r"parquet, row 0: the field 'audio' is .*, expected a path relative"):
         prepared(name, tmp_path / "in", tmp_path / "out")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import soundfile
 
 from common.errors import UserError
-from common.sound_files import open_sound
+from common.sound_files import opened
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
 
@@ -53,9 +53,8 @@ def measure(source: SourceFiles, clip: Clip) -> Header:
         return whole
     duration_s = whole.duration_s - clip.start_s if clip.duration_s is None else clip.duration_s
     if clip.start_s < 0 or duration_s <= 0 or clip.start_s + duration_s > whole.duration_s + 0.1:
-        raise BrokenRecord(
-            f"{where}: {clip.start_s:g} to {clip.start_s + duration_s:g} s was asked of {whole.duration_s:g} s of audio"
-        )
+        part = f"{clip.start_s:g} to {clip.start_s + duration_s:g} s"
+        raise BrokenRecord(f"{where}: {part} was asked of {whole.duration_s:g} s of audio")
     return replace(whole, duration_s=min(duration_s, whole.duration_s - clip.start_s))
 
 
@@ -110,19 +109,17 @@ def _header(file: Path | io.BytesIO, where: str) -> Header:
             stored.seek(0)
             suffix = SUFFIX.get(soundfile.info(stored).format, ".wav")
             stored.seek(0)
-            with open_sound(file, where) as sound:
+            with opened(file, where) as sound:
                 header = Header(sound.frames / sound.samplerate, sound.samplerate, sound.channels, suffix)
-        except (soundfile.LibsndfileError, RuntimeError, UserError) as error:
-            raise BrokenRecord(f"{where}: not readable as audio ({str(error).split(': ', 1)[-1]})") from None
+        except (soundfile.LibsndfileError, UserError) as error:
+            raise BrokenRecord(f"{where}: not readable as audio ({str(error).rsplit(': ', 1)[-1]})") from None
     if header.duration_s <= 0:
         raise BrokenRecord(f"{where}: the audio file holds no samples")
     # libsndfile reads what is left of a RIFF file without a word.
     missing = int.from_bytes(head[4:8], "little") + 8 - size if head[:4] == b"RIFF" else 0
     is_streamed = missing + size >= 0xFFFFFF00 or abs(missing + size - 2**31) < 256  # to a pipe: the most that can be
     if missing > 0 and not is_streamed:
-        raise BrokenRecord(
-            f"{where}: the wav file is cut short: its header promises {missing} bytes more than it holds"
-        )
+        raise BrokenRecord(f"{where}: the wav file is cut short: by its header {missing} bytes are missing")
     return header
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
+from common.json_lines import wrong_field
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
@@ -62,13 +63,10 @@ class CsFleurs(Reader):
         identity = text_field(row, "id", where)
         sentence = re.search(r"\d+", identity)
         if not sentence:
-            raise UserError(f"{where}: the field 'id' is {identity!r}, expected a FLEURS id in it, like deu_1234")
+            raise wrong_field(where, "id", identity, "a FLEURS id in it, like deu_1234")
         file = source.beside(table, text_field(row, "file_name", where), where, "file_name")
         split = "train" if self.subset.endswith("train") else "test"
-        about = {
-            "source_sentence_id": f"fleurs:{int(sentence.group())}",
-            "speaker": optional_text(row, "speaker", where),
-        }
+        about = {"source_sentence_id": f"fleurs:{int(sentence[0])}", "speaker": optional_text(row, "speaker", where)}
         stated_s = number_field(row, "duration", where)
         text = text_field(row, "text", where)
         return Record(identity, where, Clip(file), text, pair, split, stated_duration_s=stated_s, **about)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from common.errors import UserError
-from common.json_lines import parse_json
+from common.json_lines import parse_json, wrong_field
 from corpora.readers.parquet import clip_of, file_name, read_parquet
 from corpora.readers.reader import LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
@@ -45,7 +45,5 @@ def _loanwords(cell: Any, where: str) -> list[tuple[str, str]]:
             return loanwords
     except (UserError, TypeError, KeyError):
         pass
-    raise UserError(
-        f"{where}: the column 'loanwords' is {str(cell)[:60]!r}, expected a JSON list of objects with 'Korean' and "
-        "'English'"
-    )
+    expected = "a JSON list of objects with 'Korean' and 'English'"
+    raise wrong_field(where, "loanwords", str(cell)[:60], expected, "column")

@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from common.errors import UserError
+from common.json_lines import wrong_field
 from corpora.readers.folder import Folder
 from corpora.readers.reader import Clip, Record, languages_of
 from corpora.readers.source import SourceFiles
@@ -48,7 +48,7 @@ class Nemo(Folder):
         languages = languages_of(self.pair)
         language = row.get("lang") or languages[0]
         if language not in languages:
-            raise UserError(f"{where}: the field 'lang' is {language!r}, expected one of the pair's, {languages}")
+            raise wrong_field(where, "lang", language, f"one of the pair's, {languages}")
         offset_s, duration_s = number_field(row, "offset", where), number_field(row, "duration", where)
         identity = optional_text(row, "id", where) or (f"{name}@{offset_s:g}" if offset_s else name)
         about = {"speaker": optional_text(row, "speaker", where), "split_from": split_from}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from common.errors import UserError
+from common.json_lines import wrong_field
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import require_names
@@ -61,7 +62,7 @@ def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source:
     """
     cell = row[column]
     if not isinstance(cell, dict) or not {"bytes", "path"} & set(cell):
-        raise UserError(f"{where}: the column {column!r} is {str(cell)[:60]!r}, expected audio (bytes and path)")
+        raise wrong_field(where, column, str(cell)[:60], "audio (bytes and path)", "column")
     if cell.get("bytes") is not None:
         return Clip(f"{identity}.audio", data=cell["bytes"])
     if not cell.get("path"):

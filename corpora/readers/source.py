@@ -16,6 +16,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
+from common.json_lines import wrong_field
 
 MAX_MEMBER_BYTES = 2**30  # an hour of 16 kHz speech is a tenth of this
 MAX_RATIO = 100  # speech deflates by 1.1 to 2, JSON by 10 to 30; a bomb by 1000
@@ -108,7 +109,7 @@ class SourceFiles:
         steps = [step for step in re.split(r"[/\\]", relative) if step not in ("", ".")]
         if relative.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", relative) or ".." in steps or not steps:
             expected = f"a path relative to the folder of {PurePosixPath(name).name}, without '..'"
-            raise UserError(f"{where}: the field {field!r} is {relative!r}; expected {expected}")
+            raise wrong_field(where, field, relative, expected)
         return str(PurePosixPath(name).parent.joinpath(*steps))
 
     def _add_folder(self) -> None:

@@ -76,10 +76,8 @@ class SplitFinder:
         if self.of_root and not decided:
             return self.of_root, "the source's own folder"
         if len(decided) > 1:
-            raise UserError(
-                f"{where}: its table and folders name {len(decided)} splits ({', '.join(decided.values())}); "
-                "rename one, or give --split"
-            )
+            named = f"name {len(decided)} splits ({', '.join(decided.values())})"
+            raise UserError(f"{where}: its table and folders {named}; rename one, or give --split")
         if self.in_sight:
             raise UserError(
                 f"{where}: neither a folder nor the table names its split, but {self.in_sight} names one; "

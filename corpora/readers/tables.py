@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from common.errors import UserError, nearest
-from common.json_lines import parse_rows
+from common.json_lines import parse_rows, wrong_field
 from corpora.readers.reader import Notice
 from corpora.readers.source import SourceFiles
 
@@ -24,9 +24,8 @@ def read_text(source: SourceFiles, name: str) -> str:
     try:
         text = source.read(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{source.where(name)}: not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
-        ) from None
+        reason = f"not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
+        raise UserError(f"{source.where(name)}: {reason}") from None
     return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -76,9 +75,8 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
             elif cells:
                 yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise UserError(
-            f"{source.where(name)}:{begin}: from here on not CSV ({error}); a quote inside of a cell is written twice"
-        ) from None
+        reason = f"from here on not CSV ({error}); a quote inside of a cell is written twice"
+        raise UserError(f"{source.where(name)}:{begin}: {reason}") from None
 
 
 def require_names(required: Collection[str], names: Collection[str], where: str, kind: str = "field") -> None:
@@ -148,7 +146,7 @@ def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
     with contextlib.suppress(TypeError, ValueError, OverflowError):
         if math.isfinite(float(value)) and not isinstance(value, bool):
             return float(value)
-    raise UserError(f"{where}: the field {name!r} is {value!r}, expected a number")
+    raise wrong_field(where, name, value, "a number")
 
 
 def unknown_fields(row: dict[str, Any], known: Collection[str], where: str, noticed: set[str]) -> Iterator[Notice]:

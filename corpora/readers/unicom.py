@@ -16,6 +16,7 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from common.errors import UserError
+from common.json_lines import wrong_field
 from common.languages import ENGLISH_NAMES
 from common.manifest import Span
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of
@@ -105,7 +106,7 @@ def spans_of(
 def _language(row: dict[str, Any], field: str, where: str) -> str:
     name = text_field(row, field, where)
     if name not in ENGLISH_NAMES:
-        raise UserError(f"{where}: the field {field!r} is {name!r}, expected one of {', '.join(ENGLISH_NAMES)}")
+        raise wrong_field(where, field, name, f"one of {', '.join(ENGLISH_NAMES)}")
     return ENGLISH_NAMES[name]
 
 
@@ -116,18 +117,13 @@ def _word_pairs(cell: str, where: str) -> list[tuple[str, str]]:
             return pairs
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
-    raise UserError(
-        f"{where}: the field 'word pair' is {cell[:60]!r}, expected a list of pairs like [('hello', 'hallo')]"
-    )
+    raise wrong_field(where, "word pair", cell[:60], "a list of pairs like [('hello', 'hallo')]")
 
 
 def _anchors(cell: str, where: str) -> list[int]:
     anchors = [int(number) for number in re.findall(_INTEGER, cell.split("[")[-1].split("]")[0])]
     if not _ARRAY.fullmatch(cell.strip()) or sorted(anchors) != anchors:
-        raise UserError(
-            f"{where}: the field 'anchor' is {cell[:60]!r}, expected cumulative sample counts, which must not fall, "
-            "like [16000 24000]"
-        )
+        raise wrong_field(where, "anchor", cell[:60], "sample counts, which must not fall, like [16000 24000]")
     return anchors
 
 
