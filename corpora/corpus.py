@@ -112,7 +112,7 @@ def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -
         other = reader.held_out.split("/")[0]
         missing = f"{reader.name} shares sentences with {other}, and there is no {folder.parent / reader.held_out}"
         raise UserError(f"{missing}; run `python prepare.py {other}` first, or name test manifests by --held-out")
-    return [*found, *(path for path in named or [] if path.resolve() not in {other.resolve() for other in found})]
+    return list({path.resolve(): path for path in [*found, *(named or [])]}.values())
 
 
 def _utterance(record: Record, header: Header, reader: Reader, store: ClipStore) -> Utterance:

@@ -182,7 +182,7 @@ def test_the_draw_makes_up_for_what_is_skipped_and_stores_no_more(tmp_path: Path
 
 def test_draws_that_cannot_be(tmp_path: Path):
     write_folder(tmp_path / "in", 2)
-    with pytest.raises(UserError, match="--train-utterances is 0, expected 1 or more"):
+    with pytest.raises(UserError, match="train.utterances is 0, expected a whole number of 1 or more"):
         run("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--train-utterances", 0)
     found = prepare(
         Folder(pair="ko-en", split="train", corpus="mine", licence="x"),
