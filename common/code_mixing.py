@@ -75,7 +75,7 @@ def languages_by_spans(
 class Switches:
     """Where the language changes: for each token the distance to its nearest switch point and that switch's direction.
 
-    Distances count the tokens between: 0 stands right beside the switch, 3 means three or more. A token between two
+    Distances count the tokens between: 0 is right beside the switch, 3 means three or more. A token between two
     switches belongs to the nearer, at a draw to the one before it. Both are None in an utterance without a switch.
     """
 
@@ -114,7 +114,7 @@ def code_mixing_index(text: str, languages: Languages, split: Split) -> float | 
     """Compute the CMI of an utterance: 100 (1 - words of the most frequent language / words of any language).
 
     Das and Gambäck, "Identifying Languages at the Word Level in Code-Mixed Indian Social Media Text" (2014), eq. 1. A
-    word is what stands between spaces, and has the language of its first token that has one (`project는` is English).
+    word is what spaces delimit, and has the language of its first token that has one (`project는` is English).
     In a script written without spaces every token counts as a word.
 
     Args:

@@ -1,4 +1,4 @@
-"""JSON from outside: objects a line, with where each one stands, and errors that name the place."""
+"""JSON from elsewhere, an object a line: each with its place (file and line), which errors name."""
 
 from __future__ import annotations
 
@@ -73,7 +73,6 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from parse_rows(file, path)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError)
+        raise UserError(f"{path}: {'no such file' if is_missing else f'cannot be read ({error.strerror})'}") from None

@@ -13,7 +13,7 @@ _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding=
 UNSPACED = frozenset(_TABLES["unspaced"])  # scripts written without spaces between words
 ENGLISH_NAMES: dict[str, str] = _TABLES["english_names"]
 ISO_639_3: dict[str, str] = _TABLES["iso_639_3"]
-# What is typed for an apostrophe: right quote and letter apostrophe wherever they stand, the rest between letters only,
+# What is typed for an apostrophe: right quote and letter apostrophe anywhere, the rest between letters only,
 # where they cannot be quotation marks, accents or primes. NFKC turns the acute accent into a space and its mark.
 APOSTROPHES = "[\u2019\u02bc\uff07]"
 APOSTROPHES_BETWEEN_LETTERS = "(?:[\u2018\u201b\u2032\u02bb\u00b4`]| \u0301)"

@@ -1,6 +1,6 @@
 """The manifest: one JSON line an utterance, the one format between a corpus and training.
 
-`audio_filepath`, `duration`, `text`, `offset` and `lang` are NeMo's names, so a NeMo manifest reads as it is and
+`audio_filepath`, `duration`, `text`, `offset` and `lang` are NeMo's names, so a NeMo manifest can be read and
 NeMo reads ours. Audio paths are relative to the manifest's folder.
 """
 

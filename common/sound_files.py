@@ -118,16 +118,16 @@ def _decoded(streams: list[io.BytesIO], name: str) -> bytes:
     """The streams one behind the other as a WAV file."""
     blocks: list[np.ndarray] = []
     formats = set()
-    anew = f"write it anew: ffmpeg -i {Path(name).name} {Path(name).stem}.wav"
+    convert = f"convert it: ffmpeg -i {Path(name).name} {Path(name).stem}.wav"
     for stream in streams:
         with soundfile.SoundFile(stream) as sound:
             formats.add((sound.samplerate, sound.channels))
             for block in _blocks(sound):
                 blocks.append(block)
                 if sum(block.size for block in blocks) > MOST_SAMPLES:
-                    raise UserError(f"{name}: its header does not say how long it is; {anew}")
+                    raise UserError(f"{name}: its header does not say how long it is; {convert}")
     if len(formats) != 1:
-        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {anew}")
+        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {convert}")
     written = io.BytesIO()
     ((rate_hz, _),) = formats
     soundfile.write(written, np.concatenate(blocks), rate_hz, format="WAV", subtype="FLOAT")

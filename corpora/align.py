@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
-from common.languages import script, scripts_of
+from common.languages import language_by_script, script
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.progress_meter import progress
 from corpora.derived import about, earlier_manifests, write_record
@@ -257,11 +257,10 @@ def language_spans(utterance: Utterance) -> list[Span]:
         return [Span(span.language, text=span.text) for span in utterance.spans]
     language, owners = None, []
     for character in utterance.text:
-        if written := script(character):
-            fitting = [of for of in utterance.languages if written in scripts_of(of)]
-            if len(fitting) != 1:
+        if script(character):
+            language = language_by_script(character, utterance.languages)
+            if language is None:
                 raise NotAlignable("with letters of no language or of several")
-            language = fitting[0]
         owners.append(language)
     if language is None:
         raise NotAlignable("without letters")

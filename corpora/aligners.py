@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import forced_align, merge_tokens
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
@@ -39,23 +38,21 @@ class _WhisperAligner:
     """A Whisper and its encoder's states; the window is the one that the model was trained with."""
 
     def __init__(self, model: str, device: str) -> None:
-        self.whisper: WhisperForConditionalGeneration
-        self.processor: WhisperProcessor
         self.whisper, self.processor = read_model_folder(model)
         self.whisper.to(device).eval()
         take_short_windows(self.whisper)
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(None, self.whisper.config)).to(device)
         self.device = device
 
-    def fit_window(self, utterances: Sequence[Utterance]) -> None:
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
         """Take the model's whole window where an utterance is beyond the one that it was trained with.
 
         Raises:
             UserError: for an utterance beyond the whole one.
         """
-        if any(utterance.duration > self.log_mel.window_s for utterance in utterances):
+        if any(utterance.duration > self.log_mel.window_s for utterance, _ in utterances):
             self.log_mel.window = window_of(WHOLE, self.whisper.config)
-        check_lengths(utterances, self.log_mel.window_s, "align")
+        check_lengths([utterance for utterance, _ in utterances], self.log_mel.window_s, "align")
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -86,12 +83,12 @@ class CTCAligner(_WhisperAligner):
         self.head: nn.Linear
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Fit the head to a sample of the utterances.
+        """Choose the window, and fit the head to a sample of the utterances.
 
         Raises:
             UserError: for an utterance beyond the model's window.
         """
-        self.fit_window([utterance for utterance, _ in utterances])
+        super().prepare(utterances)
         if self.log_mel.window == window_of(WHOLE, self.whisper.config):
             self.log_mel.window = window_of(LONGEST, self.whisper.config)  # the head is fitted to what it will read
         texts = [letters(spans)[0] for _, spans in utterances]
@@ -168,14 +165,6 @@ class AttentionAligner(_WhisperAligner):
         layers, heads = self.whisper.config.decoder_layers, self.whisper.config.decoder_attention_heads
         upper = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
         return [tuple(pair) for pair in named] if named else upper
-
-    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Choose the window; the attention is there already.
-
-        Raises:
-            UserError: for an utterance beyond the model's window.
-        """
-        self.fit_window([utterance for utterance, _ in utterances])
 
     @torch.inference_mode()
     def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:

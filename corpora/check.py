@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -68,14 +67,14 @@ class _Checked:
     count_tokens: Callable[[str], int] | None
     utterances: int = 0
     seconds: float = 0.0
-    seen: dict[bytes, str] = field(default_factory=dict)
+    seen: dict[int, str] = field(default_factory=dict)
 
     def findings(self, utterance: Utterance, manifest: Path, shared: bool) -> Iterator[Finding]:
         """Yield what is wrong with one utterance, by itself and beside those before it.
 
         Args:
             utterance: what to check.
-            manifest: the manifest it stands in.
+            manifest: its manifest.
             shared: whether other utterances of the manifest lie in the same file.
         """
         place = f"{manifest} {utterance.id}"
@@ -85,32 +84,31 @@ class _Checked:
         samples, found = _open(utterance, shared)
         for level, kind, text in found:  # what must be repaired says where it lies
             yield level, kind, f"{text} ({utterance.audio})" if level == ERROR else text
-        if self._seen("id", place.encode(), "", place):
+        if self._seen("id", place, "", place):
             yield ERROR, "id twice", "ids must be unique within a manifest"
-        keys = {"transcript": transcript_key(utterance.text)}
+        keys: dict[str, bytes | str] = {"transcript": transcript_key(utterance.text)}
         if utterance.source_sentence_id:
-            keys["sentence"] = utterance.source_sentence_id.encode()
+            keys["sentence"] = utterance.source_sentence_id
         if samples is not None:
-            keys["audio"] = hashlib.blake2b(samples.tobytes(), digest_size=16).digest()
+            keys["audio"] = samples.tobytes()
         split, other = ("test", "") if (utterance.split or manifest.stem) == "test" else ("", "test")
         for what, key in keys.items():
             twin = self._seen(what, key, split, place)
-            if leak := self.seen.get(_digest(what, key, other)):
+            if leak := self.seen.get(hash((what, key, other))):
                 level = WARNING if what == "transcript" else ERROR
                 yield level, f"{what} in training and test", f"also in {leak}"
             elif twin and what != "sentence":
                 yield WARNING, f"{what} twice", f"also in {twin}"
 
-    def _seen(self, what: str, key: bytes, split: str, place: str) -> str | None:
-        """Where the same was met first, None where this is the first."""
-        first = self.seen.setdefault(_digest(what, key, split), place)
+    def _seen(self, what: str, key: bytes | str, split: str, place: str) -> str | None:
+        """The place where the same was found before, None if this is the first."""
+        first = self.seen.setdefault(hash((what, key, split)), place)
         return None if first is place else first
 
     def _of_text(self, utterance: Utterance) -> Iterator[Finding]:
         if not tokens_of(utterance.text):
             yield ERROR, "text", f"not a word in {utterance.text!r}"
-        strange = surprises(utterance.text, utterance.languages)
-        if strange:
+        if strange := surprises(utterance.text, utterance.languages):
             names = ", ".join(map(character_name, sorted(strange)[:5]))
             yield WARNING, "alphabet", f"not of {utterance.pair}: {names} in {utterance.text!r}"
         size = len(utterance.text.encode()) + PROMPT_TOKENS  # Whisper's tokens are one or more bytes each
@@ -118,10 +116,6 @@ class _Checked:
             yield WARNING, "label length", f"up to {size} tokens, the most is {MAX_TOKENS}; --tokenizer counts them"
         elif size > MAX_TOKENS and (size := self.count_tokens(utterance.text) + PROMPT_TOKENS) > MAX_TOKENS:
             yield ERROR, "label length", f"{size} tokens, the most is {MAX_TOKENS}"
-
-
-def _digest(what: str, key: bytes, split: str) -> bytes:
-    return hashlib.blake2b(f"{what} {split} ".encode() + key, digest_size=8).digest()
 
 
 def _open(utterance: Utterance, shared: bool) -> tuple[np.ndarray | None, list[Finding]]:

@@ -85,8 +85,10 @@ def prepare(
         write_json(folder / f"{name}.labels.json", labels)
     write_json(folder / RECORD, about)
     trust(source.root)
-    for outside in filter(trust, _folders_outside(manifests.outside)):
-        prepared.notice("audio outside the source", f"{outside}: manifests read from here may point to it from now on")
+    for outside in _folders_outside(manifests.outside):
+        if trust(outside):
+            reason = "manifests read from here may point to it from now on"
+            prepared.notice("audio outside the source", f"{outside}: {reason}")
     return prepared
 
 

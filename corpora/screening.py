@@ -20,6 +20,7 @@ from corpora.readers.source import SourceFiles
 from datamodules.leaks import HeldOut, transcript_key
 
 EXAMPLES_A_KIND = 5
+Sentence = tuple[str, bytes | str, str]  # what its key is of (transcript or sentence id), the key, the split
 
 
 @dataclass
@@ -75,7 +76,7 @@ def usable(
         prepared: takes what is left out or noticed.
     """
     ids: set[tuple[str, str]] = set()
-    met: set[tuple[str, bytes, str]] = set()
+    found_before: set[Sentence] = set()
     for item in tqdm(reader.read(source), reader.name, unit=" utterances", disable=None, leave=False):
         if isinstance(item, Notice):
             prepared.notice(item.kind, item.message)
@@ -96,7 +97,7 @@ def usable(
         if record.split_from:
             prepared.splits.setdefault(record.split, Counter())[record.split_from] += 1
         _notice_oddities(record, header, reader, prepared)
-        _notice_twins(record, held_out, met, prepared)
+        _notice_twins(record, held_out, found_before, prepared)
         yield record, header
 
 
@@ -125,17 +126,17 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
         prepared.notice("other duration", f"{record.where}: the field 'duration' is {stated_s:g}, {lasts}")
 
 
-def _notice_twins(record: Record, held_out: HeldOut, met: set[tuple[str, bytes, str]], prepared: Prepared) -> None:
-    """What also stands in a test set, or in training where it is a test set's: of this corpus or held out."""
-    keys = {"transcript": transcript_key(record.text)}
+def _notice_twins(record: Record, held_out: HeldOut, found_before: set[Sentence], prepared: Prepared) -> None:
+    """Notice training sentences that a test set has too, of this corpus or held out, and the other way round."""
+    keys: dict[str, bytes | str] = {"transcript": transcript_key(record.text)}
     if record.source_sentence_id:
-        keys["sentence"] = record.source_sentence_id.encode()
+        keys["sentence"] = record.source_sentence_id
     others = ("train", "dev") if record.split == "test" else ("test",)
     for what, key in keys.items():
         shared = record.text if what == "transcript" else record.source_sentence_id
-        places = [f"this corpus's {split} split" for split in others if (what, key, split) in met]
+        places = [f"this corpus's {split} split" for split in others if (what, key, split) in found_before]
         if what == "transcript" and record.split != "test":
             places.append(held_out.transcript(record.text))
         for place in filter(None, places):
-            prepared.notice(f"{what} in training and test", f"{record.where}: {shared!r} also stands in {place}")
-        met.add((what, key, record.split))
+            prepared.notice(f"{what} in training and test", f"{record.where}: {shared!r} is also in {place}")
+        found_before.add((what, key, record.split))

@@ -245,8 +245,8 @@ def test_transcripts_in_training_and_test_are_told(tmp_path: Path):
         put(tmp_path / f"own/{split}/a.wav", wav(0.5, 16000, seed))
     found = prepare(Folder(pair="ko-en"), SourceFiles(tmp_path / "own"), tmp_path / "out2")
     assert [line.split("metadata.csv:2: ")[1] for line in found.examples["transcript in training and test"]] == [
-        "'이 Bug는.' also stands in this corpus's dev split",
-        "'이 bug는' also stands in this corpus's test split",
+        "'이 Bug는.' is also in this corpus's dev split",
+        "'이 bug는' is also in this corpus's test split",
     ]
 
 
@@ -254,7 +254,7 @@ def test_a_sentence_in_training_and_test_of_one_corpus_is_told(tmp_path: Path):
     TREES["unicom"].write(tmp_path / "in", lambda data: data)
     shutil.copytree(tmp_path / "in/intra/train/eng_deu", tmp_path / "in/intra/test/eng_deu")
     found = prepare(discover()["unicom"](), SourceFiles(tmp_path / "in"), tmp_path / "out")
-    assert "'fleurs:7' also stands in this corpus's test split" in found.examples["sentence in training and test"][0]
+    assert "'fleurs:7' is also in this corpus's test split" in found.examples["sentence in training and test"][0]
     assert found.notices["sentence in training and test"] == 2 == found.notices["transcript in training and test"]
 
 

@@ -112,5 +112,5 @@ def test_streams_of_differing_rates_are_refused(tmp_path: Path):
     other = io.BytesIO()
     soundfile.write(other, SPEECH, 24_000, format="OGG", subtype="VORBIS")
     (tmp_path / "a.ogg").write_bytes(encoded("OGG", "VORBIS") + other.getvalue())
-    with pytest.raises(UserError, match=r"a.ogg: 2 streams of differing sample rates .* write it anew: ffmpeg"):
+    with pytest.raises(UserError, match=r"a.ogg: 2 streams of differing sample rates .* convert it: ffmpeg"):
         load_waveform(tmp_path / "a.ogg")

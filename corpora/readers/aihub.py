@@ -60,8 +60,10 @@ class AiHub(Reader):
         dialogs = self._dialogs(source, label)
         sentences = [self._rebuild(dialog) for dialog in dialogs]
         if not any(sentence and _LATIN.search(sentence) for sentence in sentences):
-            spelt = f"no {self.english_field!r} from which its English can be rebuilt"
-            yield LeftOut(stem, f"{where}: the field 'dialogs' has {spelt}; training on it would teach transliteration")
+            missing = f"no {self.english_field!r} from which its English can be rebuilt"
+            yield LeftOut(
+                stem, f"{where}: the field 'dialogs' has {missing}; training on it would teach transliteration"
+            )
             return
         if not audio:
             yield LeftOut(stem, f"{where}: no {stem}.pcm or {stem}.wav in the source")
@@ -106,26 +108,26 @@ class AiHub(Reader):
 
     def _rebuild(self, dialog: dict[str, Any]) -> str | None:
         """The sentence in mixed script, from a whole `originalForm` or one a word; None where neither is there."""
-        heard = resolve_notation(str(dialog[self.text_field]))
+        spoken = resolve_notation(str(dialog[self.text_field]))
         whole = dialog.get(self.english_field)
         if isinstance(whole, str) and whole.strip():
             whole = resolve_notation(whole)
-            complete = re.search("[가-힣]", whole) or len(whole.split()) == len(heard.split())
+            complete = re.search("[가-힣]", whole) or len(whole.split()) == len(spoken.split())
             return whole if complete else None
         for words in dialog.values():
             if isinstance(words, list) and any(isinstance(word, dict) and self.english_field in word for word in words):
-                return _respell(heard, [word for word in words if isinstance(word, dict)], self.english_field)
+                return _respell(spoken, [word for word in words if isinstance(word, dict)], self.english_field)
         return None
 
 
-def _respell(heard: str, words: list[dict[str, Any]], english_field: str) -> str | None:
+def _respell(sentence: str, words: list[dict[str, Any]], english_field: str) -> str | None:
     """Put each word's Latin spelling in the place of what was spoken; None where a word is not found.
 
     Where the words are not the whole sentence, one is looked for where a word begins, not within others.
     """
     spoken = [resolve_notation(next((str(word[f]) for f in _SPOKEN_FIELDS if word.get(f)), "")) for word in words]
-    begin = "" if _letters("".join(spoken)) == _letters(heard) else r"(?<!\w)"
-    pieces, rest = [], heard
+    begin = "" if _letters("".join(spoken)) == _letters(sentence) else r"(?<!\w)"
+    pieces, rest = [], sentence
     for word, part in zip(words, spoken, strict=True):
         found = re.search(begin + re.escape(part), rest) if part else None
         if not found:

@@ -1,4 +1,4 @@
-"""A record's audio: measured by its header while reading, stored as a file a manifest can point to once it is kept."""
+"""A record's audio: measured by its header, then given a file that a manifest can point to."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _header(file: Path | io.BytesIO, where: str) -> Header:
             raise BrokenRecord(f"{where}: not readable as audio ({str(error).rsplit(': ', 1)[-1]})") from None
     if header.duration_s <= 0:
         raise BrokenRecord(f"{where}: the audio file holds no samples")
-    # libsndfile reads what is left of a RIFF file without a word.
+    # Of a RIFF file that is cut short, libsndfile reads what is left without an error.
     missing = int.from_bytes(head[4:8], "little") + 8 - size if head[:4] == b"RIFF" else 0
     is_streamed = missing + size >= 0xFFFFFF00 or abs(missing + size - 2**31) < 256  # to a pipe: the most that can be
     if missing > 0 and not is_streamed:

@@ -36,7 +36,7 @@ class CsFleurs(Reader):
         wanted = {"-".join(map(iso_639_3, languages_of(pair))): pair for pair in self.pairs}
         (table, *more) = source.require(f"*{self.subset}/metadata.jsonl", f"the {self.subset} subset")
         if more:
-            raise UserError(f"{source.root}: {self.subset}/metadata.jsonl stands in it {len(more) + 1} times")
+            raise UserError(f"{source.root}: {self.subset}/metadata.jsonl is in it {len(more) + 1} times")
         unknown: set[str] = set()
         seen: set[str] = set()
         for where, row in read_jsonl(source, table):

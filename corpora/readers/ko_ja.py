@@ -14,7 +14,7 @@ from corpora.readers.tables import optional_text, text_field, unknown_fields
 
 @dataclass(frozen=True)
 class KoJa(Reader):
-    """Parquet files with an audio and a text column; ids are row numbers where there is no `id` column."""
+    """Parquet files with an audio and a text column; without an `id` column, ids are row numbers."""
 
     name: ClassVar[str] = "ko_ja"
     summary: ClassVar[str] = "ko-ja test speech, two speakers"
@@ -27,7 +27,7 @@ class KoJa(Reader):
     text_column: str = "text"
     """The column with the transcript."""
     speaker_column: str = "speaker"
-    """The column with the speaker, where there is one."""
+    """The column with the speaker, if any."""
 
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:
         """Yield the rows in the files' order, all as the test split."""

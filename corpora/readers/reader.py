@@ -11,14 +11,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from common.errors import UserError, nearest
 from common.languages import ISO_639_3
 from common.manifest import Span
-
-if TYPE_CHECKING:
-    from corpora.readers.source import SourceFiles
+from corpora.readers.source import SourceFiles
 
 
 @dataclass(frozen=True, slots=True)

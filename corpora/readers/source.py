@@ -27,6 +27,11 @@ TABLES = (".csv", ".tsv", ".json", ".jsonl")
 class SourceFiles:
     """The files of a corpus by their names relative to its root, in NFC, wherever they lie.
 
+    Args:
+        root: a folder, an archive or a table.
+        hub_id: the Hub's repository that the folder is a snapshot of.
+        revision: of the snapshot.
+
     Raises:
         UserError: where the root does not exist or an archive in it is broken or unsafe.
     """
@@ -151,7 +156,7 @@ def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
         "encrypted": member.flag_bits & 1,
         f"{member.file_size} bytes unpacked (the most is {MAX_MEMBER_BYTES})": member.file_size > MAX_MEMBER_BYTES,
     }
-    for trouble in filter(is_unsafe.get, is_unsafe):
+    if trouble := next((trouble for trouble, found in is_unsafe.items() if found), None):
         raise UserError(f"{archive}: the member {member.filename!r} is {trouble}; the archive is refused")
 
 
