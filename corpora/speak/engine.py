@@ -35,7 +35,7 @@ class Speaker:
 
 
 class SpeechEngine(Protocol):
-    """Speaks sentences of several languages in one voice; one instance a process.
+    """Speak sentences of several languages in one voice; one instance a process.
 
     Attributes:
         voices: base voices of training speakers.
@@ -57,7 +57,7 @@ class SpeechEngine(Protocol):
         """
 
     def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
-        """Speaks the spans in one breath."""
+        """Speak the spans in one breath."""
 
     def about(self) -> dict[str, Any]:
         """What the audio follows from, for `corpus.json`: engine, versions, hash of the weights, licences."""

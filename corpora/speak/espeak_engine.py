@@ -50,7 +50,7 @@ class EspeakEngine:
         return repr(tuple(spans))
 
     def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
-        """Speaks the spans in one breath; see `engine`."""
+        """Speak the spans in one breath; see `engine`."""
         ((variant, _),) = speaker.voices
         voice = espeak.Voice(variant, round(_WORDS_A_MINUTE * speed), _PITCH)
         samples_S, ends = self._library.say(tuple(spans), voice)

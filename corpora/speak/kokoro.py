@@ -58,7 +58,7 @@ class Kokoro:
         return f"{sentence} {ends}"
 
     def phonemes_of(self, spans: Spans) -> tuple[str, list[int]]:
-        """Returns the sentence's phonemes, and the position in them at which each span ends.
+        """Return the sentence's phonemes, and the position in them at which each span ends.
 
         Raises:
             ValueError: saying what cannot be spoken.
@@ -79,7 +79,7 @@ class Kokoro:
         return sentence, ends
 
     def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
-        """Speaks the spans in one breath.
+        """Speak the spans in one breath.
 
         Args:
             spans: `(language, text)`.
@@ -125,7 +125,7 @@ class Kokoro:
 
 
 def span_borders(sentence: str, ends: list[int], frames: np.ndarray) -> list[float]:
-    """Returns when spans begin and end, in seconds of the untrimmed audio.
+    """Return when spans begin and end, in seconds of the untrimmed audio.
 
     The border of two spans is the middle of the spaces and punctuation between them; with neither, where the one's last
     phoneme ends.
@@ -148,7 +148,7 @@ def span_borders(sentence: str, ends: list[int], frames: np.ndarray) -> list[flo
 
 
 def trimmed(samples_S: np.ndarray, borders_s: list[float]) -> Speech:
-    """Leaves 0.1 s of silence around the speech, lowers what is too loud, and brings it to 16 kHz."""
+    """Leave 0.1 s of silence around the speech, lower what is too loud, and bring it to 16 kHz."""
     loud = np.flatnonzero(np.abs(samples_S) > _LOUD * np.abs(samples_S).max())
     kept = round(KEPT_SILENCE_S * RATE_HZ)
     begin, end = max(0, int(loud[0]) - kept), min(len(samples_S), int(loud[-1]) + 1 + kept)

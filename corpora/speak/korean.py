@@ -66,7 +66,7 @@ _CODA_SOUNDS = dict(zip("ㄱㄴㄷㄹㅁㅂㅇ", "kntlmpŋ", strict=True))
 
 
 def korean_phonemes(text: str) -> str:
-    """Returns the IPA of Korean text; spaces and punctuation stay.
+    """Return the IPA of Korean text; spaces and punctuation stay.
 
     Raises:
         ValueError: naming the character that is neither Hangul nor punctuation.
@@ -109,7 +109,7 @@ def _letters(word: str) -> list[list[str]]:
 
 
 def pronounced(word: str, tensed: bool = False) -> list[list[str]]:
-    """Returns the syllables of a word as they are said: `[onset, vowel, coda]`, in letters.
+    """Return the syllables of a word as they are said: `[onset, vowel, coda]`, in letters.
 
     Args:
         word: of Hangul alone.
@@ -129,7 +129,7 @@ def pronounced(word: str, tensed: bool = False) -> list[list[str]]:
 
 
 def _join(left: list[str], right: list[str]) -> None:
-    """Applies the rules at the border of two syllables, in place."""
+    """Apply the rules at the border of two syllables, in place."""
     coda, onset = left[2], right[0]
     if not coda:
         return
@@ -166,7 +166,7 @@ def _join(left: list[str], right: list[str]) -> None:
 
 
 def _link(left: list[str], right: list[str]) -> None:
-    """Carries a coda over to a syllable that begins with a vowel: 먹어, 없어, 같이."""
+    """Carry a coda over to a syllable that begins with a vowel: 먹어, 없어, 같이."""
     coda = left[2]
     stays, goes = _CLUSTERS.get(coda, " " + coda)
     stays = stays.strip()

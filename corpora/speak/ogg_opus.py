@@ -13,7 +13,7 @@ _LOWEST_BIT_RATE, _BIT_RATES = 6_000, 250_000  # libsndfile maps compression lev
 
 
 def encode_opus(samples_S: np.ndarray, rate_hz: int, bit_rate: int) -> bytes:
-    """Returns 16 kHz (or 8, 12, 24, 48 kHz) mono samples as the bytes of an Ogg Opus file.
+    """Return 16 kHz (or 8, 12, 24, 48 kHz) mono samples as the bytes of an Ogg Opus file.
 
     Args:
         samples_S: float32 in -1 to 1.
@@ -27,7 +27,7 @@ def encode_opus(samples_S: np.ndarray, rate_hz: int, bit_rate: int) -> bytes:
 
 
 def _numbered(file: bytes) -> bytes:
-    """Gives each page serial number 1, and the checksum that belongs to it (RFC 3533, section 6)."""
+    """Give each page serial number 1, and the checksum that belongs to it (RFC 3533, section 6)."""
     pages, begin = [], 0
     while begin < len(file):
         segments = file[begin + _SEGMENTS]

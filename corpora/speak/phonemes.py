@@ -38,7 +38,7 @@ _JAPANESE_MARKS = str.maketrans(".,?!", "。、？！")  # the only ones that it
 
 
 def phonemes(language: str, text: str) -> str:
-    """Returns a span's phonemes, words apart, with its commas, full stops, question and exclamation marks.
+    """Return a span's phonemes, words apart, with its commas, full stops, question and exclamation marks.
 
     Args:
         language: `en`, `de`, `ja` or `ko`.

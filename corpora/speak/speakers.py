@@ -42,7 +42,7 @@ def assign(
     test_speakers: int | None = None,
     seed: int = 0,
 ) -> list[Reading]:
-    """Gives each sentence a speaker, in turn within its corpus and split.
+    """Give each sentence a speaker, in turn within its corpus and split.
 
     Development sentences have the training speakers, as if a corpus had been cut in two.
 
@@ -70,7 +70,7 @@ def assign(
 
 
 def cast(corpus: str, tested: bool, number: int, engine: SpeechEngine, seed: int) -> list[Speaker]:
-    """Returns a corpus's speakers, for training or for test.
+    """Return a corpus's speakers, for training or for test.
 
     A training speaker is a mixture of the engine's training voices; a test speaker has, for half and more, a voice that
     no training speaker has a share of. An engine that cannot mix gives each speaker one voice of its own kind.
@@ -98,6 +98,6 @@ def _speaker(name: str, index: int, tested: bool, engine: SpeechEngine, seed: in
 
 
 def _mixture(voices: Sequence[str], whole: float, rng: random.Random) -> tuple[tuple[str, float], ...]:
-    """Draws weights of voices from a Dirichlet distribution, adding up to `whole`."""
+    """Draw weights of voices from a Dirichlet distribution, adding up to `whole`."""
     drawn = [rng.gammavariate(_CONCENTRATION, 1) for _ in voices]
     return tuple((voice, round(whole * weight / sum(drawn), 4)) for voice, weight in zip(voices, drawn, strict=True))

@@ -79,7 +79,7 @@ def write_spoken(
     licence: str,
     processes: int | None = None,
 ) -> list[Path]:
-    """Speaks sentences and writes their corpora; returns the corpora's folders. What is there is not spoken again.
+    """Speak sentences and write their corpora; return the corpora's folders. What is there is not spoken again.
 
     Test sentences of all corpora come first, then development, then training sentences.
 
@@ -136,7 +136,7 @@ def _shards(
     encoding: Encoding,
     about: dict[str, Any],
 ) -> list[_Shard]:
-    """Divides the sentences of each corpus and split; those of test come first, of training last."""
+    """Divide the sentences of each corpus and split; those of test come first, of training last."""
     places: dict[tuple[str, str], list[tuple[Reading, str]]] = {}
     for reading, sound in zip(readings, sounds, strict=True):
         places.setdefault((reading.sentence.corpus, reading.sentence.split), []).append((reading, sound))
@@ -199,7 +199,7 @@ _engines: dict[str, engines.SpeechEngine] = {}
 
 
 def _speak(shard: _Shard) -> tuple[_Shard, str]:
-    """Speaks a shard, in a process of the pool; returns it with what went wrong, if anything."""
+    """Speak a shard, in a process of the pool; return it with what went wrong, if anything."""
     if shard.engine not in _engines:
         _engines[shard.engine] = engines.ENGINES[shard.engine]()
     rows = []
@@ -229,7 +229,7 @@ def _audio(shard: _Shard, reading: Reading) -> Path:
 
 
 def _write_split(shards: Sequence[_Shard]) -> dict[str, Any]:
-    """Writes a split's manifest and labels; returns its statistics."""
+    """Write a split's manifest and labels; return its statistics."""
     utterances, labels, statistics = [], {}, ManifestCounts()
     for shard in shards:
         rows = json.loads(shard.record.read_text(encoding="utf-8"))
@@ -267,7 +267,7 @@ def _utterance(shard: _Shard, reading: Reading, duration_s: float, borders_s: Se
 
 
 def _finish(shards: Sequence[_Shard], recipe: dict[str, Any]) -> None:
-    """Writes what stands for the whole corpus, and removes what an earlier sentence set left."""
+    """Write what stands for the whole corpus, and remove what an earlier sentence set left."""
     folder = shards[0].folder
     manifests = {}
     for split in dict.fromkeys(shard.split for shard in shards):

@@ -34,7 +34,7 @@ class Progress:
             self._bar.close()
 
     def add(self, count: int) -> None:
-        """Notes that `count` more are done."""
+        """Note that `count` more are done."""
         self._done += count
         if self._bar:
             self._bar.update(count)

@@ -63,7 +63,7 @@ class WrittenSentence:
 def read_sentence_sets(
     paths: Iterable[Path], language: str | None = None, split: str = "train"
 ) -> list[WrittenSentence]:
-    """Returns the sentences of several files, in order.
+    """Return the sentences of several files, in order.
 
     Args:
         paths: `.jsonl` files, or plain text with a sentence a line.
