@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from analysis import measures_csv as tables
@@ -22,7 +21,7 @@ from backbone.model_folder.locate import named_models
 from backbone.model_folder.read import read
 from backbone.model_folder.stored import ModelFolder
 from common.errors import UserError
-from common.files import atomic_folder
+from common.files import atomic_folder, check_replaceable
 
 RECORD = "analysis.json"
 AUTO = "auto"
@@ -42,13 +41,13 @@ def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Mea
         UserError: where an option is wrong, or a model is missing, unlike the base or not finite; nothing is written.
     """
     fixed = _fixed_threshold(threshold)
-    _check_out(out)
+    check_replaceable(out, RECORD, "earlier analysis")
     sources = {model["name"]: model["path"] for model in named_models(entries)}
     opened = read(base)
     models = [read(source, name) for name, source in sources.items()]
     for model in models:
         check_alike(opened, model)
-    measures = _measure(opened, models)
+    measures = measure(opened, models)
     chosen = suggested_threshold(measures) if fixed is None else fixed
     names = list(sources)
     with atomic_folder(out) as folder:
@@ -79,20 +78,6 @@ def _fixed_threshold(given: Any) -> float | None:
     if not 0 <= value < float("inf"):
         raise UserError(f"--threshold is {given!r}, expected a number of 0 or more, e.g. 5e-5, or auto")
     return value
-
-
-def _check_out(out: Path) -> None:
-    """Writing replaces the folder: it must be new, empty or an earlier analysis."""
-    if out.exists() and not (out / RECORD).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists and is no earlier analysis (it has no {RECORD}); name another with --out")
-
-
-def _measure(base: ModelFolder, models: Sequence[ModelFolder]) -> Measures:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    console = Console(stderr=True)
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("measuring deltas", total=None)
-        return measure(base, models, lambda done, total: bar.update(task, advance=done, total=total))
 
 
 def _csv(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, str]:

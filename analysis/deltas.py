@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from backbone.model_folder.geometry import TaskVectorGeometry
 from backbone.model_folder.stored import ModelFolder, check_finite
@@ -88,15 +89,8 @@ class PlaceMeasure:
         return 100 * (self.rows_MR[model] > threshold).double().mean().item()
 
 
-def measure(
-    base: ModelFolder, models: Sequence[ModelFolder], progress: Callable[[int, int], None] = lambda done, total: None
-) -> dict[Place, PlaceMeasure]:
+def measure(base: ModelFolder, models: Sequence[ModelFolder]) -> dict[Place, PlaceMeasure]:
     """Measure every tensor, by place, in the order encoder, decoder, layer, module; what is in no layer comes last.
-
-    Args:
-        base: the base.
-        models: its fine-tunes.
-        progress: called with the entries of each stretch of the base, and of all.
 
     Raises:
         UserError: where a weight is not finite.
@@ -108,10 +102,11 @@ def measure(
         place = place_of(name)
         rows = base.tensors[name].shape[0] if place.is_projection else 0
         found.setdefault(place, PlaceMeasure.zero(len(models), rows))
-    for name, tensor in base.tensors.items():
-        for first, last in _stretches(tensor.shape):
-            _add_rows(found[place_of(name)], base, models, name, (first, last))
-            progress(math.prod(tensor.shape[1:]) * (last - first), base.numel)
+    with tqdm(total=base.numel, unit=" weights", unit_scale=True, disable=None, leave=False) as bar:
+        for name, tensor in base.tensors.items():
+            for first, last in _stretches(tensor.shape):
+                _add_rows(found[place_of(name)], base, models, name, (first, last))
+                bar.update(math.prod(tensor.shape[1:]) * (last - first))
     return found
 
 

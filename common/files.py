@@ -55,6 +55,21 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def check_replaceable(folder: Path, record: str, what: str) -> None:
+    """Check that a folder may be written over: it is new, empty, or one that was written before.
+
+    Args:
+        folder: where to.
+        record: the file that marks a folder written before.
+        what: such a folder, in words.
+
+    Raises:
+        UserError: naming the folder and the file that it lacks.
+    """
+    if folder.exists() and not (folder / record).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder}: exists and is no {what} (it has no {record}); name another with --out")
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_file(path) as partial:

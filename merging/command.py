@@ -6,61 +6,50 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
 from common.errors import UserError
-from common.options import Command, Option, Parsed, option, options_of, parse
+from common.options import Command, Option, Parsed, option, options_of, parse, short
 from merging import recipe as recipes
 from merging.methods import MergeMethod, methods
 from merging.parameters import MergeParameter, parse_words
 from merging.recipe import CONFIGS, MergeRecipe
 
 if TYPE_CHECKING:
-    from merging.sweep import Score, SweepPoint
+    from merging.sweep import Score
 
-OUTPUTS = "outputs/merges"
 _VALUES = (
     "a number for all models or one for each, as in 1 0.5 1; by depth as in 1,0.5; by module as in encoder=1 norms=0"
 )
 
 
 @dataclass(frozen=True)
-class MergedModels:
-    """Models."""
+class MergeSettings:
+    """How to merge."""
 
     models: list[str] = option([], metavar="MODEL")
     """Fine-tunes: model folders or Hub ids."""
     base: str | None = option(None, metavar="MODEL")
     """What they were fine-tuned from: a model folder or Hub id; `none` takes the first model."""
-
-
-@dataclass(frozen=True)
-class MergeOutput:
-    """Output."""
-
     out: str | None = option(None, metavar="DIR", in_config=False, shown_default="METHOD-MODEL+MODEL in --output-root")
     """Where to write; with --subsets all the folder of their folders."""
-    output_root: str = option(OUTPUTS, metavar="DIR")
+    output_root: str = option("outputs/merges", metavar="DIR")
     """The folder of merges."""
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Dtype of the merged weights; auto is the base's."""
-
-
-@dataclass(frozen=True)
-class MergeSettings(MergeOutput, MergedModels):
-    """How to merge."""
-
     subsets: Literal["all"] | None = None
-    """Merge every subset of the models."""
+    """Merge every subset of the models; without effect in a sweep."""
     skip_existing: bool = option(False, in_config=False)
     """Leave merges alone that were made by the same recipe of the same weights."""
     engine: Literal["stream", "mergekit"] = "stream"
-    """What merges."""
+    """What merges; a sweep always takes stream."""
+    method: str | None = None
+    """The method that a merge's own recipe is for."""
+    weights_sha256: dict[str, str] | None = None
+    """By model, the hash of the weights that a recipe was made with; others are refused."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +60,8 @@ class SweepSettings:
     """Development manifests of seen pairs."""
     seen: list[str] = option([], metavar="PAIR", shown_default="the models' names")
     """Pairs fine-tuned on."""
-
-
-@dataclass(frozen=True)
-class SweepChoice:
-    """The sweep."""
-
     allow_unseen: bool = option(False, in_config=False)
     """Choose on unseen pairs, too; the card says so."""
-
-
-@dataclass(frozen=True)
-class RecordedRecipe:
-    """Of a merge's own recipe."""
-
-    method: str | None = None
-    """The method that the recipe is for."""
-    weights_sha256: dict[str, str] | None = None
-    """By model, the hash of the weights that the recipe was made with; others are refused."""
 
 
 def command() -> Command:
@@ -110,11 +83,9 @@ def command() -> Command:
 
 def _command(method: MergeMethod, sweep: bool = False) -> Command:
     text = f"{method.summary}\n\n{_filled(method.formula, '  ')}\n\n{_filled(method.source)}"
-    shared = [*options_of(MergedModels), *options_of(MergeOutput)] if sweep else options_of(MergeSettings)
-    shared += options_of(SweepSettings, "the sweep" if sweep else "for sweep METHOD") + options_of(RecordedRecipe)
-    shared += options_of(SweepChoice) if sweep else []
-    if sweep:  # what a merge's configuration may say and a sweep leaves alone
-        shared += [one for one in options_of(MergeSettings) if one.name in ("subsets", "engine")]
+    shared = [*options_of(MergeSettings), *options_of(SweepSettings, "the sweep" if sweep else "for sweep METHOD")]
+    useless = "skip_existing" if sweep else "allow_unseen"
+    shared = [one for one in shared if one.name != useless]
     defaults = recipes.defaults(method.name)
     own = [_option(parameter, method, defaults) for parameter in method.parameters.values()]
     if sweep:
@@ -127,8 +98,7 @@ def _filled(text: str, indent: str = "") -> str:
 
 
 def _option(parameter: MergeParameter, method: MergeMethod, defaults: Mapping[str, Any]) -> Option:
-    default = defaults.get(parameter.name, parameter.default)
-    choices = ("true", "false") if parameter.kind is bool else parameter.kind
+    default = defaults[parameter.name]
     group = f"parameters of {method.name}"
     if any(one.by_module for one in method.parameters.values()):
         group += f" (VALUE: {_VALUES})"
@@ -138,9 +108,9 @@ def _option(parameter: MergeParameter, method: MergeMethod, defaults: Mapping[st
         default,
         f"{parameter.help}; {parameter.range}",
         group,
-        metavar="VALUE" if parameter.by_module else "|".join(choices) if isinstance(choices, tuple) else "N",
+        metavar="VALUE" if parameter.by_module else short(parameter.kind),
         shown_default=str(default).lower(),
-        read=lambda words: parse_words(parameter, words),
+        read=partial(parse_words, parameter),
         check=lambda value: value,  # `recipes.recipe_of` does, which knows how many models there are
     )
 
@@ -149,10 +119,7 @@ def _swept(one: Option) -> Option:
     """Make of a parameter what a sweep runs over; a configuration still holds a single value of it."""
     shown = "0.2:1.2:0.1" if one.name == "lambda" else "the recipe's"
     text = f"{'step lengths' if one.name == 'lambda' else 'densities'}, as FIRST:LAST:STEP or 0.2,0.5,1"
-    return Option(
-        one.name, Any, one.default, text, "the sweep", metavar="VALUES", shown_default=shown,
-        read=" ".join, check=lambda value: value,
-    )  # fmt: skip
+    return replace(one, text=text, group="the sweep", metavar="VALUES", shown_default=shown, read=" ".join)
 
 
 def parse_merge(words: Sequence[str]) -> Parsed:
@@ -182,10 +149,12 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
     words = sys.argv[1:] if words is None else words
     parsed = parse_merge(words)
     options, method = parsed.options, parsed.command.name
-    recipe = recipes.recipe_of(method, _fixed(parsed))
     if words[0] == "sweep":
-        _sweep(parsed, recipe, score)
+        swept = {"lambda", "density"} & parsed.given.keys()
+        fixed = {name: value for name, value in options.items() if name not in swept}
+        _sweep(parsed, recipes.recipe_of(method, fixed), score)
         return
+    recipe = recipes.recipe_of(method, options)
     from merging import merge_run
 
     for out, part in _planned(options, recipe).items():
@@ -195,42 +164,29 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
             _merge(part, out)
 
 
-def _fixed(parsed: Parsed) -> dict[str, Any]:
-    """The settings without what a sweep runs over."""
-    swept = {one.name for one in parsed.command.options if one.group == "the sweep"} & parsed.given.keys()
-    return {name: value for name, value in parsed.options.items() if name not in swept}
-
-
 def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, MergeRecipe]:
     """The merges that are asked for, each by its folder."""
     from merging.inputs import read_all
 
-    labels = [model.label for model in read_all(recipe.models)]
-    parts = list(recipes.subsets(recipe, options["subsets"], labels))
+    parts = dict(recipes.subsets(recipe, options["subsets"], [model.label for model in read_all(recipe.models)]))
     if options["out"] is not None and options["subsets"] is None:
-        return {Path(options["out"]): parts[0][1]}
+        return {Path(options["out"]): part for part in parts.values()}
     parent = Path(options["out"] or options["output_root"])
-    return {parent / name: part for name, part in parts}
+    return {parent / name: part for name, part in parts.items()}
 
 
 def _merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> None:
+    from backbone.model_folder.geometry import TaskVectorGeometry
     from merging import merge_run
 
-    console, start = Console(stderr=True), time.perf_counter()
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(out.name, total=None)
-        geometry = merge_run.merge(
-            recipe, out, lambda done, total: bar.update(task, advance=done, total=total), notes
-        ).total
+    start = time.perf_counter()
+    geometry = TaskVectorGeometry.total(merge_run.merge(recipe, out, notes).values())
     print(f"{out}: {merge_run.summary(geometry)}, in {time.perf_counter() - start:.1f} s")
     if doubt := merge_run.doubt(recipe, geometry):
         print(f"warning: {doubt}", file=sys.stderr)
 
 
-def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score | None) -> None:
+def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score) -> None:
     from merging import sweep
     from merging.inputs import read_all
 
@@ -241,8 +197,6 @@ def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score | None) -> None:
         raise UserError("sweep: name development manifests of the seen pairs with --score")
     seen = options["seen"] or sweep.seen_pairs(labels)
     pairs = sweep.pairs_of(manifests, seen, allow_unseen=options["allow_unseen"])
-    if score is None:
-        raise UserError("sweep: there is nothing to score with")
     name = f"sweep-{recipes.name_of(recipe.method, labels)}"
     out = Path(options["out"] or Path(options["output_root"]) / name)
     points = sweep.sweep(
@@ -252,24 +206,12 @@ def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score | None) -> None:
         manifests=manifests,
         score=score,
         scratch=out,
-        report=_report,
     )
     sweep.write_curve(out, points)
     best = min(points, key=lambda point: point.mean)
-    print(f"{out / 'sweep.csv'}: {len(points)} points; best {_place(best)}")
+    print(f"{out / 'sweep.csv'}: {len(points)} points; best {best}")
     unseen = [pair for pair in pairs if "-" in pair and pair not in seen]
-    notes = [f"{_place(best)} chosen of {len(points)} points by the mean error rate on {', '.join(pairs)}."]
-    notes += [
-        f"Chosen on unseen pairs ({', '.join(unseen)}): its scores on them are not those of an unseen pair."
-    ] * bool(unseen)
+    notes = [f"{best} chosen of {len(points)} points by the mean error rate on {', '.join(pairs)}."]
+    if unseen:
+        notes.append(f"Chosen on unseen pairs ({', '.join(unseen)}): its scores on them are not those of unseen pairs.")
     _merge(sweep.chosen(recipe, best), out / "best", notes)
-
-
-def _report(point: SweepPoint) -> None:
-    scores = "  ".join(f"{pair} {100 * value:.2f}" for pair, value in point.scores.items())
-    print(f"{_place(point)}: mean {100 * point.mean:.2f} %  ({scores})", flush=True)
-
-
-def _place(point: SweepPoint) -> str:
-    density = "" if point.density is None else f"density {point.density:g}, "
-    return f"{density}lambda {point.step_length:g}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from backbone.model_folder.stored import ModelFolder
 from common.errors import UserError
 from merging.layout import Layout, value_at
 from merging.methods import MergeMethod
+from merging.parameters import check
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,14 +48,12 @@ class MergeInputs:
         models: its fine-tunes.
         method: the method.
         parameters: the method's parameters, checked.
-        progress: called with the entries of each merged tensor, and of all.
     """
 
     base: ModelFolder
     models: list[ModelFolder]
     method: MergeMethod
     parameters: Mapping[str, Any]
-    progress: Callable[[int, int], None] = field(default=lambda done, total: None)
 
     @cached_property
     def layout(self) -> Layout:
@@ -66,7 +65,7 @@ class MergeInputs:
         found: dict[str, Any] = {}
         for key, parameter in self.method.parameters.items():
             value = self.parameters[key]
-            default = 1.0 / len(self.models) if parameter.default == "1/n" else parameter.default
+            default = check(parameter, parameter.default, len(self.models))
             if parameter.per_model:
                 each = value if isinstance(value, list) else [value] * len(self.models)
                 found[key] = [value_at(one, name, self.layout, default) for one in each]

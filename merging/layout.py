@@ -32,28 +32,21 @@ class Layout:
         """Layers of encoder and decoder together."""
         return sum(self.layers.values())
 
-    def stack(self, name: str) -> str | None:
-        """`encoder`, `decoder`, or None for a tensor of neither."""
-        match = _STACK.search(name)
-        return match[1] if match else None
-
     def layer(self, name: str) -> int | None:
         """The layer's number over both stacks, the encoder's first; None outside the layers."""
         match = _LAYER.search(name)
         return None if match is None else int(match[2]) + (self.layers["encoder"] if match[1] == "decoder" else 0)
 
-    def depth(self, name: str, stack: str | None = None) -> float:
-        """The place in [0, 1] within a stack, or over both; stems and embeddings stand at 0, final norms at 1."""
-        own = self.stack(name)
-        first = self.layers["encoder"] if own == "decoder" and stack is None else 0
-        count = self.layers.get(own, 0) if own else 0
-        number = self.layer(name)
-        if number is None:
-            place = first + (count - 1 if NORMS.search(name) else 0)
-        else:
-            place = number - (self.layers["encoder"] if own == "decoder" and stack is not None else 0)
-        span = (self.layers[stack] if stack else self.total) - 1
-        return min(1.0, max(0.0, place / span)) if span > 0 else 0.0
+    def depth(self, name: str, within: str | None = None) -> float:
+        """The place in [0, 1] over both stacks, or within one; stems and embeddings stand at 0, final norms at 1."""
+        stack, layer = _STACK.search(name), _LAYER.search(name)
+        if not stack:
+            return 0.0
+        number = int(layer[2]) if layer else (self.layers[stack[1]] - 1) * bool(NORMS.search(name))
+        if stack[1] == "decoder" and within is None:
+            number += self.layers["encoder"]
+        last = (self.layers[within] if within else self.total) - 1
+        return min(1.0, max(0.0, number / last)) if last > 0 else 0.0
 
     def check_modules(self, parameter: str, value: Any) -> None:
         """Raise a `UserError` for a module's name in `value` that no tensor answers to."""
@@ -68,15 +61,22 @@ class Layout:
 
 
 def value_at(value: Any, name: str, layout: Layout, default: Any) -> Any:
-    """Return a checked value's number for one tensor: of the most specific module, at the tensor's depth."""
-    stack = None
+    """Return a checked value's number for one tensor: of the most specific module, at the tensor's depth.
+
+    Args:
+        value: a number, a list over depth, or either by module.
+        name: the tensor's.
+        layout: where the tensors stand.
+        default: the number of modules that `value` does not name.
+    """
+    within = None
     if isinstance(value, Mapping):
         modules = [module for module in value if _matches(module, name)]
         module = max(modules, key=_specificity, default=None)
-        stack = module if module in ("encoder", "decoder") else None
+        within = module if module in ("encoder", "decoder") else None
         value = default if module is None and "default" not in value else value[module or "default"]
     if isinstance(value, list):
-        place = layout.depth(name, stack) * (len(value) - 1)
+        place = layout.depth(name, within) * (len(value) - 1)
         low = math.floor(place)
         high = min(low + 1, len(value) - 1)
         return value[low] + (value[high] - value[low]) * (place - low)

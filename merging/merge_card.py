@@ -76,7 +76,7 @@ Source: {inputs.method.source}.
 
 ## What the merge did
 
-{table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, geometry.total))}
+{table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, TaskVectorGeometry.total(geometry.values())))}
 
 Conflicts are entries in which two task vectors point in opposite directions; of large tensors they are counted in every
 eighth stretch.
@@ -99,7 +99,7 @@ def _lengths(inputs: MergeInputs, total: TaskVectorGeometry) -> list[tuple[str, 
 
 def _modules(geometry: MergeGeometry) -> list[tuple[str, ...]]:
     rows = []
-    for name, part in sorted(geometry.modules.items()):
+    for name, part in sorted(geometry.items()):
         count = len(part.gram_MM) - 1
         mean = sum(part.norm(i) for i in range(count)) / count
         ratio = f"{part.norm(count) / mean:.2f}" if mean > 0 else "-"

@@ -11,11 +11,11 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from backbone.model_folder.geometry import TaskVectorGeometry
 from backbone.model_folder.stored import check_finite
@@ -30,23 +30,8 @@ _SIGNS = 8  # the signs of one stretch in so many are compared
 _MOST_WORKERS = 4
 
 
-@dataclass
-class MergeGeometry:
-    """What a merge did: the geometry of the task vectors and, as the last vector, of the merged step, by module."""
-
-    modules: dict[str, TaskVectorGeometry] = field(default_factory=dict)
-
-    def add(self, name: str, part: TaskVectorGeometry) -> None:
-        """Add a tensor."""
-        module = module_of(name)
-        self.modules[module] = self.modules[module] + part if module in self.modules else part
-
-    @property
-    def total(self) -> TaskVectorGeometry:
-        """The whole model's."""
-        return TaskVectorGeometry.total(self.modules.values())
-
-
+MergeGeometry = dict[str, TaskVectorGeometry]
+"""What a merge did, by module: the geometry of the task vectors and, as the last vector, of the merged step."""
 MergeTensor = Callable[[MergeInputs, str], Tensor]
 
 
@@ -70,17 +55,22 @@ def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = 
     Raises:
         UserError: where a weight is not finite, naming the model and the tensor.
     """
-    geometry = MergeGeometry()
+    geometry: MergeGeometry = {}
 
     def work(name: str) -> TaskVectorGeometry:
         result = merged(inputs, name)
         part = _measured(inputs, name, result)
         writer.write(name, result)
+        if result.numel() < _LARGE:  # hashes are made here on all cores; of large tensors later, model beside model
+            for folder in (inputs.base, *inputs.models):
+                folder.digest(name)
         return part
 
-    for name, part in _side_by_side(inputs, work):
-        geometry.add(name, part)
-        inputs.progress(inputs.base.tensors[name].numel, inputs.base.numel)
+    with tqdm(total=inputs.base.numel, unit=" weights", unit_scale=True, disable=None, leave=False) as bar:
+        for name, part in _side_by_side(inputs, work):
+            module = module_of(name)
+            geometry[module] = geometry[module] + part if module in geometry else part
+            bar.update(inputs.base.tensors[name].numel)
     return geometry
 
 
@@ -136,6 +126,11 @@ def _measured(inputs: MergeInputs, name: str, result: Tensor) -> TaskVectorGeome
 
 def check_merged(inputs: MergeInputs, name: str, result: Tensor) -> None:
     """Check that a tensor is finite in every model and in the merge.
+
+    Args:
+        inputs: the models.
+        name: the tensor's.
+        result: it in the merge.
 
     Raises:
         UserError: naming the model, or the merge, and the tensor.

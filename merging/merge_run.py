@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
@@ -14,7 +15,7 @@ from backbone.model_folder.read import read
 from backbone.model_folder.write import SafetensorsWriter, check_disk, write_side_files
 from common.configs import read_yaml
 from common.errors import UserError
-from common.files import atomic_folder, sole_writer
+from common.files import atomic_folder, check_replaceable, sole_writer
 from merging import merge_engine as engine
 from merging import recipe as recipes
 from merging.inputs import MergeInputs, read_all
@@ -24,18 +25,12 @@ from merging.methods import methods
 from merging.recipe import DTYPES, RECIPE_FILE, MergeRecipe
 
 
-def merge(
-    recipe: MergeRecipe,
-    out: Path,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    notes: Sequence[str] = (),
-) -> MergeGeometry:
+def merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> MergeGeometry:
     """Merge the recipe's models into the folder `out`, which is written whole or left as it was.
 
     Args:
         recipe: what is merged and how.
         out: the folder.
-        progress: called with the entries of each merged tensor, and of all.
         notes: sentences for the model card.
 
     Returns:
@@ -44,13 +39,13 @@ def merge(
     Raises:
         UserError: where the recipe, the models or the disk do not allow it; nothing is written then.
     """
-    inputs = open_inputs(recipe, progress)
-    check_out(out, inputs)
+    inputs = open_inputs(recipe)
+    _check_out(out, inputs)
     check_disk(inputs.base, DTYPES[recipe.dtype], out)
     try:
         with sole_writer(out), atomic_folder(out) as folder:
             geometry = _write_weights(folder, recipe, inputs)
-            hashes = weight_hashes(inputs)
+            hashes = _weight_hashes(inputs)
             _check_hashes(recipe, hashes)
             _write_recipe(folder / RECIPE_FILE, recipe, hashes)
             title = recipes.name_of(recipe.method, [model.label for model in inputs.models])
@@ -74,9 +69,11 @@ def _write_weights(folder: Path, recipe: MergeRecipe, inputs: MergeInputs) -> Me
         return engine.merge(inputs, writer)
 
 
-def weight_hashes(inputs: MergeInputs) -> dict[str, str]:
+def _weight_hashes(inputs: MergeInputs) -> dict[str, str]:
     """Return by name the hash of the weights of base and fine-tunes."""
-    return {model.name: model.weights_hash for model in (inputs.base, *inputs.models)}
+    folders = {folder.name: folder for folder in (inputs.base, *inputs.models)}
+    with ThreadPoolExecutor(engine.cores()) as pool:
+        return dict(zip(folders, pool.map(lambda folder: folder.weights_hash, folders.values()), strict=True))
 
 
 def _write_recipe(file: Path, recipe: MergeRecipe, hashes: dict[str, str]) -> None:
@@ -94,7 +91,7 @@ def _check_hashes(recipe: MergeRecipe, found: dict[str, str]) -> None:
             )
 
 
-def open_inputs(recipe: MergeRecipe, progress: Callable[[int, int], None] = lambda done, total: None) -> MergeInputs:
+def open_inputs(recipe: MergeRecipe) -> MergeInputs:
     """Read the recipe's models and check that they can be merged so.
 
     Raises:
@@ -114,18 +111,17 @@ def open_inputs(recipe: MergeRecipe, progress: Callable[[int, int], None] = lamb
             raise UserError(f"{model.name}: is the base itself; name fine-tunes of it with --models")
         check_alike(base, model)
     check_windows(models)
-    inputs = MergeInputs(base, models, method, parameters, progress)
+    inputs = MergeInputs(base, models, method, parameters)
     inputs.check_values()
     return inputs
 
 
-def check_out(out: Path, inputs: MergeInputs) -> None:
+def _check_out(out: Path, inputs: MergeInputs) -> None:
     """Raise a `UserError` where writing to `out` would destroy something that is no earlier merge."""
     for model in [inputs.base, *inputs.models]:
         if out.resolve() == model.path.resolve() or out.resolve() in model.path.resolve().parents:
             raise UserError(f"{out}: holds {model.name}, which is being merged; name another folder with --out")
-    if out.exists() and not (out / RECIPE_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists and is no merged model (it has no {RECIPE_FILE}); name another with --out")
+    check_replaceable(out, RECIPE_FILE, "merged model")
 
 
 def summary(geometry: TaskVectorGeometry) -> str:
@@ -138,11 +134,10 @@ def doubt(recipe: MergeRecipe, geometry: TaskVectorGeometry) -> str | None:
     """Say why the base may not be what the models were fine-tuned from, or None."""
     if recipe.base == "none":
         return None
-    count = len(recipe.models)
     far = [name for i, name in enumerate(recipe.models) if geometry.relative_norm(i) > 100]
     if far:
         return f"{far[0]} is further from {recipe.base} than that is from zero; is it what it was fine-tuned from?"
-    cosine = geometry.mean_cosine(count)
+    cosine = geometry.mean_cosine(len(recipe.models))
     if cosine > 0.95:
         return (
             f"the models are nearly as far from {recipe.base} as they are alike (mean cosine of the task vectors "

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from common.errors import UserError
 from merging.inputs import MergeInputs
-from merging.merge_engine import check_merged
 
 METHODS = (
     "task_arithmetic", "ties", "dare_linear", "dare_ties", "linear", "slerp", "breadcrumbs", "della", "model_stock",
@@ -56,8 +55,5 @@ def merge_tensor(inputs: MergeInputs, name: str) -> Tensor:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         if seed is not None:
             torch.manual_seed(inputs.seed(seed, name))
-        merged = merge_state_dicts(
-            states, inputs.method.name, parameters=parameters, base=base if base in states else None
-        )[name]
-    check_merged(inputs, name, merged)
-    return merged
+        base = base if base in states else None
+        return merge_state_dicts(states, inputs.method.name, parameters=parameters, base=base)[name]

@@ -7,15 +7,19 @@ come the command line, its help, the check of a recipe and the values that each 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import yaml
+
+from common.configs import load_yaml
 from common.errors import UserError, nearest
+from common.options import Range, expected
 
 PerModel = Sequence[float]
 """A number for each fine-tune; given as one number, it holds for all."""
+_ANY = Range()
 
 
 @dataclass(frozen=True)
@@ -24,20 +28,18 @@ class MergeParameter:
 
     Attributes:
         help: its meaning.
-        low, high: the range of a number.
-        excludes: ends of the range that do not belong to it.
+        bounds: of a number.
+        name, default: as the signature has them.
+        kind: the type of one value: float, int, bool, or a `Literal` of words.
         per_model: whether each fine-tune may have its own value: the type is `PerModel`.
-        name, kind, default: as the signature has them.
     """
 
     help: str
-    low: float = -math.inf
-    high: float = math.inf
-    excludes: tuple[float, ...] = ()
-    per_model: bool = False
+    bounds: Range = _ANY
     name: str = ""
-    kind: type | tuple[str, ...] = float
     default: Any = None
+    kind: Any = float
+    per_model: bool = False
 
     @property
     def by_module(self) -> bool:
@@ -46,23 +48,15 @@ class MergeParameter:
 
     @property
     def range(self) -> str:
-        """The range in words, e.g. `in (0, 1]`."""
-        if isinstance(self.kind, tuple):
-            return "one of " + ", ".join(self.kind)
-        if self.kind is bool:
-            return "true or false"
-        if self.low == -math.inf and self.high == math.inf:
-            return "any number"
-        left = "(" if self.low in self.excludes or self.low == -math.inf else "["
-        right = ")" if self.high in self.excludes or self.high == math.inf else "]"
-        return f"in {left}{self.low:g}, {self.high:g}{right}"
+        """What a value may be, in words, e.g. `a number in (0, 1]`."""
+        return expected(Annotated[self.kind, self.bounds])
 
 
 _P = MergeParameter
 Weight = Annotated[PerModel, _P("weight w_i of each fine-tune; 1/n for the mean of n models")]
-Lambda = Annotated[float, _P("step length: the merged step is multiplied by it; papers search 0.2 to 1.5", low=0)]
+Lambda = Annotated[float, _P("step length: the merged step is multiplied by it; papers search 0.2 to 1.5", Range(0))]
 Normalize = Annotated[bool, _P("divide by the sum of the weights")]
-Density = Annotated[PerModel, _P("share of each task vector that is kept; 1 keeps all", low=0, high=1, excludes=(0,))]
+Density = Annotated[PerModel, _P("share of each task vector that is kept; 1 keeps all", Range(0, 1, without=(0,)))]
 Rescale = Annotated[
     Literal["l1", "1/p", "none"],
     _P("what makes up for dropping: the L1 norm (as mergekit), 1/density (the paper), nothing"),
@@ -70,107 +64,95 @@ Rescale = Annotated[
 Majority = Annotated[
     Literal["weighted", "unweighted"], _P("whether the weights count in the election of each entry's sign")
 ]
-Seed = Annotated[int, _P("seed of the random masks, with the model's and the tensor's name", low=0)]
+Seed = Annotated[int, _P("seed of the random masks, with the model's and the tensor's name", Range(0))]
 
 
 def declared(function: Callable[..., Any]) -> dict[str, MergeParameter]:
     """Return the parameters in a function's signature by name (`lambda_` is called `lambda`)."""
-    # Tensor is imported for type checkers alone: the command line does without torch.
-    hints = get_type_hints(function, localns={"Tensor": Any}, include_extras=True)
+    hints = get_type_hints(function, include_extras=True)
     found = {}
     for argument in inspect.signature(function).parameters.values():
-        marks = getattr(hints.get(argument.name), "__metadata__", ())
-        mark = next((mark for mark in marks if isinstance(mark, MergeParameter)), None)
-        if mark is not None:
-            kind = hints[argument.name].__origin__
-            per_model = kind == PerModel
-            kind = float if per_model else get_args(kind) if get_origin(kind) is Literal else kind
-            name = argument.name.removesuffix("_")
-            found[name] = replace(mark, name=name, kind=kind, default=argument.default, per_model=per_model)
+        kind, *marks = get_args(hints[argument.name]) or [None]
+        if marks and isinstance(marks[0], MergeParameter):
+            name, per_model = argument.name.removesuffix("_"), kind == PerModel
+            kind = float if per_model else kind
+            found[name] = replace(marks[0], name=name, default=argument.default, kind=kind, per_model=per_model)
     return found
 
 
 def parse_words(parameter: MergeParameter, words: list[str]) -> Any:
     """Read a command line's words: `1`, `1 0.5 1` (a model each), `1,0.5` (over depth), `encoder=0.8 decoder=1`."""
-    if not parameter.by_module:
-        if len(words) != 1:
-            raise UserError(f"--{parameter.name} takes one value, {parameter.range}; found {' '.join(words)!r}")
-        return _scalar(parameter, words[0])
-    if any("=" in word for word in words):
+    given = " ".join(words)
+    if len(words) > 1 and not parameter.by_module:
+        raise UserError(f"--{parameter.name} takes one value, {parameter.range}; found {given!r}")
+    if parameter.by_module and "=" in given:
         if not all("=" in word for word in words):
-            raise UserError(
-                f"--{parameter.name}: either numbers or MODULE=NUMBER throughout, found {' '.join(words)!r}"
-            )
-        pairs = [word.split("=", 1) for word in words]
-        return {module: _depth(parameter, value) for module, value in pairs}
-    values = [_depth(parameter, word) for word in words]
-    if len(values) == 1:
-        return values[0]
-    if not parameter.per_model:
+            raise UserError(f"--{parameter.name}: either numbers or MODULE=NUMBER throughout, found {given!r}")
+        return {module: _read(value) for module, value in (word.split("=", 1) for word in words)}
+    if len(words) > 1 and not parameter.per_model:
         raise UserError(
-            f"--{parameter.name} is one value for all models, found {len(values)}; "
+            f"--{parameter.name} is one value for all models, found {len(words)}; "
             "over the layers' depth write 1,0.5 and for modules encoder=1 decoder=0.5"
         )
-    return values
+    values = [_read(word) for word in words]
+    return values if len(values) > 1 else values[0]
 
 
-def _depth(parameter: MergeParameter, word: str) -> Any:
-    return [_scalar(parameter, part) for part in word.split(",")] if "," in word else _scalar(parameter, word)
-
-
-def _scalar(parameter: MergeParameter, word: str) -> Any:
-    if isinstance(parameter.kind, tuple) or word == "1/n":
-        return word
-    if parameter.kind is bool and word.lower() in ("true", "false", "yes", "no", "1", "0"):
-        return word.lower() in ("true", "yes", "1")
+def _read(word: str) -> Any:
+    """Read one value, or several over depth; `check` says what is wrong with them."""
+    if "," in word:
+        return [_read(part) for part in word.split(",")]
     try:
-        return parameter.kind(word) if parameter.kind is not bool else word
-    except ValueError:
-        return word  # `check` says what is wrong with it
+        return load_yaml(word)
+    except yaml.YAMLError:
+        return word
 
 
 def check(parameter: MergeParameter, value: Any, models: int) -> Any:
-    """Return the value as it is used (`1/n` becomes a number).
+    """Return a value as it is used (`1/n` becomes a number).
+
+    Args:
+        parameter: whose value it is.
+        value: from a command line or a configuration.
+        models: how many are merged.
 
     Raises:
         UserError: naming the parameter, the value found and the range expected.
     """
-    if isinstance(value, Mapping):
-        if not parameter.by_module:
-            raise UserError(f"{parameter.name} is one value for the whole merge, found values by module: {dict(value)}")
-        return {str(module): _check_leaf(parameter, part, models) for module, part in value.items()}
-    if parameter.per_model and isinstance(value, list | tuple):
+    if parameter.per_model and isinstance(value, list):
         if len(value) != models:
             raise UserError(
                 f"{parameter.name} has {len(value)} values for {models} models; give one for all or one for each"
             )
         return [check(replace(parameter, per_model=False), part, models) for part in value]
-    return _check_leaf(parameter, value, models)
+    if parameter.by_module and isinstance(value, dict):
+        return {str(module): _check_depths(parameter, part, models) for module, part in value.items()}
+    return _check_depths(parameter, value, models)
 
 
-def _check_leaf(parameter: MergeParameter, value: Any, models: int) -> Any:
-    """Check a number, a word, or numbers over depth; see `check`."""
-    if isinstance(value, list | tuple):
-        if not (parameter.by_module and value):
-            raise UserError(f"{parameter.name} is {list(value)!r}, expected one value, {parameter.range}")
-        return [_check_leaf(parameter, part, models) for part in value]
+def _check_depths(parameter: MergeParameter, value: Any, models: int) -> Any:
+    """Check one value, or several over depth; see `check`."""
+    if parameter.by_module and isinstance(value, list) and value:
+        return [_check_depths(parameter, part, models) for part in value]
     if value == "1/n" and parameter.name == "weight":
         return 1.0 / models
-    if isinstance(parameter.kind, tuple):
-        if str(value) not in parameter.kind:
-            raise UserError(
-                f"{parameter.name} is {value!r}, expected {parameter.range}" + nearest(str(value), parameter.kind)
-            )
-        return str(value)
-    right = isinstance(value, bool) if parameter.kind is bool else _is_number(value, parameter.kind)
-    if right and parameter.kind is not bool:
-        right = parameter.low <= value <= parameter.high and value not in parameter.excludes
+    if get_origin(parameter.kind) is Literal:
+        right = value in get_args(parameter.kind)
+    elif parameter.kind is bool:
+        right = isinstance(value, bool)
+    else:
+        value, right = _number(parameter.kind, value)
+        right = right and value in parameter.bounds
     if not right:
-        raise UserError(f"{parameter.name} is {value!r}, expected {parameter.range}: {parameter.help}")
-    return value if parameter.kind is bool else parameter.kind(value)
+        close = nearest(str(value), map(str, get_args(parameter.kind)))
+        raise UserError(f"{parameter.name} is {value!r}, expected {parameter.range}{close} ({parameter.help})")
+    return value
 
 
-def _is_number(value: Any, kind: type) -> bool:
-    return (
-        not isinstance(value, bool) and isinstance(value, int if kind is int else int | float) and math.isfinite(value)
-    )
+def _number(kind: type, value: Any) -> tuple[Any, bool]:
+    """Return a value as a number of the kind, and whether it is one."""
+    try:
+        number = kind(value)  # YAML reads 1e-5, without a point, as text
+        return number, not isinstance(value, bool) and number in (value, float(value))
+    except (TypeError, ValueError, OverflowError):
+        return value, False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ from backbone.model_folder.stored import ModelFolder
 from backbone.model_folder.write import SafetensorsWriter, write_side_files
 from common.errors import UserError
 from common.files import atomic_file, scratch_folder
+from common.json_lines import read_rows
 from merging import merge_engine as engine
 from merging.merge_run import open_inputs
 from merging.recipe import MergeRecipe, checked_parameters
@@ -44,9 +44,14 @@ class SweepPoint:
         """The mean over the pairs."""
         return sum(self.scores.values()) / len(self.scores)
 
+    def __str__(self) -> str:
+        """Name the place in the grid."""
+        density = "" if self.density is None else f"density {self.density:g}, "
+        return f"{density}lambda {self.step_length:g}"
+
 
 def values(text: str, name: str) -> list[float]:
-    """Reads `0.2:1.2:0.1` (first, last, step) or `0.2,0.5,1`.
+    """Read `0.2:1.2:0.1` (first, last, step) or `0.2,0.5,1`.
 
     Raises:
         UserError: where it is neither.
@@ -66,41 +71,44 @@ def values(text: str, name: str) -> list[float]:
 
 
 def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bool) -> list[str]:
-    """The pairs that the manifests hold.
+    """Return the pairs that the manifests hold.
+
+    Args:
+        manifests: of development sets.
+        seen: pairs that the models were fine-tuned on.
+        allow_unseen: whether other pairs may be among them.
 
     Raises:
-        UserError: where a manifest is missing, holds test utterances, or (unless allowed) an unseen pair.
+        UserError: where a manifest cannot be read, holds test utterances, or (unless allowed) an unseen pair.
     """
     found: dict[str, None] = {}
     for manifest in manifests:
-        try:
-            rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-            found |= dict.fromkeys(str(row["pair"]) for row in rows)
-            splits = {row.get("split") for row in rows}
-        except OSError:
-            raise UserError(f"{manifest}: no such manifest; --score takes development manifests") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{manifest}: not a manifest with a `pair` on each line ({error})") from None
-        if "test" in splits:
-            raise UserError(f"{manifest}: holds test utterances; a step length is chosen on development sets")
+        for where, row in read_rows(manifest):
+            if row.get("split") == "test":
+                raise UserError(f"{where}: holds test utterances; a step length is chosen on development sets")
+            if "pair" not in row:
+                raise UserError(f"{where}: not a manifest, each line of which has a `pair`")
+            found[str(row["pair"])] = None
     unseen = [pair for pair in found if "-" in pair and pair not in seen]
     if unseen and not allow_unseen:
         raise UserError(
             f"the models were fine-tuned on {', '.join(seen)}, but --score holds {', '.join(unseen)}: choosing on "
-            "unseen pairs would make them seen; leave them out, or say --allow-unseen, which the model card will tell"
+            "unseen pairs would make them seen; leave them out, or give --allow-unseen, which the model card will state"
         )
     return list(found)
 
 
 def seen_pairs(labels: Sequence[str]) -> list[str]:
-    """The pairs that models named like `ko-en` were fine-tuned on.
+    """Return the pairs that models named like `ko-en` were fine-tuned on.
 
     Raises:
-        UserError: where a name does not tell.
+        UserError: where a name is no pair.
     """
     for label in labels:
         if not re.fullmatch(r"[a-z]{2,3}[_-][a-z]{2,3}", label):
-            raise UserError(f"{label}: which pair it was fine-tuned on cannot be told from its name; give --seen")
+            raise UserError(
+                f"{label}: its name is not the pair that it was fine-tuned on, such as ko-en; give the pairs with --seen"
+            )
     return [label.replace("_", "-") for label in labels]
 
 
@@ -112,9 +120,16 @@ def sweep(
     manifests: Sequence[Path],
     score: Score,
     scratch: Path,
-    report: Callable[[SweepPoint], None] = lambda point: None,
 ) -> list[SweepPoint]:
-    """Scores every step length at every density; the merged step is made once a density, in a folder in `scratch`.
+    """Score every step length at every density, and print each point.
+
+    Args:
+        recipe: what is merged.
+        step_lengths: values of lambda.
+        densities: None takes the recipe's.
+        manifests: of development sets.
+        score: what scores weights.
+        scratch: the folder in which the merged step is written, once a density.
 
     Raises:
         UserError: where the models cannot be merged, or scoring does.
@@ -128,12 +143,13 @@ def sweep(
             for step_length in step_lengths:
                 point = SweepPoint(density, step_length, dict(score(folder, weights_at(step_length), manifests)))
                 points.append(point)
-                report(point)
+                rates = "  ".join(f"{pair} {100 * rate:.2f}" for pair, rate in point.scores.items())
+                print(f"{point}: mean {100 * point.mean:.2f} %  ({rates})", flush=True)
     return points
 
 
 def chosen(recipe: MergeRecipe, point: SweepPoint) -> MergeRecipe:
-    """The recipe at a point."""
+    """Return the recipe at a point."""
     settled = _with(recipe, **{"lambda": point.step_length})
     return settled if point.density is None else _with(settled, density=point.density)
 
@@ -164,7 +180,7 @@ def merged_step(recipe: MergeRecipe, scratch: Path) -> Iterator[tuple[Path, Call
 
 
 def write_curve(folder: Path, points: Sequence[SweepPoint]) -> None:
-    """Writes `sweep.csv` and `sweep.svg`: error rates over the step length, a panel a density."""
+    """Write `sweep.csv` and `sweep.svg`: error rates over the step length, a panel a density."""
     pairs = list(points[0].scores)
     with atomic_file(folder / "sweep.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -197,8 +213,6 @@ def _draw(file: Path, points: Sequence[SweepPoint], pairs: Sequence[str]) -> Non
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("mixed error rate, %")
-    handles, labels = next(
-        p for p, d in zip(panels, densities, strict=True) if d == best.density
-    ).get_legend_handles_labels()
+    handles, labels = panels[densities.index(best.density)].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     figure.savefig(file, format="svg")

@@ -6,14 +6,16 @@ Written with the methods of tensors alone, so that `merge.py --help` does not wa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+else:
+    Tensor = Any  # for the annotations of methods, which import it from here
 
-Draw = Callable[[int, "Tensor"], "Tensor"]
+Draw = Callable[[int, Tensor], Tensor]
 """`draw(i, like)` returns the next random numbers of model i, even in [0, 1), in the shape of a tensor."""
 
 _PIECE = 2**16

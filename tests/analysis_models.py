@@ -42,7 +42,7 @@ def write(folder: Path, weights: dict[str, Tensor], shards: int = 1, **changed: 
     width = weights[EMBEDDING].shape[1] if EMBEDDING in weights else 4
     sizes = config(layers["encoder"], layers["decoder"], width) | changed
     (folder / "config.json").write_text(json.dumps(sizes))
-    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": MEL_BINS}))
+    (folder / "preprocessor_config.json").write_text(json.dumps({"feature_size": sizes["num_mel_bins"]}))
     tokenizer = {"model": {"vocab": {"a": 0}}, "added_tokens": [{"content": "<|transcribe|>", "id": 1}]}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     weights = {name: tensor.contiguous() for name, tensor in weights.items()}

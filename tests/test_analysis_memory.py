@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import torch
+
+from backbone.model_folder.architecture import expected_shapes
+from backbone.model_folder.write import SafetensorsWriter
+from tests.analysis_models import config, write
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = """
@@ -25,22 +25,14 @@ print("PEAK", re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text
 
 def write_medium(folder: Path) -> str:
     """Writes whisper-medium's tensors in float32 as a hole: 3 GB of zeros that take no room on the disk."""
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-
-    sizes = {"d_model": 1024, "encoder_layers": 24, "decoder_layers": 24}
-    heads = {"encoder_attention_heads": 16, "decoder_attention_heads": 16}
-    config = WhisperConfig(**sizes, **heads, encoder_ffn_dim=4096, decoder_ffn_dim=4096, vocab_size=51865)
-    with torch.device("meta"):
-        shapes = {name: list(p.shape) for name, p in WhisperForConditionalGeneration(config).named_parameters()}
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 4 * math.prod(shape)
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    folder.mkdir()
-    with (folder / "model.safetensors").open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        file.truncate(8 + len(text) + end)
+    sizes = config(encoder=24, decoder=24, width=1024) | {
+        "encoder_attention_heads": 16, "decoder_attention_heads": 16, "encoder_ffn_dim": 4096, "decoder_ffn_dim": 4096,
+        "num_mel_bins": 80, "vocab_size": 51865, "max_source_positions": 1500, "max_target_positions": 448,
+    }  # fmt: skip
+    shapes = expected_shapes(sizes)
+    write(folder, {}, **sizes)
+    with SafetensorsWriter(folder / "model.safetensors", shapes, dict.fromkeys(shapes, "F32")):
+        pass  # no tensor is written
     return str(folder)
 
 

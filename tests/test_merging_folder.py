@@ -210,7 +210,7 @@ def test_what_cannot_be_merged_is_refused_and_leaves_nothing(whispers: Path, tmp
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--density", "1.5"], r"density is 1.5, expected in \(0, 1\]"),
+        (["--density", "1.5"], r"density is 1.5, expected a number in \(0, 1\]"),
         (["--density", "zero"], "density is 'zero', expected"),
         (["--weight", "1", "2"], "weight has 2 values for 3 models"),
         (["--lambda", "-1"], "lambda is -1"),

@@ -95,7 +95,7 @@ def test_the_command_line_is_read(parameter: MergeParameter, words: list[str], v
     [
         ("lambda", ["1", "2"], "one value for all models, found 2"),
         ("lambda", ["encoder=1", "2"], "either numbers or MODULE=NUMBER"),
-        ("density", ["0"], r"density is 0.0, expected in \(0, 1\]"),
+        ("density", ["0"], r"density is 0.0, expected a number in \(0, 1\]"),
         ("density", ["nan"], "density is nan"),
         (
             "majority",

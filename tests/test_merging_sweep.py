@@ -117,8 +117,8 @@ def test_unseen_pairs_and_test_sets_are_refused(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--lambda", "0.5", "--density", "0.2,2"], r"density is 2.0, expected in \(0, 1\]"),
-        (["--lambda=0.5,-1"], r"lambda is -1.0, expected in \[0, inf\)"),
+        (["--lambda", "0.5", "--density", "0.2,2"], r"density is 2.0, expected a number in \(0, 1\]"),
+        (["--lambda=0.5,-1"], r"lambda is -1.0, expected a number of 0 or more"),
         (["--base", "{root}/ko_en/model"], "ko_en/model: is the base itself"),
     ],
 )

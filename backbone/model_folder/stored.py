@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-_HASHED_AT_ONCE = 2**26
 
 
 @dataclass(frozen=True)
@@ -159,20 +158,28 @@ class ModelFolder:
         Raises:
             UserError: where a weight is not finite, naming the tensor.
         """
-        import torch
 
-        def hashed(name: str) -> str:
-            tensor = self.tensor(name)
-            check_finite(self, name, tensor)
-            digest = hashlib.sha256()
-            for part in tensor.flatten().view(torch.uint8).split(_HASHED_AT_ONCE):
-                digest.update(part.numpy())
+        def line(name: str) -> str:
             stored = self.tensors[name]
-            return f"{name} {stored.dtype} {list(stored.shape)} {digest.hexdigest()}\n"
+            if name not in self._digests:
+                check_finite(self, name, self.tensor(name))
+            return f"{name} {stored.dtype} {list(stored.shape)} {self.digest(name)}\n"
 
         with ThreadPoolExecutor(4) as pool:
-            lines = list(pool.map(hashed, sorted(self.tensors)))
+            lines = list(pool.map(line, sorted(self.tensors)))
         return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+    def digest(self, name: str) -> str:
+        """Return the SHA-256 of a tensor's bytes, computed once, so that a merge can do it while it has the tensor."""
+        import torch
+
+        if name not in self._digests:
+            self._digests[name] = hashlib.sha256(self.tensor(name).flatten().view(torch.uint8).numpy()).hexdigest()
+        return self._digests[name]
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {}
 
     @cached_property
     def _handles(self) -> dict[Path, Any]:

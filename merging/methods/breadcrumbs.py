@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from common.options import Range
 from merging.parameters import Density, Lambda, MergeParameter, Normalize, PerModel, Weight
-from merging.vectors import largest, step_from, task_vectors, weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, largest, step_from, task_vectors, weighted_sum
 
 
 def breadcrumbs(
@@ -19,7 +17,7 @@ def breadcrumbs(
     lambda_: Lambda = 1.0,
     density: Density = 0.9,
     gamma: Annotated[
-        PerModel, MergeParameter("share of the largest entries that is dropped as outliers", low=0, high=1)
+        PerModel, MergeParameter("share of the largest entries that is dropped as outliers", Range(0, 1))
     ] = 0.01,
     normalize: Normalize = False,
 ) -> Tensor:

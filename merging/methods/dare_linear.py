@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from merging.parameters import Density, Lambda, Normalize, Rescale, Seed, Weight
-from merging.vectors import Draw, restore_l1, step_from, task_vectors, weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Draw, Tensor, restore_l1, step_from, task_vectors, weighted_sum
 
 
 def dare_linear(

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from merging.methods.dare_linear import drop_at_random
 from merging.parameters import Density, Lambda, Majority, Normalize, Rescale, Seed, Weight
-from merging.vectors import Draw, elected_sum, step_from, task_vectors
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Draw, Tensor, elected_sum, step_from, task_vectors
 
 
 def dare_ties(

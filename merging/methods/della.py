@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
 from common.errors import UserError
+from common.options import Range
 from merging.parameters import Density, Lambda, Majority, MergeParameter, Normalize, PerModel, Seed, Weight
-from merging.vectors import Draw, elected_sum, restore_l1, step_from, task_vectors
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Draw, Tensor, elected_sum, restore_l1, step_from, task_vectors
 
 _ENTRIES = 2**22  # sorted at once: an embedding's order alone would take 0.4 GB
 
@@ -26,7 +24,7 @@ def della(
     density: Density = 0.5,
     epsilon: Annotated[
         PerModel,
-        MergeParameter("half the spread of the keep probabilities; density +- epsilon in (0, 1)", low=0, high=0.5),
+        MergeParameter("half the spread of the keep probabilities; density +- epsilon in (0, 1)", Range(0, 0.5)),
     ] = 0.15,
     rescale: Annotated[
         Literal["l1", "1/p", "1/density", "none"],

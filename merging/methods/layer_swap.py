@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from common.options import Range
 from merging.parameters import MergeParameter
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor
 
 MODELS = (2, 2)
 
@@ -18,9 +17,9 @@ def layer_swap(
     *,
     layer: int | None,
     layers: int,
-    bottom: Annotated[int, MergeParameter("layers taken from the second model at the input's end", low=0)] = 4,
-    top: Annotated[int, MergeParameter("layers taken from the second model at the output's end", low=0)] = 4,
-    transition: Annotated[int, MergeParameter("layers after those that are the mean of both", low=0)] = 1,
+    bottom: Annotated[int, MergeParameter("layers taken from the second model at the input's end", Range(0))] = 4,
+    top: Annotated[int, MergeParameter("layers taken from the second model at the output's end", Range(0))] = 4,
+    transition: Annotated[int, MergeParameter("layers after those that are the mean of both", Range(0))] = 1,
 ) -> Tensor:
     """Layer swapping: the outer layers of one fine-tune in another; layers are counted over encoder and decoder.
 

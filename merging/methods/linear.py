@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from merging.parameters import Normalize, Weight
-from merging.vectors import weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, weighted_sum
 
 
 def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normalize: Normalize = True) -> Tensor:

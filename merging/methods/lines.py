@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from common.options import Range
 from merging.parameters import MergeParameter, Weight
-from merging.vectors import step_from, task_vectors, weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 
 
 def lines(
@@ -17,7 +15,7 @@ def lines(
     *,
     depth: float,
     weight: Weight = "1/n",  # type: ignore[assignment]
-    alpha: Annotated[float, MergeParameter("step length at the first layer", low=0)] = 0.5,
+    alpha: Annotated[float, MergeParameter("step length at the first layer", Range(0))] = 0.5,
     beta: Annotated[float, MergeParameter("what the step length grows by until the last layer")] = 0.5,
 ) -> Tensor:
     """LiNeS: Task Arithmetic with a step that grows linearly with depth, so that shallow layers stay near the base.

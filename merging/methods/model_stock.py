@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 from itertools import combinations
-from typing import TYPE_CHECKING
 
-from merging.vectors import dot, task_vectors, weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, dot, task_vectors, weighted_sum
 
 MODELS = (2, math.inf)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from common.options import Range
 from merging.parameters import MergeParameter
-from merging.vectors import dot
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, dot
 
 MODELS = (2, 2)
 _PARALLEL = 0.9995  # sin(phi) is too small to divide by beyond this cosine
@@ -19,7 +17,7 @@ def slerp(
     base: Tensor,
     models: list[Tensor],
     *,
-    t: Annotated[float, MergeParameter("0 is the first model, 1 the second", low=0, high=1)] = 0.5,
+    t: Annotated[float, MergeParameter("0 is the first model, 1 the second", Range(0, 1))] = 0.5,
 ) -> Tensor:
     """SLERP: interpolates between two fine-tunes along the arc, tensor by tensor; nearly parallel ones linearly.
 

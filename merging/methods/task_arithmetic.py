@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from merging.parameters import Lambda, Normalize, Weight
-from merging.vectors import step_from, task_vectors, weighted_sum
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 
 
 def task_arithmetic(

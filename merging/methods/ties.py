@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from merging.parameters import Density, Lambda, Majority, Normalize, Weight
-from merging.vectors import elected_sum, largest, step_from, task_vectors
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor, elected_sum, largest, step_from, task_vectors
 
 
 def ties(

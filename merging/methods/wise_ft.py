@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+from common.options import Range
 from merging.parameters import MergeParameter
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from merging.vectors import Tensor
 
 MODELS = (1, 1)
 
@@ -16,7 +15,7 @@ def wise_ft(
     base: Tensor,
     models: list[Tensor],
     *,
-    alpha: Annotated[float, MergeParameter("0 is the base, 1 the fine-tune", low=0, high=1)] = 0.5,
+    alpha: Annotated[float, MergeParameter("0 is the base, 1 the fine-tune", Range(0, 1))] = 0.5,
 ) -> Tensor:
     """WiSE-FT: interpolates between the base and one fine-tune.
 
