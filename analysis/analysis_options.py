@@ -25,7 +25,7 @@ class AnalysisOptions:
 
 
 def run(options: AnalysisOptions) -> None:
-    """Analyse.
+    """Analyze.
 
     Raises:
         UserError: where models or base are missing, or as `analysis.analyze_models.analyze`.

@@ -30,12 +30,13 @@ _ROUNDING = {"F16": ("float16", 0.05), "BF16": ("bfloat16", 0.4)}
 
 
 def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Measures:
-    """Analyses fine-tunes of a base and writes figures (PNG and SVG), CSV and `analysis.json` to the folder `out`.
+    """Analyze fine-tunes of a base; write figures (PNG and SVG), CSV and `analysis.json`.
 
     Args:
         entries: models as paths or Hub ids, NAME=PATH, or mappings with `path` and optionally `name`.
         base: folder or Hub id.
         threshold: mean absolute delta above which a row counts as changed, or "auto".
+        out: the folder to write.
 
     Raises:
         UserError: where an option is wrong, or a model is missing, unlike the base or not finite; nothing is written.
@@ -61,7 +62,7 @@ def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Mea
 
 
 def suggested_threshold(measures: Measures) -> float:
-    """The median mean absolute delta of all rows that changed at all, over all models, to two digits; else 0."""
+    """Return the median mean absolute delta of all rows that changed at all, over all models, to two digits; else 0."""
     rows = torch.cat([measure.rows_MR.flatten() for measure in tables.projections(measures).values()])
     changed = rows[rows > 0]
     return float(f"{changed.median().item():.1e}") if len(changed) else 0.0
@@ -94,7 +95,7 @@ def _csv(names: Sequence[str], measures: Measures, threshold: float) -> dict[str
 def _report(
     names: Sequence[str], models: Sequence[ModelFolder], measures: Measures, threshold: float, out: Path
 ) -> None:
-    """Prints the whole models' figures."""
+    """Print the whole models' figures."""
     whole = PlaceMeasure.total(measures.values())
     rows = PlaceMeasure.total(tables.projections(measures).values())
     console = Console()

@@ -33,7 +33,13 @@ def chance_conflict(models: int) -> float:
 
 
 def rows_changed(names: Sequence[str], measures: Measures, threshold: float) -> str:
-    """Rows whose mean absolute delta exceeds the threshold, by model and projection matrix."""
+    """Count the rows whose mean absolute delta exceeds the threshold, by model and projection matrix.
+
+    Args:
+        names: the models'.
+        measures: by place.
+        threshold: mean absolute change above which a row counts as changed.
+    """
 
     def lines() -> Iterator[list[object]]:
         for model, name in enumerate(names):

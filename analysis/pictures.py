@@ -1,4 +1,4 @@
-"""Which figures an analysis has, and what they say."""
+"""The figures of an analysis: their panels, captions and scales."""
 
 from __future__ import annotations
 
@@ -18,7 +18,15 @@ _MOST_PANELS = 6  # figures of pairs of models show each pair up to so many, els
 
 
 def draw(folder: Path, names: Sequence[str], measures: Measures, threshold: float, suggested: float) -> None:
-    """Writes every figure as PNG and SVG; those that compare models where there are two or three of them."""
+    """Write every figure as PNG and SVG; those that compare models need two or three of them.
+
+    Args:
+        folder: where to.
+        names: the models'.
+        measures: by place.
+        threshold: mean absolute change above which a row counts as changed.
+        suggested: the median of all rows.
+    """
     save(_rows_changed(names, measures, threshold, suggested), f"{folder}/rows_changed")
     save(_norms(names, measures), f"{folder}/norms")
     if len(names) > 1:
@@ -29,12 +37,19 @@ def draw(folder: Path, names: Sequence[str], measures: Measures, threshold: floa
 
 
 def brief(value: float) -> str:
-    """A threshold as one would type it: 5e-5, 0.0021."""
+    """Write a threshold as on the command line: 5e-5, 0.0021."""
     return f"{value:g}".replace("e-0", "e-")
 
 
 def saturation(names: Sequence[str], measures: Measures, threshold: float, suggested: float) -> str:
-    """What to do where (nearly) all rows of every matrix lie on one side of the threshold; else an empty string."""
+    """Say what to do where (nearly) all rows of every matrix lie on one side of the threshold; else return "".
+
+    Args:
+        names: the models'.
+        measures: by place.
+        threshold: mean absolute change above which a row counts as changed.
+        suggested: the median of all rows.
+    """
     panels = _changed(names, measures, threshold)
     percents = [value for values in panels.values() for value in values.values()]
     if suggested == 0:
@@ -43,7 +58,7 @@ def saturation(names: Sequence[str], measures: Measures, threshold: float, sugge
         return ""
     side = "above" if min(percents) >= 99.5 else "below"
     return (
-        f"Nearly all rows lie {side} this threshold, so it tells no place from another. "
+        f"Nearly all rows lie {side} this threshold, so it does not separate the places. "
         f"Half of all rows lie above {brief(suggested)}: try --threshold {brief(suggested)}, or auto."
     )
 

@@ -1,4 +1,4 @@
-"""How long each pair's gradient is, and how far the pairs' gradients agree, whatever algorithm trains."""
+"""Log the norm of each pair's gradient and the cosines between the pairs' gradients, whatever algorithm trains."""
 
 from __future__ import annotations
 
@@ -31,19 +31,18 @@ class PairGradients(L.Callback):
         self.every_n_steps = every_n_steps
 
     def on_train_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
-        """Refuses what it cannot measure."""
+        """Refuse a model without whole gradients."""
         if self.every_n_steps and isinstance(trainer.strategy, ModelParallelStrategy):
             raise UserError("pair_gradients: a model divided by fsdp has no whole gradients to compare; choose ddp")
 
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: WhisperModule, batch: SpeechBatch, batch_idx: int
     ) -> None:
-        """Measures where it is time."""
+        """Measure at every so many steps."""
         if not self.every_n_steps or trainer.global_step % self.every_n_steps:
             return
-        gradients = {}
-        for pair, part in batch.by_pair().items():
-            gradients[pair] = pair_gradient(pl_module, part, trainer.world_size)
+        parts = batch.by_pair().items()
+        gradients = {pair: pair_gradient(pl_module, part, trainer.world_size) for pair, part in parts}
         figures = {f"pair_gradient_norm/{pair}": gradient.norm() for pair, gradient in gradients.items()}
         for one, two in combinations(gradients, 2):
             cosine = torch.nn.functional.cosine_similarity(gradients[one], gradients[two], dim=0)
@@ -53,7 +52,13 @@ class PairGradients(L.Callback):
 
 
 def pair_gradient(module: WhisperModule, part: SpeechBatch, world_size: int = 1) -> Tensor:
-    """The gradient of a pair's loss, the mean over its tokens on all ranks, by all trainable parameters; one vector."""
+    """Return the gradient of a pair's loss, the mean over its tokens on all ranks, as one vector.
+
+    Args:
+        module: the model; all its trainable parameters count.
+        part: the pair's utterances.
+        world_size: ranks to average over.
+    """
     parameters = [parameter for parameter in module.model.parameters() if parameter.requires_grad]
     total = module.token_losses(part).losses_BU.sum()
     # By `grad` and not `backward`: the parameters' own gradients and DDP's exchange of them stay out of it.

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -96,17 +95,14 @@ def _side_by_side(inputs: MergeInputs, work: Callable[[str], Any]) -> Iterator[t
     """Yield each tensor's name and result: large ones one after the other on all cores, then a core each."""
     sizes = {name: tensor.numel for name, tensor in inputs.base.tensors.items()}
     names = sorted(sizes, key=lambda name: -sizes[name])
-    for name in names:
-        if sizes[name] >= _LARGE:
-            yield name, work(name)
-    with _workers() as pool:
-        jobs = {pool.submit(work, name): name for name in names if sizes[name] < _LARGE}
-        try:
-            for job in as_completed(jobs):
-                yield jobs[job], job.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    large = [name for name in names if sizes[name] >= _LARGE]
+    yield from zip(large, map(work, large), strict=True)
+    threads, small = torch.get_num_threads(), names[len(large) :]
+    try:
+        with ThreadPoolExecutor(min(cores(), _MOST_WORKERS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield from zip(small, pool.map(work, small), strict=True)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _measured(inputs: MergeInputs, name: str, result: Tensor) -> TaskVectorGeometry:
@@ -139,17 +135,6 @@ def check_merged(inputs: MergeInputs, name: str, result: Tensor) -> None:
         check_finite(folder, name, folder.tensor(name))
     if not result.isfinite().all():
         raise UserError(f"the merged tensor {name} is not finite, though the models' are; choose other parameters")
-
-
-@contextmanager
-def _workers() -> Iterator[ThreadPoolExecutor]:
-    """A pool with a thread for each core, in which torch itself uses one."""
-    threads = torch.get_num_threads()
-    try:
-        with ThreadPoolExecutor(min(cores(), _MOST_WORKERS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(threads)
 
 
 def cores() -> int:

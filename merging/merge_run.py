@@ -98,7 +98,10 @@ def open_inputs(recipe: MergeRecipe) -> MergeInputs:
         UserError: where a model is missing or unlike the base, or a parameter is out of range.
     """
     method = methods()[recipe.method]
-    recipes.check_count(method, recipe)
+    fewest, most = method.models
+    if not fewest <= len(recipe.models) <= most:
+        expected = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
+        raise UserError(f"{method.name} merges {expected} fine-tunes, found {len(recipe.models)}; choose with --models")
     parameters = recipes.checked_parameters(recipe)
     if recipe.engine == "mergekit":
         from merging import mergekit_engine

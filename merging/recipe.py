@@ -12,7 +12,7 @@ import yaml
 from common.configs import CONFIGS as ALL_CONFIGS
 from common.configs import read_yaml
 from common.errors import UserError
-from merging.methods import MergeMethod, methods
+from merging.methods import methods
 from merging.parameters import check
 
 CONFIGS = ALL_CONFIGS / "merge"
@@ -70,15 +70,8 @@ def recipe_of(method: str, settings: Mapping[str, Any]) -> MergeRecipe:
     if not models:
         raise UserError("no model named: give model folders or Hub ids with --models")
     values = {name: settings.get(name, one.default) for name, one in methods()[method].parameters.items()}
-    recipe = MergeRecipe(
-        method=method,
-        models=tuple(models),
-        base=str(settings.get("base") or "none"),
-        parameters=values,
-        dtype=settings.get("dtype", "auto"),
-        engine=settings.get("engine", "stream"),
-        weights_sha256=settings.get("weights_sha256"),
-    )
+    others = {key: settings[key] for key in ("dtype", "engine", "weights_sha256") if key in settings}
+    recipe = MergeRecipe(method, tuple(models), settings.get("base") or "none", values, **others)
     checked_parameters(recipe)
     return recipe
 
@@ -93,22 +86,18 @@ def checked_parameters(recipe: MergeRecipe) -> dict[str, Any]:
     return {name: check(kind.parameters[name], value, count) for name, value in recipe.parameters.items()}
 
 
-def check_count(method: MergeMethod, recipe: MergeRecipe) -> None:
-    """Raise a `UserError` where the method cannot merge so many or so few models."""
-    fewest, most = method.models
-    if not fewest <= len(recipe.models) <= most:
-        expected = f"exactly {fewest}" if fewest == most else f"at least {fewest}"
-        raise UserError(f"{method.name} merges {expected} fine-tunes, found {len(recipe.models)}; choose with --models")
-
-
 def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterator[tuple[str, MergeRecipe]]:
     """Yield (name, recipe) of the whole set, or with `all` of every subset that the method merges.
 
     A single model is a subset only to a method for single models.
+
+    Args:
+        recipe: over the whole set.
+        which: None or `all`.
+        labels: the models' short names.
     """
     kind = methods()[recipe.method]
     if which is None:
-        check_count(kind, recipe)
         yield name_of(recipe.method, labels), recipe
         return
     fewest, most = kind.models

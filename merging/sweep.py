@@ -106,9 +106,7 @@ def seen_pairs(labels: Sequence[str]) -> list[str]:
     """
     for label in labels:
         if not re.fullmatch(r"[a-z]{2,3}[_-][a-z]{2,3}", label):
-            raise UserError(
-                f"{label}: its name is not the pair that it was fine-tuned on, such as ko-en; give the pairs with --seen"
-            )
+            raise UserError(f"{label}: is not named by the pair that it was fine-tuned on, as ko-en; give --seen")
     return [label.replace("_", "-") for label in labels]
 
 

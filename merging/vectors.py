@@ -30,7 +30,13 @@ def task_vectors(base: Tensor, models: list[Tensor]) -> list[Tensor]:
 
 
 def step_from(base: Tensor, step: Tensor, length: float) -> Tensor:
-    """Return `base + length * step`."""
+    """Return `base + length * step`.
+
+    Args:
+        base: theta_0.
+        step: the merged step at length 1.
+        length: lambda.
+    """
     return base + (step if length == 1 else step * length)
 
 
@@ -65,7 +71,13 @@ def restore_l1(vector: Tensor, norm: float) -> None:
 
 
 def weighted_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool) -> Tensor:
-    """Return sum_i w_i v_i, with `normalize` divided by sum_i w_i unless that is zero."""
+    """Return sum_i w_i v_i.
+
+    Args:
+        vectors: v_i.
+        weight: w_i.
+        normalize: whether to divide by sum_i w_i, unless that is zero.
+    """
     total = _sum(_weighted(vectors, weight))
     divisor = sum(np.float32(w) for w in weight)
     return total / float(divisor) if normalize and abs(divisor) >= 1e-8 else total

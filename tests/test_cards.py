@@ -92,7 +92,7 @@ def test_scores_of_another_model_are_refused(run: Path, tmp_path: Path):
     shutil.copytree(run / "model", tmp_path / "model")
     config = json.loads((tmp_path / "model/config.json").read_text())
     (tmp_path / "model/config.json").write_text(json.dumps(config | {"dropout": 0.1}))
-    with pytest.raises(UserError, match=r"scores mine, base, none of which is .*model as it is"):
+    with pytest.raises(UserError, match=r"scores mine, base, none of which is now in .*model"):
         add_scores(tmp_path / "model", run / "scores/scores.json")
     with pytest.raises(UserError, match=r"not the scores\.json of an evaluation"):
         add_scores(tmp_path / "model", tmp_path / "model/config.json")

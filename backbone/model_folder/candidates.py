@@ -16,9 +16,13 @@ from backbone.model_folder.stored import ModelFolder
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model to be scored: its name and group in the table, and its folder or Hub id as given.
+    """A model to be scored.
 
-    `language` is its own policy of language tags; None leaves it that of the evaluation.
+    Attributes:
+        name: in the table.
+        path: its folder or Hub id, as given.
+        group: in the table.
+        language: its own policy of language tags; None takes the evaluation's.
     """
 
     name: str
@@ -31,7 +35,7 @@ class Candidate:
         """The model, checked.
 
         Raises:
-            UserError: where there is no such model, or its folder is not whole.
+            UserError: where there is no such model, or its folder is incomplete.
         """
         found = read(self.path, self.name)
         check_generation_config(found.path)
@@ -39,7 +43,7 @@ class Candidate:
 
     @property
     def folder(self) -> Path:
-        """Where the model lies; raises as `opened`."""
+        """The model's folder; raises as `opened`."""
         return self.opened.path
 
     @cached_property
@@ -52,7 +56,7 @@ class Candidate:
 
 
 def candidates(rows: Sequence[Any]) -> list[Candidate]:
-    """Models from a configuration's list: paths, or mappings with `path`, optionally `name`, `group` and `language`.
+    """Return the models of a configuration's list: paths, or mappings with `path` and optionally the other attributes.
 
     Raises:
         UserError: where an entry is neither, or two models share a name.

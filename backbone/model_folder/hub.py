@@ -1,4 +1,4 @@
-"""A model folder on its way to others: its card completed with scores, its files checked, and pushed to the Hub."""
+"""Publish a model folder: add scores to its card, check its files, push it to the Hub."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.model_folder.candidates import Candidate
+from backbone.model_folder.stored import PROCESSORS
 from backbone.model_folder.training_card import with_scores
 from common.errors import UserError
 from common.files import write_text
@@ -15,14 +16,7 @@ from common.markdown import split
 from common.options import Command, main, option
 
 CARD = "README.md"
-_NEEDED = (
-    "config.json",
-    "generation_config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    CARD,
-)
+_NEEDED = ("config.json", "generation_config.json", *PROCESSORS, "tokenizer.json", CARD)
 _PUSHED = ("*.safetensors", "*.json", "*.txt", CARD)
 
 
@@ -45,9 +39,9 @@ class PushOptions:
     repo: str = option(positional=True, metavar="REPO")
     """Repository on the Hub, as OWNER/NAME."""
     private: bool = False
-    """Make the repository private, where it is new."""
+    """Make a new repository private."""
     upload: bool = False
-    """Push; without it, only say what would be pushed."""
+    """Push; without it, only list what would be pushed."""
 
 
 def run_card(options: CardOptions) -> None:
@@ -57,7 +51,7 @@ def run_card(options: CardOptions) -> None:
 
 
 def run_push(options: PushOptions) -> None:
-    """Push the folder, or say what would be pushed."""
+    """Push the folder, or list what would be pushed."""
     print("\n".join(push(options.folder, options.repo, upload=options.upload, private=options.private)))
 
 
@@ -70,13 +64,13 @@ HUB = Command(
         python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en --upload --private""",
     commands=[
         Command("card", "Write an evaluation's scores into the folder's card", CardOptions, run_card),
-        Command("push", "Push the folder; without --upload only say what would be pushed", PushOptions, run_push),
+        Command("push", "Push the folder; without --upload only list what would be pushed", PushOptions, run_push),
     ],
 )
 
 
 def add_scores(folder: Path, scores_file: Path) -> None:
-    """Writes the scores that an evaluation gave this very model into its card.
+    """Write the scores that an evaluation gave these very weights into the model's card.
 
     Raises:
         UserError: where the evaluation scored other models, or a file cannot be read.
@@ -89,19 +83,22 @@ def add_scores(folder: Path, scores_file: Path) -> None:
     model = identities.get(Candidate("model", str(folder)).identity)
     if model is None:
         raise UserError(
-            f"{scores_file}: scores {', '.join(identities.values())}, none of which is {folder} as it is; evaluate it"
+            f"{scores_file}: scores {', '.join(identities.values())}, none of which is now in {folder}; evaluate it"
         )
-    card = _card(folder)
-    head, body = split(card)
-    title = next((line[2:] for line in body.splitlines() if line.startswith("# ")), folder.name)
-    write_text(folder / CARD, with_scores(card, head.get("model_name") or title, scores, model))
+    write_text(folder / CARD, with_scores(_card(folder), folder.name, scores, model))
 
 
 def push(folder: Path, repo: str, *, upload: bool = False, private: bool = False) -> list[str]:
-    """Pushes a model folder, or says what would be pushed; returns lines to print.
+    """Push a model folder, or list what would be pushed; return lines to print.
+
+    Args:
+        folder: the model folder.
+        repo: on the Hub, as OWNER/NAME.
+        upload: whether to push.
+        private: whether a new repository is private.
 
     Raises:
-        UserError: where the folder is not complete, the name is none, or the Hub refuses.
+        UserError: where the folder is incomplete, the name is invalid, or the Hub refuses.
     """
     files = _checked(folder)
     if repo.count("/") != 1 or not all(repo.split("/")):
@@ -112,7 +109,7 @@ def push(folder: Path, repo: str, *, upload: bool = False, private: bool = False
     lines += [f"  {file.stat().st_size / 1e6:10,.1f} MB  {file.name}" for file in files]
     lines.append(f"licence: {head.get('license_name') or head.get('license') or 'not stated in the card'}")
     if "model-index" not in head:
-        lines.append("the card has no scores yet: python -m backbone.model_folder.hub card --help")
+        lines.append("the card has no scores yet; see python -m backbone.model_folder.hub card --help")
     lines += [line.strip("*") for line in body.splitlines() if line.startswith("**Not for commercial use")]
     if not upload:
         return [*lines, "nothing was uploaded; add --upload to do it"]
@@ -131,13 +128,13 @@ def _upload(folder: Path, repo: str, private: bool) -> str:
         )
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
-        raise UserError(f"{repo}: the Hub did not take it ({reason}); are you logged in (hf auth login)?") from None
+        raise UserError(f"{repo}: the Hub refused it ({reason}); are you logged in (hf auth login)?") from None
     return str(done)
 
 
 def _checked(folder: Path) -> list[Path]:
-    """The files to push, of a folder that every reader of Whisper can use."""
-    Candidate("model", str(folder)).folder  # noqa: B018  (whole, or the mistake is told)
+    """Return the files to push; check that none is missing that a reader of Whisper needs."""
+    Candidate("model", str(folder)).folder  # noqa: B018  (raises where it is incomplete)
     missing = [name for name in _NEEDED if not (folder / name).is_file()]
     if missing:
         raise UserError(f"{folder}: lacks {', '.join(missing)}; train.py and merge.py write them")

@@ -16,12 +16,12 @@ _HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors
 
 
 def short_name(source: Path | str) -> str:
-    """`outputs/demo/ko-en/model` is called `ko-en`."""
+    """Return a model's short name: that of `outputs/demo/ko-en/model` is `ko-en`."""
     return next((part for part in reversed(Path(source).absolute().parts) if part != "model"), str(source))
 
 
 def named_models(entries: Sequence[Any] | str, keys: Sequence[str] = ("name", "path")) -> list[dict[str, str]]:
-    """Names and paths from one path or a list of paths, NAME=PATH, or mappings with `path` and others of `keys`.
+    """Return names and paths from one path or a list of paths, NAME=PATH, or mappings with `path` and others of `keys`.
 
     Raises:
         UserError: where an entry is none of these, or two models share a name.
@@ -43,7 +43,7 @@ def named_models(entries: Sequence[Any] | str, keys: Sequence[str] = ("name", "p
 
 
 def find_model(source: Path | str) -> Path:
-    """The folder that a path or a Hub id means; what is not in the Hub's cache is downloaded, safetensors alone.
+    """Return the folder that a path or a Hub id means; what the Hub's cache lacks is downloaded, safetensors alone.
 
     Raises:
         UserError: where there is no such folder and no such model on the Hub.
@@ -60,7 +60,7 @@ def find_model(source: Path | str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().split("\n", 1)[0]
-        raise UserError(f"{name}: no folder here, and not to be had from the Hugging Face Hub ({reason})") from None
+        raise UserError(f"{name}: no such folder, and the Hugging Face Hub does not provide it ({reason})") from None
 
 
 def check_kind(folder: Path) -> None:
@@ -70,30 +70,34 @@ def check_kind(folder: Path) -> None:
         UserError: naming what the folder is and what to do.
     """
     has = {file.name for file in folder.iterdir()}
+    weights = has & {WEIGHTS, INDEX}
     if "adapter_config.json" in has and "config.json" not in has:
-        raise UserError(
-            f"{folder}: this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of "
-            "peft) and save that (save_pretrained)"
+        problem = (
+            "this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of peft) and save "
+            "that (save_pretrained)"
         )
-    if "model.bin" in has and not has & {WEIGHTS, INDEX}:
-        raise UserError(
-            f"{folder}: this is a CTranslate2 conversion (model.bin), which faster-whisper reads; give the folder that "
-            "it was converted from"
+    elif "model.bin" in has and not weights:
+        problem = (
+            "this is a CTranslate2 conversion (model.bin), which faster-whisper reads; give the folder that it was "
+            "converted from"
         )
-    if has & {PICKLE, f"{PICKLE}.index.json"} and not has & {WEIGHTS, INDEX}:
-        raise UserError(
-            f"{folder}: holds {PICKLE} and no {WEIGHTS}; pickles are not opened: where you trust it, load it with "
-            "transformers and save it again (from_pretrained, save_pretrained), which writes safetensors"
+    elif has & {PICKLE, f"{PICKLE}.index.json"} and not weights:
+        problem = (
+            f"holds {PICKLE} and no {WEIGHTS}; pickles are not opened: where you trust it, load it with transformers "
+            "and save it again (from_pretrained, save_pretrained), which writes safetensors"
         )
-    if "config.json" not in has:
+    elif "config.json" not in has:
         inner = folder / "model"
-        hint = f", did you mean {inner}?" if (inner / "config.json").is_file() else ""
-        expected = "; expected what train.py leaves as <run>/model" * (not hint)
-        raise UserError(f"{folder}: not a model folder (no config.json){hint}{expected}")
+        found = (inner / "config.json").is_file()
+        hint = f", did you mean {inner}?" if found else "; expected what train.py leaves as <run>/model"
+        problem = f"not a model folder (no config.json){hint}"
+    else:
+        return
+    raise UserError(f"{folder}: {problem}")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The folder's safetensors: one file, or the shards that its index names.
+    """Return the folder's safetensors: one file, or the shards that its index names.
 
     Raises:
         UserError: where there is neither, or a shard is missing.
@@ -102,9 +106,7 @@ def weight_files(folder: Path) -> list[Path]:
         return [folder / WEIGHTS]
     index = folder / INDEX
     if not index.is_file():
-        inner = folder / "model"
-        hint = f", did you mean {inner}?" if (inner / WEIGHTS).is_file() or (inner / INDEX).is_file() else ""
-        raise UserError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}{hint or '; is it a model folder?'}")
+        raise UserError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}; is it a model folder?")
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         if any(Path(name).name != name for name in names):

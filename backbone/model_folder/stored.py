@@ -99,6 +99,11 @@ class ModelFolder:
 
         The file is opened and closed each time (a quarter of a millisecond), so that no page of it stays mapped: memory
         is bounded by the rows asked for.
+
+        Args:
+            name: the tensor's.
+            first: the first row.
+            last: the row behind the last one.
         """
         stored = self.tensors[name]
         with self._open(stored.file) as file:
@@ -198,6 +203,11 @@ class ModelFolder:
 
 def check_finite(folder: ModelFolder, name: str, tensor: Tensor) -> None:
     """Check that a tensor of a model has neither NaN nor infinite entries.
+
+    Args:
+        folder: the model.
+        name: the tensor's.
+        tensor: its entries.
 
     Raises:
         UserError: naming the model and the tensor.

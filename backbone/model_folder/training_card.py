@@ -1,4 +1,4 @@
-"""The model card of a fine-tune, in the Hub's format: what it was trained on, by which recipe, and how well it does."""
+"""The model card of a fine-tune, in the Hub's format: its training speech, its recipe and its scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Corpus:
-    """What a run was trained on of one pair."""
+    """The training speech of one pair."""
 
     pair: str
     utterances: int
@@ -29,10 +29,15 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a fine-tune was made of.
+    """How a fine-tune was trained.
 
-    `base` is the model it began as, `settings` the figures that make the recipe, `notes` whole sentences that a reader
-    must know, such as how the weights were chosen.
+    Attributes:
+        name: of the run.
+        base: the model that was fine-tuned.
+        method: the algorithm, in words.
+        corpora: what it was trained on.
+        settings: options by name.
+        notes: sentences that a reader must know, such as how the weights were chosen.
     """
 
     name: str
@@ -44,7 +49,7 @@ class Recipe:
 
 
 def training_card(recipe: Recipe) -> str:
-    """A fine-tune's card, without scores yet."""
+    """Return a fine-tune's card, without scores."""
     licences = sorted({licence for corpus in recipe.corpora for licence in corpus.licences})
     bound = [licence for licence in licences if _NON_COMMERCIAL.search(licence)]
     base_licence = licence_of(Path(recipe.base))
@@ -103,23 +108,24 @@ Base: `{recipe.base}`, licence {base_licence or "not stated"}.
 
 
 def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> str:
-    """A card with an evaluation's scores in place of older ones, in its head for the Hub and as a table for readers.
+    """Return a card with an evaluation's scores in place of older ones: in its head for the Hub, and as a table.
 
     Args:
         card: the card so far.
-        name: the model's own name.
-        scores: what an evaluation left in `scores.json`.
-        model: what that calls the model.
+        name: the model's name where the card has none.
+        scores: the content of an evaluation's `scores.json`.
+        model: its name in that.
     """
     head, body = split(card)
+    title = re.search(r"^# (.*)", body, re.MULTILINE)
+    name = head.get("model_name") or (title[1] if title else name)
     sets = scores["models"][model]["sets"]
     seen, unseen = scores.get("seen", []), scores.get("unseen", [])
     profile = scores["profile"]
     rows, results = [], []
     for pair, found in sets.items():
-        rate = found["figures"]["mer"]
         kind = "seen" if pair in seen else "unseen" if pair in unseen else "single language"
-        value, low, high = (100 * rate[key] for key in ("value", "low", "high"))
+        value, low, high = (100 * found["figures"]["mer"][key] for key in ("value", "low", "high"))
         rows.append((pair, kind, f"{value:.1f}", f"{low:.1f} to {high:.1f}", f"{found['utterances']:,}"))
         results.append(
             EvalResult(
@@ -143,9 +149,9 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
 Micro-averaged, profile `{profile}`, language tag `{how["language"]}`, {how["beams"]} beam{"s" * (how["beams"] > 1)}; intervals by bootstrap.
 {_END}
 """  # noqa: E501
-    kept = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
+    others = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
-    return f"---\n{front}---\n{kept}\n\n{text}"
+    return f"---\n{front}---\n{others}\n\n{text}"
 
 
 def _first(recipe: Recipe) -> str:

@@ -25,6 +25,15 @@ def breadcrumbs(
 
     Formula: theta_0 + lambda sum_i w_i m_i tau_i, m_i without the gamma n largest and then the smallest entries
     Source: Davari and Belilovsky 2023 (Model Breadcrumbs), arXiv:2312.06795, section 3
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        weight: w_i.
+        lambda_: the step length.
+        density: the share of each task vector that is kept.
+        gamma: the share of the largest entries that is dropped.
+        normalize: whether to divide by the sum of the weights.
     """
     vectors = task_vectors(base, models)
     for vector, share, outliers in zip(vectors, density, gamma, strict=True):

@@ -24,6 +24,17 @@ def dare_linear(
 
     Formula: theta_0 + lambda sum_i w_i s_i m_i tau_i, m_i ~ Bernoulli(density), s_i the rescaling
     Source: Yu et al. 2024 (DARE), arXiv:2311.03099, section 3.2
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        draw: random numbers, the same for the same seed, model and tensor.
+        weight: w_i.
+        lambda_: the step length.
+        density: the share of each task vector that is kept.
+        rescale: what makes up for dropping.
+        normalize: whether to divide by the sum of the weights.
+        seed: what `draw` is seeded with.
     """
     vectors = task_vectors(base, models)
     drop_at_random(vectors, draw, density, rescale)

@@ -24,6 +24,18 @@ def dare_ties(
 
     Formula: as dare_linear, over the entries of the elected sign
     Source: Yu et al. 2024 (DARE), arXiv:2311.03099, with the election of TIES
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        draw: random numbers, the same for the same seed, model and tensor.
+        weight: w_i.
+        lambda_: the step length.
+        density: the share of each task vector that is kept.
+        rescale: what makes up for dropping.
+        normalize: whether to divide by the sum of the weights.
+        majority: whether the weights count in the election of signs.
+        seed: what `draw` is seeded with.
     """
     vectors = task_vectors(base, models)
     drop_at_random(vectors, draw, density, rescale)

@@ -41,6 +41,19 @@ def della(
 
     Formula: as dare_ties, keep probabilities p from density - epsilon to density + epsilon by rank in the row
     Source: Deep et al. 2024 (DELLA), arXiv:2406.11617, section 3
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        draw: random numbers, the same for the same seed, model and tensor.
+        weight: w_i.
+        lambda_: the step length.
+        density: the share of each task vector that is kept.
+        epsilon: half the spread of the keep probabilities.
+        rescale: what makes up for dropping.
+        normalize: whether to divide by the sum of the weights.
+        majority: whether the weights count in the election of signs.
+        seed: what `draw` is seeded with.
     """
     for share, spread in zip(density, epsilon, strict=True):
         if share < 1 and not spread < share < 1 - spread:

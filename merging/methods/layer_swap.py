@@ -25,6 +25,15 @@ def layer_swap(
 
     Formula: theta_2 in the first `bottom` and last `top` layers, the mean in `transition` more, theta_1 elsewhere
     Source: Bandarkar et al. 2024 (layer swapping), arXiv:2410.01335, section 3.2
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        layer: the layer's number over encoder and decoder; None outside of the layers.
+        layers: how many layers both have.
+        bottom: layers of theta_2 at the input's end.
+        top: layers of theta_2 at the output's end.
+        transition: layers after those that are the mean of both.
     """
     one, two = models
     if layer is None:  # embeddings, convolutions, final norms

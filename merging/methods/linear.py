@@ -11,5 +11,11 @@ def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normaliz
 
     Formula: sum_i w_i theta_i / sum_i w_i
     Source: Wortsman et al. 2022 (Model soups), arXiv:2203.05482
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        weight: w_i.
+        normalize: whether to divide by the sum of the weights.
     """
     return weighted_sum(models, weight, normalize) if any(weight) or not normalize else base

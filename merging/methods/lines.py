@@ -22,5 +22,13 @@ def lines(
 
     Formula: theta_0 + (alpha + beta d) sum_i w_i tau_i, d in [0, 1] the depth over encoder and decoder
     Source: Wang et al. 2024 (LiNeS), arXiv:2410.17146, equation 3
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        depth: d.
+        weight: w_i.
+        alpha: the step length at the first layer.
+        beta: what the step length grows by until the last layer.
     """
     return step_from(base, weighted_sum(task_vectors(base, models), weight, False), alpha + beta * depth)

@@ -23,6 +23,11 @@ def slerp(
 
     Formula: sin((1 - t) phi) / sin(phi) theta_1 + sin(t phi) / sin(phi) theta_2, phi the angle between the two
     Source: Shoemake 1985, Animating rotation with quaternion curves
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        t: 0 is the first model, 1 the second.
     """
     one, two = models
     norms = math.sqrt(dot(one, one)) * math.sqrt(dot(two, two))

@@ -13,5 +13,12 @@ def task_arithmetic(
 
     Formula: theta_0 + lambda sum_i w_i tau_i
     Source: Ilharco et al. 2023, arXiv:2212.04089, section 4.2
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        weight: w_i.
+        lambda_: the step length.
+        normalize: whether to divide by the sum of the weights.
     """
     return step_from(base, weighted_sum(task_vectors(base, models), weight, normalize), lambda_)

@@ -20,6 +20,15 @@ def ties(
 
     Formula: theta_0 + lambda sum_agreeing w_i tau_i / sum_agreeing w_i, over trimmed tau_i of the elected sign
     Source: Yadav et al. 2023 (TIES-Merging), arXiv:2306.01708, algorithm 1
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        weight: w_i.
+        lambda_: the step length.
+        density: the share of each task vector that is kept.
+        normalize: whether to divide by the sum of the weights.
+        majority: whether the weights count in the election of signs.
     """
     vectors = task_vectors(base, models)
     for vector, share in zip(vectors, density, strict=True):

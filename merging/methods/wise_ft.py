@@ -21,5 +21,10 @@ def wise_ft(
 
     Formula: (1 - alpha) theta_0 + alpha theta_1
     Source: Wortsman et al. 2022 (WiSE-FT), arXiv:2109.01903, equation 1
+
+    Args:
+        base: theta_0, float32.
+        models: theta_i, float32; the list is the method's own.
+        alpha: 0 is the base, 1 the fine-tune.
     """
     return base * (1 - alpha) + models[0] * alpha
