@@ -6,8 +6,9 @@ four files read and of one written and fsynced, nothing else), `merge.py`, and `
 that can read Whisper's files. Printed are medians of seconds from start to end of each command, of the seconds of
 processor time, and the peak of anonymous memory, which leaves out the files that the system keeps in memory.
 
+Most of a round is mergekit's TIES, so that one is the default; `--rounds 3` gives medians.
 `--cold` drops the files from the system's memory before each run. `--mergekit 2` adds runs of mergekit with the options
-that made it fastest. Last, a sweep of ten step lengths is timed without scoring.
+that made it fastest. `--sweep` adds a sweep of ten step lengths, without scoring, and the floor in one thread.
 """
 
 from __future__ import annotations
@@ -158,13 +159,14 @@ def drop_from_memory(folders: list[Path]) -> None:
         os.close(handle)
 
 
-def commands(folders: list[Path], work: Path, chosen: list[str], flags: dict[str, list[str]]) -> dict[str, list[str]]:
+def commands(
+    folders: list[Path], work: Path, chosen: list[str], flags: dict[str, list[str]], with_sweep: bool
+) -> dict[str, list[str]]:
     """Each contestant's command by its name."""
     files = [str(folder / "model.safetensors") for folder in folders]
     base, *models = map(str, folders)
     found = {
         "floor, two threads": [sys.executable, "-c", FLOOR, *files, str(work / "floor"), "2"],
-        "floor, one thread": [sys.executable, "-c", FLOOR, *files, str(work / "floor"), "1"],
     }
     for name in chosen:
         values = [part for key, value in PARAMETERS[name].items() for part in (f"--{key}", str(value))]
@@ -177,7 +179,9 @@ def commands(folders: list[Path], work: Path, chosen: list[str], flags: dict[str
         }))  # fmt: skip
         tool = [str(Path(sys.executable).parent / "mergekit-pytorch"), str(config), str(work / "theirs")]
         found |= {f"{name}, {kind}": [*tool, *extra] for kind, extra in flags.items()}
-    found["ties, a sweep of ten step lengths"] = [sys.executable, "-c", SWEEP, base, *models, str(work / "sweep")]
+    if with_sweep:
+        found["floor, one thread"] = [sys.executable, "-c", FLOOR, *files, str(work / "floor"), "1"]
+        found["ties, a sweep of ten step lengths"] = [sys.executable, "-c", SWEEP, base, *models, str(work / "sweep")]
     return found
 
 
@@ -205,15 +209,17 @@ def main() -> None:
     parser.add_argument("--size", choices=SHAPES, default="medium")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where 5 models have room")
     parser.add_argument("--dtype", choices=["F32", "F16"], default="F32", help="what the models are stored in")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--methods", nargs="+", choices=PARAMETERS, default=["task_arithmetic", "ties", "dare_linear"])
     parser.add_argument("--mergekit", type=int, choices=[0, 1, 2], default=1, help="not, as it is, with best flags too")
     parser.add_argument("--cold", action="store_true", help="read from the disk, not from the system's memory")
+    parser.add_argument("--sweep", action="store_true", help="time a sweep, too")
     options = parser.parse_args()
     work = Path(tempfile.mkdtemp(dir=options.folder, prefix="merging-benchmark-"))
     try:
         folders = make_models(work, options.size, options.dtype)
-        contestants = commands(folders, work, options.methods, dict(list(MERGEKIT.items())[: options.mergekit]))
+        flags = dict(list(MERGEKIT.items())[: options.mergekit])
+        contestants = commands(folders, work, options.methods, flags, options.sweep)
         figures = {name: Figures() for name in contestants}
         for place in range(options.rounds):
             for name, command in contestants.items():
