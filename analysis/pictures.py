@@ -95,23 +95,17 @@ def _cosines(names: Sequence[str], measures: Measures) -> Figure:
 
 
 def _cosines_by_layer(names: Sequence[str], measures: Measures) -> Figure:
-    pairs = list(combinations(range(len(names)), 2))
     caption = "Cosine between two models' changes of each projection matrix. 0: unrelated directions."
-    if len(pairs) == 1:
+    if len(names) == 2:
         caption += f" Over all parameters: {PlaceMeasure.total(measures.values()).geometry.cosine(0, 1):.2f}."
-    panels: Mapping[str, Values]
-    if len(pairs) <= _MOST_PANELS:
-        panels = {
-            f"{names[a]} and {names[b]}": {p: m.geometry.cosine(a, b) for p, m in projections(measures).items()}
-            for a, b in pairs
-        }
-    else:
-        panels = {
-            f"mean of {len(pairs)} pairs": {
-                place: float(np.mean([measure.geometry.cosine(a, b) for a, b in pairs]))
-                for place, measure in projections(measures).items()
-            }
-        }
+    panels: dict[str, Values] = {
+        f"{names[a]} and {names[b]}": {p: m.geometry.cosine(a, b) for p, m in projections(measures).items()}
+        for a, b in combinations(range(len(names)), 2)
+    }
+    if len(panels) > _MOST_PANELS:
+        every = list(panels.values())
+        means = {place: float(np.mean([panel[place] for panel in every])) for place in every[0]}
+        panels = {f"mean of {len(every)} pairs": means}
     values = np.array([value for panel in panels.values() for value in panel.values()])
     return heat_maps("Cosine between task vectors by layer", caption, panels, _cosine_scale(values))
 

@@ -1,4 +1,4 @@
-"""Model cards: the head of YAML that the Hub reads, and Markdown tables."""
+"""Model cards: templates, the head of YAML that the Hub reads, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jinja2 import StrictUndefined, Template
 
 from common.configs import load_yaml
 from common.errors import UserError
 
 _HEAD = re.compile(r"\A---\n(.*?)\n---(?:\n|\Z)", re.DOTALL)
+
+
+def render(template: Path, **values: Any) -> str:
+    """Fill a Jinja template with text."""
+    options: dict[str, Any] = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": StrictUndefined}
+    return Template(template.read_text(encoding="utf-8"), **options).render(values)
 
 
 def split(card: str) -> tuple[dict[str, Any], str]:

@@ -1,17 +1,20 @@
-"""The model card: what was merged from what, how, and what the merge did to the weights."""
+"""The model card of a merge: its recipe, its lineage, and what the merge did to the weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
+from huggingface_hub import ModelCardData
 
 from backbone.model_folder.geometry import TaskVectorGeometry
-from common.markdown import licence_of, table
+from common.markdown import licence_of, render, table
 from merging.inputs import MergeInputs
 from merging.merge_engine import MergeGeometry
 from merging.recipe import MergeRecipe
+
+_LENGTHS = ("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors")
+_MODULES = ("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector")
 
 
 def write_card(
@@ -36,53 +39,35 @@ def write_card(
     """
     sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
     licences = {source.name: licence_of(source.path) for source in sources}
-    front = {
-        "library_name": "transformers",
-        "pipeline_tag": "automatic-speech-recognition",
-        "tags": ["whisper", "merge", "code-switching"],
-        "base_model": [source.name for source in sources],
-        "base_model_relation": "merge",
-    }
-    if len(known := set(licences.values())) == 1 and None not in known:
-        front["license"] = known.pop()
+    front = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="automatic-speech-recognition",
+        tags=["whisper", "merge", "code-switching"],
+        base_model=[source.name for source in sources],
+        base_model_relation="merge",
+        license=licences[inputs.base.name] if len(set(licences.values())) == 1 else None,
+    )
     lineage = [
         (
-            "base" if source is inputs.base else "fine-tune",
-            f"`{source.name}`",
-            licences[source.name] or "not stated",
-            f"`{hashes[source.name]}`",
+            "fine-tune" if number else "base",
+            f"`{one.name}`",
+            licences[one.name] or "not stated",
+            f"`{hashes[one.name]}`",
         )
-        for source in sources
+        for number, one in enumerate(sources)
     ]
-    text = f"""---
-{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---
-
-# {title}
-
-Merged with CrossPair from fine-tunes of one Whisper, without training. {inputs.method.summary}
-
-    {inputs.method.formula}
-
-Source: {inputs.method.source}.
-{"".join(f"{chr(10)}**{note}**{chr(10)}" for note in notes)}
-## Recipe
-
-```yaml
-{recipe.as_yaml()}```
-
-## Lineage
-
-{table(("part", "model", "licence", "weights"), lineage)}
-
-## What the merge did
-
-{table(("vector", "L2 norm", "share of the base's norm", "mean cosine with the task vectors"), _lengths(inputs, TaskVectorGeometry.total(geometry.values())))}
-
-Conflicts are entries in which two task vectors point in opposite directions; of large tensors they are counted in every
-eighth stretch.
-
-{table(("module", "entries in conflict", "mean cosine of the task vectors", "step / mean task vector"), _modules(geometry))}
-"""  # noqa: E501
+    total = TaskVectorGeometry.total(geometry.values())
+    text = render(
+        Path(__file__).with_name("merge_card.md.jinja"),
+        front=front.to_yaml(),
+        title=title,
+        method=inputs.method,
+        notes=notes,
+        recipe=recipe.as_yaml(),
+        lineage=table(("part", "model", "licence", "weights"), lineage),
+        lengths=table(_LENGTHS, _lengths(inputs, total)),
+        modules=table(_MODULES, _modules(geometry)),
+    )
     (folder / "README.md").write_text(text, encoding="utf-8")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from common.markdown import licence_of, split, table
+from common.markdown import licence_of, render, split, table
 
 _BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
@@ -67,44 +67,20 @@ def training_card(recipe: Recipe) -> str:
         (c.pair, f"{c.utterances:,}", ", ".join(c.sources) or "not stated", ", ".join(c.licences) or "not stated")
         for c in recipe.corpora
     ]
-    settings = "".join(f"{name}: {value}\n" for name, value in recipe.settings.items())
     notes = list(recipe.notes)
     if bound:
         notes.insert(0, f"Not for commercial use: it was trained on speech under {', '.join(bound)}.")
     if any(not corpus.licences for corpus in recipe.corpora):
         notes.append("The licence of some training speech is not stated; clear it before you pass the model on.")
-    return f"""---
-{data.to_yaml().rstrip()}
----
-
-# {recipe.name}
-
-Whisper for people who switch languages mid-sentence, fine-tuned with CrossPair from `{recipe.base}` by {recipe.method}.
-{"".join(f"{chr(10)}**{note}**{chr(10)}" for note in notes)}
-## Use
-
-```python
-from transformers import pipeline
-
-pipeline("automatic-speech-recognition", "FOLDER")("speech.wav", generate_kwargs={{"language": "{_first(recipe)}"}})
-```
-
-`python evaluate.py transcribe FOLDER speech.wav` transcribes recordings of any length, and `ct2-transformers-converter`
-makes of the folder what faster-whisper reads.
-
-## Training speech
-
-{table(("pair", "utterances", "sources", "licences"), rows)}
-
-## Recipe
-
-```yaml
-{settings}```
-
-## Lineage
-
-Base: `{recipe.base}`, licence {base_licence or "not stated"}.
-"""
+    return render(
+        Path(__file__).with_name("training_card.md.jinja"),
+        front=data.to_yaml(),
+        recipe=recipe,
+        notes=notes,
+        language=recipe.corpora[0].pair.split("-")[0] if recipe.corpora else "en",
+        speech=table(("pair", "utterances", "sources", "licences"), rows),
+        base_licence=base_licence,
+    )
 
 
 def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> str:
@@ -141,18 +117,9 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
     head["model-index"] = index["model-index"]
     how = scores["decoding"]
     shown = table(("test set", "kind", "mixed error rate, %", "95 % interval", "utterances"), rows)
-    text = f"""{_BEGIN}
-## Scores
-
-{shown}
-
-Micro-averaged, profile `{profile}`, language tag `{how["language"]}`, {how["beams"]} beam{"s" * (how["beams"] > 1)}; intervals by bootstrap.
-{_END}
-"""  # noqa: E501
+    beams = f"{how['beams']} beam{'s' * (how['beams'] > 1)}"
+    notes = f"Micro-averaged, profile `{profile}`, language tag `{how['language']}`, {beams}; intervals by bootstrap."
+    text = f"{_BEGIN}\n## Scores\n\n{shown}\n\n{notes}\n{_END}\n"
     others = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n{others}\n\n{text}"
-
-
-def _first(recipe: Recipe) -> str:
-    return recipe.corpora[0].pair.split("-")[0] if recipe.corpora else "en"
