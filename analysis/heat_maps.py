@@ -44,7 +44,14 @@ class ColourScale:
         return Normalize(self.low, self.high)
 
     def write(self, axes: Axes, x: float, y: float, value: float) -> None:
-        """Write a cell's figure in black or white, whichever is legible on its colour; a dash where it is undefined."""
+        """Write a cell's figure in black or white, whichever is legible on its colour; a dash where it is undefined.
+
+        Args:
+            axes: where.
+            x: the cell's middle.
+            y: likewise.
+            value: the figure.
+        """
         red, green, blue, _ = colormaps[self.colours](self.norm(value))
         ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.5 else "white"
         text, ink = ("–", "0.4") if math.isnan(value) else (self.form.format(value), ink)

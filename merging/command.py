@@ -1,4 +1,4 @@
-"""The command line of `merge.py`, made from the methods' own declarations, and what it does."""
+"""The command line of `merge.py`, made from the methods' own declarations, and its work."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
 
 
 def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, MergeRecipe]:
-    """The merges that are asked for, each by its folder."""
+    """Return the merges to make, by folder."""
     from merging.inputs import read_all
 
     parts = dict(recipes.subsets(recipe, options["subsets"], [model.label for model in read_all(recipe.models)]))

@@ -41,7 +41,7 @@ def read_all(names: Iterable[str]) -> list[ModelFolder]:
 
 @dataclass
 class MergeInputs:
-    """One merge as the engines see it.
+    """One merge, its models read and its parameters checked.
 
     Attributes:
         base: the base.

@@ -20,7 +20,7 @@ class Layout:
     """Where each tensor of an encoder-decoder stands: its stack and its depth, from the tensors' names alone."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        """Takes all tensor names of the model, in any order."""
+        """Take all tensor names of the model, in any order."""
         self.names = sorted(names)
         self.layers = {"encoder": 0, "decoder": 0}
         for name in self.names:
@@ -33,12 +33,12 @@ class Layout:
         return sum(self.layers.values())
 
     def layer(self, name: str) -> int | None:
-        """The layer's number over both stacks, the encoder's first; None outside the layers."""
+        """Return the layer's number over both stacks, the encoder's first; None outside the layers."""
         match = _LAYER.search(name)
         return None if match is None else int(match[2]) + (self.layers["encoder"] if match[1] == "decoder" else 0)
 
     def depth(self, name: str, within: str | None = None) -> float:
-        """The place in [0, 1] over both stacks, or within one; stems and embeddings stand at 0, final norms at 1."""
+        """Return the depth in [0, 1] over both stacks or within one: 0 for embeddings, 1 for final norms."""
         stack, layer = _STACK.search(name), _LAYER.search(name)
         if not stack:
             return 0.0
@@ -49,7 +49,11 @@ class Layout:
         return min(1.0, max(0.0, number / last)) if last > 0 else 0.0
 
     def check_modules(self, parameter: str, value: Any) -> None:
-        """Raise a `UserError` for a module's name in `value` that no tensor answers to."""
+        """Check that each module that a value names has tensors.
+
+        Raises:
+            UserError: naming the parameter, the module and the nearest one.
+        """
         for module in _modules(value):
             if module != "default" and not any(_matches(module, name) for name in self.names):
                 known = {"encoder", "decoder", "embeddings", "norms", "default"}

@@ -44,7 +44,7 @@ class MergeRecipe:
     weights_sha256: Mapping[str, str] | None = None
 
     def as_yaml(self) -> str:
-        """The recipe as a config that makes the merge again."""
+        """Return the recipe as a config that makes the merge again."""
         shared = {"method": self.method, "base": self.base, "models": list(self.models)}
         settings = shared | dict(self.parameters) | {"dtype": self.dtype, "engine": self.engine}
         return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
@@ -114,5 +114,5 @@ def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterat
 
 
 def name_of(method: str, labels: list[str]) -> str:
-    """What a merge is called: `ties-ko-en+ja-en`."""
+    """Return a merge's name, such as `ties-ko-en+ja-en`."""
     return f"{method}-{'+'.join(labels)}"

@@ -1,4 +1,4 @@
-"""Step lengths and densities tried out: task vectors are trimmed once a density, points are scored in memory."""
+"""Try out step lengths and densities: task vectors are trimmed once a density, points are scored in memory."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Score = Callable[[Path, "Mapping[str, Tensor]", Sequence[Path]], Mapping[str, float]]
-"""Scores weights: a folder with config, tokenizer and processor, the weights by name (float32, the tied projection left
+"""Scores weights: takes a folder with config, tokenizer and processor, the weights by name (float32, the tied projection left
 out), and development manifests, to an error rate for each pair."""
 
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One density and step length, and the error rate of each pair there; `density` is None where there is none."""
+    """One density (None for methods without) and step length, and the error rate of each pair there."""
 
     density: float | None
     step_length: float
