@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Score = Callable[[Path, "Mapping[str, Tensor]", Sequence[Path]], Mapping[str, float]]
-"""Scores weights: takes a folder with config, tokenizer and processor, the weights by name (float32, the tied projection left
-out), and development manifests, to an error rate for each pair."""
+"""Scores weights: takes a folder with config, tokenizer and processor, the weights by name (float32, without the tied
+projection) and development manifests; returns an error rate for each pair."""
 
 
 @dataclass(frozen=True)
