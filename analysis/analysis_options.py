@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from common.errors import UserError
-from common.options import Command, option
+from common.options import Command, Range, option
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class AnalysisOptions:
     """Fine-tunes: model folders or Hub ids, also NAME=PATH."""
     base: str | None = None
     """What they were fine-tuned from: a model folder or Hub id."""
-    threshold: str | float = 5e-5
+    threshold: Annotated[float, Range(0)] | Literal["auto"] = 5e-5
     """Mean absolute change above which a row counts as changed, or `auto`: the median over all rows that changed."""
     out: Path = Path("outputs/analysis")
     """Folder for figures and CSV."""

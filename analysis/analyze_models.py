@@ -20,16 +20,14 @@ from backbone.model_folder.alike import check_alike
 from backbone.model_folder.locate import named_models
 from backbone.model_folder.read import read
 from backbone.model_folder.stored import ModelFolder
-from common.errors import UserError
 from common.files import atomic_folder, check_replaceable
 
 RECORD = "analysis.json"
-AUTO = "auto"
 # Half a unit in the last place, in per cent of the weight.
 _ROUNDING = {"F16": ("float16", 0.05), "BF16": ("bfloat16", 0.4)}
 
 
-def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Measures:
+def analyze(entries: Sequence[Any], base: str, threshold: float | str, out: Path) -> Measures:
     """Analyze fine-tunes of a base; write figures (PNG and SVG), CSV and `analysis.json`.
 
     Args:
@@ -41,7 +39,6 @@ def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Mea
     Raises:
         UserError: where an option is wrong, or a model is missing, unlike the base or not finite; nothing is written.
     """
-    fixed = _fixed_threshold(threshold)
     check_replaceable(out, RECORD, "earlier analysis")
     sources = {model["name"]: model["path"] for model in named_models(entries)}
     opened = read(base)
@@ -49,12 +46,13 @@ def analyze(entries: Sequence[Any], base: str, threshold: Any, out: Path) -> Mea
     for model in models:
         check_alike(opened, model)
     measures = measure(opened, models)
-    chosen = suggested_threshold(measures) if fixed is None else fixed
+    suggested = suggested_threshold(measures)
+    chosen = suggested if threshold == "auto" else float(threshold)
     names = list(sources)
     with atomic_folder(out) as folder:
         for name, text in _csv(names, measures, chosen).items():
             (folder / name).write_text(text, encoding="utf-8")
-        draw(folder, names, measures, chosen, suggested_threshold(measures))
+        draw(folder, names, measures, chosen, suggested)
         record = {"base": base, "models": sources, "threshold": chosen, "threshold_given": threshold}
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     _report(names, models, measures, chosen, out)
@@ -66,19 +64,6 @@ def suggested_threshold(measures: Measures) -> float:
     rows = torch.cat([measure.rows_MR.flatten() for measure in tables.projections(measures).values()])
     changed = rows[rows > 0]
     return float(f"{changed.median().item():.1e}") if len(changed) else 0.0
-
-
-def _fixed_threshold(given: Any) -> float | None:
-    """The threshold as a number; None for "auto"."""
-    if given == AUTO:
-        return None
-    try:
-        value = float(given)  # YAML reads 5e-5, without a point, as text
-    except (TypeError, ValueError):
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise UserError(f"--threshold is {given!r}, expected a number of 0 or more, e.g. 5e-5, or auto")
-    return value
 
 
 def _csv(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, str]:

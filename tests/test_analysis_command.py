@@ -230,9 +230,11 @@ def test_two_models_of_one_name(models: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("threshold", ["low", "-1", -5e-5, "nan", "inf", None, [1]])
-def test_thresholds_out_of_range(threshold: object, models: Path, tmp_path: Path):
-    with pytest.raises(UserError, match="--threshold is .*, expected a number of 0 or more, e.g. 5e-5, or auto"):
-        analyze([str(models / "ko_en/model")], str(models / "base"), threshold, tmp_path)
+def test_thresholds_out_of_range(threshold: object, tmp_path: Path):
+    config = tmp_path / "mine.yaml"
+    config.write_text(json.dumps({"threshold": threshold}))
+    with pytest.raises(UserError, match="threshold is .*, expected a number of 0 or more or one of auto"):
+        parse(COMMAND, ["m", "--base", "b", "--config", str(config)])
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -283,5 +285,5 @@ def test_what_is_missing_is_asked_for(arguments: list[str], message: str, monkey
 def test_configs_are_whole(path: Path, monkeypatch: pytest.MonkeyPatch):
     asked = call(monkeypatch, "--config", path.name)
     assert len(asked["entries"]) == 3
-    assert run._fixed_threshold(asked["threshold"]) == (5e-5 if path.stem == "paper" else None)
+    assert asked["threshold"] == (5e-5 if path.stem == "paper" else "auto")
     assert set(yaml.safe_load(path.read_text())) <= set(AnalysisOptions.__dataclass_fields__)

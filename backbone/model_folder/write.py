@@ -1,4 +1,4 @@
-"""Model folders are written here: whole or absent, from a model in memory or tensor by tensor."""
+"""Write model folders, whole or absent: from a model in memory or tensor by tensor."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import os
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from backbone.model_folder.locate import WINDOW
 from backbone.model_folder.stored import DTYPES, ITEM_BYTES, PROCESSORS, ModelFolder, StoredTensor
@@ -93,7 +93,7 @@ def _write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
 
 
-class SafetensorsWriter:
+class SafetensorsWriter(AbstractContextManager["SafetensorsWriter"]):
     """Writes one safetensors file tensor by tensor, in any order, from several threads: no whole model in memory.
 
     Args:
@@ -119,13 +119,7 @@ class SafetensorsWriter:
         os.pwrite(self._handle, struct.pack("<Q", len(text)) + text, 0)
         os.truncate(self._handle, self._data + end)
 
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the file."""
         os.close(self._handle)
 
