@@ -212,7 +212,10 @@ def a_file(root: Path, base: dict) -> str:
         (broken_index, r"index.json: no index of safetensors files"),
         (a_file, r"model.safetensors: no such model folder"),
         (lambda root, base: str(root / "nowhere"), r"nowhere: no such model folder; expected what train.py leaves"),
-        (lambda root, base: "openai/whisper-nano", r"openai/whisper-nano: no folder here, and not to be had from"),
+        (
+            lambda root, base: "openai/whisper-nano",
+            r"openai/whisper-nano: no such folder, and the Hugging Face Hub does not provide it",
+        ),
         (lambda root, base: {"folder": "m"}, r"a model must be a path, NAME=PATH, or \{name, path\}; found"),
     ],
 )

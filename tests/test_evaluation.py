@@ -385,7 +385,7 @@ def test_mistakes_in_the_test_sets_and_models_are_answered_before_any_decoding(j
     for path, message in (
         (tmp_path, r"not a model folder \(no config\.json\)"),
         ("nowhere", "nowhere: no such model folder; expected what train.py leaves as <run>/model, or a Hub id"),
-        ("no/where", "no/where: no folder here, and not to be had from the Hugging Face Hub"),
+        ("no/where", "no/where: no such folder, and the Hugging Face Hub does not provide it"),
     ):
         with pytest.raises(UserError, match=message):
             evaluate(replace(job, models=[job.models[0], Candidate("nothing", str(path))]))

@@ -178,7 +178,7 @@ def test_a_hub_id_is_read_from_the_cache(whispers: Path, tmp_path: Path, monkeyp
     model = str(whispers / "ko_en" / "model")
     main(["ties", "--base", "someone/whisper-base", "--models", model, "--out", str(tmp_path / "out")])
     assert "someone/whisper-base" in (tmp_path / "out" / "README.md").read_text()
-    with pytest.raises(UserError, match="someone/else: no folder here, and not to be had from the Hugging Face Hub"):
+    with pytest.raises(UserError, match="someone/else: no such folder, and the Hugging Face Hub does not provide it"):
         main(["ties", "--base", "someone/else", "--models", model, "--out", str(tmp_path / "out2")])
 
 
