@@ -107,7 +107,7 @@ def find_switches(languages: Languages) -> Switches:
 
 def _filled(languages: Languages) -> list[str | None]:
     first = next(filter(None, languages), None)
-    return list(accumulate(languages, lambda last, language: language or last, initial=first))[1:]
+    return list(accumulate([first, *languages], lambda last, language: language or last))[1:]
 
 
 def code_mixing_index(text: str, languages: Languages, split: Split) -> float | None:
