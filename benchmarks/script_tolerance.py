@@ -52,7 +52,7 @@ class GoldPair:
         """The tolerant count with some of the rules."""
         item, scored = self.scored.transcript, self.scored
         spellings = label_spellings(item.transliterations)
-        matrix = scored.matrix_language
+        matrix = scored.transcript.matrix
         return tolerate(
             scored.alignment, scored.languages, matrix, transliterations=spellings, rules=frozenset(rules)
         ).errors

@@ -1,1 +1,1 @@
-"""What every room needs and none owns: errors a user can act on, and files that are never half-written."""
+"""Errors, files, options, languages, manifests and audio, which every room uses."""

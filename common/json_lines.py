@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,19 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         UserError: where the file cannot be read or is not UTF-8, or a line is not a JSON object.
     """
+    with naming(path), Path(path).open(encoding="utf-8-sig") as file:
+        yield from parse_rows(file, path)
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """Name the file `path` in what goes wrong while it is read.
+
+    Raises:
+        UserError: where the file cannot be read or is not UTF-8.
+    """
     try:
-        with Path(path).open(encoding="utf-8-sig") as file:
-            yield from parse_rows(file, path)
+        yield
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     except OSError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
 from evaluation.hypotheses import FASTER_WHISPER, Decoding, StoredHypotheses, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
+from scoring.bootstrap import Estimate
 from scoring.contributions import check_references
 from scoring.report import write_report
 from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
@@ -110,24 +112,25 @@ def _stored(job: Evaluation, model: Candidate, one: EvaluationSet) -> StoredHypo
         "language": model.language or how.language,
         "beams": how.beams,
         "backend": how.backend,
-    } | ({} if how.window is None else {"window": how.window})
+    }
+    if how.window is not None:
+        made_from["window"] = how.window
     return StoredHypotheses(job.out / "decoded", one.name, made_from)
 
 
 def _transcribe(
     job: Evaluation, sets: Sequence[EvaluationSet], stored: Mapping[tuple[str, str], StoredHypotheses]
 ) -> None:
-    tasks, here, total = [], 0, 0
+    tasks = []
     for model in job.models:
         for one in sets:
-            files = stored[model.name, one.name]
-            known = files.read()
+            known = stored[model.name, one.name].read()
             missing = [utterance for utterance in one.utterances if utterance.id not in known]
-            here, total = here + len(one.utterances) - len(missing), total + len(one.utterances)
-            if missing:
-                tasks.append(Task(model, missing, files))
-    if here:
+            tasks.append(Task(model, missing, stored[model.name, one.name]))
+    total = len(job.models) * sum(len(one.utterances) for one in sets)
+    if here := total - sum(len(task.utterances) for task in tasks):
         Console(stderr=True).print(f"{here:,} of {total:,} hypotheses are stored from an earlier call", highlight=False)
+    tasks = [task for task in tasks if task.utterances]
     transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
 
 
@@ -160,54 +163,51 @@ def _scores(
     models = {}
     for model in job.models:
         by_set = results[model.name]
-        rates, tolerant = (error_rates(by_set, job.seen, job.unseen, figure) for figure in ("mer", "tolerant"))
-        models[model.name] = {
+        models[model.name] = found = {
             "path": model.path,
             "group": model.group,
             "identity": model.identity,
             "weights": model.opened.weights_hash,
             **({"language": model.language} if model.language else {}),
-            "sets": {
-                name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
-                for (owner, name), files in stored.items()
-                if owner == model.name
-            },
-            "averages": {name: one for name, one in _estimates(rates).items() if name in AVERAGES},
-            "tolerant_averages": {name: one for name, one in _estimates(tolerant).items() if name in AVERAGES},
+            "sets": {},
         }
-        if job.baseline not in (None, model.name):
-            for key, figure in (("minus_baseline", "mer"), ("tolerant_minus_baseline", "tolerant")):
+        for name, result in by_set.items():
+            files = stored[model.name, name]
+            found["sets"][name] = {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(result)
+        for figure, prefix in (("mer", ""), ("tolerant", "tolerant_")):
+            rates = error_rates(by_set, job.seen, job.unseen, figure)
+            found[f"{prefix}averages"] = {name: _interval(rates[name]) for name in AVERAGES if name in rates}
+            if job.baseline not in (None, model.name):
                 against = differences(by_set, results[job.baseline], job.seen, job.unseen, figure)
-                models[model.name][key] = {
-                    name: one | {"significant": against[name].significant} for name, one in _estimates(against).items()
+                found[f"{prefix}minus_baseline"] = {
+                    name: _interval(one) | {"significant": one.significant} for name, one in against.items()
                 }
-    how = asdict(job.decoding)
+    how = job.decoding
+    tests = {
+        one.name: {
+            "manifest": one.manifest,
+            "identity": one.identity,
+            "utterances": len(one.utterances),
+            "labelled": bool(one.labels),
+        }
+        for one in sets
+    }
     return {
         "profile": job.profile,
-        "decoding": {name: how[name] for name in ("language", "beams", "backend")},
+        "decoding": {"language": how.language, "beams": how.beams, "backend": how.backend},
         "baseline": job.baseline,
         "seen": list(job.seen),
         "unseen": list(job.unseen),
-        "test": {
-            one.name: {
-                "manifest": one.manifest,
-                "identity": one.identity,
-                "utterances": len(one.utterances),
-                "labelled": bool(one.labels),
-            }
-            for one in sets
-        },
+        "test": tests,
         "versions": _versions(),
         "models": models,
     }
 
 
-def _estimates(named: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
-    """Return values and intervals; averages and differences have no counts of their own."""
-    return {
-        name: {key: number for key, number in estimate_to_dict(one).items() if key in ("value", "low", "high")}
-        for name, one in named.items()
-    }
+def _interval(estimate: Estimate) -> dict[str, Any]:
+    """Return value and interval; averages and differences have no counts of their own."""
+    found = estimate_to_dict(estimate)
+    return {key: found[key] for key in ("value", "low", "high")}
 
 
 def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Results, table: Table) -> None:
@@ -220,17 +220,10 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
         "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),
     }
     if get_profile(job.profile).takes_labels:
-        labelled = [one.name for one in sets if one.labels]
-        notes["Corpus labels"] = (
-            f"normalised references and loanwords of {', '.join(labelled)}" if labelled else "none beside the manifests"
-        )
-    write_report(
-        job.out / "report.html",
-        results,
-        table,
-        audio=lambda name, identity: load_clip(by_id[name, identity]),
-        notes=notes,
-    )
+        labelled = ", ".join(one.name for one in sets if one.labels)
+        used = f"normalised references and loanwords of {labelled}"
+        notes["Corpus labels"] = used if labelled else "none beside the manifests"
+    write_report(job.out / "report.html", results, table, audio=lambda *key: load_clip(by_id[key]), notes=notes)
 
 
 def _check(job: Evaluation) -> None:
@@ -250,11 +243,8 @@ def _check(job: Evaluation) -> None:
 
 
 def _versions(backend: str = "") -> dict[str, str]:
-    packages = (*_PACKAGES, *(("faster-whisper", "ctranslate2") if backend == FASTER_WHISPER else ()))
     found = {"python": platform.python_version()}
-    for name in packages:
-        try:
+    for name in (*_PACKAGES, *(("faster-whisper", "ctranslate2") if backend == FASTER_WHISPER else ())):
+        with suppress(metadata.PackageNotFoundError):  # the project itself may run from a checkout
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # the project itself may run from a checkout
-            continue
     return found

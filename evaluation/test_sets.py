@@ -12,7 +12,7 @@ from typing import Any
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from scoring.contributions import UtteranceToScore
-from scoring.transcript_files import transliteration_pairs, usable_spans
+from scoring.transcript_files import spellings, usable_spans
 
 
 @dataclass(frozen=True)
@@ -27,25 +27,24 @@ class EvaluationSet:
 
     def transcripts(self, hypotheses: Mapping[str, str]) -> list[UtteranceToScore]:
         """Return the utterances with their hypotheses; a missing hypothesis counts as empty."""
-        return [
-            UtteranceToScore(
-                utterance.id,
-                utterance.text,
-                hypotheses.get(utterance.id, ""),
-                utterance.languages,
-                utterance.matrix_language,
-                usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
-                utterance.speaker,
-                loanwords=self._loanwords(utterance.id),
-                normalized=self.labels.get(utterance.id, {}).get("text_normalized"),
-                transliterations=transliteration_pairs(self.labels.get(utterance.id, {}).get("transliterations")),
+        found = []
+        for utterance in self.utterances:
+            labels = self.labels.get(utterance.id, {})
+            found.append(
+                UtteranceToScore(
+                    utterance.id,
+                    utterance.text,
+                    hypotheses.get(utterance.id, ""),
+                    utterance.languages,
+                    utterance.matrix_language,
+                    usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
+                    utterance.speaker,
+                    loanwords=spellings(labels.get("loanwords")),
+                    normalized=labels.get("text_normalized"),
+                    transliterations=spellings(labels.get("transliterations")),
+                )
             )
-            for utterance in self.utterances
-        ]
-
-    def _loanwords(self, name: str) -> tuple[tuple[str, str], ...]:
-        found = self.labels.get(name, {}).get("loanwords") or ()
-        return tuple((str(native), str(borrowed)) for native, borrowed in found)
+        return found
 
 
 def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:

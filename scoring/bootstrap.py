@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -80,23 +81,16 @@ def tally(
     by_speaker = None not in speakers and len(set(speakers)) >= MIN_SPEAKERS
     units = {name: row for row, name in enumerate(dict.fromkeys(speakers))} if by_speaker else {}
     n_units = len(units) or len(ids)
-    columns: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    columns: dict[str, np.ndarray] = defaultdict(lambda: np.zeros((2, n_units)))
     for index, contributed in enumerate(utterances):
         row = units[speakers[index]] if by_speaker else index
-        for name, (numerator, denominator) in contributed.items():
-            if name not in columns:
-                columns[name] = (np.zeros(n_units), np.zeros(n_units))
-            columns[name][0][row] += numerator
-            columns[name][1][row] += denominator
+        for name, sums in contributed.items():
+            columns[name][:, row] += sums
     names = tuple(sorted(columns))
+    numerators, denominators = np.stack([columns[name] for name in names], axis=2)
     key = zlib.crc32("\n".join(f"{name}\t{speaker}" for name, speaker in zip(ids, speakers, strict=True)).encode())
-    return Tallies(
-        names,
-        np.stack([columns[name][0] for name in names], axis=1),
-        np.stack([columns[name][1] for name in names], axis=1),
-        unit="speaker" if by_speaker else "utterance",
-        sample=f"{n_units} {key:08x}",
-    )
+    unit = "speaker" if by_speaker else "utterance"
+    return Tallies(names, numerators, denominators, unit, sample=f"{n_units} {key:08x}")
 
 
 def resample(tallies: Tallies, *, folds: int = FOLDS, seed: int = 0) -> dict[str, Estimate]:
@@ -110,16 +104,11 @@ def resample(tallies: Tallies, *, folds: int = FOLDS, seed: int = 0) -> dict[str
     generator = np.random.default_rng([seed, zlib.crc32(tallies.sample.encode())])
     units = len(tallies.numerators)
     both = np.concatenate([tallies.numerators, tallies.denominators], axis=1)
-    sums = []
     chunk = max(1, _CHUNK // units)
+    sums = []
     for start in range(0, folds, chunk):
-        weights = np.stack(
-            [
-                np.bincount(generator.integers(units, size=units), minlength=units)
-                for _ in range(min(chunk, folds - start))
-            ]
-        )
-        sums.append(weights.astype(np.float64) @ both)
+        drawn = [generator.integers(units, size=units) for _ in range(min(chunk, folds - start))]
+        sums.append(np.stack([np.bincount(rows, minlength=units) for rows in drawn]).astype(np.float64) @ both)
     numerators, denominators = np.split(np.concatenate(sums), 2, axis=1)
     totals = tallies.numerators.sum(0), tallies.denominators.sum(0)
     draws = _ratio(numerators, denominators) if units > 1 else np.full_like(numerators, np.nan)

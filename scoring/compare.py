@@ -78,21 +78,17 @@ def find_side(name: str) -> Side:
         UserError: where neither the path nor a folder above it holds `hypotheses.jsonl`, or there is no such model.
     """
     path = Path(name)
-    for folder in (path, *path.parents):
-        if not (folder / HYPOTHESES).is_file():
-            continue
-        run, model = read_run(folder / HYPOTHESES), path.relative_to(folder).as_posix()
-        if folder == path:
-            return Side(folder, None, run)
-        if model not in run.models:
-            raise UserError(
-                f"{folder} holds no model {model!r}{nearest(model, run.models)}; there are: {', '.join(run.models)}"
-            )
-        return Side(folder, model, run)
-    raise UserError(
-        f"{name}: no evaluation; expected a folder that evaluate.py wrote (with {HYPOTHESES}), or FOLDER/MODEL for one "
-        "of its models"
-    )
+    folder = next((one for one in (path, *path.parents) if (one / HYPOTHESES).is_file()), None)
+    if folder is None:
+        raise UserError(
+            f"{name}: no evaluation; expected a folder that evaluate.py wrote (with {HYPOTHESES}), or FOLDER/MODEL for "
+            "one of its models"
+        )
+    run, model = read_run(folder / HYPOTHESES), None if folder == path else path.relative_to(folder).as_posix()
+    if model is not None and model not in run.models:
+        there = ", ".join(run.models)
+        raise UserError(f"{folder} holds no model {model!r}{nearest(model, run.models)}; there are: {there}")
+    return Side(folder, model, run)
 
 
 def _matched(ours: Side, theirs: Side) -> list[tuple[str, str]]:

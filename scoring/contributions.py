@@ -1,7 +1,7 @@
 """What an utterance adds to each figure, all from its one alignment.
 
 Every figure is a ratio of two sums over utterances (errors over tokens, failures over utterances, ...), so that
-pooling, intervals and differences are the same for all. What an utterance has nothing to say about, it leaves out.
+pooling, intervals and differences are the same for all. An utterance adds nothing to a figure that it does not define.
 """
 
 from __future__ import annotations
@@ -46,6 +46,11 @@ class UtteranceToScore:
     normalized: str | None = None
     transliterations: Sequence[tuple[str, str]] = ()
 
+    @property
+    def matrix(self) -> str | None:
+        """The language that the sentence is built in, all others being embedded; None where unknown."""
+        return self.matrix_language or (self.languages or (None,))[0]
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
@@ -68,18 +73,9 @@ class ScoredUtterance:
         """The alignment's counts."""
         return self.alignment.counts
 
-    @property
-    def matrix_language(self) -> str | None:
-        """The language the sentence is built in, all others being embedded."""
-        return _matrix_language(self.transcript)
-
-
-def _matrix_language(transcript: UtteranceToScore) -> str | None:
-    return transcript.matrix_language or (transcript.languages or (None,))[0]
-
 
 def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUtterance:
-    """Align one utterance and finds its tokens' languages.
+    """Align one utterance and find its tokens' languages.
 
     Raises:
         UserError: where the reference holds no token.
@@ -102,7 +98,7 @@ def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUt
         tolerate(
             alignment,
             languages,
-            _matrix_language(transcript),
+            transcript.matrix,
             transliterations=label_spellings(transcript.transliterations),
             loanwords=label_spellings(transcript.loanwords),
             words=(whole_words(text), whole_words(hypothesis_text)) if profile.name == "cer" else None,
@@ -204,7 +200,7 @@ def _by_language(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contribu
 
 
 def _by_point_of_interest(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contributions:
-    matrix, tokens = utterance.matrix_language, len(utterance.languages)
+    matrix, tokens = utterance.transcript.matrix, len(utterance.languages)
     embedded = {place for place, language in enumerate(utterance.languages) if language not in (None, matrix)}
     if matrix is None or not embedded:
         return {}

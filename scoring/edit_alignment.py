@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 
 HIT, SUBSTITUTION, DELETION, INSERTION = "=", "S", "D", "I"
-_LETTERS = {"replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
+_LETTERS = {"equal": HIT, "replace": SUBSTITUTION, "delete": DELETION, "insert": INSERTION}
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(NamedTuple):
     """The integers behind an error rate; they add up over utterances."""
 
     hits: int = 0
@@ -39,14 +39,6 @@ class Counts:
     def rate(self) -> float | None:
         """Errors per reference token, a fraction that may exceed 1; None without reference tokens."""
         return self.errors / self.reference_tokens if self.reference_tokens else None
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.hits + other.hits,
-            self.substitutions + other.substitutions,
-            self.deletions + other.deletions,
-            self.insertions + other.insertions,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +70,8 @@ class Alignment:
 
 def align(reference: Sequence[str], hypothesis: Sequence[str]) -> Alignment:
     """Align two token sequences by Levenshtein distance, ties broken as jiwer breaks them."""
-    operations: list[str] = []
-    done = 0
-    for edit in Levenshtein.editops(reference, hypothesis):
-        hits = edit.src_pos - done
-        operations.append(HIT * hits + _LETTERS[edit.tag])
-        done += hits + (edit.tag != "insert")
-    operations.append(HIT * (len(reference) - done))
+    operations = (
+        _LETTERS[edit.tag] * max(edit.src_end - edit.src_start, edit.dest_end - edit.dest_start)
+        for edit in Levenshtein.opcodes(reference, hypothesis)
+    )
     return Alignment(tuple(reference), tuple(hypothesis), "".join(operations))

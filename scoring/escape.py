@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html as _html
+from pathlib import Path
 
 import regex
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 # Control characters, direction marks and other invisible ones would act on the reader's screen; half a surrogate pair
 # cannot even be written.
@@ -55,3 +57,18 @@ def csv(text: str) -> str:
     """Return the text for a cell of a CSV file, an apostrophe before what a spreadsheet would run as a formula."""
     text = visible(text)
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
+
+
+def template(path: Path) -> Template:
+    """Return a page's template; in one of HTML, all text that is filled in is made visible, then escaped."""
+    is_html = path.suffix == ".html"
+    environment = Environment(
+        loader=FileSystemLoader(path.parent),
+        autoescape=is_html,  # noqa: S701 (the one that is not HTML is Markdown, whose text is escaped before)
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=(lambda value: visible(value) if type(value) is str else value) if is_html else None,
+    )
+    return environment.get_template(path.name)

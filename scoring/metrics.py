@@ -21,7 +21,7 @@ class Score:
     @property
     def counts(self) -> Counts:
         """The counts of all utterances together."""
-        return sum(self.utterances, Counts())
+        return Counts(*map(sum, zip(*self.utterances, strict=True)))
 
     @property
     def micro(self) -> float:

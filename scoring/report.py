@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from common.files import write_text
-from scoring.escape import visible
-from scoring.panels import failure_panels, language_panels, place_panels, rate_panels
-from scoring.plots import axis
-from scoring.results import Results, having
-from scoring.summary import source_text
+from scoring.escape import template
+from scoring.panels import failure_panels, interval, language_panels, place_panels, rate_panels
+from scoring.results import Results, SetScore, having
+from scoring.summary import per_cent, source_text
 from scoring.table import AVERAGES, Table
 from scoring.utterance_cards import Audio, worst_utterances
 
@@ -50,64 +48,41 @@ def write_report(
     sets = [name for name in table.columns if having(results, name)]
     groups = list(dict.fromkeys(row.group for row in table.rows))
     script = (_PAGE / "report.js").read_text(encoding="utf-8")
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            title=title,
-            notes=dict(notes or {}),
-            table=table,
-            averages=AVERAGES,
-            sets=sets,
-            models=[row.model for row in table.rows],
-            hues={row.model: groups.index(row.group) for row in table.rows},
-            tongues={code: index for index, code in enumerate(_codes(results))},
-            oracles={row.model for row in table.rows if row.is_oracle},
-            about=_about(results, sets),
-            rates=rate_panels(results, table, sets),
-            languages=language_panels(results, sets),
-            places=place_panels(results, sets),
-            failures=failure_panels(results, sets),
-            utterances=worst_utterances(results, sets, worst, audio),
-            axis=axis,
-            style=Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
-            script=Markup(script),
-            # The page's policy lets this script run and no other.
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        )
+    page = template(_PAGE / "report.html").render(
+        title=title,
+        notes=dict(notes or {}),
+        table=table,
+        averages=AVERAGES,
+        sets=sets,
+        models=[row.model for row in table.rows],
+        hues={row.model: groups.index(row.group) for row in table.rows},
+        tongues={code: index for index, code in enumerate(_codes(results))},
+        oracles={row.model for row in table.rows if row.is_oracle},
+        about={name: _about(next(iter(having(results, name).values()))) for name in sets},
+        rates=rate_panels(results, table),
+        languages=language_panels(results, sets),
+        places=place_panels(results, sets),
+        failures=failure_panels(results, sets),
+        utterances=worst_utterances(results, sets, worst, audio),
+        per_cent=per_cent,
+        interval=interval,
+        style=Markup((_PAGE / "report.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        # The page's policy lets this script run and no other.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     write_text(path, page)
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_PAGE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # All that is shown passes here: text from outside is made visible first, then escaped.
-        finalize=lambda value: visible(value) if type(value) is str else value,
-    )
-    environment.filters["set_name"] = str.upper
-    return environment
-
-
 def _codes(results: Results) -> list[str]:
-    """The languages of all reference tokens."""
-    scored = (result for by_set in results.values() for result in by_set.values())
-    return sorted(
-        {code for result in scored for utterance in result.utterances for code in utterance.languages if code}
-    )
+    """Return the languages of all reference tokens."""
+    scored = (utterance for by_set in results.values() for result in by_set.values() for utterance in result.utterances)
+    return sorted({code for utterance in scored for code in utterance.languages if code})
 
 
-def _about(results: Results, sets: Sequence[str]) -> dict[str, str]:
-    """What is said under each test set's name."""
-    about = {}
-    for name in sets:
-        result = next(iter(having(results, name).values()))
-        figures = result.estimates
-        mixing = f", {figures['switches'].value:.1f} switches each" if "switches" in figures else ""
-        sources = f"languages by {source_text(figures)}; intervals over {result.drawn}"
-        about[name] = f"{len(result.utterances)} utterances{mixing}; {sources}"
-    return about
+def _about(result: SetScore) -> str:
+    """Return the note under a test set's name."""
+    figures = result.estimates
+    mixing = f", {figures['switches'].value:.1f} switches each" if "switches" in figures else ""
+    sources = f"languages by {source_text(figures)}; intervals over {result.drawn}"
+    return f"{len(result.utterances)} utterances{mixing}; {sources}"

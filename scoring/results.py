@@ -12,7 +12,6 @@ from typing import Any
 from common.errors import UserError
 from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean, resample, tally
 from scoring.contributions import ScoredUtterance, UtteranceToScore, contributions, score_transcript
-from scoring.edit_alignment import Counts
 from scoring.metrics import Score
 from scoring.table import SEEN, SINGLE, TOLERANT, UNSEEN, Row, Table, single_languages
 from scoring.tokens import get_profile
@@ -53,9 +52,8 @@ class SetScore:
         if self.unit == "speaker":
             return "speakers"
         speakers = {utterance.transcript.speaker for utterance in self.utterances}
-        these = (
-            "" if None in speakers else f" than the {len(speakers)} here" if len(speakers) > 1 else " than the one here"
-        )
+        number = len(speakers) if len(speakers) > 1 else "one"
+        these = "" if None in speakers else f" than the {number} here"
         return f"utterances, which does not cover other speakers{these}"
 
     @cached_property
@@ -91,15 +89,12 @@ def score_set(
 
 def to_dict(result: SetScore) -> dict[str, Any]:
     """Return the figures for JSON; rates are fractions, what is undefined is null."""
-    counts: Counts = result.score.counts
+    counts = result.score.counts
     return {
         "profile": result.profile,
         "utterances": len(result.utterances),
         "reference_tokens": counts.reference_tokens,
-        "hits": counts.hits,
-        "substitutions": counts.substitutions,
-        "deletions": counts.deletions,
-        "insertions": counts.insertions,
+        **counts._asdict(),
         "micro": result.score.micro,
         "macro": result.score.macro,
         TOLERANT: result.tolerant,
@@ -111,13 +106,8 @@ def to_dict(result: SetScore) -> dict[str, Any]:
 
 def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
     """Return value, interval, numerator and denominator for JSON, null where not defined."""
-    numbers = {
-        "value": estimate.value,
-        "low": estimate.low,
-        "high": estimate.high,
-        "numerator": estimate.numerator,
-        "denominator": estimate.denominator,
-    }
+    names = ("value", "low", "high", "numerator", "denominator")
+    numbers = {name: getattr(estimate, name) for name in names}
     return {name: None if number is None or math.isnan(number) else number for name, number in numbers.items()}
 
 
@@ -154,24 +144,15 @@ def results_table(
         raise UserError(
             f"a table has one profile, found {', '.join(sorted(profiles))}; score all models again with one"
         )
-    rows = [
-        Row(
-            model,
-            groups[model],
-            {name: result.score.micro for name, result in by_set.items()},
-            {name: result.score.macro for name, result in by_set.items()},
-            {name: result.tolerant for name, result in by_set.items()},
-            _significant(by_set, results[baseline], seen, unseen) if baseline not in (None, model) else frozenset(),
-        )
-        for model, by_set in results.items()
-    ]
+    rows = []
+    for model, by_set in results.items():
+        against = {} if baseline in (None, model) else differences(by_set, results[baseline], seen, unseen)
+        micro = {name: result.score.micro for name, result in by_set.items()}
+        macro = {name: result.score.macro for name, result in by_set.items()}
+        tolerant = {name: result.tolerant for name, result in by_set.items()}
+        significant = frozenset(name for name, one in against.items() if one.significant)
+        rows.append(Row(model, groups[model], micro, macro, tolerant, significant))
     return Table(profiles.pop() if profiles else "cjk", seen, unseen, rows, baseline)
-
-
-def _significant(
-    ours: Mapping[str, SetScore], theirs: Mapping[str, SetScore], seen: Sequence[str], unseen: Sequence[str]
-) -> frozenset[str]:
-    return frozenset(name for name, one in differences(ours, theirs, seen, unseen).items() if one.significant)
 
 
 def error_rates(

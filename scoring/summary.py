@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 
+import yaml
 from rich import box
 from rich.console import Group
 from rich.table import Table
@@ -18,6 +20,7 @@ from scoring.failures import FAILURES
 from scoring.results import Comparison, Results, SetScore
 from scoring.table import AVERAGES, DASH
 
+_SECTIONS = Path(__file__).parent / "sections.yaml"
 SOURCE_TEXTS = {
     "spans": "the manifest's spans",
     "script": "script",
@@ -32,16 +35,8 @@ def summary(result: SetScore) -> Group:
         (f"{len(result.utterances)} utterances, {counts.reference_tokens} tokens, profile {result.profile}\n", "bold"),
         f"languages of tokens by {source_text(figures)}; intervals by bootstrap over {result.drawn}",
     )
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for title in ("%", "95 % interval", "of", *(name[:3] for name in EDITS.values())):
-        if not table.columns:
-            table.add_column("", min_width=26)
-        table.add_column(title, justify="right", no_wrap=True)
-    for title, rows in sections(figures):
-        table.add_section()
-        table.add_row(Text(title, style="bold"))
-        for label, name in rows:
-            table.add_row(Text(f"  {visible(label)}"), *_cells(name, figures))
+    edits = (name[:3] for name in EDITS.values())
+    table = _by_section(figures, ("%", "95 % interval", "of", *edits), lambda name: _cells(name, figures))
     return Group(head, table, _plain(figures))
 
 
@@ -95,18 +90,25 @@ def comparison_summary(comparison: Comparison, first: str, second: str, changed:
         changed: how many changed utterances to show.
     """
     head = f"{visible(first)} minus {visible(second)}, in points (* the 95 % interval leaves 0 out)"
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("", min_width=26)
-    for title in ("difference", "95 % interval"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for title, rows in sections(comparison.differences):
-        table.add_section()
-        table.add_row(Text(title, style="bold"))
-        for label, name in rows:
-            table.add_row(Text(f"  {visible(label)}"), *_difference_cells(comparison.differences[name]))
+    found = comparison.differences
+    table = _by_section(found, ("difference", "95 % interval"), lambda name: _difference_cells(found[name]))
     return Group(
         Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in comparison.changed[:changed])
     )
+
+
+def _by_section(figures: Mapping[str, Estimate], titles: Iterable[str], cells: Callable[[str], Iterable[str]]) -> Table:
+    """Return a table with a row for each figure, whose cells `cells` returns by the figure's name."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("", min_width=26)
+    for title in titles:
+        table.add_column(title, justify="right", no_wrap=True)
+    for title, labels in sections(figures).items():
+        table.add_section()
+        table.add_row(Text(title, style="bold"))
+        for name, label in labels.items():
+            table.add_row(Text(f"  {visible(label)}"), *cells(name))
+    return table
 
 
 def _changed(pair: tuple[ScoredUtterance, ScoredUtterance], first: str, second: str) -> Group:
@@ -127,38 +129,23 @@ def _signed(value: float | None) -> str:
     return DASH if value is None or value != value else f"{100 * value:+.1f}"
 
 
-def sections(figures: dict[str, Estimate]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Return the rates there are, as (title, [(label, figure's name)]), in reading order."""
-    languages = sorted(name.split(".", 1)[1] for name in figures if f"{name}.deletions" in figures)
-    directions = sorted(name.removeprefix("direction.") for name in figures if name.startswith("direction."))
-    all_sections: list[tuple[str, Sequence[tuple[str, str]]]] = [
-        ("Mixed error rate", [("micro (pooled)", "mer"), ("macro (mean of utterances)", "mer.macro")]),
-        (
-            "Script-tolerant",
-            [
-                ("micro (pooled)", "tolerant"),
-                ("macro (mean of utterances)", "tolerant.macro"),
-                ("script errors (the difference)", "script_error"),
-            ],
-        ),
-        ("By language", [(name, f"language.{name}") for name in languages]),
-        (
-            "Points of interest",
-            [
-                ("embedded language (PIER)", "pier"),
-                ("the rest", "pier.rest"),
-                ("embedded, deleted", "embedded_deletion"),
-            ],
-        ),
-        (
-            "By distance to a switch",
-            [(f"{n}{'+' * (n == MAX_DISTANCE)} tokens between", f"distance.{n}") for n in range(MAX_DISTANCE + 1)],
-        ),
-        ("Beside a switch", [(name.replace(">", " → "), f"direction.{name}") for name in directions]),
-        ("Failed hypotheses", [(name.replace("_", " "), f"failure.{name}") for name in FAILURES]),
-    ]
-    known = [(title, [(label, name) for label, name in rows if name in figures]) for title, rows in all_sections]
-    return [(title, rows) for title, rows in known if rows]
+def sections(figures: Mapping[str, Estimate]) -> dict[str, dict[str, str]]:
+    """Return the labels of the rates that there are, by section and figure, in reading order."""
+    found: dict[str, dict[str, str]] = yaml.safe_load(_SECTIONS.read_text(encoding="utf-8"))
+    found["By language"] = {
+        name: name.removeprefix("language.") for name in sorted(figures) if f"{name}.deletions" in figures
+    }
+    found["By distance to a switch"] = {
+        f"distance.{n}": f"{n}{'+' * (n == MAX_DISTANCE)} tokens between" for n in range(MAX_DISTANCE + 1)
+    }
+    found["Beside a switch"] = {
+        name: name.removeprefix("direction.").replace(">", " → ")
+        for name in sorted(figures)
+        if name.startswith("direction.")
+    }
+    found["Failed hypotheses"] = {f"failure.{name}": name.replace("_", " ") for name in FAILURES}
+    known = {title: {name: labels[name] for name in labels if name in figures} for title, labels in found.items()}
+    return {title: labels for title, labels in known.items() if labels}
 
 
 def source_text(figures: dict[str, Estimate]) -> str:

@@ -20,6 +20,11 @@ MICRO, TOLERANT, MACRO = "micro", "script-tolerant", "macro"
 DASH = "–"
 
 
+def is_oracle(group: str) -> bool:
+    """Whether a group's models were trained on what they are tested on, and so stand outside the contest."""
+    return group.lower().startswith("oracle")
+
+
 @dataclass(frozen=True)
 class Row:
     """A model's figures by test set, as fractions.
@@ -38,8 +43,8 @@ class Row:
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the model was trained on what it is tested on, and so stands outside the contest."""
-        return self.group.lower().startswith("oracle")
+        """Whether the model is one of an oracle group."""
+        return is_oracle(self.group)
 
 
 @dataclass(frozen=True)
@@ -182,15 +187,20 @@ def to_csv(table: Table) -> str:
 
     The last column names those whose difference from the baseline is significant, separated by blanks.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "group", "averaging", *map(escape.csv, table.columns), "significant"])
+    lines = [["model", "group", "averaging", *map(escape.csv, table.columns), "significant"]]
     for figure in table.figures:
         for row in table.rows:
             values = (table.value(row, column, figure) for column in table.columns)
             cells = ["" if value is None else repr(value) for value in values]
             marked = "" if figure != MICRO else escape.csv(" ".join(table.marked(row) or ()))
-            writer.writerow([escape.csv(row.model), escape.csv(row.group), figure, *cells, marked])
+            lines.append([escape.csv(row.model), escape.csv(row.group), figure, *cells, marked])
+    return csv_text(lines)
+
+
+def csv_text(lines: Iterable[Sequence[str]]) -> str:
+    """Return lines of cells as CSV."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(lines)
     return buffer.getvalue()
 
 

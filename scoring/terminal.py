@@ -51,17 +51,16 @@ class _FigureTable:
 
         families = [[*self.table.seen, SEEN], [*self.table.unseen, UNSEEN], [*self.table.single, SINGLE]]
         columns = self.table.columns
-        grouped = [[column for column in family if column in columns] for family in families]
-        grouped.append([column for column in columns if not any(column in family for family in families)])
+        others = [column for column in columns if not any(column in family for family in families)]
         blocks: list[list[str]] = [[]]
-        for family in grouped:
-            if blocks[-1] and width([*blocks[-1], *family]) > room:
-                blocks.append([])
+        for family in (*families, others):
+            family = [column for column in family if column in columns]
             for column in family:
-                if blocks[-1] and width([*blocks[-1], column]) > room:
+                together = family if column == family[0] else [column]
+                if blocks[-1] and width([*blocks[-1], *together]) > room:
                     blocks.append([])
                 blocks[-1].append(column)
-        return [block for block in blocks if block]
+        return blocks
 
     def _cells_width(self, column: str) -> int:
         heads = (cell_len(word) for word in _head_words(column))
@@ -73,14 +72,13 @@ class _FigureTable:
         return text + " " * (stars and not text.endswith("*")), best
 
     def _heads(self, widths: Mapping[str, int], names: int) -> Iterator[Text]:
-        depth = max(len(_head_words(column)) for column in widths)
+        heads = {column: _head_words(column) for column in widths}
+        depth = max(map(len, heads.values()))
         for level in range(depth):
             line = Text(" " * names)
             for column, width in widths.items():
-                words = _head_words(column)
-                word = words[level - depth + len(words)] if level >= depth - len(words) else ""
-                line.append(" " * (width - cell_len(word)))
-                line.append(word, style=_style(column))
+                word = ([""] * (depth - len(heads[column])) + heads[column])[level]
+                line.append(" " * (width - cell_len(word)) + word, style=_style(column))
             yield line
         yield Text("─" * (names + sum(widths.values())), style="dim")
 
@@ -96,8 +94,9 @@ class _FigureTable:
 
 
 def _head_words(column: str) -> list[str]:
-    """An average's title takes two lines, a name stays whole."""
-    return column_head(column, str).split(" ") if column in AVERAGES else [column_head(column, str)]
+    """Return a column's title by line: two for an average, one for a test set."""
+    head = column_head(column, str)
+    return head.split(" ") if column in AVERAGES else [head]
 
 
 def _style(column: str) -> str:

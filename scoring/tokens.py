@@ -102,26 +102,12 @@ def _hike_hypothesis(text: str) -> list[str]:
     return _hike_split(_hike_normalize(text))
 
 
-def _same_for_both(name: str, description: str, split: Callable[[str], list[str]]) -> Profile:
-    return Profile(name, description, reference=split, hypothesis=split)
-
-
+_CJK_TEXT = "Hangul, kanji, kana and unspaced scripts by character, all else by word, punctuation dropped"
+_HIKE_TEXT = "HiKE's: Hangul by syllable, hypothesis normalised alone, the corpus's loanwords replaced in both"
+_cjk, _wer, _cer = (partial(_split, pattern) for pattern in (_MIXED, _WORDS, _CHARACTERS))
 PROFILES = {
-    profile.name: profile
-    for profile in (
-        _same_for_both(
-            "cjk",
-            "Hangul, kanji, kana and unspaced scripts by character, all else by word, punctuation dropped",
-            partial(_split, _MIXED),
-        ),
-        Profile(
-            "hike",
-            "HiKE's: Hangul by syllable, hypothesis normalised alone, the corpus's loanwords replaced in both",
-            _hike_split,
-            _hike_hypothesis,
-            takes_labels=True,
-        ),
-        _same_for_both("wer", "words, punctuation dropped", partial(_split, _WORDS)),
-        _same_for_both("cer", "characters, spaces and punctuation dropped", partial(_split, _CHARACTERS)),
-    )
+    "cjk": Profile("cjk", _CJK_TEXT, _cjk, _cjk),
+    "hike": Profile("hike", _HIKE_TEXT, _hike_split, _hike_hypothesis, takes_labels=True),
+    "wer": Profile("wer", "words, punctuation dropped", _wer, _wer),
+    "cer": Profile("cer", "characters, spaces and punctuation dropped", _cer, _cer),
 }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.json_lines import read_rows
+from common.json_lines import naming, read_rows
 from common.manifest import check_plain
 from scoring.contributions import ScoredUtterance, UtteranceToScore
 
@@ -91,8 +91,7 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
             raise UserError(f"{where}: the field {name!r} {found}, expected text")
     try:
         spans = None if row.get("spans") is None else [(str(s["language"]), s.get("text")) for s in row["spans"]]
-        loanwords = tuple((str(native), str(borrowed)) for native, borrowed in row.get("loanwords") or ())
-        transliterations = transliteration_pairs(row.get("transliterations"))
+        loanwords, transliterations = spellings(row.get("loanwords")), spellings(row.get("transliterations"))
     except (TypeError, KeyError, ValueError, AttributeError):
         raise UserError(
             f'{where}: expected spans as [{{"language": ..., "text": ...}}], loanwords as [[native, borrowed]] and '
@@ -112,9 +111,10 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
     )
 
 
-def transliteration_pairs(labels: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
-    """Return an utterance's labelled transliterations as (embedded, native) pairs."""
-    return tuple((str(embedded), str(native)) for embedded, native in (labels or {}).items())
+def spellings(pairs: Iterable[Any] | Mapping[Any, Any] | None) -> tuple[tuple[str, str], ...]:
+    """Return labelled spellings as pairs of text, from a list of pairs or a mapping."""
+    found = pairs.items() if isinstance(pairs, Mapping) else pairs or ()
+    return tuple((str(one), str(other)) for one, other in found)
 
 
 def usable_spans(spans: list[tuple[str, str | None]] | None) -> list[tuple[str, str]] | None:
@@ -126,7 +126,7 @@ def usable_spans(spans: list[tuple[str, str | None]] | None) -> list[tuple[str, 
 
 def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
     """Return a scored utterance as a JSON object that `read_json_lines` reads again."""
-    item, counts, alignment = utterance.transcript, utterance.counts, utterance.alignment
+    item, alignment = utterance.transcript, utterance.alignment
     return {
         "id": item.id,
         "reference": item.reference,
@@ -143,10 +143,7 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
         "operations": alignment.operations,
         "token_languages": list(utterance.languages),
         "languages_by": utterance.source,
-        "hits": counts.hits,
-        "substitutions": counts.substitutions,
-        "deletions": counts.deletions,
-        "insertions": counts.insertions,
+        **utterance.counts._asdict(),
         "tolerant_errors": utterance.tolerance.errors,
         "script_matches": [
             {
@@ -161,14 +158,8 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
 
 
 def _lines(path: Path | str) -> list[str]:
-    try:
+    with naming(path):
         text = Path(path).read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     # Not splitlines(): a line separator or form feed inside a transcript ends no line.
     lines = text.replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import mimetypes
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,8 @@ from scoring.contributions import EDITS, ScoredUtterance
 from scoring.edit_alignment import DELETION, INSERTION
 from scoring.results import Results, having
 
-# The bytes of a sound file, or where it lies, for (test set, utterance id); None where there is no audio.
+# The bytes of a WAV file, or the path of a sound file, for (test set, utterance id); None where there is no audio.
 Audio = Callable[[str, str], bytes | Path | None]
-
-_SOUNDS = {
-    b"RIFF": "audio/wav",
-    b"fLaC": "audio/flac",
-    b"OggS": "audio/ogg",
-    b"ID3": "audio/mpeg",
-    b"\xff": "audio/mpeg",
-}
 
 
 def worst_utterances(results: Results, sets: Sequence[str], number: int, audio: Audio | None) -> list[dict[str, Any]]:
@@ -86,12 +79,11 @@ def _steps(utterance: ScoredUtterance) -> list[tuple[str, str, str, str]]:
 
 
 def _data_uri(sound: bytes | Path | None, name: str, identity: str) -> str | None:
+    kind = "audio/wav"
     if isinstance(sound, Path):
+        kind = mimetypes.guess_type(sound)[0] or kind
         try:
             sound = sound.read_bytes()
         except OSError as error:
             raise UserError(f"{sound}: the audio of {identity!r} ({name}) cannot be read ({error.strerror})") from None
-    if not sound:
-        return None
-    kind = next((kind for magic, kind in _SOUNDS.items() if sound.startswith(magic)), "application/octet-stream")
-    return f"data:{kind};base64,{base64.b64encode(sound).decode()}"
+    return f"data:{kind};base64,{base64.b64encode(sound).decode()}" if sound else None

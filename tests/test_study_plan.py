@@ -126,9 +126,9 @@ def test_a_merge_may_name_what_it_merges():
     settings["merge"] = {"rows": rows}
     merges = Study(settings).merges
     assert {folder: (merge.name, merge.runs) for folder, merge in merges.items()} == {
-        "merges/linear-ja-en+erm": ("average", ("ja-en", "erm")),
-        "merges/wise_ft-erm": ("wise-ft 0.5", ("erm",)),
-        "merges_0.7/wise_ft-erm": ("wise-ft 0.7", ("erm",)),
+        "merges/linear-ja-en+erm": ("average", ["ja-en", "erm"]),
+        "merges/wise_ft-erm": ("wise-ft 0.5", ["erm"]),
+        "merges_0.7/wise_ft-erm": ("wise-ft 0.7", ["erm"]),
     }
     assert "--alpha 0.5" in Study(settings).merge_flags(merges["merges/wise_ft-erm"], 0)
     settings["merge"] = {"of": ["ko-en", "ja-en"], "rows": [rows[0], {"name": "ties", "group": "g", "method": "ties"}]}

@@ -132,14 +132,15 @@ def test_a_best_is_bold_where_its_spread_overlaps_no_others(deviation: float, be
 
 
 def test_the_papers_figures_stand_beside_ours(collected: Collected):
-    columns, lines = beside(collected)
-    assert columns == ["seen", "ko-ja", "unseen"]
-    assert lines == [
-        (
-            "erm",
-            [("paper", ["30.0", "45.0", "–"]), ("ours", ["36.0", "41.0", "–"]), ("difference", ["+6.0", "-4.0", "–"])],
-        ),
-        ("best", [("paper", ["–", "–", "32.0"]), ("ours", ["–", "–", "41.0"]), ("difference", ["–", "–", "+9.0"])]),
+    grid = beside(collected)
+    assert grid.head == ["Model", "", "Seen avg", "KO-JA", "Unseen avg"]
+    assert grid.rows == [
+        ["erm", "paper", "30.0", "45.0", "–"],
+        ["", "ours", "36.0", "41.0", "–"],
+        ["", "difference", "+6.0", "-4.0", "–"],
+        ["best", "paper", "–", "–", "32.0"],
+        ["", "ours", "–", "–", "41.0"],
+        ["", "difference", "–", "–", "+9.0"],
     ]
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.configs import read_yaml
 from common.errors import run_script
 from common.options import Command, option, parse
 from workflow.plan import Study
+
+if TYPE_CHECKING:
+    from workflow.collect import Collected
 
 
 @dataclass(frozen=True)
@@ -29,25 +33,28 @@ class ResultsOptions:
     """The page's file."""
 
 
-def _show(options: OneStudy) -> None:
+def _collected(file: Path) -> Collected:
     from workflow.collect import collect
+
+    return collect(Study(read_yaml(file)))
+
+
+def _show(options: OneStudy) -> None:
     from workflow.study_page import show
 
-    show(collect(Study(read_yaml(options.study))))
+    show(_collected(options.study))
 
 
 def _summary(options: OneStudy) -> None:
-    from workflow.collect import collect
     from workflow.study_page import write_summary
 
-    write_summary(collect(Study(read_yaml(options.study))))
+    write_summary(_collected(options.study))
 
 
 def _results(options: ResultsOptions) -> None:
-    from workflow.collect import collect
     from workflow.results_page import write_results
 
-    write_results([collect(Study(read_yaml(file))) for file in options.studies], options.out)
+    write_results(list(map(_collected, options.studies)), options.out)
 
 
 RUN = Command("run", "Run Snakemake on a study, as soon as no earlier call works on it.", OneStudy, passes_on=True)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from common.errors import UserError
-from scoring.table import MACRO, MICRO, SEEN, SINGLE, TOLERANT, UNSEEN, in_order, single_languages
-from workflow.plan import BEST, Study, is_oracle
+from scoring.table import MACRO, MICRO, SEEN, SINGLE, TOLERANT, UNSEEN, in_order, is_oracle, single_languages
+from workflow.plan import BEST, Study
 
 AVERAGINGS = (MICRO, TOLERANT, MACRO)
 
@@ -76,24 +75,21 @@ def collect(study: Study) -> Collected:
     Raises:
         UserError: where a seed has none, or was scored otherwise than another seed or than the study says.
     """
-    folders = [study.scored(folder) for folder in study.folders]
-    scores = [_read(Path(folder) / "scores.json") for folder in folders]
+    files = [finished(Path(study.scored(folder), "scores.json")) for folder in study.folders]
+    scores = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     first, rows = scores[0], study.rows(study.seeds[0])
-    for folder, found in zip(folders, scores, strict=True):
+    for file, found in zip(files, scores, strict=True):
         for key in ("profile", "decoding", "seen", "unseen"):
             if found[key] != first[key]:
-                raise UserError(f"{folder}: {key} is {found[key]!r}, another seed's {first[key]!r}; score both alike")
+                other = f"another seed's {first[key]!r}"
+                raise UserError(f"{file.parent}: {key} is {found[key]!r}, {other}; score both alike")
         if missing := [row["name"] for row in rows if row["name"] not in found["models"]]:
-            raise UserError(f"{folder}/scores.json: has no {', '.join(missing)}; run the study's evaluation again")
+            raise UserError(f"{file}: has no {', '.join(missing)}; run the study's evaluation again")
+    by_model = {row["name"]: [found["models"][row["name"]]["sets"] for found in scores] for row in rows}
     figures = {
-        averaging: {
-            row["name"]: _figures(study, [found["models"][row["name"]]["sets"] for found in scores], averaging)
-            for row in rows
-        }
+        averaging: {model: _figures(study, by_seed, averaging) for model, by_seed in by_model.items()}
         for averaging in AVERAGINGS
-        if all(
-            averaging in of for found in scores for model in found["models"].values() for of in model["sets"].values()
-        )
+        if all(averaging in rates for by_seed in by_model.values() for sets in by_seed for rates in sets.values())
     }
     order = list(dict.fromkeys(row["group"] for row in rows))
     groups = {row["name"]: row["group"] for row in sorted(rows, key=lambda row: order.index(row["group"]))}
@@ -106,14 +102,18 @@ def averages(study: Study) -> dict[str, list[str]]:
     return {SEEN: seen, UNSEEN: unseen, SINGLE: single_languages(study.evaluation["test"], (*seen, *unseen))}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: is missing; the study is not complete, run its workflow again") from None
+def finished(path: Path) -> Path:
+    """Return the path of a file that the workflow writes.
+
+    Raises:
+        UserError: where it has not been written yet.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: is missing; the study is not complete, run its workflow again")
+    return path
 
 
-def _figures(study: Study, by_seed: Sequence[dict[str, Any]], averaging: str) -> dict[str, SeedRates]:
+def _figures(study: Study, by_seed: list[Mapping[str, Mapping[str, float]]], averaging: str) -> dict[str, SeedRates]:
     figures = {name: SeedRates(tuple(sets[name][averaging] for sets in by_seed)) for name in study.evaluation["test"]}
     for average, sets in averages(study).items():
         if sets:

@@ -10,7 +10,7 @@ import itertools
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,88 +19,47 @@ import yaml
 
 from common.configs import find_config, read_yaml
 from common.errors import UserError
-from scoring.table import AVERAGES, SEEN, UNSEEN
+from scoring.table import AVERAGES, SEEN, UNSEEN, is_oracle
 from workflow.settings import flag, flags, manifests, merged, record_of
-from workflow.study_file import Curve, PrintedFigures, RunPlan, StudyFile, check_names, read_as
+from workflow.study_file import MergeRow, StudyFile, check_names, read_fields
 
 BEST = "best"  # stands for the best row of a column
 
 
-def is_oracle(group: str) -> bool:
-    """Whether a group's models were trained on what they are tested on."""
-    return group.lower().startswith("oracle")
+class Study(StudyFile):
+    """A study's file, checked, and what follows from it."""
 
-
-@dataclass(frozen=True)
-class Merge:
-    """A merged model of each seed.
-
-    Attributes:
-        name, group: its row in the table.
-        folder: within the seed's.
-        method, options: of `merge.py`.
-        runs: what is merged.
-        seeded: whether the method takes the study's seed.
-    """
-
-    name: str
-    group: str
-    folder: str
-    method: str
-    runs: tuple[str, ...]
-    options: Mapping[str, Any]
-    seeded: bool
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study's file, checked; `settings` is its content as YAML gives it."""
-
-    settings: Mapping[str, Any]
-
-    def __post_init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         """Check the file, and what its parts name of each other.
+
+        Args:
+            settings: its content, as YAML gives it.
 
         Raises:
             UserError: naming the place and what was expected.
         """
-        if not self.settings:
+        if not settings:
             raise UserError("no study is named: add --configfile configs/study/demo.yaml, or another file")
+        super().__init__(**read_fields(StudyFile, settings, "the study"))
+        self.settings = settings
+        self.seeds = list(dict.fromkeys(self.seeds))
         taken = {"study", "logs", "benchmarks", "analysis", "decoded", *self.runs}
         taken |= {Path(folder).parts[0] for folder in self.merges}
         if self.name is not None and (not re.fullmatch(r"[\w-]+", self.name) or self.name in taken):
             raise UserError(
                 f"name is {self.name!r}, expected letters, digits, - and _, and no other folder's name: it becomes one"
             )
-        if self.file.compare.to or self.file.curves:  # reading the test sets' configuration takes a moment
-            _ = self.compared, self.curves
-
-    @cached_property
-    def file(self) -> StudyFile:
-        """The settings by their types."""
-        return read_as(StudyFile, self.settings, "the study")
+        rows, tests = self.row_names, list(self.evaluation["test"])
+        check_names("compare: to", self.compare.to, rows)
+        check_names("compare: rows", self.compared, rows)
+        for name, curve in self.curves.items():
+            check_names(f"curves: {name}: of", [curve.of], [*AVERAGES, *tests])
+            check_names(f"curves: {name}: rows", [*curve.rows, *curve.beside], rows)
+        check_names("printed: rows", self.printed.rows, [BEST, *rows])
+        for name, figures in self.printed.rows.items():
+            check_names(f"printed: rows: {name}", figures, [*tests, SEEN, UNSEEN])
 
     # Folders
-
-    @property
-    def name(self) -> str | None:
-        """The name that tells the study from others in the same root, with which it shares runs and merges."""
-        return self.file.name
-
-    @property
-    def about(self) -> str:
-        """What the study asks, in one paragraph."""
-        return " ".join(self.file.about.split())
-
-    @property
-    def root(self) -> str:
-        """The folder of everything the study writes."""
-        return self.file.root
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds of training and of DARE's masks."""
-        return list(dict.fromkeys(self.file.seeds))
 
     def folder(self, seed: int) -> str:
         """A seed's folder: the root itself for seed 0, so that a study of one seed can be extended to several."""
@@ -131,21 +90,21 @@ class Study:
     # Corpora
 
     @cached_property
-    def corpora(self) -> dict[str, list[str]]:
+    def corpus_records(self) -> dict[str, list[str]]:
         """By output folder, the records that `prepare.py` writes when a corpus is complete."""
         return {
             folder: [str(Path(folder, part, "corpus.json")) for part in corpus.parts]
-            for folder, corpus in self.file.corpora.items()
+            for folder, corpus in self.corpora.items()
         }
 
     def corpus_command(self, folder: str) -> str:
         """The command of `prepare.py` with its options."""
-        return f"{self.file.corpora[folder].command} --out {shlex.quote(folder)}"
+        return f"{self.corpora[folder].command} --out {shlex.quote(folder)}"
 
     def before_corpus(self, folder: str) -> list[str]:
         """The files that a corpus depends on: other corpora, the backbone it names, our code for spoken ones."""
-        corpus = self.file.corpora[folder]
-        needed = [record for other in corpus.after for record in self.corpora[other]]
+        corpus = self.corpora[folder]
+        needed = [record for other in corpus.after for record in self.corpus_records[other]]
         if corpus.command == "demo":
             words = (file for end in ("py", "tsv", "txt") for file in Path("corpora/speak").rglob(f"*.{end}"))
             needed += sorted(map(str, words))
@@ -155,25 +114,15 @@ class Study:
 
     def records(self, of_manifests: Iterable[str]) -> list[str]:
         """The records of the manifests' corpora."""
-        known = [record for records in self.corpora.values() for record in records]
+        known = [record for records in self.corpus_records.values() for record in records]
         return sorted({record_of(manifest, known) for manifest in of_manifests})
 
     # Training
 
     @property
-    def backbone(self) -> str:
-        """Folder or Hub id of the model that all runs start from."""
-        return self.file.backbone
-
-    @property
     def backbone_files(self) -> list[str]:
         """The backbone's weights, where they are local files."""
         return sorted(map(str, Path(self.backbone).glob("*.safetensors")))
-
-    @property
-    def runs(self) -> Mapping[str, RunPlan]:
-        """The runs by name."""
-        return self.file.runs
 
     def row_name(self, run: str) -> str:
         """A run's row in the table."""
@@ -196,32 +145,32 @@ class Study:
         return trained_on + spliced_with + (data.get("held_out") or [])
 
     def _configs(self, run: str) -> list[str]:
-        return [*(self.runs[run].config or [f"{run}.yaml"]), *self.file.train.get("config", [])]
+        return [*(self.runs[run].config or [f"{run}.yaml"]), *self.train.get("config", [])]
 
     def _training(self, run: str) -> dict[str, Any]:
-        shared = {key: value for key, value in self.file.train.items() if key != "config"}
+        shared = {key: value for key, value in self.train.items() if key != "config"}
         return merged(shared, self.runs[run].train, {"model": {"backbone": self.backbone}})
 
     # Merging
 
     @cached_property
-    def merges(self) -> dict[str, Merge]:
+    def merges(self) -> dict[str, MergeRow]:
         """The merges by folder within a seed's: of a row's own runs, or of every subset of two or more."""
-        of, found = self.file.merge.of, {}
+        of, found = self.merge.of, dict[str, MergeRow]()
         subsets = [chosen for size in range(2, len(of) + 1) for chosen in itertools.combinations(of, size)]
-        for row in self.file.merge.rows:
-            for runs in [tuple(row.runs)] if row.runs else subsets:
+        for row in self.merge.rows:
+            for runs in [row.runs] if row.runs else subsets:
                 folder = f"{row.folder}/{row.method}-{'+'.join(runs)}"
                 name = row.name if row.runs else f"{row.name} {' + '.join(map(self.row_name, runs))}"
                 if folder in found:
                     both = f"{found[folder].name} and {name}"
                     raise UserError(f"merge: {both} are both written to {folder}; name a 'folder'")
-                found[folder] = Merge(name, row.group, folder, row.method, runs, row.options, row.seeded)
+                found[folder] = replace(row, name=name, folder=folder, runs=list(runs))
         return found
 
-    def merge_flags(self, merge: Merge, seed: int) -> list[str]:
+    def merge_flags(self, merge: MergeRow, seed: int) -> list[str]:
         """The options of a merge, without models and folder."""
-        options = {"engine": self.file.merge.engine, **merge.options} | ({"seed": seed} if merge.seeded else {})
+        options = {"engine": self.merge.engine, **merge.options} | ({"seed": seed} if merge.seeded else {})
         return [flag(name, value) for name, value in options.items()]
 
     # Evaluation and analysis
@@ -229,7 +178,7 @@ class Study:
     @cached_property
     def evaluation(self) -> dict[str, Any]:
         """The options of `evaluate.py` that do not depend on the seed."""
-        given = dict(self.file.evaluate)
+        given = dict(self.evaluate)
         configs = [read_yaml(find_config(name, "evaluate")) for name in given.pop("config", [])]
         options = merged(*configs, given)
         return {key: value for key, value in options.items() if key not in ("models", "out")}
@@ -258,31 +207,19 @@ class Study:
         return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
 
     @property
-    def compared(self) -> tuple[list[str], list[str]]:
-        """The rows whose differences are tested, and the rows that they are compared to."""
-        compare = self.file.compare
-        rows = self.row_names if compare.rows == "all" else list(compare.rows)
-        check_names("compare: to", compare.to, self.row_names)
-        check_names("compare: rows", rows, self.row_names)
-        return rows, compare.to
-
-    @property
-    def curves(self) -> dict[str, Curve]:
-        """The line figures, by name."""
-        for name, curve in self.file.curves.items():
-            check_names(f"curves: {name}: of", [curve.of], [*AVERAGES, *self.evaluation["test"]])
-            check_names(f"curves: {name}: rows", [*curve.rows, *curve.beside], self.row_names)
-        return self.file.curves
+    def compared(self) -> list[str]:
+        """The rows whose differences from the rows `compare.to` are tested."""
+        return self.row_names if self.compare.rows == "all" else list(self.compare.rows)
 
     @property
     def analyzed_runs(self) -> list[str]:
         """The runs whose weights are analysed."""
-        return self.file.analyze.of if self.file.analyze else []
+        return self.analyze.of if self.analyze else []
 
     @property
     def threshold(self) -> str:
         """The mean absolute change above which a row of weights counts as changed."""
-        return str(self.file.analyze.threshold) if self.file.analyze else ""
+        return str(self.analyze.threshold) if self.analyze else ""
 
     def analyzed_models(self, seed: int) -> list[str]:
         """The models that are analysed, as NAME=PATH."""
@@ -292,20 +229,11 @@ class Study:
 
     def threads(self, rule: str) -> int:
         """How many cores a job of a rule uses."""
-        return int(self.file.resources.get(rule, {}).get("threads", 1))
+        return int(self.resources.get(rule, {}).get("threads", 1))
 
-    def resources(self, rule: str) -> dict[str, Any]:
+    def resources_of(self, rule: str) -> dict[str, Any]:
         """What else a job of a rule asks of the machine or the cluster."""
-        return {name: amount for name, amount in self.file.resources.get(rule, {}).items() if name != "threads"}
-
-    @property
-    def printed(self) -> PrintedFigures:
-        """The paper's own figures."""
-        rows = self.file.printed.rows
-        check_names("printed: rows", rows, [BEST, *self.row_names])
-        for name, figures in rows.items():
-            check_names(f"printed: rows: {name}", figures, [*self.evaluation["test"], SEEN, UNSEEN])
-        return self.file.printed
+        return {name: amount for name, amount in self.resources.get(rule, {}).items() if name != "threads"}
 
     def as_yaml(self) -> str:
         """The study as a file that can be run again."""

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from scoring.escape import visible
@@ -75,7 +76,8 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     """Return the figure as a file's content, `png` or `svg`, the same for the same figure."""
     stream = io.BytesIO()
     dateless = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(stream, format=kind, dpi=150, metadata=dateless)
+    with rc_context({"svg.hashsalt": "crosspair"}):
+        figure.savefig(stream, format=kind, dpi=150, metadata=dateless)
     return stream.getvalue()
 
 

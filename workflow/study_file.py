@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from common.errors import UserError, nearest
 from common.options import expected
-
-Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -99,7 +97,7 @@ class PrintedFigures:
     rows: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass
 class StudyFile:
     """A file of `configs/study/`."""
 
@@ -143,8 +141,8 @@ class StudyFile:
                 raise UserError(f"{where}: no run is called {run!r}{nearest(run, self.runs)}")
 
 
-def read_as(kind: type[Settings], content: Any, where: str) -> Settings:
-    """Return a mapping as the dataclass `kind`, and the mappings inside it by the types of its fields.
+def read_fields(kind: type, content: Any, where: str) -> dict[str, Any]:
+    """Return the fields of the dataclass `kind` out of a mapping, nested mappings as the dataclasses of their types.
 
     Args:
         kind: a dataclass.
@@ -156,13 +154,13 @@ def read_as(kind: type[Settings], content: Any, where: str) -> Settings:
     """
     if not isinstance(content, Mapping):
         raise UserError(f"{where}: expected a mapping, found {content!r}")
-    known = {item.name: item for item in fields(kind)}  # type: ignore[arg-type]
+    known = {item.name: item for item in fields(kind)}
     check_names(where, content, known)
     for name, item in known.items():
         if name not in content and item.default is MISSING and item.default_factory is MISSING:
             raise UserError(f"{where}: {name!r} is missing")
     hints, place = get_type_hints(kind), "" if where == "the study" else f"{where}: "
-    return kind(**{name: _value(hints[name], value, f"{place}{name}") for name, value in content.items()})
+    return {name: _value(hints[name], value, f"{place}{name}") for name, value in content.items()}
 
 
 def check_names(where: str, names: Iterable[Any], known: Iterable[str]) -> None:
@@ -188,7 +186,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if kind is UnionType:
         return _value(next((one for one in inside if _fits(one, value)), inside[0]), value, where)
     if is_dataclass(kind):
-        return read_as(kind, value, where)
+        return kind(**read_fields(kind, value, where))
     if kind is int and str(value).isdecimal():  # Snakemake's `--config 'seeds=[0,1]'` may give them as text
         return int(value)
     if hint is not Any and (not _fits(hint, value) or (kind in (int, float) and isinstance(value, bool))):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from common import markdown as cards
 from scoring import escape
 from scoring.bootstrap import Estimate
-from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head
+from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text
 from workflow.collect import Collected
 from workflow.differences import Difference
 
@@ -63,10 +62,10 @@ class StudyTable(Table):
 
 def study_table(collected: Collected) -> StudyTable:
     """Return the table of a study, in the layout of the paper's Table 1."""
-    figures = collected.figures
+    figures, study = collected.figures, collected.study
 
     def means(kind: str, model: str) -> dict[str, float]:
-        return {name: figures[kind][model][name].mean for name in _sets(collected)} if kind in figures else {}
+        return {name: figures[kind][model][name].mean for name in study.evaluation["test"]} if kind in figures else {}
 
     rows = [
         Row(model, group, means(MICRO, model), means(MACRO, model), means(TOLERANT, model))
@@ -76,53 +75,61 @@ def study_table(collected: Collected) -> StudyTable:
         kind: {model: {column: figure.deviation for column, figure in of.items()} for model, of in by_model.items()}
         for kind, by_model in figures.items()
     }
-    tags = {row["name"]: row["language"] for row in collected.study.rows(0) if "language" in row}
-    seeds = len(collected.study.seeds)
+    tags = {row["name"]: row["language"] for row in study.rows(0) if "language" in row}
     pairs = collected.averages[SEEN], collected.averages[UNSEEN]
-    return StudyTable(collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=seeds)
+    return StudyTable(collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=len(study.seeds))
 
 
-DIFFERENCES = (
-    "Differences in points, micro; in brackets the 95 % interval of a paired bootstrap over utterances and seeds"
-)
-Lines = list[tuple[str, list[tuple[str, list[str]]]]]
+@dataclass(frozen=True)
+class Grid:
+    """A table beside the error rates, of text; the first `names` columns hold no figures."""
+
+    title: str
+    caption: str
+    names: int
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def to_markdown(self) -> str:
+        """Return the caption and the table in Markdown."""
+        shown = ([*map(escape.markdown, row[: self.names]), *row[self.names :]] for row in self.rows)
+        return (
+            f"{escape.markdown(self.caption)}\n\n{cards.table([*map(escape.markdown, self.head)], shown, self.names)}\n"
+        )
 
 
-def beside(collected: Collected) -> tuple[list[str], Lines]:
-    """Return the paper's figures, ours and the difference, in per cent: the columns, and three lines a model."""
-    printed = collected.study.printed.rows
-    columns = [column for column in collected.columns if any(column in figures for figures in printed.values())]
-    lines = []
-    for model, paper in printed.items():
+def grids(collected: Collected, found: Sequence[Difference]) -> list[Grid]:
+    """Return the paper's figures beside ours, and the differences between rows, as far as the study names them."""
+    return [grid for grid in (beside(collected), differing(found)) if grid.rows]
+
+
+def beside(collected: Collected) -> Grid:
+    """Return the paper's figures, ours and the difference, in per cent: three lines a model."""
+    printed = collected.study.printed
+    columns = [column for column in collected.columns if any(column in figures for figures in printed.rows.values())]
+    rows = []
+    for model, paper in printed.rows.items():
         ours = {column: collected.figure(model, column).mean for column in paper}
         less = {column: ours[column] - paper[column] for column in paper}
-        of_model = (("paper", paper, ""), ("ours", ours, ""), ("difference", less, "+"))
-        lines.append((model, [(name, _shown(figures, columns, sign)) for name, figures, sign in of_model]))
-    return columns, lines
+        for first, name, figures, sign in (
+            (model, "paper", paper, ""),
+            ("", "ours", ours, ""),
+            ("", "difference", less, "+"),
+        ):
+            cells = [f"{100 * figures[column]:{sign}.1f}" if column in figures else DASH for column in columns]
+            rows.append([first, name, *cells])
+    caption = f"Beside the paper (%, micro). {printed.source}"
+    return Grid("Beside the paper", caption, 2, ["Model", "", *(column_head(column, str) for column in columns)], rows)
 
 
-def beside_the_paper(collected: Collected) -> str:
-    """Return `beside` as a Markdown table; empty where none of the paper's figures are known."""
-    columns, lines = beside(collected)
-    rows = [
-        ("" if position else escape.markdown(model), name, *cells)
-        for model, of_model in lines
-        for position, (name, cells) in enumerate(of_model)
-    ]
-    head = ("Model", "", *(column_head(column, escape.markdown) for column in columns))
-    caption = f"Beside the paper (%, micro). {escape.markdown(collected.study.printed.source)}"
-    return f"{caption}\n\n{cards.table(head, rows, 2)}\n" if rows else ""
-
-
-def _shown(figures: Mapping[str, float], columns: list[str], sign: str) -> list[str]:
-    return [f"{100 * figures[column]:{sign}.1f}" if column in figures else DASH for column in columns]
-
-
-def differing(found: Sequence[Difference]) -> tuple[list[str], list[tuple[str, list[str]]]]:
-    """Return differences in points with their intervals: the columns, and a line for each pair of rows."""
+def differing(found: Sequence[Difference]) -> Grid:
+    """Return differences in points with their intervals: a line for each pair of rows."""
     columns = list(found[0].by_average) if found else []
-    lines = [(f"{one.model} − {one.other}", [_interval(one.by_average[name]) for name in columns]) for one in found]
-    return columns, lines
+    rows = [[f"{one.model} − {one.other}", *(_interval(one.by_average[name]) for name in columns)] for one in found]
+    caption = (
+        "Differences in points, micro; in brackets the 95 % interval of a paired bootstrap over utterances and seeds"
+    )
+    return Grid("Differences", caption, 1, ["", *(column_head(column, str) for column in columns)], rows)
 
 
 def _interval(estimate: Estimate) -> str:
@@ -130,29 +137,18 @@ def _interval(estimate: Estimate) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def to_differences(found: Sequence[Difference]) -> str:
-    """Return `differing` as a Markdown table; empty where no differences are asked for."""
-    columns, lines = differing(found)
-    head = ("", *(column_head(column, escape.markdown) for column in columns))
-    rows = [(escape.markdown(name), *cells) for name, cells in lines]
-    return f"{DIFFERENCES}\n\n{cards.table(head, rows, 1)}\n" if rows else ""
-
-
 def to_csv(collected: Collected) -> str:
     """Return all figures as CSV, a line a model, column and averaging; rates are fractions."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["model", "group", "column", "averaging", "mean", "deviation", "seeds", "paper", "difference"])
+    lines = [["model", "group", "column", "averaging", "mean", "deviation", "seeds", "paper", "difference"]]
     for model, group in collected.groups.items():
         printed = collected.study.printed.rows.get(model, {})
-        for averaging in collected.figures:
-            for column in collected.columns:
-                figure = collected.figure(model, column, averaging)
-                paper = printed.get(column) if averaging == MICRO else None
-                numbers = (figure.mean, figure.deviation, len(figure.by_seed), paper, paper and figure.mean - paper)
-                cells = ["" if number is None else repr(number) for number in numbers]
-                writer.writerow([escape.csv(model), escape.csv(group), escape.csv(column), averaging, *cells])
-    return buffer.getvalue()
+        for averaging, column in itertools.product(collected.figures, collected.columns):
+            figure = collected.figure(model, column, averaging)
+            paper = printed.get(column) if averaging == MICRO else None
+            numbers = (figure.mean, figure.deviation, len(figure.by_seed), paper, paper and figure.mean - paper)
+            cells = ["" if number is None else repr(number) for number in numbers]
+            lines.append([*map(escape.csv, (model, group, column)), averaging, *cells])
+    return csv_text(lines)
 
 
 def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
@@ -183,7 +179,3 @@ def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
             for one in found
         ]
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-
-
-def _sets(collected: Collected) -> list[str]:
-    return list(collected.study.evaluation["test"])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.json_lines import read_rows
+from common.json_lines import naming, read_rows
 
 OWN_SETS = Path(__file__).parent / "sentence_sets"
 SPLITS = ("train", "dev", "test")
@@ -130,10 +130,8 @@ def _side_by_side(row: dict[str, Any], where: str) -> Iterator[WrittenSentence]:
 def _plain(path: Path, language: str | None, split: str) -> Iterator[WrittenSentence]:
     if language is None:
         raise UserError(f"{path}: plain text needs --language, a code such as 'de' (a mixed sentence set is .jsonl)")
-    try:
+    with naming(path):
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
     for number, line in enumerate(lines, start=1):
         name = f"{path.stem}-{number:05d}"
         if not line.strip():

@@ -13,21 +13,10 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent.parent
-ROOMS = {
-    "common": "Errors, files, options, languages, manifests and audio, which every room uses.",
-    "backbone": "The Whisper that every room shares: model folders, log-mel, loss, language tags, greedy decoding.",
-    "datamodules": "From manifests to batches: mixtures, sampling, augmentation, splicing.",
-    "corpora": "From corpora to manifests: readers, checks, alignment, speech made from sentences.",
-    "decoding": "From utterances and recordings to hypotheses.",
-    "scoring": "From hypotheses to mixed error rates, tables and reports.",
-    "merging": "Fine-tunes into one model.",
-    "analysis": "What fine-tuning changed, layer by layer.",
-    "lightning_modules": "Whisper as a LightningModule, and the training algorithms.",
-    "callbacks": "What watches a run: checkpoints, records, curves, development sets.",
-    "training": "From a recipe to a trained model folder.",
-    "evaluation": "Models on test sets: hypotheses, scores, one table, one report.",
-    "workflow": "The whole study as one workflow.",
-}
+ROOMS = (
+    *("common", "backbone", "datamodules", "corpora", "decoding", "scoring", "merging", "analysis"),
+    *("lightning_modules", "callbacks", "training", "evaluation", "workflow"),
+)
 BESIDE = {
     "RESULTS.md": "results.md",
     "CONTRIBUTING.md": "contributing.md",
@@ -39,7 +28,7 @@ _LINK = re.compile(r"\[([^]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)]*)?\)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Adds the reference and the pages that lie beside docs/, and gives each page its place in the navigation."""
+    """Add the reference and the pages that lie beside docs/, and give each page its place in the navigation."""
     reference: list[Any] = [_add(files, config, "reference/index.md", _index())]
     for room in ROOMS:
         modules = [name for name in _modules(room) if _is_documented(name)]
@@ -57,7 +46,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns links to files beside docs/ into links to their page, and those to the code into its name."""
+    """Turn links to files beside docs/ into links to their page, and those to the code into its name."""
     uri = page.file.src_uri
     origin = next((name for name, target in BESIDE.items() if target == uri), f"docs/{uri}")
 
@@ -80,7 +69,8 @@ def _add(files: Files, config: MkDocsConfig, uri: str, content: str) -> str:
 
 
 def _index() -> str:
-    rooms = [f"- **{room}**: {says}" for room, says in ROOMS.items()]
+    trees = {room: ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")) for room in ROOMS}
+    rooms = [f"- **{room}**: {ast.get_docstring(tree)}" for room, tree in trees.items()]
     return "\n".join(["# Reference", "", "Every public name, out of the code's own docstrings.", "", *rooms, ""])
 
 
@@ -96,7 +86,7 @@ def _is_documented(module: str) -> bool:
 
 
 def _place(files: Files, nav: list[Any]) -> None:
-    """Puts pages that the navigation does not name behind those of their folder."""
+    """Put pages that the navigation does not name behind those of their folder."""
     entries = [next(iter(item.values())) for item in nav]
     named = {page for entry in entries for page in (entry if isinstance(entry, list) else [entry])}
     for file in files.documentation_pages():
