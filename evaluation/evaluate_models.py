@@ -20,10 +20,9 @@ from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
 from evaluation.hypotheses import FASTER_WHISPER, Decoding, StoredHypotheses, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
-from scoring.bootstrap import Estimate
 from scoring.contributions import check_references
 from scoring.report import write_report
-from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
+from scoring.results import Results, differences, error_rates, interval_to_dict, results_table, score_set, to_dict
 from scoring.summary import failure_lines
 from scoring.table import AVERAGES, Table, write_table
 from scoring.terminal import to_terminal
@@ -176,11 +175,11 @@ def _scores(
             found["sets"][name] = {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(result)
         for figure, prefix in (("mer", ""), ("tolerant", "tolerant_")):
             rates = error_rates(by_set, job.seen, job.unseen, figure)
-            found[f"{prefix}averages"] = {name: _interval(rates[name]) for name in AVERAGES if name in rates}
+            found[f"{prefix}averages"] = {name: interval_to_dict(rates[name]) for name in AVERAGES if name in rates}
             if job.baseline not in (None, model.name):
                 against = differences(by_set, results[job.baseline], job.seen, job.unseen, figure)
                 found[f"{prefix}minus_baseline"] = {
-                    name: _interval(one) | {"significant": one.significant} for name, one in against.items()
+                    name: interval_to_dict(one) | {"significant": one.significant} for name, one in against.items()
                 }
     how = job.decoding
     tests = {
@@ -202,12 +201,6 @@ def _scores(
         "versions": _versions(),
         "models": models,
     }
-
-
-def _interval(estimate: Estimate) -> dict[str, Any]:
-    """Return value and interval; averages and differences have no counts of their own."""
-    found = estimate_to_dict(estimate)
-    return {key: found[key] for key in ("value", "low", "high")}
 
 
 def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Results, table: Table) -> None:

@@ -12,25 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 # cannot even be written.
 _ACTING = regex.compile(r"[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]")
 _MARKDOWN = regex.compile(r"([\\`*_\[\]<>|~&$])")
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "_": r"\_",
-    "%": r"\%",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
+_LATEX = str.maketrans(
+    {mark: rf"\{mark}" for mark in "{}$&#_%"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     # At the start of a row these would be read as arguments of the line break before it.
-    "[": "{[}",
-    "*": "{*}",
-}
-_LATEX_TABLE = str.maketrans(_LATEX)
+    | {"[": "{[}", "*": "{*}"}
+)
 
 
 def visible(text: str) -> str:
@@ -50,7 +38,7 @@ def markdown(text: str) -> str:
 
 def latex(text: str) -> str:
     """Return the text for LaTeX's text mode."""
-    return visible(text).translate(_LATEX_TABLE)
+    return visible(text).translate(_LATEX)
 
 
 def csv(text: str) -> str:

@@ -111,6 +111,12 @@ def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
     return {name: None if number is None or math.isnan(number) else number for name, number in numbers.items()}
 
 
+def interval_to_dict(estimate: Estimate) -> dict[str, Any]:
+    """Return value and interval for JSON; averages and differences have no counts of their own."""
+    found = estimate_to_dict(estimate)
+    return {key: found[key] for key in ("value", "low", "high")}
+
+
 Results = Mapping[str, Mapping[str, SetScore]]  # by model, then by test set
 
 

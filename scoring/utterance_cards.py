@@ -41,27 +41,14 @@ def worst_utterances(results: Results, sets: Sequence[str], number: int, audio: 
 
 def _card(name: str, identity: str, hypotheses: Mapping[str, ScoredUtterance], audio: Audio | None) -> dict[str, Any]:
     one = next(iter(hypotheses.values()))
-    rates = [utterance.counts.rate or 0.0 for utterance in hypotheses.values()]
     return {
         "set": name,
-        "id": identity,
-        "speaker": one.transcript.speaker,
-        "text": one.transcript.reference,
+        "said": one.transcript,
         "tokens": list(zip(one.alignment.reference, one.languages, strict=True)),
         "languages": [code for code in dict.fromkeys(one.languages) if code],
         "audio": _data_uri(audio(name, identity), name, identity) if audio else None,
-        "rate": sum(rates) / len(rates),
-        "rows": [
-            {
-                "model": model,
-                "rate": utterance.counts.rate,
-                "tolerant": utterance.tolerance.errors / len(utterance.alignment.reference),
-                "text": utterance.transcript.hypothesis,
-                "failures": [failure.replace("_", " ") for failure in utterance.failures],
-                "steps": _steps(utterance),
-            }
-            for model, utterance in hypotheses.items()
-        ],
+        "rate": sum(utterance.counts.rate or 0.0 for utterance in hypotheses.values()) / len(hypotheses),
+        "hypotheses": [(model, utterance, _steps(utterance)) for model, utterance in hypotheses.items()],
     }
 
 

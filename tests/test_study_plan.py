@@ -168,7 +168,7 @@ def test_the_papers_merges_and_test_sets_are_stated_alike_in_study_and_configs()
         assert {name for name, value in merge.options.items() if value == "1/n"} <= {"weight"}
     for name, value in read_yaml(CONFIGS / "evaluate/paper.yaml").items():
         assert name == "out" or paper.evaluation[name] == value
-    assert float(paper.threshold) == read_yaml(CONFIGS / "analyze/paper.yaml")["threshold"]
+    assert float(paper.analyze.threshold) == read_yaml(CONFIGS / "analyze/paper.yaml")["threshold"]
 
 
 def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():

@@ -6,11 +6,10 @@ import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from common.errors import UserError
-from scoring.table import MACRO, MICRO, SEEN, SINGLE, TOLERANT, UNSEEN, in_order, is_oracle, single_languages
+from scoring.table import MACRO, MICRO, SEEN, TOLERANT, UNSEEN, in_order, is_oracle
 from workflow.plan import BEST, Study
 
 AVERAGINGS = (MICRO, TOLERANT, MACRO)
@@ -43,15 +42,10 @@ class Collected:
     versions: Mapping[str, str]
     profile: str
 
-    @cached_property
-    def averages(self) -> dict[str, list[str]]:
-        """The test sets of each average."""
-        return averages(self.study)
-
     @property
     def columns(self) -> list[str]:
         """The columns of the table, in order."""
-        return in_order(self.averages[SEEN], self.averages[UNSEEN], self.study.evaluation["test"])
+        return in_order(self.study.averages[SEEN], self.study.averages[UNSEEN], self.study.evaluation["test"])
 
     def figure(self, model: str, column: str, averaging: str = MICRO) -> SeedRates:
         """Return one figure.
@@ -96,12 +90,6 @@ def collect(study: Study) -> Collected:
     return Collected(study, groups, figures, first["versions"], first["profile"])
 
 
-def averages(study: Study) -> dict[str, list[str]]:
-    """Return the test sets of each average: of seen pairs, unseen pairs and single languages."""
-    seen, unseen = (list(study.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
-    return {SEEN: seen, UNSEEN: unseen, SINGLE: single_languages(study.evaluation["test"], (*seen, *unseen))}
-
-
 def finished(path: Path) -> Path:
     """Return the path of a file that the workflow writes.
 
@@ -115,7 +103,7 @@ def finished(path: Path) -> Path:
 
 def _figures(study: Study, by_seed: list[Mapping[str, Mapping[str, float]]], averaging: str) -> dict[str, SeedRates]:
     figures = {name: SeedRates(tuple(sets[name][averaging] for sets in by_seed)) for name in study.evaluation["test"]}
-    for average, sets in averages(study).items():
+    for average, sets in study.averages.items():
         if sets:
             rates = zip(*(figures[name].by_seed for name in sets), strict=True)
             figures[average] = SeedRates(tuple(map(statistics.fmean, rates)))

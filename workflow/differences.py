@@ -40,7 +40,7 @@ def differences(collected: Collected) -> list[Difference]:
     study = collected.study
     if not study.compare.to:
         return []
-    averages = {name: sets for name, sets in collected.averages.items() if sets}
+    averages = {name: sets for name, sets in study.averages.items() if sets}
     models = {*study.compared, *study.compare.to}
     rates = _rates(collected.study, models, [name for sets in averages.values() for name in sets])
     return [

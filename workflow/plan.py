@@ -19,7 +19,7 @@ import yaml
 
 from common.configs import find_config, read_yaml
 from common.errors import UserError
-from scoring.table import AVERAGES, SEEN, UNSEEN, is_oracle
+from scoring.table import AVERAGES, SEEN, SINGLE, UNSEEN, is_oracle, single_languages
 from workflow.settings import flag, flags, manifests, merged, record_of
 from workflow.study_file import MergeRow, StudyFile, check_names, read_fields
 
@@ -183,6 +183,12 @@ class Study(StudyFile):
         options = merged(*configs, given)
         return {key: value for key, value in options.items() if key not in ("models", "out")}
 
+    @cached_property
+    def averages(self) -> dict[str, list[str]]:
+        """The test sets of each average: of seen pairs, unseen pairs and single languages."""
+        seen, unseen = (list(self.evaluation.get(which, [])) for which in (SEEN, UNSEEN))
+        return {SEEN: seen, UNSEEN: unseen, SINGLE: single_languages(self.evaluation["test"], (*seen, *unseen))}
+
     def rows(self, seed: int) -> list[dict[str, str]]:
         """The table's rows in order, as `evaluate.py` takes models: base, runs, merges, oracles."""
         here = self.folder(seed)
@@ -211,19 +217,9 @@ class Study(StudyFile):
         """The rows whose differences from the rows `compare.to` are tested."""
         return self.row_names if self.compare.rows == "all" else list(self.compare.rows)
 
-    @property
-    def analyzed_runs(self) -> list[str]:
-        """The runs whose weights are analysed."""
-        return self.analyze.of if self.analyze else []
-
-    @property
-    def threshold(self) -> str:
-        """The mean absolute change above which a row of weights counts as changed."""
-        return str(self.analyze.threshold) if self.analyze else ""
-
     def analyzed_models(self, seed: int) -> list[str]:
         """The models that are analysed, as NAME=PATH."""
-        return [f"{self.row_name(run)}={self.folder(seed)}/{run}/model" for run in self.analyzed_runs]
+        return [f"{self.row_name(run)}={self.folder(seed)}/{run}/model" for run in self.analyze.of]
 
     # The rest
 

@@ -71,7 +71,7 @@ def _figures(collected: Collected, out: Path) -> list[tuple[str, str]]:
     for name, curve in study.curves.items():
         title = f"Error rate, {curve.of}, against {curve.axis}"
         sources.append((title, Path(study.summary, f"curve_{name}.png")))
-    if study.analyzed_runs:
+    if study.analyze.of:
         analysis = Path(study.folder(study.seeds[0]), "analysis")
         sources += [(title, analysis / name) for name, title in ANALYSIS.items()]
     for title, source in sources:

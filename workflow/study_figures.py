@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -18,6 +17,7 @@ from workflow.study_file import Curve
 _BLUE, _ORANGE = "#0072B2", "#D55E00"
 _KINDS = ((SEEN, "seen pairs", _BLUE, "o"), (UNSEEN, "unseen pairs", _ORANGE, "D"))
 _BESIDE = ((_ORANGE, "--"), ("#009E73", ":"), ("#CC79A7", "-."))
+_SEED = {"alpha": 0.35, "markersize": 3.5, "markeredgewidth": 0}
 _ROW_IN = 0.26
 
 
@@ -30,7 +30,7 @@ def draw_rates(collected: Collected) -> Figure:
         for model, place in places.items():
             cell = collected.figure(model, column)
             shares = [100 * rate for rate in cell.by_seed]
-            _draw_seeds(axes, shares, [place] * len(shares), shape, colour)
+            axes.plot(shares, [place] * len(shares), shape, color=colour, **_SEED)
             axes.plot(100 * cell.mean, place, shape, color=colour, markersize=7, label=label)
             label = "_"
     for place, group in groups.items():
@@ -53,7 +53,7 @@ def draw_curve(collected: Collected, curve: Curve) -> Figure:
     points = sorted((place, collected.figure(row, curve.of)) for row, place in curve.rows.items())
     for place, cell in points:
         shares = [100 * rate for rate in cell.by_seed]
-        _draw_seeds(axes, [place] * len(shares), shares, "o", _BLUE)
+        axes.plot([place] * len(shares), shares, "o", color=_BLUE, **_SEED)
     axes.plot([place for place, _ in points], [100 * cell.mean for _, cell in points], "o-", color=_BLUE, markersize=6)
     for row, (colour, dashes) in zip(curve.beside, _BESIDE, strict=False):
         level = 100 * collected.figure(row, curve.of).mean
@@ -79,11 +79,6 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     with rc_context({"svg.hashsalt": "crosspair"}):
         figure.savefig(stream, format=kind, dpi=150, metadata=dateless)
     return stream.getvalue()
-
-
-def _draw_seeds(axes: Any, x: Sequence[float], y: Sequence[float], shape: str, colour: str) -> None:
-    if len(x) > 1:
-        axes.plot(x, y, shape, color=colour, alpha=0.35, markersize=3.5, markeredgewidth=0)
 
 
 def _clear(axes: Any, grid: str, *spines: str) -> None:

@@ -111,7 +111,7 @@ class StudyFile:
     name: str | None = None
     about: str = ""
     train: dict[str, Any] = field(default_factory=dict)
-    analyze: AnalyzePlan | None = None
+    analyze: AnalyzePlan = field(default_factory=lambda: AnalyzePlan([]))
     compare: ComparePlan = field(default_factory=lambda: ComparePlan([]))
     curves: dict[str, Curve] = field(default_factory=dict)
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class StudyFile:
         if not self.seeds:
             raise UserError("seeds is [], expected a list of whole numbers such as [0, 1, 2]")
         self._check_runs("merge: of", self.merge.of)
-        self._check_runs("analyze: of", self.analyze.of if self.analyze else ())
+        self._check_runs("analyze: of", self.analyze.of)
         for row in self.merge.rows:
             where = f"merge: rows: {row.name}"
             if row.runs == []:

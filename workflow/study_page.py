@@ -54,7 +54,7 @@ def write_summary(collected: Collected) -> None:
         ],
         grids=beside,
         analysis=str(analysis),
-        heat_maps=_base64(analysis / "rows_changed.png") if study.analyzed_runs else None,
+        heat_maps=_base64(analysis / "rows_changed.png") if study.analyze.of else None,
     )
     write_text(folder / "report.html", page)
 
@@ -66,7 +66,7 @@ def show(collected: Collected) -> None:
     places = {
         "transcripts": f"{study.scored(first)}/report.html",
         "all seeds" if len(study.seeds) > 1 else "study": f"{study.summary}/report.html",
-        **({"heat maps": f"{first}/analysis/rows_changed.png"} if study.analyzed_runs else {}),
+        **({"heat maps": f"{first}/analysis/rows_changed.png"} if study.analyze.of else {}),
         "table": f"{study.summary}/table.md (.csv, .tex, .json)",
     }
     console.print(to_terminal(replace(table, rows=[replace(row, macro={}) for row in table.rows])))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from common import markdown as cards
 from scoring import escape
 from scoring.bootstrap import Estimate
+from scoring.results import interval_to_dict
 from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text
 from workflow.collect import Collected
 from workflow.differences import Difference
@@ -76,7 +77,7 @@ def study_table(collected: Collected) -> StudyTable:
         for kind, by_model in figures.items()
     }
     tags = {row["name"]: row["language"] for row in study.rows(0) if "language" in row}
-    pairs = collected.averages[SEEN], collected.averages[UNSEEN]
+    pairs = study.averages[SEEN], study.averages[UNSEEN]
     return StudyTable(collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=len(study.seeds))
 
 
@@ -171,11 +172,8 @@ def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
     document = {"profile": collected.profile, "seeds": collected.study.seeds, "rows": rows}
     if found:
         document["differences"] = [
-            {
-                "model": one.model,
-                "other": one.other,
-                **{name: {"value": of.value, "low": of.low, "high": of.high} for name, of in one.by_average.items()},
-            }
+            {"model": one.model, "other": one.other}
+            | {name: interval_to_dict(estimate) for name, estimate in one.by_average.items()}
             for one in found
         ]
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

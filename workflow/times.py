@@ -22,7 +22,7 @@ class Job:
 def jobs(study: Study) -> list[Job]:
     """Return all measured jobs of the study, also those that ran as part of another study of the same root."""
     of_seed = [f"train_{run}" for run in study.runs]
-    of_seed += [*study.merges, f"{study.tag}evaluate", *(["analyze"] if study.analyzed_runs else [])]
+    of_seed += [*study.merges, f"{study.tag}evaluate", *(["analyze"] if study.analyze.of else [])]
     files = [Path(study.root, "benchmarks", f"corpus_{Path(folder).name}.tsv") for folder in study.corpora]
     files += [Path(folder, "benchmarks", f"{job}.tsv") for folder in study.folders for job in of_seed]
     return [_job(file, study.tag) for file in files if file.is_file()]
