@@ -28,13 +28,10 @@ class Side:
     model: str | None
     run: Run
 
+    @property
     def models(self) -> list[str]:
         """The models to compare."""
         return list(self.run.models) if self.model is None else [self.model]
-
-    def label(self, model: str, other: Side) -> str:
-        """The model's name, with its folder where both sides' models are called the same."""
-        return model if self.folder == other.folder else f"{self.folder.name}/{model}"
 
 
 def compare_runs(first: str, second: str, profile: str | None = None) -> None:
@@ -58,7 +55,9 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
         )
     console = Console()
     for one, other in _matched(ours, theirs):
-        names = ours.label(one, theirs), theirs.label(other, ours)
+        names = one, other
+        if ours.folder != theirs.folder:
+            names = f"{ours.folder.name}/{one}", f"{theirs.folder.name}/{other}"
         console.rule(Text(f"{visible(names[0])} minus {visible(names[1])}"), style="dim")
         split = profile or ours.run.profile
         here, there = _scores(ours, theirs, one, other, split)
@@ -98,7 +97,7 @@ def _matched(ours: Side, theirs: Side) -> list[tuple[str, str]]:
             f"both sides are {ours.folder}: name two of its models, {ours.folder}/MODEL; "
             f"there are: {', '.join(ours.run.models)}"
         )
-    here, there = ours.models(), theirs.models()
+    here, there = ours.models, theirs.models
     if len(here) == len(there) == 1:
         return [(here[0], there[0])]
     shared = [(model, model) for model in here if model in there]
