@@ -182,6 +182,10 @@ class ModelFolder:
             self._digests[name] = hashlib.sha256(self.tensor(name).flatten().view(torch.uint8).numpy()).hexdigest()
         return self._digests[name]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the open files, so that the folder can be sent to another process."""
+        return {name: value for name, value in vars(self).items() if name != "_handles"}
+
     @cached_property
     def _digests(self) -> dict[str, str]:
         return {}
