@@ -28,7 +28,7 @@ def convert(source: Path, identity: str, cache: Path) -> Path:
     Args:
         source: the model folder.
         identity: what the model is known by, such as a hash of its weights.
-        cache: where conversions are kept, one for each identity and version of CTranslate2.
+        cache: a folder of conversions, one for each identity and version of CTranslate2.
 
     Raises:
         UserError: where faster-whisper is not installed or CTranslate2 cannot convert the model.
@@ -62,7 +62,7 @@ class FasterWhisper:
     Args:
         folder: what `convert` returned.
         source: the original's folder.
-        beams: hypotheses kept side by side; 1 is greedy.
+        beams: width of the beam search; 1 is greedy.
         device: where to decode.
         window: how much audio the encoder is given; None takes what the original was trained with.
     """

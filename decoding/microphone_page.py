@@ -11,7 +11,8 @@ from typing import Any
 from backbone.language_tags import POLICIES
 from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
-from decoding.recordings import RecordingDecoding, RecordingTranscriber
+from decoding.recordings import RecordingTranscriber
+from decoding.transcribe_options import RecordingDecoding
 
 
 def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> None:
@@ -46,13 +47,13 @@ def page(transcribers: Sequence[RecordingTranscriber]) -> Any:
     except ImportError as error:
         raise UserError(f"--gradio needs gradio ({error}): pip install -e '.[gradio]'") from None
     with gradio.Blocks(title="CrossPair") as demo:
-        gradio.Markdown("# CrossPair\nSpeak, or drop a recording of any length; each model writes what it hears.")
+        gradio.Markdown("# CrossPair\nSpeak, or drop a recording of any length; each model writes its transcript.")
         with gradio.Row():
             audio = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="Speech")
             with gradio.Column():
                 first = transcribers[0].how
                 choices = list(POLICIES) if first.pair else ["auto", "ko", "ja", "de", "en"]
-                language = gradio.Dropdown(choices, value=first.language, label="Language tag", allow_custom_value=True)
+                language = gradio.Dropdown(choices, value=first.tag, label="Language tag", allow_custom_value=True)
                 button = gradio.Button("Transcribe", variant="primary")
         with gradio.Row(equal_height=True):
             boxes = [gradio.Textbox(label=one.name, lines=6, buttons=["copy"]) for one in transcribers]

@@ -13,44 +13,18 @@ import soundfile
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backbone.language_tags import POLICIES
+from backbone.devices import default_device
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.files import write_text
 from common.manifest import Utterance
 from decoding.segments import Segment, segments_of
+from decoding.transcribe_options import RecordingDecoding
 from decoding.transcriber import TorchWhisper, Transcriber
 
-FORMATS = ("txt", "srt", "json")
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga", ".opus"}
 _UNSPACED = ("\u3000", "\u9fff")  # kana, kanji and their punctuation are written without spaces
-
-
-@dataclass(frozen=True)
-class RecordingDecoding:
-    """How to transcribe recordings.
-
-    Args:
-        language: `auto` (the model's own choice for each segment), a language code, or with `pair` one of the policies.
-        pair: what is spoken, such as ko-en, the matrix language first.
-        longest_s: longest segment in seconds; None takes what the model's window holds.
-        beams, batch_size, device, compile: as in an evaluation.
-    """
-
-    language: str = "auto"
-    pair: str | None = None
-    longest_s: float | None = None
-    beams: int = 1
-    batch_size: int = 16
-    device: str = "cpu"
-    compile: bool = False
-
-    def __post_init__(self) -> None:
-        if self.pair is None and self.language in POLICIES and self.language != "auto":
-            raise UserError(f"--language {self.language} asks for --pair, such as ko-en, to know the languages")
-        if self.longest_s is not None and self.longest_s < 1:
-            raise UserError(f"--longest is {self.longest_s:g}, expected 1 second or more")
 
 
 @dataclass(frozen=True)
@@ -93,11 +67,10 @@ class RecordingTranscriber:
 
     def __init__(self, model: Candidate, how: RecordingDecoding) -> None:
         self.name, self.how = model.name, how
-        engine = TorchWhisper(
-            *read_model_folder(model.folder), beams=how.beams, device=how.device, compiled=how.compile
-        )
-        self.transcriber = Transcriber(engine, language=how.language, batch_size=how.batch_size)
-        self.longest_s = min(how.longest_s or engine.window.seconds, engine.window.seconds)
+        decoding = {"beams": how.beams, "device": how.device or default_device(), "compiled": how.compile}
+        engine = TorchWhisper(*read_model_folder(model.folder), **decoding)
+        self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size)
+        self.longest_s = min(how.longest or engine.window.seconds, engine.window.seconds)
 
     def __call__(
         self,
@@ -134,13 +107,7 @@ class RecordingTranscriber:
         speech = [
             self._utterance(file, segment) for file, parts in recordings for segment in parts if not segment.is_silent
         ]
-        texts = [""] * len(speech)
-        for rows in self.transcriber.batches(speech, "transcribe"):
-            batch = [speech[row] for row in rows]
-            for row, text in zip(rows, self.transcriber.transcribe_batch(batch), strict=True):
-                texts[row] = text
-            done(sum(utterance.duration for utterance in batch))
-        by_place = iter(texts)
+        by_place = iter(self.transcriber.transcribe(speech, "transcribe", done))
         for file, parts in recordings:
             yield Transcript(file, self.name, parts, ["" if segment.is_silent else next(by_place) for segment in parts])
             done(sum(segment.end - segment.start for segment in parts if segment.is_silent))
@@ -151,14 +118,14 @@ class RecordingTranscriber:
         return Utterance(f"{file}@{segment.start:g}", file, length, "", pair, matrix, offset=segment.start)
 
 
-def recordings(paths: Sequence[str]) -> list[Path]:
+def recordings(paths: Sequence[Path]) -> list[Path]:
     """List the named files and the sound files in the named folders, in order.
 
     Raises:
         UserError: where a path does not exist, or a folder holds no sound file.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in paths:
         if path.is_dir():
             inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES and file.is_file())
             if not inside:
@@ -172,7 +139,7 @@ def recordings(paths: Sequence[str]) -> list[Path]:
 
 
 def transcribe(
-    models: Sequence[Candidate], paths: Sequence[str], how: RecordingDecoding, forms: Sequence[str], out: Path | None
+    models: Sequence[Candidate], paths: Sequence[Path], how: RecordingDecoding, forms: Sequence[str], out: Path | None
 ) -> int:
     """Transcribe recordings with each model, and print or write the transcripts.
 
@@ -180,7 +147,7 @@ def transcribe(
         models: to transcribe with, one after the other.
         paths: recordings, or folders of them.
         how: to transcribe.
-        forms: of `FORMATS`.
+        forms: formats to write, of txt, srt and json.
         out: folder to write to, a subfolder for each of several models; None prints the first form.
 
     Returns:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from common.errors import UserError
-from common.options import Command, Count, option
+from common.options import Command, Count, Range, option
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,36 @@ class RecordingOptions:
 
 
 @dataclass(frozen=True)
-class SpeechOptions:
-    """What is spoken."""
+class RecordingDecoding:
+    """Decoding."""
 
     pair: str | None = None
     """The pair spoken, such as ko-en, the matrix language first."""
     language: str | None = option(None, metavar="TAG", shown_default="auto; with --pair matrix")
     """Auto, a code such as ko, or with --pair: matrix, embedded, two_tag."""
+    longest: Annotated[float, Range(1)] | None = option(
+        None, metavar="SECONDS", shown_default="what the model's window holds"
+    )
+    """Longest segment or subtitle."""
+    beams: Count = 1
+    """Width of the beam search; 1 is greedy."""
+    compile: bool = False
+    """Compile the greedy step by torch.compile, for a GPU."""
+    batch_size: Count = 16
+    """Segments side by side."""
+    device: str | None = option(None, shown_default="cuda if there is one")
+    """Where to decode: cpu, cuda, cuda:1."""
+
+    def __post_init__(self) -> None:
+        if self.pair is None and self.language in ("matrix", "embedded", "two_tag"):
+            raise UserError(f"--language {self.language} asks for --pair, such as ko-en, to know the languages")
+        if self.compile and self.beams > 1:
+            raise UserError("--compile compiles the greedy step; leave it out, or --beams")
+
+    @property
+    def tag(self) -> str:
+        """The language tag or policy to decode with."""
+        return self.language or ("matrix" if self.pair else "auto")
 
 
 @dataclass(frozen=True)
@@ -40,22 +63,6 @@ class OutputOptions:
     """Write a file for each recording; without it, print."""
     format: list[Literal["txt", "srt", "json"]] = option(["txt"])
     """Formats to write."""
-    longest: float | None = option(None, metavar="SECONDS", shown_default="what the model's window holds")
-    """Longest segment or subtitle."""
-
-
-@dataclass(frozen=True)
-class SegmentDecodingOptions:
-    """Decoding."""
-
-    beams: Count = 1
-    """Hypotheses kept side by side; 1 is greedy."""
-    compile: bool = False
-    """Compile the greedy step by torch.compile, for a GPU."""
-    batch_size: Count = 16
-    """Segments side by side."""
-    device: str | None = option(None, shown_default="cuda if there is one")
-    """Where to decode: cpu, cuda, cuda:1."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class PageOptions:
 
 
 @dataclass(frozen=True)
-class TranscribeOptions(PageOptions, SegmentDecodingOptions, OutputOptions, SpeechOptions, RecordingOptions):
+class TranscribeOptions(PageOptions, OutputOptions, RecordingDecoding, RecordingOptions):
     """All options of `evaluate.py transcribe`."""
 
 
@@ -79,40 +86,24 @@ def run(given: TranscribeOptions) -> int:
     Raises:
         UserError: for whatever the user can put right.
     """
-    _check(given)
-    from backbone.devices import default_device
-    from backbone.model_folder.candidates import candidates
-    from decoding.recordings import RecordingDecoding, transcribe
-
-    how = RecordingDecoding(
-        language=given.language or ("matrix" if given.pair else "auto"),
-        pair=given.pair,
-        longest_s=given.longest,
-        beams=given.beams,
-        batch_size=given.batch_size,
-        device=given.device or default_device(),
-        compile=given.compile,
-    )
-    models = candidates([given.model, *given.beside])
-    for model in models:
-        model.folder  # noqa: B018  (looked for now, so that a mistake ends the command before it decodes)
-    if given.gradio:
-        from decoding.microphone_page import serve
-
-        serve(models, how, given.port)
-        return 0
-    return transcribe(models, given.paths, how, given.format, given.out)
-
-
-def _check(given: TranscribeOptions) -> None:
-    if given.compile and given.beams > 1:
-        raise UserError("--compile compiles the greedy step; leave it out, or --beams")
     if given.gradio and given.paths:
         raise UserError("--gradio serves a page and takes no files; name further models with --beside")
     if not given.gradio and not given.paths:
         raise UserError("transcribe: name sound files or folders after the model, or --gradio")
     if given.out is None and len(given.format) > 1:
         raise UserError("--format: several formats need --out, a folder to write to")
+    from backbone.model_folder.candidates import candidates
+    from decoding.recordings import transcribe
+
+    models = candidates([given.model, *given.beside])
+    for model in models:
+        model.folder  # noqa: B018  (looked for now, so that a mistake ends the command before it decodes)
+    if given.gradio:
+        from decoding.microphone_page import serve
+
+        serve(models, given, given.port)
+        return 0
+    return transcribe(models, given.paths, given, given.format, given.out)
 
 
 TRANSCRIBE = Command(

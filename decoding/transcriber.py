@@ -5,7 +5,7 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T fra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -13,12 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
-from transformers import (
-    GenerationMixin,
-    WhisperForConditionalGeneration,
-    WhisperProcessor,
-    WhisperTokenizer,
-)
+from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
 from transformers.modeling_outputs import BaseModelOutput
 
 from backbone.greedy import greedy
@@ -40,7 +35,7 @@ class Engine(Protocol):
     window: Window
 
     def encode(self, waveforms_BS: Tensor) -> Any:
-        """Encodes zero-padded waveforms."""
+        """Encode zero-padded waveforms."""
 
     def detect(self, encoded: Any) -> list[str]:
         """The model's own language code for each utterance: its most probable first tag."""
@@ -63,17 +58,28 @@ class Transcriber:
         self.language = language
         self.batch_size = batch_size
 
-    def transcribe(self, utterances: Sequence[Utterance]) -> list[str]:
+    def transcribe(
+        self,
+        utterances: Sequence[Utterance],
+        name: str = "evaluation",
+        done: Callable[[float], None] = lambda seconds: None,
+    ) -> list[str]:
         """Return transcripts in the order of the utterances.
+
+        Args:
+            utterances: with audio of any length up to the window.
+            name: of what they belong to, for messages.
+            done: called after each batch with the seconds of its audio.
 
         Raises:
             UserError: for an utterance that is over the window or whose audio cannot be read, or an unknown language.
         """
         texts = [""] * len(utterances)
-        for rows in self.batches(utterances):
-            transcripts = self.transcribe_batch([utterances[row] for row in rows])
-            for row, text in zip(rows, transcripts, strict=True):
+        for rows in self.batches(utterances, name):
+            batch = [utterances[row] for row in rows]
+            for row, text in zip(rows, self.transcribe_batch(batch), strict=True):
                 texts[row] = text
+            done(sum(utterance.duration for utterance in batch))
         return texts
 
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
