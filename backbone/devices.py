@@ -1,21 +1,16 @@
-"""The same work in one process a device, by Lightning's strategies."""
+"""The same work in one process a device."""
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.fabric.strategies import DDPStrategy
+from torch.multiprocessing import spawn
 
 from common.errors import UserError
 
@@ -43,30 +38,27 @@ def on_devices(work: Callable[..., None], device: str, devices: int, *arguments:
     if devices == 1:
         return work(device, 0, 1, *arguments)
     failures = multiprocessing.get_context("spawn").SimpleQueue()
-    strategy = DDPStrategy(
-        start_method="spawn",
-        cluster_environment=LightningEnvironment(),  # also inside a SLURM job: the processes are ours
-        process_group_backend="gloo",
-        timeout=timedelta(days=7),
-    )
-    _quiet()
-    fabric = Fabric(accelerator=torch.device(device).type, devices=devices, strategy=strategy)
-    # One function, no arguments: Lightning looks for modules inside those, and fails at frozen dataclasses.
-    fabric.launch(partial(_rank, parent=os.getpid(), work=work, failures=failures, arguments=arguments))
+    spawn(_in_process, (work, device, devices, arguments, failures, os.getpid()), nprocs=devices)
     if not failures.empty():
         raise UserError(failures.get())
 
 
-def _rank(fabric: Fabric, *, parent: int, work: Callable[..., None], failures: Any, arguments: tuple[Any, ...]) -> None:
+def _in_process(
+    rank: int,
+    work: Callable[..., None],
+    device: str,
+    world: int,
+    arguments: tuple[Any, ...],
+    failures: Any,
+    parent: int,
+) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    _quiet()
-    if fabric.device.type == "cpu":  # also where the environment gives MKL more threads than OpenMP
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // fabric.world_size)))
+    if device == "cpu":  # also where the environment gives MKL more threads than OpenMP
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // world)))
     try:
-        work(str(fabric.device), fabric.global_rank, fabric.world_size, *arguments)
+        work(device if device == "cpu" else f"{device}:{rank}", rank, world, *arguments)
     except (UserError, OSError) as error:
         failures.put(str(error))
-    torch.distributed.destroy_process_group()
 
 
 def _end_with(parent: int) -> None:
@@ -85,7 +77,3 @@ def _check(device: str, devices: int) -> None:
     here = torch.cuda.device_count()
     if kind == "cuda" and here < (int(index) + 1 if colon else devices):
         raise UserError(f"--device {device} --devices {devices}: PyTorch finds {here} GPUs on this machine")
-
-
-def _quiet() -> None:
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
