@@ -18,7 +18,13 @@ SAMPLES_PER_POSITION = 320
 
 
 class CTCHead(nn.Module):
-    """A linear projection of encoder states to tokens, whose end-of-text token serves as CTC's blank."""
+    """A linear projection of encoder states to tokens.
+
+    Args:
+        width: of the encoder's states.
+        vocabulary: number of tokens.
+        end: the end-of-text token, which serves as CTC's blank.
+    """
 
     def __init__(self, width: int, vocabulary: int, end: int) -> None:
         super().__init__()
@@ -31,7 +37,7 @@ class CTCHead(nn.Module):
         Args:
             encoded_BTD: the encoder's states.
             lengths_B: samples at 16 kHz; positions beyond them are left out.
-            labels_BU: the tokens to predict, `IGNORED_LABEL` where there is none.
+            labels_BU: the tokens to predict, `IGNORED_LABEL` for prompt and padding.
         """
         positions_B = (lengths_B // SAMPLES_PER_POSITION + 1).clamp(max=encoded_BTD.shape[1])
         is_text_BU = (labels_BU != IGNORED_LABEL) & (labels_BU != self.end)

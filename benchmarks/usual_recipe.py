@@ -25,7 +25,7 @@ from transformers import (
 
 from common.manifest import Utterance
 from datamodules.dataset import LabelMaker
-from lightning_modules.whisper import warmup_cosine
+from lightning_modules.warmup_cosine import warmup_cosine
 
 
 class Utterances(Dataset):

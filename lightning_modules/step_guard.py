@@ -87,7 +87,13 @@ class StepGuard:
 
 
 class Undo:
-    """A copy of all that a step may change: weights, optimizer and the algorithm's state."""
+    """A copy of all that a step may change, which a call puts back.
+
+    Args:
+        parameters: the trainable weights.
+        optimizer: whose moments are copied.
+        algorithm: whose buffers are copied.
+    """
 
     def __init__(self, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, algorithm: nn.Module) -> None:
         self.parameters, self.optimizer, self.algorithm = parameters, optimizer, algorithm
@@ -107,6 +113,6 @@ class Undo:
 def unusable_step_error(error: UnusableStepError, batch_file: Path) -> UserError:
     """Return the error that ends the run."""
     return UserError(
-        f"{error}; no update was made, and the batch is kept in {batch_file}. Look at these utterances' audio, lower "
+        f"{error}; no update was made, and the batch was saved as {batch_file}. Look at these utterances' audio, lower "
         "model.learning_rate, or let model.max_unusable_steps pass over a few such steps"
     )

@@ -20,13 +20,11 @@ from torch.distributed.tensor import DTensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.ctc import CTCHead, mix
-from backbone.freezing import freeze
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
 from backbone.loss import WhisperLoss
-from backbone.model_folder.locate import check_generation_config
-from backbone.model_folder.read import read_model_folder
-from backbone.window import WHOLE, record_window, take_short_windows, window_of
+from backbone.read_for_training import read_for_training
+from backbone.window import WHOLE, window_of
 from common.errors import UserError
 from datamodules.augment import SpecAugment
 from datamodules.batch import SpeechBatch
@@ -38,10 +36,11 @@ from lightning_modules.algorithms.forward import Forward
 from lightning_modules.ranks import on_first_rank
 from lightning_modules.step_guard import StepGuard, Undo, UnusableStepError, unusable_step_error
 from lightning_modules.trainer_checks import check_pairs, check_trainer
+from lightning_modules.warmup_cosine import warmup_cosine
 
 
 class WhisperModule(L.LightningModule):
-    """Fine-tunes a Whisper with a domain-generalisation algorithm over language pairs.
+    """Fine-tune a Whisper with a domain-generalisation algorithm over language pairs.
 
     Args:
         backbone: model folder or Hub id.
@@ -90,16 +89,6 @@ class WhisperModule(L.LightningModule):
         super().__init__()
         if accumulate < 1:
             raise UserError(f"model.accumulate is {accumulate}, expected the number of micro-batches, 1 or more")
-        shares = {
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "warmup_fraction": warmup_fraction,
-            "ctc_weight": ctc_weight,
-            "label_smoothing": label_smoothing,
-        }
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise UserError(f"model.{name} is {share:g}, expected a number from 0 to 1")
         if not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"model.betas are {list(betas)}, expected two numbers from 0 to below 1")
         if clip_norm is not None and not clip_norm > 0:
@@ -123,6 +112,9 @@ class WhisperModule(L.LightningModule):
         self.divergence_threshold = divergence_threshold
         self.label_smoothing = label_smoothing
         self.window = window
+        for name in ("learning_rate", "weight_decay", "warmup_fraction", "ctc_weight", "label_smoothing"):
+            if not 0 <= (share := getattr(self, name)) <= 1:
+                raise UserError(f"model.{name} is {share:g}, expected a number from 0 to 1")
         self.unusable_steps: list[str] = []
         self._guard: StepGuard | None = None
         self.model: WhisperForConditionalGeneration
@@ -147,23 +139,17 @@ class WhisperModule(L.LightningModule):
     def _load(self) -> None:
         if hasattr(self, "model"):
             return
-        if Path(self.backbone).is_dir():
-            check_generation_config(Path(self.backbone))  # what training leaves could not be decoded without it
-        self.model, self.processor = read_model_folder(self.backbone)
-        # Whisper's sinusoids are no weights; transformers builds them so, and forgets it in from_pretrained.
-        self.model.model.encoder.embed_positions.requires_grad_(False)
-        if self.lora:
-            self.lora.add_to(self.model, self.seed)
-        freeze(self.model, self.frozen)
-        self.model.train()
-        if self.gradient_checkpointing:
-            self.model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        self.model.config.use_cache = False
+        self.model, self.processor = read_for_training(
+            self.backbone,
+            lora=self.lora,
+            seed=self.seed,
+            frozen=self.frozen,
+            gradient_checkpointing=self.gradient_checkpointing,
+            window=self.window,
+        )
         config = self.model.config
         self.ctc = CTCHead(config.d_model, config.vocab_size, config.eos_token_id) if self.ctc_weight else None
-        take_short_windows(self.model)
         self._loss = (WhisperLoss(self.model, self.label_smoothing),)
-        record_window(self.window, config)
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(self.window, config))
 
     def configure_model(self) -> None:
@@ -254,14 +240,14 @@ class WhisperModule(L.LightningModule):
             self._guard.note(batch, losses_BU)
         return Forward(losses_BU, out.logits_BUV, out.hidden_BUD)
 
-    def _pass_over(self, error: UnusableStepError, kept: Path, undo: Undo | None) -> None:
+    def _pass_over(self, error: UnusableStepError, batch_file: Path, undo: Undo | None) -> None:
         """Undo an unusable step, if there are not yet too many; its batch was saved in a file.
 
         Raises:
             UserError: where `max_unusable_steps` have been undone before.
         """
         if undo is None or len(self.unusable_steps) == self.max_unusable_steps:
-            raise on_first_rank(unusable_step_error(error, kept)) from None
+            raise on_first_rank(unusable_step_error(error, batch_file)) from None
         undo()
         self.unusable_steps.append(str(error))
         self.print(f"warning: {error}; passed over, {len(self.unusable_steps)} of {self.max_unusable_steps}")
@@ -296,21 +282,6 @@ class WhisperModule(L.LightningModule):
         warmup = round(self.warmup_fraction * total)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warmup_cosine(step, total, warmup))
         return {"optimizer": optimizer, "lr_scheduler": schedule}
-
-
-def warmup_cosine(step: int, total: int, warmup: int) -> float:
-    """Return the share of the peak learning rate at a step: linear to 1, then half a cosine to 0.
-
-    Neither end wastes a step: the first step's share is 1/warmup, and 0 would be reached one step after the last.
-
-    Args:
-        step: counted from 0.
-        total: steps of the run.
-        warmup: steps of the linear part.
-    """
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, total - warmup)))
 
 
 def _sum_over_ranks(tensor: Tensor) -> Tensor:

@@ -23,7 +23,8 @@ from datamodules.dataset import LabelMaker, PairDataset, collate
 from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.step_guard import StepGuard, UnusableStepError
-from lightning_modules.whisper import WhisperModule, warmup_cosine
+from lightning_modules.warmup_cosine import warmup_cosine
+from lightning_modules.whisper import WhisperModule
 
 
 @pytest.mark.parametrize("mel_bins", [80, 128])
