@@ -1,4 +1,4 @@
-"""Train a Whisper of the demo's size on noise, over and over, and print the hashes of what it became.
+"""Train a Whisper, by default of the demo's size, on noise, over and over, and print the hashes of what it became.
 
 As a script: `python tests/same_bits.py THREADS REPEATS '{"algorithm": "Fishr", "precision": "bf16", ...}' ...` prints
 one JSON list of hashes a setting.
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).parents[1]
+DEMO = str(ROOT / "models" / "demo-backbone")
 
 
 def noise(module: Any, utterances: int, tokens: int) -> Any:
@@ -37,7 +38,9 @@ def noise(module: Any, utterances: int, tokens: int) -> Any:
     return batch
 
 
-def trained(algorithm: str, *, precision: str = "32", steps: int = 2, utterances: int = 2, **options: Any) -> str:
+def trained(
+    algorithm: str, *, model: str = DEMO, precision: str = "32", steps: int = 2, utterances: int = 2, **options: Any
+) -> str:
     """The hash of a model's weights after some steps."""
     from functools import partial
 
@@ -49,7 +52,7 @@ def trained(algorithm: str, *, precision: str = "32", steps: int = 2, utterances
     torch.manual_seed(0)
     if options.pop("lora", False):
         options["lora"] = LoRA(rank=4, dropout=0.1)
-    module = WhisperModule(str(ROOT / "models" / "demo-backbone"), make(algorithm), **options)
+    module = WhisperModule(model, make(algorithm), **options)
     module._load()
     if precision == "bf16":
         module._forward_context = partial(torch.autocast, "cpu", torch.bfloat16, cache_enabled=False)
