@@ -67,22 +67,22 @@ class StepDecoder:
     def _make_room(self) -> None:
         room = min(2 * self.tokens[0][0].shape[2], self.most)
 
-        def longer(kept: Tensor) -> Tensor:
-            made = kept.new_empty(*kept.shape[:2], room, kept.shape[3])
-            made[:, :, : kept.shape[2]] = kept
+        def longer(states: Tensor) -> Tensor:
+            made = states.new_empty(*states.shape[:2], room, states.shape[3])
+            made[:, :, : states.shape[2]] = states
             return made
 
         self.tokens = [(longer(keys), longer(values)) for keys, values in self.tokens]
 
 
 def _ahead(
-    model: WhisperForConditionalGeneration, tokens_RU: Tensor, begin: int, audio: States, kept: States
+    model: WhisperForConditionalGeneration, tokens_RU: Tensor, begin: int, audio: States, written: States
 ) -> Tensor:
-    """Logits (R, V) after tokens at `begin` and behind it, whose keys and values are added to those that are kept."""
+    """Return logits (R, V) after tokens that begin at `begin`, whose keys and values are added to those `written`."""
     decoder, end = model.model.decoder, begin + tokens_RU.shape[1]
     heads = model.config.decoder_attention_heads
     hidden_RUD = decoder.embed_tokens(tokens_RU) + decoder.embed_positions.weight[begin:end]
-    for layer, audio_states, (keys_RHUd, values_RHUd) in zip(decoder.layers, audio, kept, strict=True):
+    for layer, audio_states, (keys_RHUd, values_RHUd) in zip(decoder.layers, audio, written, strict=True):
         normal_RUD = layer.self_attn_layer_norm(hidden_RUD)
         keys_RHUd[:, :, begin:end] = _by_head(layer.self_attn.k_proj(normal_RUD), heads)
         values_RHUd[:, :, begin:end] = _by_head(layer.self_attn.v_proj(normal_RUD), heads)

@@ -1,4 +1,4 @@
-"""Whisper's prompt for mixed speech: which language tags stand before the transcript.
+"""Whisper's prompt for mixed speech: the language tags before the transcript.
 
 Policies: `matrix` (the utterance's matrix language), `embedded` (the other one), `two_tag` (both in a row, Peng et al.
 2023), or a fixed language code. `auto` leaves the choice to the model and exists only in decoding.

@@ -54,7 +54,7 @@ class LogMel(nn.Module):
         return mel_BFT
 
     def _transform(self, padded_BS: Tensor, out_BFT: Tensor) -> None:
-        """Log-mel of the audible part, and what silence comes to behind it."""
+        """Compute the log-mel of the audible part, and fill in that of the silence behind it."""
         spectrum = torch.stft(padded_BS, self.n_fft, self.hop, window=self.hann, return_complex=True)
         power_BKT = spectrum[..., :-1].abs().square_()
         log_BFT = (self.filters_FK @ power_BKT).clamp_(min=1e-10).log10_()

@@ -88,7 +88,7 @@ class WhisperLoss(nn.Module):
         Args:
             mel_BFT: log-mel of the utterances.
             inputs_BU: the decoder's tokens.
-            labels_BU: the token to predict at each place, `IGNORED_LABEL` where there is none.
+            labels_BU: the token to predict at each place, `IGNORED_LABEL` for prompt and padding.
             with_logits: keep the logits, too, for algorithms that look at them.
         """
         # One row of positions for all utterances: transformers' own, a row each, has a gradient that threads add up

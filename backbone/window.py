@@ -74,7 +74,7 @@ def window_of(value: str | float | None, config: PretrainedConfig) -> Window:
 
 
 def record_window(value: str | float, config: PretrainedConfig) -> None:
-    """Notes in a model's configuration which window it is trained with.
+    """Record in a model's configuration which window it is trained with.
 
     Raises:
         UserError: where the option names no window of the model.
@@ -93,13 +93,13 @@ def recorded_window(config: PretrainedConfig) -> str | float:
 
 
 def take_short_windows(model: WhisperForConditionalGeneration) -> None:
-    """Lets the encoder take any even number of frames up to its window; weights and configuration stay as they are.
+    """Let the encoder take any even number of frames up to its window; weights and configuration stay as they are.
 
     transformers refuses all but the whole window, and adds its whole table of positions.
     """
     encoder = model.model.encoder
     if not any(hook is _fit_positions for hook in encoder._forward_pre_hooks.values()):
-        encoder.config = copy(encoder.config)  # the model's own, which is exported, goes on telling the whole window
+        encoder.config = copy(encoder.config)  # the model's own, which is exported, keeps the whole window
         encoder.register_forward_pre_hook(_fit_positions, with_kwargs=True)
 
 
@@ -112,7 +112,7 @@ def _fit_positions(encoder: nn.Module, given: tuple[Any, ...], named: dict[str, 
 
 
 def check_lengths(utterances: Sequence[Utterance], window_s: float, where: str) -> None:
-    """Refuses utterances that the model's window cannot hold, all at once.
+    """Refuse utterances that the model's window cannot hold, all at once.
 
     Args:
         utterances: with their durations.

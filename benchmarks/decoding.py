@@ -107,14 +107,14 @@ def main() -> None:
         short = by_pipeline(cut_folder, args.batch, args.tokens)
         whole = by_pipeline(folder, args.batch, args.tokens)
         ways["pipeline"] = lambda: whole(utterances)
-        heard = {name: way() for name, way in ways.items()}
-        print(f"{len(set(heard['pipeline']))} different texts, such as {heard['pipeline'][0][:60]!r}")
+        texts_of = {name: way() for name, way in ways.items()}
+        print(f"{len(set(texts_of['pipeline']))} different texts, such as {texts_of['pipeline'][0][:60]!r}")
         compared = {
-            "the pipeline": (folder, heard["30s"], heard["pipeline"]),
-            f"a window of {SHORT_S} s": (cut_folder, heard[str(SHORT_S)], short(utterances)),
+            "the pipeline": (folder, texts_of["30s"], texts_of["pipeline"]),
+            f"a window of {SHORT_S} s": (cut_folder, texts_of[str(SHORT_S)], short(utterances)),
         }
-        if "faster-whisper" in heard:
-            compared["CTranslate2"] = (folder, heard["30s"], heard["faster-whisper"])
+        if "faster-whisper" in texts_of:
+            compared["CTranslate2"] = (folder, texts_of["30s"], texts_of["faster-whisper"])
         ties = {
             name: equal_but_for_ties(f"texts of {name}", of, utterances, *texts)
             for name, (of, *texts) in compared.items()
@@ -125,7 +125,7 @@ def main() -> None:
         "utterances": args.utterances,
         "batch": args.batch,
         "tokens": args.tokens,
-        "different_texts": len(set(heard["pipeline"])),
+        "different_texts": len(set(texts_of["pipeline"])),
         "parted_at_ties": ties,
         "seconds": {name: spread(own) for name, own in seconds.items()},
         "faster": {name: ratio(seconds["pipeline"], own) for name, own in seconds.items() if name != "pipeline"},

@@ -2,7 +2,7 @@
 
     python benchmarks/run_all.py [--only training decoding] [--tiny]
 
-Each runs in a process of its own; what it prints is kept in outputs/benchmarks/<name>.txt, its figures as JSON beside
+Each runs in a process of its own; what it prints goes to outputs/benchmarks/<name>.txt, its figures as JSON beside
 it. A broken equality ends this with an error, a slow machine does not. Run it on a machine that does nothing else.
 """
 

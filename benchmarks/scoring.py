@@ -44,9 +44,9 @@ def transcripts(count: int, seed: int) -> list[UtteranceToScore]:
         syllables = list("".join(draw.choices(KOREAN, k=14)))[:17]
         words = draw.choices(list(ENGLISH), k=3)
         spans = [("ko", "".join(syllables[:9])), ("en", " ".join(words)), ("ko", "".join(syllables[9:]))]
-        heard = [letter if draw.random() > 0.2 else draw.choice(["", "하"]) for letter in syllables]
-        heard[9:9] = f" {' '.join(words)} "
-        hypothesis = "".join(heard)
+        written = [letter if draw.random() > 0.2 else draw.choice(["", "하"]) for letter in syllables]
+        written[9:9] = f" {' '.join(words)} "
+        hypothesis = "".join(written)
         if number % 3 == 0:
             hypothesis = hypothesis.replace(words[0], ENGLISH[words[0]] if number % 2 else "이거")
         reference = " ".join(text for _, text in spans)

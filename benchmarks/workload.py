@@ -41,7 +41,7 @@ _SYLLABLES = "가나다라마바사아자차카타파하고노도로모보소오
 
 @functools.cache
 def tokenizer() -> WhisperTokenizer:
-    """As many tokens as Whisper's, in their order; all but the bytes and a few merges stand for no text."""
+    """As many tokens as Whisper's, in their order; all but the bytes and a few merges have no text."""
     small = train_tokenizer([_SYLLABLES], vocabulary=300)
     vocabulary = json.loads(small.backend_tokenizer.to_str())["model"]
     text = {token: i for token, i in vocabulary["vocab"].items() if i < len(small) - _SPECIAL}
@@ -103,7 +103,7 @@ def model_folder(
         bos_token_id=end,
         eos_token_id=end,
         decoder_start_token_id=start,
-        init_std=0.05,  # larger than Whisper's own, so that what is heard decides what is said
+        init_std=0.05,  # larger than Whisper's own, so that the audio decides the text
         **sizes(shape),
     )
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ FLOORS = (
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = tuple(FLOOR)
 TO_RENAME = {"progress.py"}
-TO_DESCRIBE = {"common", "backbone", "decoding", "lightning_modules", "callbacks", "training"}
+TO_DESCRIBE = {"common", "callbacks"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]

@@ -126,7 +126,7 @@ def test_without_a_budget_it_ends_the_run_and_says_who_it_was(
     tiny_model: Path, manifests: dict[str, str], tmp_path: Path
 ):
     message = (
-        r"step 2: the loss is not finite \(de-en: nan on (de-en-\d)\); no update was made, and the batch is kept in "
+        r"step 2: the loss is not finite \(de-en: nan on (de-en-\d)\); no update was made, and the batch was saved as "
         r"(.*/unusable/step-2-rank-0.pt)\. Look at .* model.max_unusable_steps"
     )
     with pytest.raises(UserError, match=message) as caught:
