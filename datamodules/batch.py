@@ -5,7 +5,10 @@ Shape suffixes: B utterances, S samples at 16 kHz, U label tokens, F mel bins, T
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -38,17 +41,18 @@ class SpeechBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> SpeechBatch:
         """The same batch with its tensors on `device`."""
-        return SpeechBatch(**{f.name: _move(getattr(self, f.name), device, non_blocking) for f in fields(self)})
+        return self._with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> SpeechBatch:
         """The same batch in page-locked memory, from which a GPU copies faster."""
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return SpeechBatch(**{k: v.pin_memory() if isinstance(v, Tensor) else v for k, v in tensors.items()})
+        return self._with_tensors(Tensor.pin_memory)
+
+    def _with_tensors(self, change: Callable[[Tensor], Tensor]) -> SpeechBatch:
+        return replace(self, **{name: change(value) for name, value in vars(self).items() if isinstance(value, Tensor)})
 
     def __getitem__(self, rows: slice) -> SpeechBatch:
         """A view of some utterances, labels cut to their longest."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        part = SpeechBatch(**{name: None if value is None else value[rows] for name, value in values.items()})
+        part = replace(self, **{name: value[rows] for name, value in vars(self).items() if value is not None})
         longest = int((part.labels_BU != IGNORED_LABEL).any(0).nonzero().max()) + 1 if len(part) else 0
         part.decoder_inputs_BU = part.decoder_inputs_BU[:, :longest]
         part.labels_BU = part.labels_BU[:, :longest]
@@ -56,16 +60,10 @@ class SpeechBatch:
 
     def pair_slices(self) -> dict[str, slice]:
         """The rows of each pair, in the batch's order."""
-        starts: dict[str, int] = {}
-        for index, pair in enumerate(self.pairs):
-            starts.setdefault(pair, index)
-        ends = [*list(starts.values())[1:], len(self.pairs)]
-        return {pair: slice(start, end) for (pair, start), end in zip(starts.items(), ends, strict=True)}
+        counts = Counter(self.pairs)
+        ends = accumulate(counts.values())
+        return {pair: slice(end - count, end) for (pair, count), end in zip(counts.items(), ends, strict=True)}
 
     def by_pair(self) -> dict[str, SpeechBatch]:
         """A view for each pair, in the batch's order."""
         return {pair: self[rows] for pair, rows in self.pair_slices().items()}
-
-
-def _move(value: object, device: torch.device | str, non_blocking: bool) -> object:
-    return value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value

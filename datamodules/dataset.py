@@ -57,6 +57,7 @@ class Example:
     skipped: tuple[SkippedUtterance, ...] = ()
 
 
+@dataclass(eq=False)
 class PairDataset(Dataset):
     """The training utterances of several pairs, addressed by `Draw`.
 
@@ -71,19 +72,11 @@ class PairDataset(Dataset):
         splice: turns utterances into utterances of other pairs, if any.
     """
 
-    def __init__(
-        self,
-        utterances: dict[str, Sequence[Utterance]],
-        make_labels: LabelMaker,
-        perturb: SpeedPerturbation | None = None,
-        max_broken: int = 0,
-        splice: CrossPairSplicer | None = None,
-    ) -> None:
-        self.utterances = utterances
-        self.make_labels = make_labels
-        self.perturb = perturb
-        self.max_broken = max_broken
-        self.splice = splice
+    utterances: dict[str, Sequence[Utterance]]
+    make_labels: LabelMaker
+    perturb: SpeedPerturbation | None = None
+    max_broken: int = 0
+    splice: CrossPairSplicer | None = None
 
     def __getitem__(self, key: Draw | tuple[str, int]) -> Example:
         draw = Draw(*key)
@@ -93,27 +86,22 @@ class PairDataset(Dataset):
         return Example(utterance.id, draw.pair, waveform_S, *self.make_labels(utterance), draw.seed, skipped)
 
     def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
+        """The utterance or what it is spliced into, its waveform (S,), and what could not be read."""
         utterances = self.utterances[draw.pair]
         skipped: list[SkippedUtterance] = []
         for tried in range(min(len(utterances), self.max_broken + 1)):
             index = (draw.index + tried) % len(utterances)
+            utterance, spliced, unreadable = utterances[index], None, ()
             try:
-                utterance, waveform_S, unreadable = self._read(draw, utterances[index])
+                if self.splice:
+                    spliced, unreadable = self.splice(draw.pair, utterance, draw.seed, self.max_broken + 1)
+                if spliced is None:
+                    spliced = utterance, load_waveform(utterance.audio, utterance.offset, utterance.duration)
+                return *spliced, (*skipped, *unreadable)
             except UserError as error:
-                skipped.append(SkippedUtterance(draw.pair, index, utterances[index].id, str(error)))
-            else:
-                return utterance, waveform_S, (*skipped, *unreadable)
+                skipped.append(SkippedUtterance(draw.pair, index, utterance.id, str(error)))
         # Over the budget. An exception would leave a worker as a traceback; the main process refuses this batch.
-        return utterances[index], torch.zeros(1), tuple(skipped)
-
-    def _read(self, draw: Draw, utterance: Utterance) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
-        """The utterance or what it is spliced into, its waveform (S,), and sources of inserts that are unreadable."""
-        unreadable: tuple[SkippedUtterance, ...] = ()
-        if self.splice:
-            spliced, unreadable = self.splice(draw.pair, utterance, draw.seed, self.max_broken + 1)
-            if spliced:
-                return *spliced, unreadable
-        return utterance, load_waveform(utterance.audio, utterance.offset, utterance.duration), unreadable
+        return utterance, torch.zeros(1), tuple(skipped)
 
 
 def collate(examples: Sequence[Example]) -> SpeechBatch:

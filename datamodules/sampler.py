@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -21,6 +23,7 @@ class Draw(NamedTuple):
     seed: int = 0
 
 
+@dataclass(eq=False)
 class PairBatchSampler(Sampler[list[Draw]]):
     """Batches of some utterances of every pair for steps `start` to `steps`, those of a pair next to each other.
 
@@ -36,72 +39,59 @@ class PairBatchSampler(Sampler[list[Draw]]):
             that those of one step, of all pairs and ranks, last about as long.
     """
 
-    def __init__(
-        self,
-        corpora: dict[str, Sequence[tuple[int, float]]],
-        utterances_per_pair: dict[str, int],
-        steps: int,
-        *,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        start: int = 0,
-        durations: dict[str, Sequence[float]] | None = None,
-    ) -> None:
-        self.corpora = corpora
-        self.utterances_per_pair = utterances_per_pair
-        self.steps = steps
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.start = start
-        self.durations = durations
-        self._dealt: dict[tuple[str, int], list[list[int]]] = {}  # of the present stretch
+    corpora: dict[str, Sequence[tuple[int, float]]]
+    utterances_per_pair: dict[str, int]
+    steps: int
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    start: int = 0
+    durations: dict[str, Sequence[float]] | None = None
 
     def __len__(self) -> int:
         return self.steps
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        walks = {pair: _PairWalk(corpora, f"{self.seed}:{pair}") for pair, corpora in self.corpora.items()}
-        for step in range(self.start, self.steps):
-            batch = []
-            for pair, walk in walks.items():
-                k = self.utterances_per_pair[pair]
-                batch += [
-                    Draw(pair, walk[place], _seed_of(f"{self.seed}:{pair}:draw {place}"))
-                    for place in self._places(pair, walk, step)[self.rank * k : (self.rank + 1) * k]
-                ]
-            yield batch
+        for draws in zip(*map(self._draws, self.corpora), strict=True):
+            yield list(chain(*draws))
 
-    def _places(self, pair: str, walk: _PairWalk, step: int) -> Sequence[int]:
-        """The places in a pair's walk that a step takes, on all ranks."""
+    def _draws(self, pair: str) -> Iterator[list[Draw]]:
+        """What each step takes of a pair."""
+        name, k = f"{self.seed}:{pair}", self.utterances_per_pair[pair]
+        walk, size = _PairWalk(self.corpora[pair], name), k * self.world_size
+        for step in range(self.start, self.steps):
+            stretch, turn = divmod(step, _STRETCH_STEPS)
+            if self.durations is None:
+                places: Sequence[int] = range(step * size, (step + 1) * size)
+            else:
+                if turn == 0 or step == self.start:
+                    hands = self._dealt(pair, walk, stretch)
+                places = hands[turn]
+            for_rank = places[self.rank * k : (self.rank + 1) * k]
+            yield [Draw(pair, walk[place], _seed_of(f"{name}:draw {place}")) for place in for_rank]
+
+    def _dealt(self, pair: str, walk: _PairWalk, stretch: int) -> list[list[int]]:
+        """The places in a pair's walk that each step of a stretch takes, on all ranks."""
         size = self.utterances_per_pair[pair] * self.world_size
-        if self.durations is None:
-            return range(step * size, (step + 1) * size)
-        stretch, turn = divmod(step, _STRETCH_STEPS)
-        if (pair, stretch) not in self._dealt:
-            places = range(stretch * _STRETCH_STEPS * size, (stretch + 1) * _STRETCH_STEPS * size)
-            by_duration = sorted(places, key=lambda place: self.durations[pair][walk[place]])
-            hands = [by_duration[i * size : (i + 1) * size] for i in range(_STRETCH_STEPS)]
-            self._dealt = {key: value for key, value in self._dealt.items() if key[1] == stretch}
-            # The same order for all pairs, so that their short utterances meet.
-            order = _permutation(_STRETCH_STEPS, f"{self.seed}:stretch {stretch}")
-            self._dealt[pair, stretch] = [hands[i] for i in order]
-        return self._dealt[pair, stretch][turn]
+        places = range(stretch * _STRETCH_STEPS * size, (stretch + 1) * _STRETCH_STEPS * size)
+        by_duration = sorted(places, key=lambda place: self.durations[pair][walk[place]])
+        # The same order for all pairs, so that their short utterances meet.
+        order = _permutation(_STRETCH_STEPS, f"{self.seed}:stretch {stretch}")
+        return [by_duration[i * size : (i + 1) * size] for i in order]
 
 
 class _PairWalk:
     """An endless sequence of cycles through a pair's corpora; caches the cycle used last.
 
-    A corpus of n utterances and weight w gives its own walk's places from c n w to (c + 1) n w, rounded down, to cycle
-    c: at weight 1 a whole pass, at 2 two, at 0.5 half a pass and the other half in the next cycle.
+    Each corpus of n utterances is walked in one permutation after another. At weight w, cycle c takes its places from
+    c n w to (c + 1) n w, rounded down: at weight 1 a whole pass, at 2 two, at 0.5 half a pass and the other half in the
+    next cycle.
     """
 
     def __init__(self, corpora: Sequence[tuple[int, float]], name: str) -> None:
         self.name = name
         self.sizes = [size for size, _ in corpora]
         self.shares = [size * Fraction(str(weight)) for size, weight in corpora]  # exact, whatever the cycle
-        self.walks = [_Walk(size, f"{name}:corpus {i}") for i, size in enumerate(self.sizes)]
         self.begin = 0
         self.order: list[int] = []
 
@@ -121,26 +111,14 @@ class _PairWalk:
     def _cycle(self, cycle: int) -> list[int]:
         indices: list[int] = []
         offset = 0
-        for size, walk, begin, end in zip(
-            self.sizes, self.walks, self._ends(cycle), self._ends(cycle + 1), strict=True
-        ):
-            indices += sorted(offset + walk[place] for place in range(begin, end))
+        bounds = zip(self.sizes, self._ends(cycle), self._ends(cycle + 1), strict=True)
+        for corpus, (size, begin, end) in enumerate(bounds):
+            first, last = begin // size, -(-end // size)
+            passes = (_permutation(size, f"{self.name}:corpus {corpus}:{number}") for number in range(first, last))
+            walked = list(chain(*passes))[begin - first * size : end - first * size]
+            indices += sorted(offset + index for index in walked)
             offset += size
         return [indices[i] for i in _permutation(len(indices), f"{self.name}:{cycle}")]
-
-
-class _Walk:
-    """An endless sequence of permutations of `range(size)`; caches the one used last."""
-
-    def __init__(self, size: int, name: str) -> None:
-        self.size, self.name, self.cycle = size, name, -1
-        self.order: list[int] = []
-
-    def __getitem__(self, place: int) -> int:
-        cycle, index = divmod(place, self.size)
-        if cycle != self.cycle:
-            self.order, self.cycle = _permutation(self.size, f"{self.name}:{cycle}"), cycle
-        return self.order[index]
 
 
 def _permutation(size: int, name: str) -> list[int]:
