@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from callbacks.checkpoint_files import checkpoint_path, checkpoints
 from callbacks.preemption import Preemption
-from common.errors import UserError
+from common.errors import in_range
 
 
 class Checkpoints(Checkpoint):
@@ -22,10 +22,8 @@ class Checkpoints(Checkpoint):
     """
 
     def __init__(self, every_n_steps: int = 200, keep: int = 2) -> None:
-        for name, value in (("every_n_steps", every_n_steps), ("keep", keep)):
-            if value < 1:
-                raise UserError(f"checkpoint.{name} is {value}, expected 1 or more")
-        self.every_n_steps, self.keep = every_n_steps, keep
+        self.every_n_steps = in_range("checkpoint.every_n_steps", every_n_steps, 1)
+        self.keep = in_range("checkpoint.keep", keep, 1)
         self._preemption: Preemption | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

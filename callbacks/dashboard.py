@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from callbacks.development import Development
 from common.audio import SAMPLE_RATE_HZ, load_waveform
-from common.errors import UserError
+from common.errors import in_range
 from common.manifest import Utterance
 from scoring.edit_alignment import HIT, align
 from scoring.escape import html
@@ -33,9 +33,7 @@ class Dashboard(L.Callback):
     """
 
     def __init__(self, predictions: int = 8, model: bool = True) -> None:
-        if predictions < 0:
-            raise UserError(f"dashboard.predictions is {predictions}, expected 0 or more")
-        self.predictions, self.model = predictions, model
+        self.predictions, self.model = in_range("dashboard.predictions", predictions, 0), model
         self.name, self.config = "run", dict[str, Any]()
         self.development = Development()
         self._logged = 0

@@ -14,7 +14,7 @@ from torch import Tensor, distributed
 
 from callbacks.checkpoints import Checkpoints
 from callbacks.metrics_file import write_csv
-from common.errors import UserError, nearest
+from common.errors import UserError, in_range, nearest
 from common.manifest import Utterance, read_manifest
 from datamodules.leaks import HeldOut, check_leaks
 from decoding.transcriber import TorchWhisper, Transcriber
@@ -51,8 +51,7 @@ class Development(L.Callback):
     ) -> None:
         whole = {"every_n_steps": every_n_steps, "utterances": utterances, "patience": patience}
         for name, value in (whole | {"batch_size": batch_size}).items():
-            if value is not None and value < 1:
-                raise UserError(f"development.{name} is {value}, expected 1 or more")
+            in_range(f"development.{name}", 1 if value is None else value, 1)
         if not manifests and (patience or best):
             raise UserError("development.patience and development.best choose by development.manifests; name some")
         self.manifests = manifests or {}

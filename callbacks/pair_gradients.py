@@ -10,7 +10,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, distributed
 
 from backbone.loss import IGNORED_LABEL
-from common.errors import UserError
+from common.errors import UserError, in_range
 from datamodules.batch import SpeechBatch
 from lightning_modules.whisper import WhisperModule
 
@@ -26,8 +26,8 @@ class PairGradients(L.Callback):
     """
 
     def __init__(self, every_n_steps: int | None = None) -> None:
-        if every_n_steps is not None and every_n_steps < 1:
-            raise UserError(f"pair_gradients.every_n_steps is {every_n_steps}, expected 1 or more")
+        if every_n_steps is not None:
+            in_range("pair_gradients.every_n_steps", every_n_steps, 1)
         self.every_n_steps = every_n_steps
 
     def on_train_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:

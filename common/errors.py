@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -16,6 +17,25 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """Return ", did you mean 'x'?" for the choice closest to `name`, or "" where none is close."""
     close = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def in_range(name: str, value: float, low: float, high: float = math.inf, what: str = "") -> float:
+    """Return an option's value if `low <= value <= high`.
+
+    Args:
+        name: the option's.
+        value: as given.
+        low: the least.
+        high: the most; infinity itself is never accepted.
+        what: what is expected, before the bounds.
+
+    Raises:
+        UserError: naming option, value and bounds.
+    """
+    if not low <= value <= high or math.isinf(value):
+        bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+        raise UserError(f"{name} is {value}, expected {what}{bounds}")
+    return value
 
 
 def run_script(main: Callable[[], int | None]) -> None:

@@ -40,6 +40,15 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
     raise UserError(f"{folder}: {found} lies there; choose another --out")
 
 
+def follows_from(folder: Path, recipe: Mapping[str, Any]) -> bool:
+    """Whether a folder's record holds every entry of a recipe: the corpus need not be made again."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(record, dict) and all(record.get(name) == value for name, value in recipe.items())
+
+
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
     """What the record holds of a manifest: its utterances' licence and statistics, and what it was made of and by."""
     licence = listed(utterance.licence for utterance in utterances)

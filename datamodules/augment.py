@@ -16,7 +16,7 @@ from torch import Tensor
 from torchaudio.functional import mask_along_axis
 
 from common.audio import SAMPLE_RATE_HZ, resample
-from common.errors import UserError
+from common.errors import UserError, in_range
 from datamodules.batch import SpeechBatch
 
 _FRAME_SAMPLES = SAMPLE_RATE_HZ // 100
@@ -69,8 +69,7 @@ class SpecAugment:
     def __post_init__(self) -> None:
         if min(self.time_masks, self.time_frames, self.frequency_masks, self.frequency_bins) < 0:
             raise UserError(f"model.spec_augment: expected numbers of 0 or more, found {self}")
-        if not 0 <= self.time_share <= 1:
-            raise UserError(f"model.spec_augment.time_share is {self.time_share}, expected a share from 0 to 1")
+        in_range("model.spec_augment.time_share", self.time_share, 0, 1, "a share from ")
 
     @torch.no_grad()
     def __call__(self, batch: SpeechBatch) -> None:

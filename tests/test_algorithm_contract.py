@@ -109,7 +109,7 @@ def test_a_batch_ends_in_one_commit_and_no_gradient_is_left(name: str):
     optimizer = OPTIMIZERS["adam"](model.parameters())
     for step in range(3):
         commit = lambda: (commits.append(1), optimizer.step())  # noqa: E731
-        make(name).step(context(model, optimizer, step=step, commit=commit), token_batch())
+        make(name).step(context(model, optimizer, step=step, last_step=commit), token_batch())
         assert len(commits) == step + 1
         assert all(parameter.grad is None for parameter in model.parameters())
 
@@ -219,7 +219,9 @@ def test_the_plain_mean_needs_no_second_pass_in_micro_batches():
 def test_a_backward_pass_returns_losses_without_graph_and_says_which_part_is_the_last(micro_batch: int | None):
     last: list[bool] = []
     step_context = context(
-        TinyDecoder(), micro_batch=micro_batch, backward=lambda loss, is_last: (last.append(is_last), loss.backward())
+        TinyDecoder(),
+        micro_batch=micro_batch,
+        back_propagate=lambda loss, is_last: (last.append(is_last), loss.backward()),
     )
     assert not step_context.backward(token_batch()).requires_grad
     assert last == ([True] if micro_batch is None else [False, False, True])

@@ -95,7 +95,7 @@ def test_a_raw_step_for_every_pair_but_the_last_whose_step_is_the_wrapped_one():
     model, steps = TinyDecoder(), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     optimizer.register_step_post_hook(lambda *_: steps.append("raw"))
-    Fish().step(context(model, optimizer, commit=lambda: steps.append("wrapped")), token_batch())
+    Fish().step(context(model, optimizer, last_step=lambda: steps.append("wrapped")), token_batch())
     assert steps == ["raw", "raw", "wrapped"]
 
 

@@ -178,7 +178,7 @@ def test_calibration_averages_the_norms_over_steps():
 
 def test_the_objective_is_the_mean_loss_plus_lambda_times_the_penalty():
     model, batch, objective = TinyDecoder(), token_batch(SIZES), []
-    step_context = context(model, backward=lambda loss, last: (objective.append(loss.item()), loss.backward()))
+    step_context = context(model, back_propagate=lambda loss, last: (objective.append(loss.item()), loss.backward()))
     figures = Fishr(5.0, "sum", ema=0.0, anneal_steps=0).step(step_context, batch)
     mean = sum(float(figures[f"loss/{pair}"]) for pair in SIZES) / 3
     assert objective == [pytest.approx(mean + 5.0 * float(figures["fishr/penalty"]), rel=1e-12)]
@@ -189,7 +189,7 @@ def test_a_scaled_loss_has_a_scaled_gradient_throughout():
     moves = []
     for factor in (1.0, 8.0):
         model = TinyDecoder()
-        step_context = context(model, backward=lambda loss, last, factor=factor: (factor * loss).backward())
+        step_context = context(model, back_propagate=lambda loss, last, factor=factor: (factor * loss).backward())
         Fishr(5.0, "sum", ema=0.0, anneal_steps=0).step(step_context, token_batch(SIZES))
         moves.append(weights(model) - weights(TinyDecoder()))
     torch.testing.assert_close(moves[1], 8 * moves[0], rtol=1e-12, atol=1e-13)

@@ -165,7 +165,7 @@ def test_a_step_of_the_model_is_the_plain_ones(
             head_weight=module.model.proj_out.weight,
             label_smoothing=label_smoothing,
             micro_batch=micro_batch,
-            commit=lambda: None,
+            last_step=lambda: None,
         )
         held: list[Tensor] = []
         context.clip = lambda held=held, context=context: held.extend(p.grad.clone() for p in context.parameters)

@@ -18,10 +18,12 @@ from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
+import yaml
 from tqdm import tqdm
 
 from common.files import atomic_folder, write_text
 from common.manifest import Span, Utterance, write_manifest
+from corpora.derived import RECORD, follows_from
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import espeak
 from corpora.speak.sentences import Sentence, SentenceStream
@@ -31,21 +33,7 @@ LONGEST_S = 4.9  # under the demo backbone's window of 5 s
 COUNTS = {"test": 200, "dev": 64, "train": 584}
 LICENCE = "Apache-2.0 (sentences); audio generated with espeak-ng"
 _SHARD = 50
-
-# Voice variants of espeak-ng that sound like people, and differ.
-_TEST_VOICES = ("f3", "m3", "Annie", "Michael", "linda", "max", "aunty", "m6")
-# fmt: off
-_MANY_VOICES = (
-    "f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m7", "m8", "Alex", "Alicia", "Andrea", "Andy", "Denis", "Diogo",
-    "Gene", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mario", "Mike", "Nguyen", "Reed", "RicishayMax", "Storm",
-    "adam", "anika", "antonio", "belinda", "benjamin", "boris", "david", "ed", "edward", "grandma", "grandpa",
-    "gustave", "ian", "iven3", "iven4", "john", "kaukovalta", "klatt", "klatt3", "marcelo", "michel", "miguel",
-    "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "travis", "victor",
-)
-# fmt: on
-# Words a minute and espeak-ng's pitch. Many training voices also cover more than a test voice will ask for.
-_RATES, _PITCHES = (145, 190), (35, 65)
-_MANY_RATES, _MANY_PITCHES = (130, 205), (20, 80)
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -53,8 +41,8 @@ class DemoCorpus:
     """A corpus of the demo: its languages, matrix first, and who speaks in it."""
 
     name: str
-    train_voices: tuple[str, ...]
-    test_voices: tuple[str, ...]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
 
     @property
     def matrix(self) -> str:
@@ -63,17 +51,13 @@ class DemoCorpus:
 
     def voices(self, split: str) -> tuple[str, ...]:
         """The voices of a split; development sentences come from the training voices, as from a corpus cut in two."""
-        return self.test_voices if split == "test" else self.train_voices
+        return self.test if split == "test" else self.train
 
 
-CORPORA = (
-    DemoCorpus("ko-en", ("f1", "m1", "Alex", "anika"), ("f3", "m3", "Annie", "Michael")),
-    DemoCorpus("ja-en", ("f2",), ("linda", "m6")),
-    DemoCorpus("de-en", ("m2", "f4", "adam"), ("max", "aunty", "m3")),
-    DemoCorpus("ko-de", ("m4", "shelby", "Reed"), ("f3", "m6", "linda")),
-    DemoCorpus("ko-ja", ("f5", "m7"), ("Annie", "max")),
-    *(DemoCorpus(language, _MANY_VOICES, _TEST_VOICES) for language in ("ko", "ja", "de", "en")),
-)
+CORPORA = [
+    DemoCorpus(name, tuple(voices["train"]), tuple(voices["test"]))
+    for name, voices in yaml.safe_load((_HERE / "demo_voices.yaml").read_text(encoding="utf-8")).items()
+]
 
 
 def write_demo(out: Path, *, progress: bool = True) -> None:
@@ -122,76 +106,63 @@ def _said_before(corpus: DemoCorpus) -> set[str]:
 
 def _write(wanted: list[tuple[DemoCorpus, dict[str, int], Path]], progress: bool) -> None:
     espeak.require()
-    made_by = _digest()
-    missing = [
-        (corpus, counts, folder) for corpus, counts, folder in wanted if not _is_whole(folder, _recipe(made_by, counts))
-    ]
+    recipe = {"source": "espeak-ng", "seed": SEED, "made_by": _digest()}
+    missing = [one for one in wanted if not follows_from(one[2], {**recipe, "counts": one[1]})]
     total = sum(sum(counts.values()) for _, counts, _ in missing)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
+    ignore_interrupts = (signal.signal, (signal.SIGINT, signal.SIG_IGN))  # the parent ends its workers
     with tqdm(total=total, unit=" utterances", disable=not progress or not total) as bar:
         for corpus, counts, folder in missing:
             bar.set_description(f"speaking {corpus.name}")
-            with (
-                atomic_folder(folder) as partial,
-                context.Pool(
-                    os.cpu_count(), signal.signal, (signal.SIGINT, signal.SIG_IGN), maxtasksperchild=1
-                ) as pool,
-            ):
+            pool = context.Pool(os.cpu_count(), *ignore_interrupts, maxtasksperchild=1)
+            with atomic_folder(folder) as partial, pool:
                 manifests = _write_corpus(corpus, counts, partial, pool, bar)
-                about = {"corpus": corpus.name, **_recipe(made_by, counts), "licence": LICENCE, "manifests": manifests}
-                write_text(partial / "corpus.json", json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+                about = {"corpus": corpus.name, **recipe, "counts": counts, "licence": LICENCE, "manifests": manifests}
+                write_text(partial / RECORD, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
 
 
 def _write_corpus(
     corpus: DemoCorpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm
 ) -> dict[str, dict[str, Any]]:
     """Writes audio and manifests; returns each manifest's statistics."""
-    (folder / "audio").mkdir()
-    sentences = draw(corpus, counts)
-    shards = [
-        (split, start, sentences[split][start : start + _SHARD])
-        for split in sentences
-        for start in range(0, len(sentences[split]), _SHARD)
-    ]
-    utterances: dict[str, list[Utterance]] = {split: [] for split in sentences}
-    jobs = [(_lines(corpus, *shard), folder / "audio", _number(corpus.name, *shard[:2])) for shard in shards]
-    for (split, _, said), (lines, audio, _), spoken in zip(shards, jobs, pool.imap(_speak, jobs), strict=True):
-        for sentence, line, result in zip(said, lines, spoken, strict=True):
+    audio = folder / "audio"
+    audio.mkdir()
+    shards = []
+    for split, sentences in draw(corpus, counts).items():
+        for start in range(0, len(sentences), _SHARD):
+            shard = sentences[start : start + _SHARD]
+            lines = _lines(corpus, split, start, shard)
+            key = repr((corpus.name, split, start)).encode()
+            seed = int.from_bytes(hashlib.blake2b(key, digest_size=3).digest(), "big")
+            shards.append((split, shard, lines, pool.apply_async(espeak.speak_all, (lines, audio, seed))))
+    utterances: dict[str, list[Utterance]] = {split: [] for split in counts}
+    for split, shard, lines, spoken in shards:
+        for sentence, line, result in zip(shard, lines, spoken.get(), strict=True):
             utterances[split].append(_utterance(corpus, split, sentence, line, result, audio))
-        bar.update(len(said))
-    manifests = {}
+        bar.update(len(shard))
     for split, rows in utterances.items():
         write_manifest(folder / f"{split}.jsonl", rows)
-        statistics = ManifestCounts()
-        for utterance in rows:
-            statistics.add(utterance)
-        manifests[f"{split}.jsonl"] = statistics.as_dict()
-    return manifests
-
-
-def _speak(job: tuple[list[espeak.Line], Path, int]) -> list[espeak.Spoken]:
-    return espeak.speak_all(*job)
+    return {f"{split}.jsonl": ManifestCounts.of(rows).as_dict() for split, rows in utterances.items()}
 
 
 def _lines(corpus: DemoCorpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
     rng = random.Random(f"{SEED} {corpus.name} {split} {start}")
     voices = corpus.voices(split)
-    rates, pitches = (_MANY_RATES, _MANY_PITCHES) if voices == _MANY_VOICES else (_RATES, _PITCHES)
-    return [
-        espeak.Line(
-            name=f"{corpus.name}-{split}-{i:05d}",
-            voice=espeak.Voice(voices[i % len(voices)], rng.randint(*rates), rng.randint(*pitches)),
-            spans=tuple((language, said) for language, _, said in sentence.spans),
-            longest_s=LONGEST_S,
-        )
-        for i, sentence in enumerate(sentences, start)
-    ]
+    # Words a minute, and espeak-ng's pitch. Many voices also cover more than a test voice will ask for.
+    rates, pitches = ((130, 205), (20, 80)) if len(voices) > 10 else ((145, 190), (35, 65))
+    lines = []
+    for i, sentence in enumerate(sentences, start):
+        voice = espeak.Voice(voices[i % len(voices)], rng.randint(*rates), rng.randint(*pitches))
+        spans = tuple((language, said) for language, _, said in sentence.spans)
+        lines.append(espeak.Line(f"{corpus.name}-{split}-{i:05d}", voice, spans, LONGEST_S))
+    return lines
 
 
 def _utterance(
     corpus: DemoCorpus, split: str, sentence: Sentence, line: espeak.Line, spoken: espeak.Spoken, audio: Path
 ) -> Utterance:
+    times = zip(sentence.spans, pairwise(spoken.borders_s), strict=True)
     return Utterance(
         id=line.name,
         audio=audio / f"{line.name}.wav",
@@ -199,10 +170,7 @@ def _utterance(
         text=sentence.text,
         pair=corpus.name,
         matrix_language=corpus.matrix,
-        spans=tuple(
-            Span(language, start, end, text)
-            for (language, text, _), (start, end) in zip(sentence.spans, pairwise(spoken.borders_s), strict=True)
-        ),
+        spans=tuple(Span(language, start, end, text) for (language, text, _), (start, end) in times),
         speaker=line.voice.variant,
         source="crosspair-demo",
         source_sentence_id=sentence.id,
@@ -211,28 +179,10 @@ def _utterance(
     )
 
 
-def _number(*key: object) -> int:
-    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=3).digest(), "big")
-
-
 def _digest() -> str:
     """Stands for the words, templates and code of this package: a corpus made by others is made again."""
-    here = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=8)
-    for pattern in ("*.py", "lexicon/*.tsv", "templates/*.txt"):
-        for file in sorted(here.glob(pattern)):
+    for pattern in ("*.py", "*.yaml", "lexicon/*.tsv", "templates/*.txt"):
+        for file in sorted(_HERE.glob(pattern)):
             digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-def _recipe(made_by: str, counts: dict[str, int]) -> dict[str, Any]:
-    """What a corpus follows from."""
-    return {"source": "espeak-ng", "seed": SEED, "made_by": made_by, "counts": counts}
-
-
-def _is_whole(folder: Path, recipe: dict[str, Any]) -> bool:
-    try:
-        about = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(about, dict) and all(about.get(name) == value for name, value in recipe.items())

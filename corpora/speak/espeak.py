@@ -31,21 +31,10 @@ _BUFFER_MS = 5000  # few callbacks a sentence: each costs more than the speech i
 _LAST_EVENT, _MARK_EVENT = 0, 3
 
 
-class _Identity(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
-
-
 class _Event(ctypes.Structure):
-    _fields_ = [
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("id", _Identity),
-    ]
+    _numbers = ("type", "unique_identifier", "text_position", "length", "audio_position", "sample")
+    # The last is a union; of a mark's event it is the mark's name.
+    _fields_ = [*((name, ctypes.c_int) for name in _numbers), ("user_data", ctypes.c_void_p), ("name", ctypes.c_char_p)]
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
@@ -109,7 +98,11 @@ class Espeak:
     def say(self, spans: tuple[tuple[str, str], ...], voice: Voice) -> tuple[np.ndarray, list[int]]:
         """Speaks the spans in one breath; returns int16 samples at `rate_hz` and the sample where each span ends."""
         matrix = spans[0][0]
-        self._set_voice(f"{SPOKEN_LANGUAGES[matrix]}+{voice.variant}", voice)
+        name = f"{SPOKEN_LANGUAGES[matrix]}+{voice.variant}"
+        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
+            raise RuntimeError(f"espeak-ng has no voice {name!r}")
+        self._library.espeak_SetParameter(_RATE, voice.rate, 0)
+        self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
         parts = []
         for i, (language, text) in enumerate(spans):
             # At the end of a span: espeak-ng drops a mark before some words, such as the particle `는`.
@@ -125,19 +118,13 @@ class Espeak:
         audio = np.concatenate(self._chunks)
         return audio, [*(self._marks[i] for i in range(len(spans) - 1)), len(audio)]
 
-    def _set_voice(self, name: str, voice: Voice) -> None:
-        if self._library.espeak_SetVoiceByName(name.encode()) != 0:
-            raise RuntimeError(f"espeak-ng has no voice {name!r}")
-        self._library.espeak_SetParameter(_RATE, voice.rate, 0)
-        self._library.espeak_SetParameter(_PITCH, voice.pitch, 0)
-
     def _receive(self, samples: ctypes.Array, count: int, events: ctypes.Array) -> int:
         if samples and count > 0:
             self._chunks.append(np.frombuffer(ctypes.string_at(samples, 2 * count), dtype="<i2"))
         i = 0
         while events[i].type != _LAST_EVENT:
             if events[i].type == _MARK_EVENT:
-                self._marks[int(events[i].id.name)] = events[i].sample
+                self._marks[int(events[i].name)] = events[i].sample
             i += 1
         return 0
 

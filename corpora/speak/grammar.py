@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from corpora.speak.lexicon import Word, spoken
@@ -71,17 +72,12 @@ def _uninflected(language: str, blank: Blank, filling: Filling) -> str | None:
     return forms[0] if blank.kind in ("time", "adverb", "adj") or filling.is_name else None
 
 
-_GERMAN_CASES = {"r": "nominative", "n": "accusative", "m": "dative"}
-_STRONG = {  # the endings of `dieser`, and of an adjective that no article precedes, by gender der/die/das
-    "nominative": {"der": "er", "die": "e", "das": "es"},
-    "accusative": {"der": "en", "die": "e", "das": "es"},
-    "dative": {"der": "em", "die": "er", "das": "em"},
+_STRONG = {  # the endings of `dieser`, and of an adjective that no article precedes, by case, as in `der`, `den`, `dem`
+    "r": {"der": "er", "die": "e", "das": "es"},
+    "n": {"der": "en", "die": "e", "das": "es"},
+    "m": {"der": "em", "die": "er", "das": "em"},
 }
-_DEFINITE = {
-    "nominative": {"der": "der", "die": "die", "das": "das"},
-    "accusative": {"der": "den", "die": "die", "das": "das"},
-    "dative": {"der": "dem", "die": "der", "das": "dem"},
-}
+_DEFINITE = {"er": "der", "e": "die", "es": "das", "en": "den", "em": "dem"}
 
 
 def german(blank: Blank, filling: Filling) -> str:
@@ -102,28 +98,23 @@ def german_noun_phrase(blank: Blank, filling: Filling, gender: str, noun: str) -
         noun: the noun, which need not be German.
     """
     family = blank.form[:3]  # der/den/dem, ein/einen/einem, mein…, die(ser)…
-    indefinite = family in ("ein", "mei")
-    case = "nominative" if blank.form in ("ein", "mein") else _GERMAN_CASES[blank.form[-1]]
+    case = "r" if blank.form in ("ein", "mein") else blank.form[-1]
     if "person" in filling.word.tags:
-        family, indefinite = "mei", True
-    uncounted = filling.word["en"][0].startswith("some ")
+        family = "mei"
+    indefinite = family in ("ein", "mei")
+    strong = _STRONG[case][gender]
     # After `ein` and `mein` the adjective shows the gender only where the article does not.
-    bare = indefinite and (case == "nominative" or (case == "accusative" and gender == "das")) and gender != "die"
-    if family == "ein" and uncounted:
+    bare = indefinite and (case == "r" or (case == "n" and gender == "das")) and gender != "die"
+    if family == "ein" and filling.word["en"][0].startswith("some "):
         determiner = ""
     elif indefinite:
-        determiner = {"ein": "ein", "mei": "mein"}[family] + ("" if bare else _STRONG[case][gender])
-    elif family == "die":
-        determiner = "dies" + _STRONG[case][gender]
+        determiner = ("ein" if family == "ein" else "mein") + ("" if bare else strong)
     else:
-        determiner = _DEFINITE[case][gender]
+        determiner = f"dies{strong}" if family == "die" else _DEFINITE[strong]
     adjective = ""
     if filling.adjective:
-        if not determiner or bare:
-            ending = _STRONG[case][gender]
-        else:
-            ending = "en" if case == "dative" or (case == "accusative" and gender == "der") else "e"
-        adjective = filling.adjective["de"][-1] + ending
+        weak = "en" if case == "m" or strong == "en" else "e"
+        adjective = filling.adjective["de"][-1] + (strong if not determiner or bare else weak)
     return " ".join(filter(None, [determiner, adjective, noun]))
 
 
@@ -136,10 +127,10 @@ def english(blank: Blank, filling: Filling) -> str:
         noun = f"{filling.adjective['en'][0]} {noun}"
     if "person" in filling.word.tags:
         article = "my"
-    elif blank.form == "a":
-        article = article if article == "some" else indefinite_article(noun)
-    else:
+    elif blank.form != "a":
         article = blank.form
+    elif article != "some":
+        article = indefinite_article(noun)
     return noun if article == "bare" else f"{article} {noun}"
 
 
@@ -157,8 +148,7 @@ def indefinite_article(noun_phrase: str) -> str:
 
 
 # 백, 북, 컵: a short vowel and a stop, or a nasal that is not written last.
-_CLOSED_IN_KOREAN = ("bag", "book", "cup", "hat", "jacket", "laptop", "map", "market", "ticket", "trip", "wallet")
-_CLOSED_IN_KOREAN += ("restaurant",)
+_CLOSED_IN_KOREAN = re.compile("bag|book|cup|hat|jacket|laptop|map|market|restaurant|ticket|trip|wallet")
 
 
 def final_consonant(text: str, language: str) -> str:
@@ -174,7 +164,7 @@ def final_consonant(text: str, language: str) -> str:
     if language == "ja":
         return "other" if last[-1] in "んン" else ""
     last = last.lower()
-    if last in _CLOSED_IN_KOREAN:
+    if _CLOSED_IN_KOREAN.fullmatch(last):
         return "other"
     if language == "en" and last.endswith(("le", "me", "ne")):  # a silent e: file, game, phone
         last = last[:-1]
@@ -194,11 +184,9 @@ def particle(literal: str, before: str, language: str) -> str:
     """
     for alternatives in _PARTICLES:
         if literal.startswith(alternatives):
-            closed, opened = alternatives.split("/")
             final = final_consonant(before, language)
-            if alternatives == "와/과":
-                closed, opened = opened, closed
-            if alternatives == "으로/로" and final == "ㄹ":
-                final = ""
-            return (closed if final else opened) + literal[len(alternatives) :]
+            is_closed = bool(final) and not (alternatives == "으로/로" and final == "ㄹ")
+            # After a consonant the first, but of `와/과` the second.
+            chosen = alternatives.split("/")[is_closed == (alternatives == "와/과")]
+            return chosen + literal[len(alternatives) :]
     return literal

@@ -59,8 +59,7 @@ def _word(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces 
         if matrix != "de":
             return [(embedded, forms[0]), (matrix, blank.form.split()[1])]
         place, at, to = filling.word["de"]
-        before = {"at": at, "to": to}[blank.form].removesuffix(place)
-        return [(matrix, before), (embedded, forms[0])]
+        return [(matrix, (at if blank.form == "at" else to).removesuffix(place)), (embedded, forms[0])]
     noun = bare_noun(filling, embedded)
     if matrix == "de":
         if blank.kind == "person":  # `meine boss` would need the friend's gender
@@ -74,21 +73,12 @@ def _word(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces 
 
 def _verb(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces | None:
     """A verb under the matrix language's light verb: `check했어요`, `checkしました`."""
-    if not all(_takes_light_verb(filling, language) for language in (matrix, embedded)):
-        return None
+    light = {"ko": filling.word["ko"][0].endswith("했어요"), "ja": filling.word["ja"][1].endswith("して")}
     stem = filling.word[embedded][0]
-    if matrix not in _VERB_ENDINGS or " " in stem:
+    if matrix not in _VERB_ENDINGS or " " in stem or not (light[matrix] and light.get(embedded, True)):
         return None
-    return [
-        (embedded, stem.removesuffix("し") if embedded == "ja" else stem),
-        (matrix, _VERB_ENDINGS[matrix][blank.form]),
-    ]
-
-
-def _takes_light_verb(filling: Filling, language: str) -> bool:
-    return {"ko": filling.word["ko"][0].endswith("했어요"), "ja": filling.word["ja"][1].endswith("して")}.get(
-        language, True
-    )
+    borrowed = stem.removesuffix("し") if embedded == "ja" else stem
+    return [(embedded, borrowed), (matrix, _VERB_ENDINGS[matrix][blank.form])]
 
 
 def _predicate(filling: Filling, matrix: str, embedded: str) -> Pieces | None:
@@ -109,7 +99,9 @@ def _phrase(blank: Blank, filling: Filling, matrix: str, embedded: str, followin
     if blank.kind == "time":
         form = ""
     elif blank.kind == "place":
-        form = _place_form(blank, matrix, embedded)
+        form, *particle = blank.form.split()
+        if embedded == "ja":
+            form += " で" if particle == ["에서"] else " に"
     elif matrix != "de" and "transport" in blank.tags:  # `by bus` and `mit dem Bus` are no nouns
         return None
     else:
@@ -118,13 +110,6 @@ def _phrase(blank: Blank, filling: Filling, matrix: str, embedded: str, followin
             return None  # `coffee` alone is a word
         form = _noun_form(blank, embedded, following, uncounted)
     return [(embedded, GRAMMARS[embedded](replace(blank, form=form), filling))]
-
-
-def _place_form(blank: Blank, matrix: str, embedded: str) -> str:
-    role, *particle = blank.form.split()
-    if embedded == "ja":
-        return f"{role} {'で' if particle == ['에서'] else 'に'}"
-    return role
 
 
 def _noun_form(blank: Blank, embedded: str, following: str, uncounted: bool) -> str:

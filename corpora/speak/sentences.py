@@ -7,7 +7,7 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from corpora.speak.lexicon import Word, spoken, words, written
 from corpora.speak.mixing import Pieces, switched
 
 _BLANK = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
-_TABLES = {"verb": "verbs", "adj": "adjectives", "adverb": "adverbs"}
-_TABLES |= {"time": "times", "place": "places", "clause": "clauses"}
+_TABLES = {kind: f"{kind}s" for kind in ("verb", "adverb", "time", "place", "clause")} | {"adj": "adjectives"}
 _ADJECTIVE_SHARE = 0.3
 _LEVELS = ("word", "phrase", "sentence")
 _LEVEL_WEIGHTS = (5, 3, 2)
@@ -85,19 +84,15 @@ class Sentence:
 def templates(language: str) -> tuple[Template, ...]:
     """The templates of a language, one a line of `templates/<language>.txt`."""
     lines = (Path(__file__).parent / "templates" / f"{language}.txt").read_text(encoding="utf-8").splitlines()
-    return tuple(Template(language, tuple(_parse(line))) for line in lines)
+    return tuple(Template(language, _parse(line)) for line in lines)
 
 
-def _parse(line: str) -> Iterator[str | Blank]:
-    end = 0
-    for match in _BLANK.finditer(line):
-        if match.start() > end:
-            yield line[end : match.start()]
-        kind, tags, form = match.groups()
-        yield Blank(kind, frozenset(tags.split(",")) if tags else frozenset(), form or "")
-        end = match.end()
-    if end < len(line):
-        yield line[end:]
+def _parse(line: str) -> tuple[str | Blank, ...]:
+    literal, *blanks = _BLANK.split(line)
+    parts: list[str | Blank] = [literal]
+    for kind, tags, form, literal in zip(*[iter(blanks)] * 4, strict=True):
+        parts += [Blank(kind, frozenset(tags.split(",") if tags else ()), form or ""), literal]
+    return tuple(filter(None, parts))
 
 
 class Picker:
@@ -132,8 +127,10 @@ def _pick(blank: Blank, heads: dict[str, Word], picker: Picker) -> Filling:
         return Filling(picker.word(_TABLES[blank.kind], blank.tags))
     if blank.kind == "noun" and "adj" in heads:
         return Filling(picker.word("nouns", heads["adj"].tags))
-    tags = {"object": lambda: heads["verb"].tags, "person": lambda: frozenset({"person"})}.get(blank.kind)
-    noun = picker.word("nouns", tags() if tags else blank.tags)
+    tags = blank.tags
+    if blank.kind in ("object", "person"):
+        tags = heads["verb"].tags if blank.kind == "object" else frozenset({"person"})
+    noun = picker.word("nouns", tags)
     if blank.kind == "adj+noun" or (blank.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE):
         fitting = [adjective for adjective in words("adjectives") if noun.goes_with(adjective.tags)]
         return Filling(noun, picker.among(fitting) if fitting else None)
@@ -161,14 +158,13 @@ def assemble(template: Template, fillings: dict[int, Filling], switches: dict[in
 
 
 def _capitalised(matrix: str, pieces: Pieces) -> Pieces:
-    pieces = [(language, text) for language, text in pieces if text]
-    if matrix in ("de", "en"):
-        sentence_starts = True
-        for i, (language, text) in enumerate(pieces):
-            if sentence_starts:
-                pieces[i] = (language, capitalised(text))
-            sentence_starts = text.rstrip().endswith((".", "?")) and text.endswith(" ")
-    return pieces
+    written_out: Pieces = []
+    starts = matrix in ("de", "en")
+    for language, text in pieces:
+        if text:
+            written_out.append((language, capitalised(text) if starts else text))
+            starts = matrix in ("de", "en") and text.rstrip().endswith((".", "?")) and text.endswith(" ")
+    return written_out
 
 
 def _merged(matrix: str, pieces: Pieces) -> Pieces:
@@ -181,12 +177,12 @@ def _merged(matrix: str, pieces: Pieces) -> Pieces:
                 merged[-1] = (matrix, merged[-1][1] + text)
             else:
                 space = text
-        elif merged and (merged[-1][0] == language or not re.search(r"\w", text)):
+            continue
+        if merged and (merged[-1][0] == language or not re.search(r"\w", text)):
             merged[-1] = (merged[-1][0], merged[-1][1] + space + text)
-            space = ""
         else:
             merged.append((language, space + text))
-            space = ""
+        space = ""
     return merged
 
 
@@ -228,9 +224,8 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     )
     fillings = fill(template, picker)
     possible: dict[int, Pieces] = {}
-    for i in template.blanks:
-        pieces = switched(template.parts[i], fillings[i], matrix, embedded, level, template.literal_after(i))
-        if pieces:
+    for i, filling in fillings.items():
+        if pieces := switched(template.parts[i], filling, matrix, embedded, level, template.literal_after(i)):
             possible[i] = pieces
     if not possible:
         return None

@@ -27,6 +27,7 @@ from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.files import atomic_file, sole_writer, write_text
 from common.manifest import Span, Utterance, write_manifest
+from corpora.derived import follows_from
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import engines
 from corpora.speak.ogg_opus import encode_opus
@@ -103,7 +104,7 @@ def write_spoken(
     shards = _shards(readings, sounds, out, engine, encoding, about)
     with sole_writer(out / "speak"):
         recipes = {corpus: _recipe(corpus, shards, about) for corpus in corpora}
-        unfinished = [corpus for corpus in corpora if not _is_whole(out / corpus, recipes[corpus])]
+        unfinished = [corpus for corpus in corpora if not follows_from(out / corpus, recipes[corpus])]
         _speak_missing([shard for shard in shards if shard.corpus in unfinished], chosen, processes)
         for corpus in unfinished:
             _finish([shard for shard in shards if shard.corpus == corpus], recipes[corpus])
@@ -156,14 +157,6 @@ def _recipe(corpus: str, shards: Sequence[_Shard], about: dict[str, Any]) -> dic
     """What a corpus follows from."""
     keys = sorted(shard.key for shard in shards if shard.corpus == corpus)
     return {"corpus": corpus, **about, "made_from": hashlib.sha256("".join(keys).encode()).hexdigest()[:16]}
-
-
-def _is_whole(folder: Path, recipe: dict[str, Any]) -> bool:
-    try:
-        found = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(found, dict) and all(found.get(name) == value for name, value in recipe.items())
 
 
 def _speak_missing(shards: Sequence[_Shard], engine: engines.SpeechEngine, processes: int | None) -> None:
@@ -230,19 +223,18 @@ def _audio(shard: _Shard, reading: Reading) -> Path:
 
 def _write_split(shards: Sequence[_Shard]) -> dict[str, Any]:
     """Write a split's manifest and labels; return its statistics."""
-    utterances, labels, statistics = [], {}, ManifestCounts()
+    utterances, labels = [], {}
     for shard in shards:
         rows = json.loads(shard.record.read_text(encoding="utf-8"))
         for reading, (duration_s, borders_s) in zip(shard.readings, rows, strict=True):
             utterances.append(_utterance(shard, reading, duration_s, borders_s))
-            statistics.add(utterances[-1])
             if reading.sentence.labels:
                 labels[reading.sentence.id] = reading.sentence.labels
     path = shards[0].folder / f"{shards[0].split}.jsonl"
     write_manifest(path, utterances)
     if labels:
         write_text(path.with_suffix(".labels.json"), json.dumps(labels, ensure_ascii=False, indent=1) + "\n")
-    return statistics.as_dict()
+    return ManifestCounts.of(utterances).as_dict()
 
 
 def _utterance(shard: _Shard, reading: Reading, duration_s: float, borders_s: Sequence[float]) -> Utterance:

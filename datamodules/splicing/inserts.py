@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from common.manifest import Utterance
-from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_text import bare
-from datamodules.splicing.stretches import NotCuttable, Stretch, stretches
+from datamodules.splicing.stretches import Stretch, cuttable
 
 _TRIES = 16
 
@@ -64,16 +63,10 @@ class InsertPool:
         whole: Room,
     ) -> None:
         self.count_tokens, self.whole = count_tokens, whole
-        self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
+        self.left_out: Counter[str] = Counter()
         self._inserts: dict[tuple[str, str | None], list[Insert]] = defaultdict(list)  # by language and speaker
         for pair, utterances in sources.items():
-            for index, utterance in enumerate(utterances):
-                utterance = jittered(utterance, options.jitter_s)
-                try:
-                    found = stretches(utterance)
-                except NotCuttable as reason:
-                    self.left_out[pair][str(reason)] += 1
-                    continue
+            for index, utterance, found in cuttable(utterances, options.jitter_s, 0.0, self.left_out):
                 for run in (run for stretch in found for run in stretch.runs()):
                     if run.duration_s >= options.shortest_s and bare(run.text):
                         room = Room(run.end - run.begin, count_tokens(run.text))

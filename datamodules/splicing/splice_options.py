@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.audio import SAMPLE_RATE_HZ
-from common.errors import UserError
+from common.errors import UserError, in_range
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Splicing:
             renamed = "; frame is called host now" if self.pattern == "frame" else ""
             raise UserError(f"data.splice.pattern is {self.pattern!r}, expected host or chain{renamed}")
         for share in self.share.values() if isinstance(self.share, dict) else (self.share,):
-            if not 0 <= share <= 1:
-                raise UserError(f"data.splice.share is {share}, expected a share from 0 to 1")
+            in_range("data.splice.share", share, 0, 1, "a share from ")
         if not 2 <= self.spans[0] <= self.spans[1]:
             raise UserError(f"data.splice.spans is {list(self.spans)}, expected the least and the most, 2 or more")
         if not 0 <= self.crossfade_s <= self.shortest_s / 2:
@@ -59,9 +58,8 @@ class Splicing:
                 f"data.splice.crossfade_s is {self.crossfade_s:g}, expected 0 to {self.shortest_s / 2:g}, half of "
                 "data.splice.shortest_s, so that every span has a middle of its own"
             )
-        for name in ("gap_s", "jitter_s"):
-            if not 0 <= (seconds := getattr(self, name)) <= 1:
-                raise UserError(f"data.splice.{name} is {seconds:g}, expected seconds from 0 to 1")
+        in_range("data.splice.gap_s", self.gap_s, 0, 1, "seconds from ")
+        in_range("data.splice.jitter_s", self.jitter_s, 0, 1, "seconds from ")
         for pair in self.pairs or ():
             if len(languages := pair.split("-")) != 2 or languages[0] == languages[1] or "" in languages:
                 raise UserError(f"data.splice.pairs names {pair!r}, expected two languages, such as ko-ja")

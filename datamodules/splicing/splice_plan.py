@@ -149,23 +149,27 @@ def fill(
     return tuple(excerpts)
 
 
-def spliced_utterance(host: Utterance, pair: str, matrix: str, excerpts: Sequence[Excerpt], gap: int) -> Utterance:
+def spliced_utterance(
+    host: Utterance, pair: str, matrix: str | None, excerpts: Sequence[Excerpt], gap: int
+) -> Utterance:
     """The utterance that joined excerpts make: its transcript, spans with times, sources and licences.
 
     Args:
         host: gives whatever splicing does not change.
         pair: the pair that it is of.
-        matrix: its matrix language.
+        matrix: its matrix language; by default the one spoken for most of the time.
         excerpts: what it is joined from.
         gap: samples of silence between two excerpts.
     """
-    spans, samples = [], 0
+    spans, samples, spoken = [], 0, Counter[str]()
     for excerpt in excerpts:
         if stretch := excerpt.stretch:
+            spoken[stretch.language] += excerpt.end - excerpt.begin
             start = samples + stretch.begin - excerpt.begin
             times = (start / SAMPLE_RATE_HZ, (start + stretch.end - stretch.begin) / SAMPLE_RATE_HZ)
             spans.append(Span(stretch.language, *times, excerpt.text))
         samples += excerpt.end - excerpt.begin + gap
+    matrix = matrix or spoken.most_common(1)[0][0]
     sources = dict.fromkeys(excerpt.utterance for excerpt in excerpts)
     return replace(
         host,
@@ -180,12 +184,3 @@ def spliced_utterance(host: Utterance, pair: str, matrix: str, excerpts: Sequenc
         source_sentence_id=None,
         licence=listed(source.licence for source in sources),
     )
-
-
-def longest_language(excerpts: Sequence[Excerpt]) -> str:
-    """The language that is spoken for most of the time."""
-    samples: Counter[str] = Counter()
-    for excerpt in excerpts:
-        if excerpt.stretch:
-            samples[excerpt.stretch.language] += excerpt.end - excerpt.begin
-    return samples.most_common(1)[0][0]

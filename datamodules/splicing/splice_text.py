@@ -67,31 +67,18 @@ def is_bound(language: str, space: str, matrix: str) -> bool:
     return not space and language == matrix and not unspaced(matrix)
 
 
-def can_begin(language: str, spaces: Sequence[str]) -> list[int]:
-    """The words at which an insert or a slot may begin, by the space before each word: not at a particle."""
-    return [index for index, space in enumerate(spaces) if index == 0 or space or unspaced(language)]
-
-
 def joined(texts: Sequence[Text], matrix: str) -> str:
     """The texts as one transcript.
 
     A matrix language without spaces takes other words in without any (`新しいprojectです`); elsewhere there is a space
     between two texts unless one is bound to the other or both are of one language without spaces.
     """
-    joints = [space_between(before, after, matrix) for before, after in pairwise(texts)]
-    return "".join(text.text + space for text, space in zip(texts, [*joints, ""], strict=True))
-
-
-def space_between(before: Text, after: Text, matrix: str) -> str:
-    """The space between two neighbouring texts, or nothing.
-
-    Args:
-        before: the first.
-        after: the second.
-        matrix: the matrix language of the whole.
-    """
-    inside = before.language == after.language and unspaced(before.language)
-    return "" if unspaced(matrix) or inside or before.bound_after or after.bound_before else " "
+    whole = "".join(text.text for text in texts[:1])
+    for before, after in pairwise(texts):
+        inside = before.language == after.language and unspaced(before.language)
+        glued = unspaced(matrix) or inside or before.bound_after or after.bound_before
+        whole += after.text if glued else f" {after.text}"
+    return whole
 
 
 def bare(text: str) -> str:

@@ -11,7 +11,7 @@ Shape suffixes: S samples at 16 kHz.
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -27,15 +27,8 @@ from datamodules.splicing.inserts import InsertPool, Room
 from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_audio import UnreadableInsert, spliced_audio
 from datamodules.splicing.splice_options import Splicing
-from datamodules.splicing.splice_plan import (
-    SplicePlan,
-    chain_pattern,
-    fill,
-    host_pattern,
-    longest_language,
-    spliced_utterance,
-)
-from datamodules.splicing.stretches import NotCuttable, Stretch, stretches
+from datamodules.splicing.splice_plan import SplicePlan, chain_pattern, fill, host_pattern, spliced_utterance
+from datamodules.splicing.stretches import NotCuttable, Stretch, cuttable, stretches
 
 _PROMPT_TOKENS = 5  # of two language tags, and the text's end
 
@@ -76,7 +69,7 @@ class CrossPairSplicer:
         self.pool = InsertPool(options, sources, self._tokens, room)
         pairs = options.pairs or _unrecorded([*training, *sources])
         self.targets = {frozenset(pair.split("-")): pair for pair in pairs}
-        self.left_out: dict[str, Counter[str]] = defaultdict(Counter)
+        self.left_out: dict[str, dict[str, int]] = {}
         self.hosts: Counter[str] = Counter()
         self._count_hosts(training)
         self._check(training)
@@ -141,10 +134,9 @@ class CrossPairSplicer:
         excerpts = fill(pattern, self.pool, options.gap_samples, rng, speaker)
         if not excerpts:
             return None
+        matrix = None
         if options.pattern == "host":
             matrix = kept if kept == host.matrix_language else other
-        else:
-            matrix = longest_language(excerpts)
         pair = self.targets[frozenset((kept, other))]
         return SplicePlan(spliced_utterance(host, pair, matrix, excerpts, options.gap_samples), excerpts)
 
@@ -154,11 +146,7 @@ class CrossPairSplicer:
 
     def summary(self) -> dict[str, Any]:
         """For a run's record: hosts by pair to make, inserts by language, and why utterances were left out."""
-        return {
-            "hosts": dict(self.hosts),
-            "inserts": self.pool.counts(),
-            "left_out": {pair: dict(reasons) for pair, reasons in self.left_out.items()},
-        }
+        return {"hosts": dict(self.hosts), "inserts": self.pool.counts(), "left_out": self.left_out}
 
     # ------------------------------------------------------------------------------------------------------------------
 
@@ -179,22 +167,19 @@ class CrossPairSplicer:
         return len(self.tokenizer.encode(" " + text, add_special_tokens=False)) + 1
 
     def _count_hosts(self, training: Utterances) -> None:
+        options = self.options
         for pair, utterances in training.items():
-            for utterance in utterances:
-                try:
-                    found = stretches(jittered(utterance, self.options.jitter_s), self.options.shortest_s)
-                except NotCuttable as reason:
-                    self.left_out[pair][str(reason)] += 1
-                else:
-                    self.hosts.update(
-                        dict.fromkeys(self.targets[frozenset(choice)] for choice in self._choices(found)).keys()
-                    )
+            left_out: Counter[str] = Counter()
+            for _, _, found in cuttable(utterances, options.jitter_s, options.shortest_s, left_out):
+                self.hosts.update(list(dict.fromkeys(self.targets[frozenset(c)] for c in self._choices(found))))
+            if left_out:
+                self.left_out[pair] = dict(left_out)
 
     def _check(self, training: Utterances) -> None:
         for pair in self.options.share if isinstance(self.options.share, dict) else ():
             if pair not in training:
                 raise UserError(f"data.splice.share names {pair}, no pair trained on{nearest(pair, training)}")
-        reasons = sum((*self.left_out.values(), *self.pool.left_out.values()), Counter())
+        reasons = sum(map(Counter, self.left_out.values()), self.pool.left_out)
         why = "".join(f", {n} utterances {reason}" for reason, n in reasons.items())
         if why:
             why = f"; left out: {why[2:]}; python prepare.py align finds spans and their times"

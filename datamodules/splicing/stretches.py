@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
 from common.manifest import Utterance
-from datamodules.splicing.splice_text import Text, can_begin, divided, is_bound
+from datamodules.splicing.jitter import jittered
+from datamodules.splicing.splice_text import Text, divided, is_bound, unspaced
 
 
 class TimedText(NamedTuple):
@@ -59,22 +61,19 @@ class Stretch:
     @property
     def beginnings(self) -> list[int]:
         """The words that a run may begin with."""
-        return can_begin(self.language, [word.space for word in self.words])
+        glued = not unspaced(self.language)  # a particle is, and begins nothing
+        return [index for index, word in enumerate(self.words) if index == 0 or word.space or not glued]
 
     def run(self, first: int, end: int) -> Stretch:
         """The words from `first` to the one before `end`."""
-        whole = (first == 0, end == len(self.words))
-        return Stretch(
-            self.language, self.words[first:end], self.bound_before and whole[0], self.bound_after and whole[1]
-        )
+        bound_before, bound_after = self.bound_before and first == 0, self.bound_after and end == len(self.words)
+        return Stretch(self.language, self.words[first:end], bound_before, bound_after)
 
     def runs(self) -> Iterator[Stretch]:
         """The stretch itself, and every shorter run of its words."""
         yield self
         for size in range(1, len(self.words)):
-            for first in self.beginnings:
-                if first + size <= len(self.words):
-                    yield self.run(first, first + size)
+            yield from (self.run(first, first + size) for first in self.beginnings if first + size <= len(self.words))
 
     def says(self, text: str) -> Text:
         """A text in place of its own, for `splice_text.joined`."""
@@ -119,3 +118,22 @@ def stretches(utterance: Utterance, shortest_s: float = 0.0) -> tuple[Stretch, .
     if any(stretch.duration_s < shortest_s for stretch in found):
         raise NotCuttable(f"with a span under {shortest_s:g} s")
     return tuple(found)
+
+
+def cuttable(
+    utterances: Sequence[Utterance], jitter_s: float, shortest_s: float, left_out: Counter[str]
+) -> Iterator[tuple[int, Utterance, tuple[Stretch, ...]]]:
+    """Yield each utterance that can be cut: its index, itself with its borders moved, and its stretches.
+
+    Args:
+        utterances: in the order of the index.
+        jitter_s: how far borders are moved at most.
+        shortest_s: least length of a stretch.
+        left_out: counts the others, by reason.
+    """
+    for index, utterance in enumerate(utterances):
+        moved = jittered(utterance, jitter_s)
+        try:
+            yield index, moved, stretches(moved, shortest_s)
+        except NotCuttable as reason:
+            left_out[str(reason)] += 1

@@ -9,7 +9,6 @@ Shape suffixes: P pairs.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -17,7 +16,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from common.errors import UserError
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 
@@ -108,20 +106,3 @@ def erm_step(context: StepContext, batch: PairBatch) -> Figures:
 def loss_figures(batch: PairBatch, losses_P: Tensor) -> Figures:
     """Name the pairs' losses (P,) for the log."""
     return {f"loss/{pair}": loss for pair, loss in zip(batch.pair_slices(), losses_P, strict=True)}
-
-
-def check_option(owner: Algorithm, name: str, value: float, low: float, high: float = math.inf) -> None:
-    """Check that `low <= value <= high`.
-
-    Args:
-        owner: the algorithm.
-        name: of the option.
-        value: what was given.
-        low, high: the bounds, both inclusive.
-
-    Raises:
-        UserError: naming the option and its range.
-    """
-    if not low <= value <= high or math.isinf(value):
-        expected = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
-        raise UserError(f"{type(owner).__name__}: {name} is {value}, expected {expected}")

@@ -6,27 +6,22 @@ Shape suffixes: B utterances, U label tokens, P pairs.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from backbone.loss import IGNORED_LABEL
-from lightning_modules.algorithms.forward import (
-    Forward,
-    ForwardPass,
-    Head,
-    HeadPenalty,
-    PairBatch,
-    head_of,
-    with_penalty,
-)
+from lightning_modules.algorithms.forward import Forward, Head, HeadPenalty, PairBatch, head_of, with_penalty
 from lightning_modules.algorithms.sharded import whole
 
 Gradients = list[Tensor]
 
 
+@dataclass(eq=False)
 class StepContext:
     """One training step's view of model, optimizer and other ranks.
 
@@ -34,16 +29,15 @@ class StepContext:
     the whole batch exactly.
 
     Args:
-        parameters: the trainable parameters, each storage once (`named_parameters()` order).
-        forward: maps a batch to its token losses, and to logits where they are asked for.
+        parameters: the model's, each storage once (`named_parameters()` order); the trainable ones stay.
+        forward: maps a batch to its token losses, and with `with_logits=True` to logits and hidden states as well.
         optimizer: the raw optimizer.
         head_weight: the output projection's weight, for algorithms that look at it.
         label_smoothing: of the losses, for algorithms that work with their closed form.
-        backward: how to back-propagate a loss; its second argument is False where more micro-batches follow, so that
-            ranks need not exchange gradients yet.
-        commit: the step that ends the batch; Lightning's wrapped step, or the raw optimizer's.
-        check: called before an update with all pairs' losses of the step so far and the gradient's norm; raises to
-            prevent the update.
+        back_propagate: how to back-propagate a loss; its second argument is False where more micro-batches follow, so
+            that ranks need not exchange gradients yet.
+        last_step: the step that ends the batch; Lightning's wrapped step, or the raw optimizer's.
+        check: gets all pairs' losses of the step so far and the gradient's norm before an update; raises to prevent it.
         clip_norm: total gradient norm above which gradients are scaled down; None leaves them.
         micro_batch: most utterances that go through the model at once; None takes a batch whole.
         world_size, all_reduce: number of ranks, and the sum of a tensor over them.
@@ -51,39 +45,26 @@ class StepContext:
         step: updates made so far; a step that was passed over does not count.
     """
 
-    def __init__(
-        self,
-        parameters: Iterable[nn.Parameter],
-        forward: ForwardPass,
-        optimizer: torch.optim.Optimizer,
-        *,
-        head_weight: nn.Parameter | None = None,
-        label_smoothing: float = 0.0,
-        backward: Callable[[Tensor, bool], None] | None = None,
-        commit: Callable[[], Any] | None = None,
-        check: Callable[[Tensor, Tensor], None] | None = None,
-        clip_norm: float | None = None,
-        micro_batch: int | None = None,
-        world_size: int = 1,
-        all_reduce: Callable[[Tensor], Tensor] | None = None,
-        seed: int = 0,
-        step: int = 0,
-    ) -> None:
-        self.parameters = [parameter for parameter in parameters if parameter.requires_grad]
-        self.forward = forward
-        self.optimizer = optimizer
-        self.head_weight, self.label_smoothing = head_weight, label_smoothing
-        self.clip_norm = clip_norm
-        self.micro_batch = micro_batch
-        self.world_size = world_size
-        self.all_reduce = all_reduce if all_reduce and world_size > 1 else (lambda tensor: tensor)
-        self.seed, self.step = seed, step
-        self.grad_norm: Tensor | None = None
-        self.clipped_norm: Tensor | None = None
-        self._backward = backward or (lambda loss, last: loss.backward())
-        self._commit = commit or optimizer.step
-        self._check = check
-        self._losses: list[Tensor] = []
+    parameters: Iterable[nn.Parameter]
+    forward: Callable[..., Forward]
+    optimizer: torch.optim.Optimizer
+    head_weight: nn.Parameter | None = None
+    label_smoothing: float = 0.0
+    back_propagate: Callable[[Tensor, bool], Any] = lambda loss, last: loss.backward()
+    last_step: Callable[[], Any] | None = None
+    check: Callable[[Tensor, Tensor], Any] | None = None
+    clip_norm: float | None = None
+    micro_batch: int | None = None
+    world_size: int = 1
+    all_reduce: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    seed: int = 0
+    step: int = 0
+    grad_norm: Tensor | None = field(default=None, init=False)
+    clipped_norm: Tensor | None = field(default=None, init=False)
+    _losses: list[Tensor] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        self.parameters = [parameter for parameter in self.parameters if parameter.requires_grad]
 
     # Gradients ------------------------------------------------------------------------------------------------------
 
@@ -106,29 +87,31 @@ class StepContext:
         Returns:
             The pairs' losses (P,) over all ranks, without graph.
         """
-        slices = _micro_slices(len(batch), self.micro_batch)
+        size = self.micro_batch or len(batch)
+        slices = [slice(start, min(start + size, len(batch))) for start in range(0, len(batch), size)]
         normaliser_P = self._tokens_per_rank(batch)
         if len(slices) == 1:
-            out = self._through_model(batch, head)
-            losses_P = _pair_losses(out.losses_BU, batch, batch, normaliser_P)
+            out, losses_P = self._pass(batch, batch, normaliser_P, head)
             values_P = self._mean_over_ranks(losses_P.detach())
             loss = (_derivative(objective, values_P) * losses_P).sum()
             penalty = head(self._head([out], batch, normaliser_P)) if head else None
-            self._backward(with_penalty(loss, penalty, out, slices[0]), True)
+            self.back_propagate(with_penalty(loss, penalty, out, slices[0]), True)
             self._losses.append(values_P)
             return values_P
-        survey = self._survey(batch, slices, normaliser_P, head) if objective or head else None
-        weights_P = _derivative(objective, survey[1] if survey else torch.zeros_like(normaliser_P))
-        penalty = head(self._head(survey[0], batch, normaliser_P)) if survey and head else None
-        del survey
+        values_P, penalty = torch.zeros_like(normaliser_P), None
+        if objective or head:
+            with torch.no_grad():
+                outs, parts = zip(*(self._pass(batch, batch[r], normaliser_P, head) for r in slices), strict=True)
+            values_P = self._mean_over_ranks(torch.stack(parts).sum(0))
+            penalty = head(self._head(outs, batch, normaliser_P)) if head else None
+            del outs
+        weights_P = _derivative(objective, values_P)
         sums_P = torch.zeros_like(normaliser_P)
         for rows in slices:
-            part = batch[rows]
-            out = self._through_model(part, penalty)
-            losses_P = _pair_losses(out.losses_BU, part, batch, normaliser_P)
+            out, losses_P = self._pass(batch, batch[rows], normaliser_P, penalty)
             sums_P += losses_P.detach()
             loss = with_penalty((weights_P * losses_P).sum(), penalty, out, rows)
-            self._backward(loss, rows is slices[-1])
+            self.back_propagate(loss, rows is slices[-1])
         self._losses.append(self._mean_over_ranks(sums_P))
         return self._losses[-1]
 
@@ -146,10 +129,10 @@ class StepContext:
 
     def clip(self) -> None:
         """Check the gradients, scale them down to `clip_norm`, and note their norm before and after."""
-        limit = float("inf") if self.clip_norm is None else self.clip_norm
+        limit = math.inf if self.clip_norm is None else self.clip_norm
         self.grad_norm = whole(nn.utils.clip_grad_norm_(self.parameters, limit))
-        if self._check:
-            self._check(torch.cat(self._losses), self.grad_norm)
+        if self.check:
+            self.check(torch.cat(self._losses), self.grad_norm)
         self.clipped_norm = self.grad_norm * (limit / (self.grad_norm + 1e-6)).clamp(max=1.0)  # torch's formula
 
     # Weights --------------------------------------------------------------------------------------------------------
@@ -167,7 +150,7 @@ class StepContext:
 
     def commit(self) -> None:
         """Take the step that ends the batch with the present gradients, then clear them."""
-        self._commit()
+        (self.last_step or self.optimizer.step)()
         self.optimizer.zero_grad(set_to_none=True)
 
     def reset_optimizer(self) -> None:
@@ -200,29 +183,17 @@ class StepContext:
     def _mean_over_ranks(self, tensor: Tensor) -> Tensor:
         return self.all_reduce(tensor.clone()) / self.world_size
 
-    def _through_model(self, batch: PairBatch, head: object | None) -> Forward:
-        return self.forward(batch) if head is None else self.forward(batch, with_logits=True)
+    def _pass(
+        self, batch: PairBatch, part: PairBatch, normaliser_P: Tensor, head: object | None
+    ) -> tuple[Forward, Tensor]:
+        """A forward pass over a part of the batch, and what it adds to each pair's loss (P,)."""
+        out = self.forward(part, with_logits=head is not None)
+        slices, zero = part.pair_slices(), out.losses_BU.new_zeros(())
+        sums = [out.losses_BU[slices[pair]].sum() if pair in slices else zero for pair in batch.pair_slices()]
+        return out, torch.stack(sums) / normaliser_P
 
-    def _head(self, outs: list[Forward], batch: PairBatch, normaliser_P: Tensor) -> Head:
+    def _head(self, outs: Sequence[Forward], batch: PairBatch, normaliser_P: Tensor) -> Head:
         return head_of(outs, batch, normaliser_P, self.head_weight, self.label_smoothing)
-
-    @torch.no_grad()
-    def _survey(
-        self, batch: PairBatch, slices: list[slice], normaliser_P: Tensor, head: object | None
-    ) -> tuple[list[Forward], Tensor]:
-        outs = [self._through_model(batch[rows], head) for rows in slices]
-        local = [
-            _pair_losses(out.losses_BU, batch[r], batch, normaliser_P) for out, r in zip(outs, slices, strict=True)
-        ]
-        return outs, self._mean_over_ranks(torch.stack(local).sum(0))
-
-
-def _pair_losses(losses_BU: Tensor, part: PairBatch, batch: PairBatch, normaliser_P: Tensor) -> Tensor:
-    """What `part` adds to each pair's loss (P,), in the order of `batch`."""
-    slices = part.pair_slices()
-    zero = losses_BU.new_zeros(())
-    sums = [losses_BU[slices[pair]].sum() if pair in slices else zero for pair in batch.pair_slices()]
-    return torch.stack(sums) / normaliser_P
 
 
 def _derivative(objective: Callable[[Tensor], Tensor] | None, values_P: Tensor) -> Tensor:
@@ -231,8 +202,3 @@ def _derivative(objective: Callable[[Tensor], Tensor] | None, values_P: Tensor) 
     with torch.enable_grad():
         leaf_P = values_P.detach().requires_grad_()
         return torch.autograd.grad(objective(leaf_P), leaf_P)[0]
-
-
-def _micro_slices(length: int, size: int | None) -> list[slice]:
-    size = size or length
-    return [slice(start, min(start + size, length)) for start in range(0, length, size)]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, loss_figures
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 
@@ -23,8 +24,7 @@ class Fish(Algorithm):
 
     def __init__(self, meta_lr: float = 0.5) -> None:
         super().__init__()
-        check_option(self, "meta_lr", meta_lr, 0)
-        self.meta_lr = meta_lr
+        self.meta_lr = in_range("Fish: meta_lr", meta_lr, 0)
 
     def needs(self, pairs: int) -> Needs:
         """Holds the weights it set out from, and steps once a pair."""

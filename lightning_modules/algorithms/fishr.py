@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from backbone.loss import IGNORED_LABEL
-from common.errors import UserError
-from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
+from common.errors import UserError, in_range
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, erm_step, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import Head, HeadPenalty, PairBatch
 from lightning_modules.algorithms.head_variance import Memory, TokenVariance, UtteranceVariance, VariancePenalty
@@ -47,12 +47,11 @@ class Fishr(Algorithm):
         active_rows: int | None = None,
     ) -> None:
         super().__init__()
-        check_option(self, "penalty_weight", penalty_weight, 0)
-        check_option(self, "ema", ema, 0, 0.9999)
-        check_option(self, "anneal_steps", anneal_steps, 0)
-        check_option(self, "active_rows", 1 if active_rows is None else active_rows, 1)
-        self.penalty_weight, self.scale, self.ema = penalty_weight, scale, ema
-        self.anneal_steps, self.samples, self.active_rows = anneal_steps, samples, active_rows
+        self.penalty_weight = in_range("Fishr: penalty_weight", penalty_weight, 0)
+        self.ema = in_range("Fishr: ema", ema, 0, 0.9999)
+        self.anneal_steps = in_range("Fishr: anneal_steps", anneal_steps, 0)
+        in_range("Fishr: active_rows", 1 if active_rows is None else active_rows, 1)
+        self.scale, self.samples, self.active_rows = scale, samples, active_rows
         self.register_buffer("average_PVD", torch.empty(0))
         self.register_buffer("updated_V", torch.empty(0, dtype=torch.long))
         self.register_buffer("norms_2", torch.zeros(2, dtype=torch.float64))  # of the loss's and penalty's gradients

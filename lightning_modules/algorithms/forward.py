@@ -5,8 +5,9 @@ Shape suffixes: B utterances, U label tokens, V vocabulary, D width, P pairs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +25,10 @@ class PairBatch(Protocol):
     def __getitem__(self, rows: slice) -> Self: ...
 
     def pair_slices(self) -> dict[str, slice]:
-        """Where each pair's rows stand, in the batch's order."""
-        ...
+        """Each pair's rows, in the batch's order."""
 
     def by_pair(self) -> dict[str, Self]:
         """A view for each pair, in the batch's order."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -42,13 +41,6 @@ class Forward:
     losses_BU: Tensor
     logits_BUV: Tensor | None = None
     hidden_BUD: Tensor | None = None
-
-
-class ForwardPass(Protocol):
-    """A model with its loss."""
-
-    def __call__(self, batch: Any, *, with_logits: bool = False) -> Forward:
-        """Return a batch's token losses and, if asked, the output projection's output."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +88,11 @@ def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Forward, rows: 
 
 
 def head_of(
-    outs: list[Forward],
+    outs: Sequence[Forward],
     batch: PairBatch,
     normaliser_P: Tensor,
     weight_VD: Tensor | None,
-    label_smoothing: float = 0.0,
+    label_smoothing: float = 0,
 ) -> Head:
     """Join the output projection's inputs and outputs of a whole batch.
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 import torch
 
-from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, erm_step
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.gradients import cosines, gram_matrix, pair_gradients
@@ -46,13 +47,12 @@ class GGA(Algorithm):
         reset: Literal["best", "code"] = "best",
     ) -> None:
         super().__init__()
-        check_option(self, "rho", rho, 0)
-        check_option(self, "first_step", first_step, 0)
-        check_option(self, "last_step", last_step, first_step)
-        check_option(self, "trials", trials, 1)
-        check_option(self, "tolerance", tolerance, 0)
-        self.rho, self.first_step, self.last_step = rho, first_step, last_step
-        self.trials, self.tolerance, self.relative, self.reset = trials, tolerance, relative, reset
+        self.rho = in_range("GGA: rho", rho, 0)
+        self.first_step = in_range("GGA: first_step", first_step, 0)
+        self.last_step = in_range("GGA: last_step", last_step, first_step)
+        self.trials = in_range("GGA: trials", trials, 1)
+        self.tolerance = in_range("GGA: tolerance", tolerance, 0)
+        self.relative, self.reset = relative, reset
 
     def needs(self, pairs: int) -> Needs:
         """Outside the window ERM's cost; memory is that of the window."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_modules.algorithms.algorithm import Figures, check_option, erm_step
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Figures, erm_step
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.gradients import GradientAlgorithm, mean_cosine
@@ -31,8 +32,8 @@ class GGAL(GradientAlgorithm):
 
     def __init__(self, gamma: float = 0.5, relative: bool = True, skip_zero_gradients: bool = False) -> None:
         super().__init__()
-        check_option(self, "gamma", gamma, 0)
-        self.gamma, self.relative, self.skip_zero_gradients = gamma, relative, skip_zero_gradients
+        self.gamma = in_range("GGAL: gamma", gamma, 0)
+        self.relative, self.skip_zero_gradients = relative, skip_zero_gradients
 
     def weights(self, context: StepContext, gram_PP: Tensor) -> Tensor:
         """All the same: ERM's gradient."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_modules.algorithms.algorithm import Needs, ObjectiveAlgorithm, check_option
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Needs, ObjectiveAlgorithm
 from lightning_modules.algorithms.context import StepContext
 
 
@@ -25,11 +26,9 @@ class GroupDRO(ObjectiveAlgorithm):
 
     def __init__(self, eta: float = 0.01) -> None:
         super().__init__()
-        check_option(self, "eta", eta, 0)
-        self.eta = eta
-        self.register_buffer(
-            "log_weights_P", torch.empty(0)
-        )  # up to a constant; sums, so that nothing under- or overflows
+        self.eta = in_range("GroupDRO: eta", eta, 0)
+        # Up to a constant; sums, so that nothing under- or overflows.
+        self.register_buffer("log_weights_P", torch.empty(0))
 
     def needs(self, pairs: int) -> Needs:
         """One pair has one weight."""

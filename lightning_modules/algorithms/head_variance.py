@@ -129,7 +129,8 @@ class VariancePenalty:
         self.dtype = variance.hidden_BUD.dtype
         width = variance.hidden_BUD.shape[0] * variance.hidden_BUD.shape[2]
         size = block or max(32, (2**24 if head.logits_BUV.is_cuda else 2**20) // width)
-        self.all_blocks = _blocks(head.logits_BUV, size)
+        ids = torch.arange(head.logits_BUV.shape[2], device=head.logits_BUV.device)
+        self.all_blocks = [_Block(part, slice(i * size, (i + 1) * size)) for i, part in enumerate(ids.split(size))]
         self.blocks = self.all_blocks if rows is None else [_Block(part, part) for part in rows.split(size)]
         self.log_sum_BU1 = head.logits_BUV.to(self.dtype).logsumexp(2, keepdim=True)
 
@@ -187,11 +188,6 @@ class _Block:
 
     ids: Tensor
     rows: slice | Tensor
-
-
-def _blocks(logits_BUV: Tensor, size: int) -> list[_Block]:
-    ids = torch.arange(logits_BUV.shape[2], device=logits_BUV.device)
-    return [_Block(part, slice(i * size, (i + 1) * size)) for i, part in enumerate(ids.split(size))]
 
 
 def _spread(variances_PcD: Tensor) -> tuple[Tensor, Tensor]:

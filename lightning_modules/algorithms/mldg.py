@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, loss_figures
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 
@@ -25,9 +26,8 @@ class MLDG(Algorithm):
 
     def __init__(self, beta: float = 1.0, held_out: int = 1) -> None:
         super().__init__()
-        check_option(self, "beta", beta, 0)
-        check_option(self, "held_out", held_out, 1)
-        self.beta, self.held_out = beta, held_out
+        self.beta = in_range("MLDG: beta", beta, 0)
+        self.held_out = in_range("MLDG: held_out", held_out, 1)
 
     def needs(self, pairs: int) -> Needs:
         """Each pair goes through once, the held-out ones after the virtual step."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import torch
 
-from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, check_option, erm_step, loss_figures
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Algorithm, Figures, Needs, erm_step, loss_figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch
 from lightning_modules.algorithms.gradients import gram_matrix
@@ -24,8 +25,7 @@ class SAM(Algorithm):
 
     def __init__(self, rho: float = 0.05) -> None:
         super().__init__()
-        check_option(self, "rho", rho, 0)
-        self.rho = rho
+        self.rho = in_range("SAM: rho", rho, 0)
 
     def needs(self, pairs: int) -> Needs:
         """Two gradients a step, and the weights they are taken from."""

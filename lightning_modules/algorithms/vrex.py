@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lightning_modules.algorithms.algorithm import Needs, ObjectiveAlgorithm, check_option
+from common.errors import in_range
+from lightning_modules.algorithms.algorithm import Needs, ObjectiveAlgorithm
 from lightning_modules.algorithms.context import StepContext
 
 
@@ -26,9 +27,8 @@ class VREx(ObjectiveAlgorithm):
 
     def __init__(self, penalty_weight: float = 10.0, anneal_steps: int = 20) -> None:
         super().__init__()
-        check_option(self, "penalty_weight", penalty_weight, 0)
-        check_option(self, "anneal_steps", anneal_steps, 0)
-        self.penalty_weight, self.anneal_steps = penalty_weight, anneal_steps
+        self.penalty_weight = in_range("VREx: penalty_weight", penalty_weight, 0)
+        self.anneal_steps = in_range("VREx: anneal_steps", anneal_steps, 0)
 
     def needs(self, pairs: int) -> Needs:
         """One loss has no variance."""
