@@ -46,12 +46,10 @@ class CheckpointFiles(TorchCheckpointIO):
                 torch.save(checkpoint, file)
                 file.write(_directory_digest(file))
         except (OSError, RuntimeError) as error:  # torch's writer wraps what the file said
-            cause = error if isinstance(error, OSError) else error.__context__
-            reason = cause.strerror if isinstance(cause, OSError) else str(error).splitlines()[0]
-            raise UserError(
-                f"{path}: the checkpoint cannot be written ({reason}); the earlier ones stay. Make room, then go on "
-                "with --resume"
-            ) from None
+            causes = [getattr(cause, "strerror", None) for cause in (error, error.__context__)]
+            reason = causes[0] or causes[1] or str(error).splitlines()[0]
+            stay = "the earlier ones stay. Make room, then go on with --resume"
+            raise UserError(f"{path}: the checkpoint cannot be written ({reason}); {stay}") from None
 
     def load_checkpoint(self, path: Path | str, map_location: Any = "cpu", weights_only: Any = True) -> dict[str, Any]:
         """Reads a checkpoint of tensors and plain values, to the CPU.
@@ -70,9 +68,8 @@ class CheckpointFiles(TorchCheckpointIO):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-            raise UserError(
-                f"{path}: refused, it is no checkpoint of tensors and plain values ({str(error).splitlines()[0]})"
-            ) from None
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: refused, it is no checkpoint of tensors and plain values ({reason})") from None
 
 
 def checkpoint_path(run: Path | str, step: int) -> Path:
@@ -82,10 +79,8 @@ def checkpoint_path(run: Path | str, step: int) -> Path:
 
 def checkpoints(run: Path | str) -> list[tuple[int, Path]]:
     """A run's checkpoints with their steps, newest first."""
-    found = [
-        (int(name[1]), path) for path in (Path(run) / "checkpoints").glob("*") if (name := _NAME.fullmatch(path.name))
-    ]
-    return sorted(found, reverse=True)
+    names = ((_NAME.fullmatch(path.name), path) for path in (Path(run) / "checkpoints").glob("*"))
+    return sorted(((int(name[1]), path) for name, path in names if name), reverse=True)
 
 
 def damage_of(path: Path) -> str | None:
@@ -132,10 +127,8 @@ def starting_point(run: Path, resume: bool, named: str | None) -> Path | None:
 
 def _directory_digest(file: BinaryIO, end: int | None = None) -> bytes:
     """The SHA-256, in hexadecimal digits, of a zip archive's directory, which ends it; leaves the file at `end`."""
-    begin = zipfile.ZipFile(file).start_dir
-    file.seek(begin)
-    digest = hashlib.sha256(file.read(-1 if end is None else end - begin))
-    return digest.hexdigest().encode()
+    begin = file.seek(zipfile.ZipFile(file).start_dir)
+    return hashlib.sha256(file.read(-1 if end is None else end - begin)).hexdigest().encode()
 
 
 def newest_good(run: Path) -> Path | None:
@@ -144,7 +137,7 @@ def newest_good(run: Path) -> Path | None:
         damage = damage_of(path)
         if damage is None:
             return path
-        _warn(f"{path}: {damage}; going back to the one before")
+        rank_zero_only(print)(f"warning: {path}: {damage}; going back to the one before", file=sys.stderr)
     return None
 
 
@@ -165,8 +158,3 @@ def _is_finished(run: Path, newest: Path) -> bool:
     except (OSError, ValueError):
         return False
     return (run / "model" / "config.json").is_file() and record.get("last_checkpoint") == digest_of(newest)
-
-
-@rank_zero_only
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)

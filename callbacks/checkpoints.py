@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -13,6 +13,7 @@ from callbacks.preemption import Preemption
 from common.errors import in_range
 
 
+@dataclass(eq=False)
 class Checkpoints(Checkpoint):
     """Writes `<run>/checkpoints/step-N.ckpt`; an old one is removed once a new one is on the disk.
 
@@ -21,9 +22,12 @@ class Checkpoints(Checkpoint):
         keep: how many checkpoints stay.
     """
 
-    def __init__(self, every_n_steps: int = 200, keep: int = 2) -> None:
-        self.every_n_steps = in_range("checkpoint.every_n_steps", every_n_steps, 1)
-        self.keep = in_range("checkpoint.keep", keep, 1)
+    every_n_steps: int = 200
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        in_range("checkpoint.every_n_steps", self.every_n_steps, 1)
+        in_range("checkpoint.keep", self.keep, 1)
         self._preemption: Preemption | None = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -37,20 +41,20 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Saves when it is due, or when the process is to end."""
         is_last = trainer.global_step >= trainer.max_steps
-        leaves = not is_last and self._preemption.asked()
-        path = checkpoint_path(trainer.default_root_dir, trainer.global_step)
-        if leaves:
-            self._preemption.leave(path)
+        if not is_last:
+            self.leave_if_asked(trainer)
         if is_last or trainer.global_step % self.every_n_steps == 0:
-            trainer.save_checkpoint(path)
-            self._prune(trainer)
+            trainer.save_checkpoint(checkpoint_path(trainer.default_root_dir, trainer.global_step))
+            if trainer.is_global_zero:
+                for _, path in checkpoints(trainer.default_root_dir)[self.keep :]:
+                    path.unlink()
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Saves when the process is to end."""
-        if self._preemption and not trainer.sanity_checking and self._preemption.asked():
-            self._preemption.leave(checkpoint_path(trainer.default_root_dir, trainer.global_step))
+        if not trainer.sanity_checking:
+            self.leave_if_asked(trainer)
 
-    def _prune(self, trainer: L.Trainer) -> None:
-        if trainer.is_global_zero:
-            for _, path in checkpoints(Path(trainer.default_root_dir))[self.keep :]:
-                path.unlink()
+    def leave_if_asked(self, trainer: L.Trainer) -> None:
+        """Saves and ends this process where any rank was asked to end; every rank must call this at the same point."""
+        if self._preemption and self._preemption.asked():
+            self._preemption.leave(checkpoint_path(trainer.default_root_dir, trainer.global_step))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ COLUMNS = ["step", "pair", "id", "audio", "reference", "hypothesis", "errors", "
 _COLOURS = {"S": "#b45309", "D": "#6d4fc4", "I": "#0b7570"}  # legible on white and on black
 
 
+@dataclass(eq=False)
 class Dashboard(L.Callback):
     """Logs the configuration, a table of predictions after each evaluation on development sets, and the model folder.
 
@@ -32,8 +35,11 @@ class Dashboard(L.Callback):
         model: keep the model folder with the run, as an artifact.
     """
 
-    def __init__(self, predictions: int = 8, model: bool = True) -> None:
-        self.predictions, self.model = in_range("dashboard.predictions", predictions, 0), model
+    predictions: int = 8
+    model: bool = True
+
+    def __post_init__(self) -> None:
+        in_range("dashboard.predictions", self.predictions, 0)
         self.name, self.config = "run", dict[str, Any]()
         self.development = Development()
         self._logged = 0
@@ -80,9 +86,9 @@ class Dashboard(L.Callback):
             return
         self._logged = rows[-1]["step"]
         table = wandb.Table(columns=COLUMNS)
-        shown: dict[str, int] = {}
-        for utterance, text in zip(self.development.utterances, self.development.texts, strict=True):
-            shown[utterance.pair] = shown.get(utterance.pair, 0) + 1
+        shown: Counter[str] = Counter()
+        for utterance, text in zip(self.development.chosen, self.development.texts, strict=True):
+            shown[utterance.pair] += 1
             if shown[utterance.pair] <= self.predictions:
                 table.add_data(*_row(self._logged, utterance, text))
         run.log({"predictions": table, "trainer/global_step": trainer.global_step - 1})
@@ -101,20 +107,20 @@ def coloured(reference: str, hypothesis: str) -> tuple[str, float]:
         found = "" if j is None else html(alignment.hypothesis[j])
         if operation == HIT:
             words.append(found)
-        else:
-            struck = f"<s>{missing}</s>" if missing else ""
-            style = f"color:{_COLOURS[operation]};background:{_COLOURS[operation]}1f;border-radius:4px;padding:0 3px"
-            words.append(f'<b style="{style}">{struck}{" " if struck and found else ""}{found}</b>')
+            continue
+        errors = " ".join(filter(None, [missing and f"<s>{missing}</s>", found]))
+        style = f"color:{_COLOURS[operation]};background:{_COLOURS[operation]}1f;border-radius:4px;padding:0 3px"
+        words.append(f'<b style="{style}">{errors}</b>')
     style = "font:15px/1.6 system-ui,sans-serif;background:#fff;color:#1b1f27;padding:4px"
     return f'<div style="{style}">{" ".join(words)}</div>', 100 * (alignment.counts.rate or 0.0)
 
 
 def _row(step: int, utterance: Utterance, text: str) -> list[Any]:
     waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
-    errors, rate = coloured(utterance.text, text)
     audio = wandb.Audio(waveform_S.numpy(), sample_rate=SAMPLE_RATE_HZ)
-    page = wandb.Html(errors, inject=False)
-    return [step, utterance.pair, utterance.id, audio, utterance.text, text, page, round(rate, 1)]
+    errors, rate = coloured(utterance.text, text)
+    errors = wandb.Html(errors, inject=False)
+    return [step, utterance.pair, utterance.id, audio, utterance.text, text, errors, round(rate, 1)]
 
 
 def _wandb_run(trainer: L.Trainer) -> Any:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import Tensor, distributed
 
@@ -24,6 +25,7 @@ from scoring.metrics import score
 MEAN = "mean"
 
 
+@dataclass(eq=False)
 class Development(L.Callback):
     """Transcribes development sets of the trained pairs every few steps, into `<run>/development.csv`.
 
@@ -40,25 +42,22 @@ class Development(L.Callback):
         batch_size: utterances decoded together.
     """
 
-    def __init__(
-        self,
-        manifests: dict[str, str] | None = None,
-        every_n_steps: int = 50,
-        utterances: int | None = 64,
-        patience: int | None = None,
-        best: bool = False,
-        batch_size: int = 32,
-    ) -> None:
-        whole = {"every_n_steps": every_n_steps, "utterances": utterances, "patience": patience}
-        for name, value in (whole | {"batch_size": batch_size}).items():
+    manifests: dict[str, str] | None = None
+    every_n_steps: int = 50
+    utterances: int | None = 64
+    patience: int | None = None
+    best: bool = False
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("every_n_steps", "utterances", "patience", "batch_size"):
+            value = getattr(self, name)
             in_range(f"development.{name}", 1 if value is None else value, 1)
-        if not manifests and (patience or best):
+        if not self.manifests and (self.patience or self.best):
             raise UserError("development.patience and development.best choose by development.manifests; name some")
-        self.manifests = manifests or {}
-        self.every_n_steps, self.number = every_n_steps, utterances
-        self.patience, self.best, self.batch_size = patience, best, batch_size
-        self.utterances: list[Utterance] = []
-        self.texts: list[str] = []  # of the last evaluation, in the order of `utterances`
+        self.manifests = self.manifests or {}
+        self.chosen: list[Utterance] = []
+        self.texts: list[str] = []  # of the last evaluation, in the order of `chosen`
         self.rows: list[dict[str, float]] = []
         self.weights: dict[str, Tensor] = {}  # of the best evaluation, if `best`
 
@@ -88,7 +87,7 @@ class Development(L.Callback):
         if isinstance(trainer.strategy, ModelParallelStrategy):
             raise UserError("development: a model divided by fsdp does not decode while it is trained; choose ddp")
         pairs = trainer.datamodule.train
-        self.utterances = [u for pair in self.manifests for u in self._read(pair, pairs)]
+        self.chosen = [u for pair in self.manifests for u in self._read(pair, pairs)]
         held_out = HeldOut(self.manifests.values())
         for pair, utterances in trainer.datamodule.utterances.items():
             check_leaks(utterances, held_out, f"data.train of {pair}")
@@ -103,12 +102,12 @@ class Development(L.Callback):
         utterances = read_manifest(manifest)
         if strange := [u for u in utterances if u.pair != pair]:
             raise UserError(f"{manifest}: {strange[0].id} is of the pair {strange[0].pair}, expected {pair} alone")
-        number = min(self.number or len(utterances), len(utterances))
+        number = min(self.utterances or len(utterances), len(utterances))
         return [utterances[place * len(utterances) // number] for place in range(number)]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
         """Does an evaluation that was due when the run was stopped."""
-        if self.utterances:
+        if self.chosen:
             self._write(trainer)
             due = trainer.global_step > 0 and trainer.global_step % self.every_n_steps == 0
             if due and trainer.global_step not in (row["step"] for row in self.rows):
@@ -118,17 +117,13 @@ class Development(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: WhisperModule, *_: Any) -> None:
         """Evaluates when it is due."""
         due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
-        if self.utterances and due:
+        if self.chosen and due:
             self._evaluate(trainer, pl_module)
-            trainer.should_stop |= self.has_stopped
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
         """Puts the best weights into the model, for the export that follows."""
         if self.weights:
-            with torch.no_grad():
-                for name, parameter in pl_module.model.named_parameters():
-                    if name in self.weights:
-                        parameter.copy_(self.weights[name])
+            pl_module.model.load_state_dict(self.weights, strict=False)
 
     def state_dict(self) -> dict[str, Any]:
         """All figures so far, and the best weights."""
@@ -140,13 +135,13 @@ class Development(L.Callback):
 
     def _evaluate(self, trainer: L.Trainer, module: WhisperModule) -> None:
         self.texts = self._transcribe(trainer, module)
-        by_pair: dict[str, list[tuple[Utterance, str]]] = {}
-        for utterance, text in zip(self.utterances, self.texts, strict=True):
-            by_pair.setdefault(utterance.pair, []).append((utterance, text))
-        rates = {
-            pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
-            for pair, rows in by_pair.items()
-        }
+        by_pair: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+        for utterance, text in zip(self.chosen, self.texts, strict=True):
+            by_pair[utterance.pair].append((utterance.text, text, utterance.id))
+        rates = {}
+        for pair, rows in by_pair.items():
+            references, hypotheses, names = zip(*rows, strict=True)
+            rates[pair] = score(references, hypotheses, names=names).micro
         rates[MEAN] = math.fsum(rates.values()) / len(rates)
         self.rows.append({"step": trainer.global_step} | rates)
         if self.best and self.best_row is self.rows[-1]:
@@ -156,32 +151,32 @@ class Development(L.Callback):
             logger.log_metrics({f"development/{name}": rate for name, rate in rates.items()}, trainer.global_step - 1)
         self._write(trainer)
         shown = "  ".join(f"{name} {100 * rate:.1f}" for name, rate in rates.items())
+        trainer.should_stop |= self.has_stopped
         module.print(f"step {trainer.global_step}: mixed error rate on development sets, %: {shown}")
 
     def _transcribe(self, trainer: L.Trainer, module: WhisperModule) -> list[str]:
         """The hypotheses of the current weights; each rank transcribes its share of the batches."""
         engine = TorchWhisper(module.model, module.processor, device=module.device)
         transcriber = Transcriber(engine, language=trainer.datamodule.language, batch_size=self.batch_size)
-        batches = transcriber.batches(self.utterances, "development")
+        batches = transcriber.batches(self.chosen, "development")
         hypotheses: dict[int, str] = {}
         for first in range(0, len(batches), trainer.world_size):
             self._leave_if_asked(trainer)
             for rows in batches[first + trainer.global_rank : first + trainer.global_rank + 1]:
-                texts = transcriber.transcribe_batch([self.utterances[row] for row in rows])
+                texts = transcriber.transcribe_batch([self.chosen[row] for row in rows])
                 hypotheses |= dict(zip(rows, texts, strict=True))
         module.model.train()
         shares = [hypotheses] * trainer.world_size
         if trainer.world_size > 1:
             distributed.all_gather_object(shares, hypotheses)
         everything = {row: text for share in shares for row, text in share.items()}
-        return [everything[row] for row in range(len(self.utterances))]
+        return [everything[row] for row in range(len(self.chosen))]
 
     def _leave_if_asked(self, trainer: L.Trainer) -> None:
         """Saves and ends here if the process is asked to end; after the last step training goes on to its end."""
-        if trainer.global_step < trainer.max_steps:
-            for callback in trainer.checkpoint_callbacks:
-                if isinstance(callback, Checkpoints):
-                    callback.on_validation_batch_end(trainer)
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, Checkpoints) and trainer.global_step < trainer.max_steps:
+                callback.leave_if_asked(trainer)
 
     def _write(self, trainer: L.Trainer) -> None:
         if trainer.is_global_zero:

@@ -12,6 +12,7 @@ from backbone.lora import merged
 from backbone.model_folder.training_card import Corpus, Recipe, training_card
 from backbone.model_folder.write import write_model_folder
 from callbacks.development import MEAN, Development
+from callbacks.run_record import corpora_of
 from lightning_modules.ranks import check_replicas
 from lightning_modules.whisper import WhisperModule
 
@@ -50,19 +51,14 @@ class FinalModel(L.Callback):
     def _recipe(self, trainer: L.Trainer, module: WhisperModule) -> Recipe:
         data = trainer.datamodule
         corpora = [
-            Corpus(
-                pair,
-                len(utterances),
-                sorted({u.source for u in utterances if u.source}),
-                sorted({u.licence for u in utterances if u.licence}),
-            )
-            for pair, utterances in data.utterances.items()
+            Corpus(pair, about["utterances"], about["sources"], about["licences"])
+            for pair, about in corpora_of(data).items()
         ]
-        algorithm = module.algorithm
-        options = {name: value for name, value in vars(algorithm).items() if isinstance(value, str | int | float)}
+        method = type(module.algorithm).__name__
+        own = {name: value for name, value in vars(module.algorithm).items() if not name.startswith("_")}
         settings: dict[str, Any] = {
-            "algorithm": type(algorithm).__name__,
-            **{name: value for name, value in options.items() if not name.startswith("_") and name != "training"},
+            "algorithm": method,
+            **{k: v for k, v in own.items() if isinstance(v, str | int | float) and k != "training"},
             "steps": trainer.global_step,
             "utterances a step": sum(data.utterances_per_pair.values()) * trainer.world_size,
             "learning rate": module.learning_rate,
@@ -75,7 +71,7 @@ class FinalModel(L.Callback):
             settings["LoRA"] = f"rank {module.lora.rank} at {', '.join(module.lora.targets)}, merged into the weights"
         if module.frozen:
             settings["frozen"] = ", ".join(module.frozen)
-        return Recipe(self.name, module.backbone, type(algorithm).__name__, corpora, settings, self._notes())
+        return Recipe(self.name, module.backbone, method, corpora, settings, self._notes())
 
     def _notes(self) -> list[str]:
         best = self.development.best_row

@@ -41,13 +41,13 @@ class MetricsFile(L.Callback):
             batch: unused.
             batch_idx: unused.
         """
-        figures = {name: float(value) for name, value in outputs.items()}
-        self.rows.append({"step": trainer.global_step - 1, **figures})
+        row = {"step": trainer.global_step - 1} | {name: float(value) for name, value in outputs.items()}
+        self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        if figures.keys() <= set(self._columns) and _path(trainer).is_file():
-            with _path(trainer).open("a", encoding="utf-8", newline="") as file:
-                csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self.rows[-1])
+        path = Path(trainer.default_root_dir) / "metrics.csv"
+        if row.keys() <= set(self._columns) and path.is_file():
+            append_row(path, self._columns, row)
         else:
             self._write(trainer)
 
@@ -62,7 +62,7 @@ class MetricsFile(L.Callback):
     def _write(self, trainer: L.Trainer) -> None:
         names = {name for row in self.rows for name in row} - {"step"}
         self._columns = ["step", *sorted(names)]
-        write_csv(_path(trainer), self._columns, self.rows)
+        write_csv(Path(trainer.default_root_dir) / "metrics.csv", self._columns, self.rows)
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, float]]) -> None:
@@ -80,5 +80,16 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, fl
     write_text(path, text.getvalue())
 
 
-def _path(trainer: L.Trainer) -> Path:
-    return Path(trainer.default_root_dir) / "metrics.csv"
+def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:
+    """Appends a row to a CSV file, after a header where there is no file yet.
+
+    Args:
+        path: the file.
+        columns: their names, in order.
+        row: values by column.
+    """
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        if not file.tell():
+            writer.writeheader()
+        writer.writerow(row)

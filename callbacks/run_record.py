@@ -9,8 +9,10 @@ import platform
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -24,6 +26,7 @@ from datamodules.pairs import PairDataModule
 _PACKAGES = ("torch", "torchaudio", "lightning", "transformers", "mergekit", "jiwer")
 
 
+@dataclass(eq=False)
 class RunRecord(L.Callback):
     """Writes versions, commit, seed, corpora, licences, broken audio and times to `<run>/run.json`.
 
@@ -33,8 +36,11 @@ class RunRecord(L.Callback):
         development: what may end training early.
     """
 
-    def __init__(self, name: str, seed: int, development: Development) -> None:
-        self.name, self.seed, self.development = name, seed, development
+    name: str
+    seed: int
+    development: Development
+
+    def __post_init__(self) -> None:
         self._started = self._resumed = time.time()
         self._seconds_before = 0.0
 
@@ -72,7 +78,7 @@ class RunRecord(L.Callback):
                 "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
                 "commit": _commit(),
                 "weights": _weights(folder / "model"),
-                "corpora": _corpora(trainer.datamodule),
+                "corpora": corpora_of(trainer.datamodule),
                 "spliced": trainer.datamodule.splicer and trainer.datamodule.splicer.summary(),
                 "transcripts_also_held_out": trainer.datamodule.leaks,
                 "unusable_steps": pl_module.unusable_steps,
@@ -80,13 +86,13 @@ class RunRecord(L.Callback):
                 "last_checkpoint": digest_of(last[0][1]) if last else None,
                 "skipped": [{"pair": skip.pair, "id": skip.id, "reason": skip.reason} for skip in skips.skipped],
             }
-            text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-            write_text(folder / "run.json", text)
+            write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
             if skips.skipped:
                 print(f"warning: {skips.summary()} (all in run.json)", file=sys.stderr)
 
 
-def _corpora(datamodule: PairDataModule) -> dict[str, dict[str, object]]:
+def corpora_of(datamodule: PairDataModule) -> dict[str, dict[str, Any]]:
+    """What a run trains on of each pair: manifests with weights, sizes, sources and licences."""
     return {
         pair: {
             "manifests": {entry.manifest: entry.weight for entry in datamodule.train[pair]},
@@ -109,10 +115,6 @@ def _weights(model: Path) -> str | None:
 
 
 def _commit() -> str | None:
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="],  # noqa: S607 the user's own git
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-    )
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--match="]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent)
     return found.stdout.strip() or None

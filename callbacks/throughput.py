@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from callbacks.metrics_file import append_row
 from datamodules.batch import SpeechBatch
 
 
@@ -27,7 +27,7 @@ class Throughput(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Removes the file of an earlier run in the same folder."""
         if trainer.is_global_zero and trainer.ckpt_path is None:
-            _path(trainer).unlink(missing_ok=True)
+            (Path(trainer.default_root_dir) / "throughput.csv").unlink(missing_ok=True)
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Marks the end of the wait for data."""
@@ -42,22 +42,17 @@ class Throughput(L.Callback):
             rate = len(batch) * trainer.world_size / duration
             self._rate = rate if self._rate is None else 0.9 * self._rate + 0.1 * rate
             wait = (self._began - self._ended) / duration
-            pl_module.log("utterances_per_s", self._rate, prog_bar=True, batch_size=len(batch))
-            pl_module.log("data_wait", wait, batch_size=len(batch))
+            figures = {"utterances_per_s": self._rate, "data_wait": wait}
+            for name, figure in figures.items():
+                pl_module.log(name, figure, prog_bar=name == "utterances_per_s", batch_size=len(batch))
             if trainer.is_global_zero:
-                self._write(trainer, f"{self._rate:.4g}", f"{wait:.4g}")
+                row = {"step": trainer.global_step - 1} | {name: f"{value:.4g}" for name, value in figures.items()}
+                append_row(Path(trainer.default_root_dir) / "throughput.csv", list(row), row)
         self.go_on()
 
     def go_on(self) -> None:
         """Starts the wait for the next batch."""
         self._ended = time.perf_counter()
-
-    def _write(self, trainer: L.Trainer, rate: str, wait: str) -> None:
-        with _path(trainer).open("a", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            if not file.tell():
-                writer.writerow(["step", "utterances_per_s", "data_wait"])
-            writer.writerow([trainer.global_step - 1, rate, wait])
 
 
 class Interlude(L.Callback):
@@ -69,7 +64,3 @@ class Interlude(L.Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         """Ends the interlude."""
         self._throughput.go_on()
-
-
-def _path(trainer: L.Trainer) -> Path:
-    return Path(trainer.default_root_dir) / "throughput.csv"

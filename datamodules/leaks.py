@@ -5,6 +5,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -24,15 +25,14 @@ class HeldOut:
     def __init__(self, manifests: Iterable[Path | str]) -> None:
         self._sentences: dict[str, str] = {}
         self._transcripts: dict[bytes, str] = {}
-        self._speech: dict[tuple[str, float], list[tuple[Path, str]]] = {}
+        self._speech: dict[tuple[str, float], list[tuple[Path, str]]] = defaultdict(list)
         for manifest in manifests:
             for utterance in iter_manifest(manifest, check_audio=False):
                 place = f"{manifest} ({utterance.id})"
                 if utterance.source_sentence_id:
                     self._sentences.setdefault(utterance.source_sentence_id, place)
                 self._transcripts.setdefault(transcript_key(utterance.text), place)
-                speech = self._speech.setdefault((utterance.id, utterance.offset), [])
-                speech.append((utterance.audio, place))
+                self._speech[utterance.id, utterance.offset].append((utterance.audio, place))
 
     def speech(self, utterance: Utterance) -> str | None:
         """The held-out manifest and utterance of the same id and audio, None without one."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.errors import UserError, nearest
+from common.errors import UserError, in_range, nearest
 
 # How the manifests of the study's own corpora are made, shown when one is missing.
 PREPARE_COMMANDS = {
@@ -51,17 +52,14 @@ def utterances_of(pairs: Iterable[str], utterances_per_pair: int | dict[str, int
     """
     pairs = list(pairs)
     if isinstance(utterances_per_pair, int):
-        utterances_per_pair = dict.fromkeys(pairs, utterances_per_pair)
-        if pairs and utterances_per_pair[pairs[0]] < 1:
-            raise UserError(f"data.utterances_per_pair is {utterances_per_pair[pairs[0]]}, expected 1 or more")
+        in_range("data.utterances_per_pair", utterances_per_pair, 1)
+        return dict.fromkeys(pairs, utterances_per_pair)
     for pair in pairs:
         if pair not in utterances_per_pair:
             raise UserError(f"data.utterances_per_pair lacks {pair}: give one number, or one for every pair")
         if utterances_per_pair[pair] < 1:
-            raise UserError(
-                f"data.utterances_per_pair of {pair} is {utterances_per_pair[pair]}, expected 1 or more; "
-                "data.pairs chooses among pairs"
-            )
+            found = f"data.utterances_per_pair of {pair} is {utterances_per_pair[pair]}"
+            raise UserError(f"{found}, expected 1 or more; data.pairs chooses among pairs")
     return {pair: utterances_per_pair[pair] for pair in pairs}
 
 
@@ -86,9 +84,9 @@ def _entries(pair: str, value: Any) -> list[WeightedManifest]:
     entries = [_entry(pair, item) for item in (value if isinstance(value, list) else [value])]
     if not entries:
         raise UserError(f"data.train.{pair} names no manifest")
-    for index, entry in enumerate(entries):
-        if entry.manifest in (other.manifest for other in entries[:index]):
-            raise UserError(f"data.train.{pair} names {entry.manifest} twice; to draw it more often give it a weight")
+    [(manifest, times)] = Counter(entry.manifest for entry in entries).most_common(1)
+    if times > 1:
+        raise UserError(f"data.train.{pair} names {manifest} twice; to draw it more often give it a weight")
     return entries
 
 
@@ -107,7 +105,5 @@ def _entry(pair: str, item: Any) -> WeightedManifest:
 
 
 def _how_to_prepare(path: str) -> str:
-    for corpus, command in PREPARE_COMMANDS.items():
-        if corpus in Path(path).parts:
-            return f"<- {command}"
-    return "<- python prepare.py --help"
+    commands = (command for corpus, command in PREPARE_COMMANDS.items() if corpus in Path(path).parts)
+    return f"<- {next(commands, 'python prepare.py --help')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from backbone.language_tags import Tokenizer
 from backbone.window import check_lengths
-from common.errors import UserError
+from common.errors import in_range
 from common.manifest import Utterance, read_manifest
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import SpeechBatch
@@ -27,6 +28,7 @@ from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
 
 
+@dataclass(eq=False)
 class PairDataModule(L.LightningDataModule):
     """Makes batches of some utterances of each pair; seed, step and rank decide what is in them.
 
@@ -44,39 +46,29 @@ class PairDataModule(L.LightningDataModule):
         splice: turns a share of the utterances into utterances of other pairs; `{}` takes the defaults.
     """
 
-    def __init__(
-        self,
-        train: dict[str, Any] | None = None,
-        pairs: list[str] | None = None,
-        utterances_per_pair: int | dict[str, int] = 3,
-        language: str = "matrix",
-        workers: int = 2,
-        seed: int = 0,
-        speed: list[float] | None = None,
-        max_broken: int = 0,
-        held_out: list[str] | None = None,
-        splice: Splicing | None = None,
-    ) -> None:
+    train: dict[str, Any] | None = None
+    pairs: list[str] | None = None
+    utterances_per_pair: int | dict[str, int] = 3
+    language: str = "matrix"
+    workers: int = 2
+    seed: int = 0
+    speed: list[float] | None = None
+    max_broken: int = 0
+    held_out: list[str] | None = None
+    splice: Splicing | None = None
+
+    def __post_init__(self) -> None:
         super().__init__()
-        if max_broken < 0:
-            raise UserError(f"data.max_broken is {max_broken}, expected a number of utterances, 0 or more")
-        self.train = mixture(train or {}, pairs)
-        self.utterances_per_pair = utterances_of(self.train, utterances_per_pair)
-        self.language = language
-        self.workers = workers
-        self.seed = seed
-        self.speed = speed
-        self.max_broken = max_broken
-        self.held_out = held_out or []
-        self.splice = splice
+        in_range("data.max_broken", self.max_broken, 0, what="a number of utterances, ")
+        self.train = mixture(self.train or {}, self.pairs)
+        self.utterances_per_pair = utterances_of(self.train, self.utterances_per_pair)
         self.utterances: dict[str, list[Utterance]] = {}
-        self.skips = SkipBudget(max_broken)
+        self.skips = SkipBudget(self.max_broken)
         self.leaks: list[str] = []
-        self._sizes: dict[str, list[tuple[int, float]]] = {}
-        self._labels: LabelMaker | None = None
-        self._by_duration = False
-        self._perturb: SpeedPerturbation | None = None
         self.splicer: CrossPairSplicer | None = None
+        self._sizes: dict[str, list[tuple[int, float]]] = {}
+        self._durations: dict[str, list[float]] | None = None
+        self._dataset: PairDataset | None = None
 
     def check_manifests(self) -> None:
         """Checks that every manifest exists.
@@ -99,61 +91,57 @@ class PairDataModule(L.LightningDataModule):
             UserError: naming manifest and utterances.
         """
         self.check_manifests()
-        self._labels = LabelMaker(tokenizer, self.language)
-        self._by_duration = by_duration
-        self._perturb = SpeedPerturbation(self.speed, window_s) if self.speed else None
-        held_out = HeldOut(self.held_out)
+        make_labels = LabelMaker(tokenizer, self.language)
+        held_out = HeldOut(self.held_out or [])
         for pair, entries in self.train.items():
             corpora = [read_manifest(entry.manifest) for entry in entries]
             for entry, utterances in zip(entries, corpora, strict=True):
                 check_lengths(utterances, window_s, entry.manifest)
-                check_labels(utterances, self._labels, max_tokens, entry.manifest)
+                check_labels(utterances, make_labels, max_tokens, entry.manifest)
                 self.leaks += check_leaks(utterances, held_out, entry.manifest)
             self.utterances[pair] = list(chain(*corpora))
             self._sizes[pair] = [(len(u), entry.weight) for u, entry in zip(corpora, entries, strict=True)]
+        if by_duration:
+            self._durations = {pair: [u.duration for u in found] for pair, found in self.utterances.items()}
         if self.splice:
-            sources = self._sources(self.splice.sources or [], held_out)
+            sources: dict[str, list[Utterance]] = {}
+            for manifest in self.splice.sources or []:
+                found = read_manifest(manifest)
+                self.leaks += check_leaks(found, held_out, manifest)
+                for utterance in found:
+                    sources.setdefault(utterance.pair, []).append(utterance)
             self.splicer = CrossPairSplicer(self.splice, self.utterances, sources, tokenizer, window_s, max_tokens)
+        perturb = SpeedPerturbation(self.speed, window_s) if self.speed else None
+        self._dataset = PairDataset(self.utterances, make_labels, perturb, self.max_broken, self.splicer)
+        self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
         if self.leaks:
             named = "; ".join(self.leaks[:3]) + (" ..." if len(self.leaks) > 3 else "")
-            _warn(f"{len(self.leaks)} training transcripts are also in held-out manifests (all in run.json): {named}")
-        self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
-
-    def _sources(self, manifests: list[str], held_out: HeldOut) -> dict[str, list[Utterance]]:
-        """The utterances that inserts come from, by pair."""
-        sources: dict[str, list[Utterance]] = {}
-        for manifest in manifests:
-            utterances = read_manifest(manifest)
-            self.leaks += check_leaks(utterances, held_out, manifest)
-            for utterance in utterances:
-                sources.setdefault(utterance.pair, []).append(utterance)
-        return sources
+            text = f"{len(self.leaks)} training transcripts are also in held-out manifests (all in run.json): {named}"
+            rank_zero_only(print)(f"warning: {text}", file=sys.stderr)
 
     def train_dataloader(self) -> DataLoader[SpeechBatch]:
         """Batches from the trainer's current step to its last."""
-        if self._labels is None:
+        if self._dataset is None:
             raise RuntimeError("PairDataModule.read() must come before training; WhisperModule.setup() calls it")
         # Lightning asks for a loader with a state; the sampler needs none, it begins at the trainer's step.
         warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
         trainer = self.trainer
-        durations = {pair: [u.duration for u in utterances] for pair, utterances in self.utterances.items()}
         sampler = PairBatchSampler(
             self._sizes,
             self.utterances_per_pair,
             trainer.max_steps,
-            durations=durations if self._by_duration else None,
             seed=self.seed,
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             start=trainer.global_step,
+            durations=self._durations,
         )
         return DataLoader(
-            PairDataset(self.utterances, self._labels, self._perturb, self.max_broken, self.splicer),
+            self._dataset,
             batch_sampler=sampler,
             num_workers=self.workers,
             collate_fn=collate,
             pin_memory=trainer.strategy.root_device.type == "cuda",
-            persistent_workers=False,
             multiprocessing_context="fork" if self.workers else None,
         )
 
@@ -177,8 +165,3 @@ class PairDataModule(L.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up an interrupted run's count of skipped utterances."""
         self.skips.load_state_dict(state_dict, self.trainer.global_rank, self.trainer.world_size)
-
-
-@rank_zero_only
-def _warn(message: str) -> None:
-    print(f"warning: {message}", file=sys.stderr)

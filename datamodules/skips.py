@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ class SkippedUtterance:
     reason: str
 
 
+@dataclass(eq=False)
 class SkipBudget:
     """Counts skipped utterances, each once however often it was drawn.
 
@@ -31,10 +33,9 @@ class SkipBudget:
         sizes: utterances of each pair, of which one must be left; known once the manifests are read.
     """
 
-    def __init__(self, most: int, sizes: dict[str, int] | None = None) -> None:
-        self.most = most
-        self.sizes = sizes or {}
-        self.skipped: dict[SkippedUtterance, None] = {}  # in the order in which they were drawn
+    most: int
+    sizes: dict[str, int] = field(default_factory=dict)
+    skipped: dict[SkippedUtterance, None] = field(default_factory=dict)  # in the order in which they were drawn
 
     def add(self, skipped: Iterable[SkippedUtterance]) -> None:
         """Counts what was skipped for a batch.
@@ -67,10 +68,8 @@ class SkipBudget:
 
     def gathered(self, world_size: int) -> SkipBudget:
         """The count over all ranks; every rank must call it."""
-        whole = SkipBudget(self.most, self.sizes)
-        for part in self._of_ranks(world_size):
-            whole.skipped |= part
-        return whole
+        everybodys = chain(*self._of_ranks(world_size))
+        return SkipBudget(self.most, self.sizes, dict.fromkeys(everybodys))
 
     def _of_ranks(self, world_size: int) -> list[dict[SkippedUtterance, None]]:
         parts: list[dict[SkippedUtterance, None]] = [self.skipped] * world_size
@@ -90,6 +89,6 @@ class SkipBudget:
             rank: this process.
             world_size: where it is another than before, every rank takes the count of all.
         """
-        parts = [dict.fromkeys(SkippedUtterance(*fields) for fields in part) for part in state["skipped"]]
+        parts = [[SkippedUtterance(*fields) for fields in part] for part in state["skipped"]]
         mine = [parts[rank]] if len(parts) == world_size else parts
-        self.skipped = {skip: None for part in mine for skip in part}
+        self.skipped = dict.fromkeys(chain(*mine))

@@ -76,7 +76,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, rates: list[float]) -> None:
 
     def transcribe(self: Development, trainer: Any, module: WhisperModule) -> list[str]:
         rate = rates[len(self.rows)]
-        return [u.text if i >= rate * len(self.utterances) else "" for i, u in enumerate(self.utterances)]
+        return [u.text if i >= rate * len(self.chosen) else "" for i, u in enumerate(self.chosen)]
 
     monkeypatch.setattr(Development, "_transcribe", transcribe)
 

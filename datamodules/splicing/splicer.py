@@ -24,11 +24,10 @@ from common.errors import UserError, nearest
 from common.manifest import Utterance
 from datamodules.skips import SkippedUtterance
 from datamodules.splicing.inserts import InsertPool, Room
-from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_audio import UnreadableInsert, spliced_audio
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_plan import SplicePlan, chain_pattern, fill, host_pattern, spliced_utterance
-from datamodules.splicing.stretches import NotCuttable, Stretch, cuttable, stretches
+from datamodules.splicing.stretches import Stretch, cuttable
 
 _PROMPT_TOKENS = 5  # of two language tags, and the text's end
 
@@ -116,14 +115,11 @@ class CrossPairSplicer:
         options = self.options
         if random.Random(f"whether to splice {seed}").random() >= options.share_of(pair):
             return None
-        host = jittered(utterance, options.jitter_s)
-        try:
-            found = stretches(host, options.shortest_s)
-        except NotCuttable:
-            return None
-        choices = self._choices(found)
+        cut = next(cuttable([utterance], options.jitter_s, options.shortest_s, Counter()), None)
+        choices = self._choices(cut[2]) if cut else []
         if not choices:
             return None
+        _, host, found = cut
         rng = random.Random(f"splice {seed} {attempt}")
         kept, other = rng.choice(choices)
         if options.pattern == "host":
@@ -180,9 +176,8 @@ class CrossPairSplicer:
             if pair not in training:
                 raise UserError(f"data.splice.share names {pair}, no pair trained on{nearest(pair, training)}")
         reasons = sum(map(Counter, self.left_out.values()), self.pool.left_out)
-        why = "".join(f", {n} utterances {reason}" for reason, n in reasons.items())
-        if why:
-            why = f"; left out: {why[2:]}; python prepare.py align finds spans and their times"
+        why = ", ".join(f"{n} utterances {reason}" for reason, n in reasons.items())
+        why = why and f"; left out: {why}; python prepare.py align finds spans and their times"
         for pair in self.options.pairs or ():
             for language in pair.split("-"):
                 if language not in self.pool.languages:
