@@ -1,4 +1,4 @@
-"""Utterances per second and the share of a step spent waiting for data."""
+"""How fast a run is: utterances per second, the share of a step spent waiting for data, and the progress bar."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
 
 from callbacks.metrics_file import append_row
 from datamodules.batch import SpeechBatch
@@ -64,3 +65,20 @@ class Interlude(L.Callback):
     def on_train_batch_end(self, *_: Any) -> None:
         """Ends the interlude."""
         self._throughput.go_on()
+
+
+class TrainingProgress(RichProgressBar):
+    """Lightning's bar with the run's name, the loss of each pair and utterances per second."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return self.name
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float | dict]:
+        """The figures behind the bar."""
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in metrics.items()}

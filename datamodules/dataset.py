@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -44,8 +45,7 @@ class LabelMaker:
         return inputs, labels
 
 
-@dataclass(frozen=True)
-class Example:
+class Example(NamedTuple):
     """One utterance ready to be collated: waveform (S,) and the two label rows (U,)."""
 
     id: str

@@ -5,24 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import UserError, in_range, nearest
 
 # How the manifests of the study's own corpora are made, shown when one is missing.
-PREPARE_COMMANDS = {
-    "aihub": "python prepare.py aihub --source FOLDER",
-    "jecs": "python prepare.py jecs --source FOLDER",
-    "unicom": "python prepare.py unicom --source FOLDER",
-    "demo": "python prepare.py demo",
-    "backbone": "make backbone",
-}
+PREPARE_COMMANDS = {name: f"python prepare.py {name} --source FOLDER" for name in ("aihub", "jecs", "unicom")}
+PREPARE_COMMANDS |= {"demo": "python prepare.py demo", "backbone": "make backbone"}
 
 
-@dataclass(frozen=True)
-class WeightedManifest:
+class WeightedManifest(NamedTuple):
     """A manifest; each of its utterances is drawn `weight` times in a cycle of its pair."""
 
     manifest: str
@@ -91,8 +84,7 @@ def _entries(pair: str, value: Any) -> list[WeightedManifest]:
 
 
 def _entry(pair: str, item: Any) -> WeightedManifest:
-    if isinstance(item, str):
-        return WeightedManifest(item)
+    item = {"manifest": item} if isinstance(item, str) else item
     where = f"data.train.{pair}"
     if not isinstance(item, dict) or not isinstance(item.get("manifest"), str):
         raise UserError(f"{where}: expected the path of a manifest or {{manifest: PATH, weight: 2}}, found {item!r}")

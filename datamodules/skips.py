@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -14,8 +14,7 @@ from common.errors import UserError
 _NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class SkippedUtterance:
+class SkippedUtterance(NamedTuple):
     """An utterance that was skipped, which is the `index`-th of its pair; the reason names the file."""
 
     pair: str
@@ -79,7 +78,7 @@ class SkipBudget:
 
     def state_dict(self, world_size: int = 1) -> dict[str, Any]:
         """What a checkpoint keeps, in plain types: each rank's count. Every rank must call it."""
-        return {"skipped": [[list(astuple(skip)) for skip in part] for part in self._of_ranks(world_size)]}
+        return {"skipped": [[list(skip) for skip in part] for part in self._of_ranks(world_size)]}
 
     def load_state_dict(self, state: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
         """Takes up an interrupted run's count.

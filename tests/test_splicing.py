@@ -22,9 +22,9 @@ from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest
 from common.options import run
 from datamodules.pairs import PairDataModule
-from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
+from datamodules.splicing.stretches import jittered
 from tests.splicing_corpora import rewrite, write_pairs
 from tests.test_mixtures import content, fit
 from training.training_run import TrainingRun

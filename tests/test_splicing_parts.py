@@ -15,11 +15,10 @@ from common.audio import load_cut, load_waveform
 from common.errors import UserError
 from common.manifest import Span, Utterance, listed
 from datamodules.splicing.inserts import InsertPool, Room
-from datamodules.splicing.jitter import jittered
 from datamodules.splicing.splice_audio import overlap_add
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_text import Text, bare, ending_like, joined
-from datamodules.splicing.stretches import NotCuttable, Stretch, TimedText, stretches
+from datamodules.splicing.stretches import NotCuttable, Stretch, TimedText, jittered, stretches
 
 
 def utterance(text: str, matrix: str, *spans: tuple[str, float | None, float | None, str | None], **more) -> Utterance:

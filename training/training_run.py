@@ -17,9 +17,8 @@ from backbone.precision import resolve_precision
 from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.final_model import FinalModel
 from callbacks.metrics_file import MetricsFile
-from callbacks.progress import TrainingProgress
 from callbacks.run_record import RunRecord
-from callbacks.throughput import Interlude, Throughput
+from callbacks.throughput import Interlude, Throughput, TrainingProgress
 from common.errors import UserError
 from common.files import sole_writer, write_text
 from common.options import parse

@@ -12,11 +12,10 @@ import multiprocessing
 import os
 import random
 import signal
-from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.pool import Pool
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from tqdm import tqdm
@@ -36,8 +35,7 @@ _SHARD = 50
 _HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class DemoCorpus:
+class DemoCorpus(NamedTuple):
     """A corpus of the demo: its languages, matrix first, and who speaks in it."""
 
     name: str

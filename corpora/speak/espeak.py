@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -40,8 +40,7 @@ class _Event(ctypes.Structure):
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
-@dataclass(frozen=True)
-class Voice:
+class Voice(NamedTuple):
     """A speaker: an espeak-ng voice variant, a rate in words a minute and a pitch from 0 to 99."""
 
     variant: str
@@ -49,8 +48,7 @@ class Voice:
     pitch: int
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """What a speaker is to say: `(language, spoken text)` for each span, at most `longest_s` seconds."""
 
     name: str
@@ -59,8 +57,7 @@ class Line:
     longest_s: float
 
 
-@dataclass(frozen=True)
-class Spoken:
+class Spoken(NamedTuple):
     """A spoken line: its length, and the borders of its spans, one more than there are spans, all in seconds."""
 
     duration_s: float

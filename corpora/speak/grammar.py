@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
 
 from corpora.speak.lexicon import Word, spoken
 
 
-@dataclass(frozen=True)
-class Blank:
+class Blank(NamedTuple):
     """A blank of a template, written `{kind:tags|form}`; the form is a case or a tense of the template's language."""
 
     kind: str
@@ -17,8 +19,7 @@ class Blank:
     form: str = ""
 
 
-@dataclass(frozen=True)
-class Filling:
+class Filling(NamedTuple):
     """What fills a blank: a word, and the adjective that a noun may have."""
 
     word: Word
@@ -30,10 +31,7 @@ class Filling:
         return "name" in self.word.tags
 
 
-_VERBS = {
-    "ko": {"past": "{0}", "future": "{1} 거예요", "want": "{2} 싶어요", "please": "{3} 주세요"},
-    "ja": {"past": "{0}ました", "future": "{0}ます", "want": "{0}たいです", "please": "{1}ください"},
-}
+ENDINGS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "endings.yaml").read_text(encoding="utf-8"))
 _FORMS = {"base": 0, "past": 1, "infinitive": 0, "participle": 1, "at": 1, "to": 2}  # of German and English
 
 
@@ -53,7 +51,7 @@ def _unarticled(language: str, blank: Blank, filling: Filling, stop: str) -> str
     """Renders what Korean and Japanese render alike; a noun follows its demonstrative, the blank's form."""
     forms = filling.word[language]
     if blank.kind == "verb":
-        return _VERBS[language][blank.form].format(*forms)
+        return ENDINGS["verbs"][language][blank.form].format(*forms)
     if blank.kind == "place":
         return forms[0] + blank.form.split()[1]
     if blank.kind == "clause":
@@ -72,11 +70,6 @@ def _uninflected(language: str, blank: Blank, filling: Filling) -> str | None:
     return forms[0] if blank.kind in ("time", "adverb", "adj") or filling.is_name else None
 
 
-_STRONG = {  # the endings of `dieser`, and of an adjective that no article precedes, by case, as in `der`, `den`, `dem`
-    "r": {"der": "er", "die": "e", "das": "es"},
-    "n": {"der": "en", "die": "e", "das": "es"},
-    "m": {"der": "em", "die": "er", "das": "em"},
-}
 _DEFINITE = {"er": "der", "e": "die", "es": "das", "en": "den", "em": "dem"}
 
 
@@ -102,7 +95,7 @@ def german_noun_phrase(blank: Blank, filling: Filling, gender: str, noun: str) -
     if "person" in filling.word.tags:
         family = "mei"
     indefinite = family in ("ein", "mei")
-    strong = _STRONG[case][gender]
+    strong = ENDINGS["german"][case][gender]
     # After `ein` and `mein` the adjective shows the gender only where the article does not.
     bare = indefinite and (case == "r" or (case == "n" and gender == "das")) and gender != "die"
     if family == "ein" and filling.word["en"][0].startswith("some "):

@@ -7,18 +7,10 @@ Embedded words keep their own orthography.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from corpora.speak.grammar import GRAMMARS, Blank, Filling, german_noun_phrase
+from corpora.speak.grammar import ENDINGS, GRAMMARS, Blank, Filling, german_noun_phrase
 
 Pieces = list[tuple[str, str]]  # (language, annotated text)
 
-_VERB_ENDINGS = {
-    "ko": {"past": "했어요", "future": "할 거예요", "want": "하고 싶어요", "please": "해 주세요"},
-    "ja": {"past": "しました", "future": "します", "want": "したいです", "please": "してください"},
-}
-# The case, as the last letter of `der`, `den`, `dem`, that the particle after a Korean noun calls for.
-_KOREAN_CASES = {"이": "r", "은": "r", "을": "n", "와": "m", "으": "m"}
 _THIS = ("이", "この", "diesen")
 
 
@@ -75,10 +67,10 @@ def _verb(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces 
     """A verb under the matrix language's light verb: `check했어요`, `checkしました`."""
     light = {"ko": filling.word["ko"][0].endswith("했어요"), "ja": filling.word["ja"][1].endswith("して")}
     stem = filling.word[embedded][0]
-    if matrix not in _VERB_ENDINGS or " " in stem or not (light[matrix] and light.get(embedded, True)):
+    if matrix not in ENDINGS["light_verbs"] or " " in stem or not (light[matrix] and light.get(embedded, True)):
         return None
     borrowed = stem.removesuffix("し") if embedded == "ja" else stem
-    return [(embedded, borrowed), (matrix, _VERB_ENDINGS[matrix][blank.form])]
+    return [(embedded, borrowed), (matrix, ENDINGS["light_verbs"][matrix][blank.form])]
 
 
 def _predicate(filling: Filling, matrix: str, embedded: str) -> Pieces | None:
@@ -90,7 +82,7 @@ def _predicate(filling: Filling, matrix: str, embedded: str) -> Pieces | None:
         if not adjective.endswith("な"):
             return None
         adjective = adjective.removesuffix("な")
-    return [(embedded, adjective), *{"ko": [("ko", "해요")], "ja": [("ja", "です")], "de": []}[matrix]]
+    return [(embedded, adjective), (matrix, ENDINGS["predicates"][matrix])]
 
 
 def _phrase(blank: Blank, filling: Filling, matrix: str, embedded: str, following: str) -> Pieces | None:
@@ -109,7 +101,7 @@ def _phrase(blank: Blank, filling: Filling, matrix: str, embedded: str, followin
         if uncounted and not filling.adjective and blank.form not in _THIS:
             return None  # `coffee` alone is a word
         form = _noun_form(blank, embedded, following, uncounted)
-    return [(embedded, GRAMMARS[embedded](replace(blank, form=form), filling))]
+    return [(embedded, GRAMMARS[embedded](blank._replace(form=form), filling))]
 
 
 def _noun_form(blank: Blank, embedded: str, following: str, uncounted: bool) -> str:
@@ -119,7 +111,7 @@ def _noun_form(blank: Blank, embedded: str, following: str, uncounted: bool) -> 
         return "この" if this else ""
     if embedded == "en":
         return "this" if this else "bare" if uncounted else "a" if blank.form.startswith("ein") else "the"
-    case = _KOREAN_CASES.get(following[:1], "r")
+    case = ENDINGS["korean_cases"].get(following[:1], "r")
     if this:
         return {"r": "dieser", "n": "diesen"}[case]
     return {"r": "ein", "n": "einen", "m": "einem"}[case] if uncounted else f"de{case}"

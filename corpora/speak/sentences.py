@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from common.errors import UserError
 from corpora.speak.grammar import GRAMMARS, Blank, Filling, capitalised, particle
@@ -27,8 +28,7 @@ LONGEST_S = 4.3
 LONGEST_SALAD_S = 2.8  # each full stop in it is a pause besides
 
 
-@dataclass(frozen=True)
-class Template:
+class Template(NamedTuple):
     """A sentence pattern of one language: literal text and blanks in turn."""
 
     language: str
@@ -45,8 +45,7 @@ class Template:
         return following[0] if following and isinstance(following[0], str) else ""
 
 
-@dataclass(frozen=True)
-class Sentence:
+class Sentence(NamedTuple):
     """A sentence as pieces of one language each, annotated with Japanese readings."""
 
     pieces: tuple[tuple[str, str], ...]

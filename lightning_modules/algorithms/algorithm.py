@@ -10,8 +10,7 @@ Shape suffixes: P pairs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +21,7 @@ from lightning_modules.algorithms.forward import PairBatch
 Figures = dict[str, float | Tensor]
 
 
-@dataclass(frozen=True)
-class Needs:
+class Needs(NamedTuple):
     """What a step of an algorithm costs, declared before the first one; the defaults are ERM's.
 
     `passes` counts forward and backward passes over the step's batch. Memory beyond ERM's is `parameter_copies` of the

@@ -6,8 +6,7 @@ Shape suffixes: B utterances, U label tokens, V vocabulary, D width, P pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +30,7 @@ class PairBatch(Protocol):
         """A view for each pair, in the batch's order."""
 
 
-@dataclass(frozen=True)
-class Forward:
+class Forward(NamedTuple):
     """Each token's loss, 0 where its label is ignored, and the output projection's output and input.
 
     `logits_BUV` is there only where it was asked for.
@@ -43,8 +41,7 @@ class Forward:
     hidden_BUD: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """The output projection of a whole step's batch: its input, its output and its weight, without their graphs.
 
     `loss_weights_BU` is what each token's loss counts in the mean of the pairs' losses, `label_smoothing` the loss's.
@@ -59,8 +56,7 @@ class Head:
     label_smoothing: float = 0.0
 
 
-@dataclass(frozen=True)
-class HeadPenalty:
+class HeadPenalty(NamedTuple):
     """A term of the objective with its known derivatives by the output projection's output and input."""
 
     value: Tensor

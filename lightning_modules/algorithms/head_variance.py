@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -182,8 +183,7 @@ class VariancePenalty:
         return self.memory.add(variances_PcD, block.rows) if self.memory else variances_PcD
 
 
-@dataclass(frozen=True)
-class _Block:
+class _Block(NamedTuple):
     """Rows of the vocabulary: their ids, ascending, and how to index with them."""
 
     ids: Tensor
