@@ -15,7 +15,6 @@ from lightning.pytorch.loggers import WandbLogger
 from callbacks.development import Development
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import in_range
-from common.manifest import Utterance
 from scoring.edit_alignment import HIT, align
 from scoring.escape import html
 from scoring.tokens import get_profile
@@ -90,7 +89,11 @@ class Dashboard(L.Callback):
         for utterance, text in zip(self.development.chosen, self.development.texts, strict=True):
             shown[utterance.pair] += 1
             if shown[utterance.pair] <= self.predictions:
-                table.add_data(*_row(self._logged, utterance, text))
+                waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
+                audio = wandb.Audio(waveform_S.numpy(), sample_rate=SAMPLE_RATE_HZ)
+                errors, rate = coloured(utterance.text, text)
+                cells = (utterance.pair, utterance.id, audio, utterance.text, text)
+                table.add_data(self._logged, *cells, wandb.Html(errors, inject=False), round(rate, 1))
         run.log({"predictions": table, "trainer/global_step": trainer.global_step - 1})
 
 
@@ -113,14 +116,6 @@ def coloured(reference: str, hypothesis: str) -> tuple[str, float]:
         words.append(f'<b style="{style}">{errors}</b>')
     style = "font:15px/1.6 system-ui,sans-serif;background:#fff;color:#1b1f27;padding:4px"
     return f'<div style="{style}">{" ".join(words)}</div>', 100 * (alignment.counts.rate or 0.0)
-
-
-def _row(step: int, utterance: Utterance, text: str) -> list[Any]:
-    waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)
-    audio = wandb.Audio(waveform_S.numpy(), sample_rate=SAMPLE_RATE_HZ)
-    errors, rate = coloured(utterance.text, text)
-    errors = wandb.Html(errors, inject=False)
-    return [step, utterance.pair, utterance.id, audio, utterance.text, text, errors, round(rate, 1)]
 
 
 def _wandb_run(trainer: L.Trainer) -> Any:

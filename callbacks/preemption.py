@@ -7,7 +7,6 @@ it may do no more than record the signal.
 from __future__ import annotations
 
 import signal
-from enum import IntEnum
 from pathlib import Path
 from types import FrameType
 
@@ -17,14 +16,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
-
-
-class Request(IntEnum):
-    """What a signal asks for; of two the greater counts."""
-
-    NONE = 0
-    LEAVE = 1
-    REQUEUE = 2
+NOTHING, LEAVE, REQUEUE = range(3)  # what a signal asks for; of two the greater counts
 
 
 class Preemption:
@@ -33,7 +25,7 @@ class Preemption:
     def __init__(self, trainer: L.Trainer) -> None:
         self.trainer = trainer
         self.environment = trainer._accelerator_connector.cluster_environment
-        self.request = Request.NONE
+        self.request = NOTHING
         signals = {signal.SIGTERM, signal.SIGUSR1}
         self.requeue_signal: int | None = None
         if isinstance(self.environment, SLURMEnvironment) and self.environment.auto_requeue:
@@ -47,14 +39,14 @@ class Preemption:
         if not self.request and self.trainer.strategy.launcher is not None:
             self.trainer.strategy.launcher.kill(signum)  # passes it on to the ranks that this process started
         # Where SLURM's time is up in mid-step, SIGTERM follows its warning: the job is to be requeued all the same.
-        self.request = max(self.request, Request.REQUEUE if signum == self.requeue_signal else Request.LEAVE)
+        self.request = max(self.request, REQUEUE if signum == self.requeue_signal else LEAVE)
 
     def asked(self) -> bool:
         """Whether any rank was asked to leave; every rank must call this, at the same point."""
         request = torch.tensor(float(self.request), device=self.trainer.strategy.root_device)
         # A signal that reaches a rank after that counts at the next step.
-        self._agreed = Request(int(self.trainer.strategy.reduce(request, reduce_op="max")))
-        return self._agreed > Request.NONE
+        self._agreed = int(self.trainer.strategy.reduce(request, reduce_op="max"))
+        return self._agreed != NOTHING
 
     def leave(self, path: Path) -> None:
         """Saves to `path`, lets Lightning requeue the job where SLURM asked for that, and ends this process.
@@ -62,7 +54,7 @@ class Preemption:
         Raises:
             SIGTERMException: always; it ends the process with code 143.
         """
-        if self._agreed == Request.REQUEUE:
+        if self._agreed == REQUEUE:
             # Lightning's own name for it would not be found again by --resume, nor ever removed.
             self.trainer._checkpoint_connector.hpc_save_path = lambda folder: str(path)
             self._requeue(self.requeue_signal, None)

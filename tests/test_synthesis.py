@@ -15,11 +15,13 @@ from corpora.speak import demo_corpora as corpora
 from corpora.speak import espeak
 from corpora.speak.__main__ import SPEAK
 from corpora.speak.grammar import Blank, Filling, english, german, indefinite_article, particle
-from corpora.speak.lexicon import LANGUAGES, PARTS_OF_SPEECH, spoken, words, written
+from corpora.speak.lexicon import spoken, words, written
 from corpora.speak.mixing import switched
 from corpora.speak.sentences import SentenceStream, templates
 from datamodules.leaks import transcript_key
 
+LANGUAGES = ("en", "de", "ko", "ja")
+PARTS_OF_SPEECH = ("nouns", "verbs", "adjectives", "adverbs", "times", "places", "clauses")
 PAIRS = [corpus.name for corpus in corpora.CORPORA]
 SCRIPTS = {
     "ko": re.compile(r"[가-힣]+"),

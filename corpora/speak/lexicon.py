@@ -12,9 +12,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-LANGUAGES = ("en", "de", "ko", "ja")
-PARTS_OF_SPEECH = ("nouns", "verbs", "adjectives", "adverbs", "times", "places", "clauses")
-
 _ANNOTATED = re.compile(r"([一-龯々]+|は|へ)\[([ぁ-んァ-ンー]+)\]")
 
 
@@ -38,14 +35,9 @@ def words(part_of_speech: str) -> tuple[Word, ...]:
     """The rows of one table, in file order."""
     table = Path(__file__).parent / "lexicon" / f"{part_of_speech}.tsv"
     header, *rows = (line.split("\t") for line in table.read_text(encoding="utf-8").splitlines())
-    if header != ["tags", *LANGUAGES]:
-        raise ValueError(f"{table}: columns {header}")
     return tuple(
-        Word(
-            frozenset(row[0].split()),
-            {language: tuple(cell.split("/")) for language, cell in zip(LANGUAGES, row[1:], strict=True)},
-        )
-        for row in rows
+        Word(frozenset(tags.split()), dict(zip(header[1:], (tuple(cell.split("/")) for cell in cells), strict=True)))
+        for tags, *cells in rows
     )
 
 

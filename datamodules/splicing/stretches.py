@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import NamedTuple
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
@@ -70,16 +70,14 @@ class Stretch:
         glued = not unspaced(self.language)  # a particle is, and begins nothing
         return [index for index, word in enumerate(self.words) if index == 0 or word.space or not glued]
 
-    def run(self, first: int, end: int) -> Stretch:
-        """The words from `first` to the one before `end`."""
-        bound_before, bound_after = self.bound_before and first == 0, self.bound_after and end == len(self.words)
-        return Stretch(self.language, self.words[first:end], bound_before, bound_after)
-
     def runs(self) -> Iterator[Stretch]:
         """The stretch itself, and every shorter run of its words."""
         yield self
-        for size in range(1, len(self.words)):
-            yield from (self.run(first, first + size) for first in self.beginnings if first + size <= len(self.words))
+        count = len(self.words)
+        for size, first in product(range(1, count), self.beginnings):
+            if (end := first + size) <= count:
+                bound = (self.bound_before and first == 0, self.bound_after and end == count)
+                yield Stretch(self.language, self.words[first:end], *bound)
 
     def says(self, text: str) -> Text:
         """A text in place of its own, for `splice_text.joined`."""
