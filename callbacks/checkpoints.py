@@ -45,9 +45,7 @@ class Checkpoints(Checkpoint):
             self.leave_if_asked(trainer)
         if is_last or trainer.global_step % self.every_n_steps == 0:
             trainer.save_checkpoint(checkpoint_path(trainer.default_root_dir, trainer.global_step))
-            if trainer.is_global_zero:
-                for _, path in checkpoints(trainer.default_root_dir)[self.keep :]:
-                    path.unlink()
+            self._prune(trainer)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Saves when the process is to end."""
@@ -58,3 +56,8 @@ class Checkpoints(Checkpoint):
         """Saves and ends this process where any rank was asked to end; every rank must call this at the same point."""
         if self._preemption and self._preemption.asked():
             self._preemption.leave(checkpoint_path(trainer.default_root_dir, trainer.global_step))
+
+    def _prune(self, trainer: L.Trainer) -> None:
+        if trainer.is_global_zero:
+            for _, path in checkpoints(trainer.default_root_dir)[self.keep :]:
+                path.unlink()

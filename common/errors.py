@@ -34,7 +34,8 @@ def in_range(name: str, value: float, low: float, high: float = math.inf, what: 
     """
     if not low <= value <= high or math.isinf(value):
         bounds = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
-        raise UserError(f"{name} is {value}, expected {what}{bounds}")
+        shown = f"{value:g}" if isinstance(value, float) else value
+        raise UserError(f"{name} is {shown}, expected {what}{bounds}")
     return value
 
 

@@ -276,7 +276,7 @@ def test_a_pair_of_few_tokens(ranks: int, labelled: int):
 
 def test_the_ends_of_a_range_belong_to_it():
     assert (make("Fishr", ema=0.9999).ema, make("Fishr", ema=0.0).ema) == (0.9999, 0.0)
-    with pytest.raises(UserError, match="Fishr: ema is 1.0, expected 0 to 0.9999"):
+    with pytest.raises(UserError, match="Fishr: ema is 1, expected 0 to 0.9999"):
         make("Fishr", ema=1.0)
 
 
