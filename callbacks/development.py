@@ -115,7 +115,13 @@ class Development(L.Callback):
             trainer.should_stop |= self.has_stopped
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: WhisperModule, *_: Any) -> None:
-        """Evaluates when it is due."""
+        """Evaluates when it is due.
+
+        Args:
+            trainer: gives the step.
+            pl_module: what transcribes.
+            _: unused.
+        """
         due = trainer.global_step % self.every_n_steps == 0 or trainer.global_step >= trainer.max_steps
         if self.chosen and due:
             self._evaluate(trainer, pl_module)

@@ -30,16 +30,14 @@ class MetricsFile(L.Callback):
             self._write(trainer)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: dict[str, Any], batch: Any, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: dict[str, Any], *_: Any
     ) -> None:
         """Adds the step's row.
 
         Args:
-            trainer: knows step and folder.
+            trainer: gives step and folder.
             pl_module: unused.
             outputs: the step's figures.
-            batch: unused.
-            batch_idx: unused.
         """
         row = {"step": trainer.global_step - 1} | {name: float(value) for name, value in outputs.items()}
         self.rows.append(row)

@@ -35,9 +35,16 @@ class Throughput(L.Callback):
         self._began = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: SpeechBatch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: SpeechBatch, *_: Any
     ) -> None:
-        """Logs both figures, from the second step on."""
+        """Logs both figures, from the second step on.
+
+        Args:
+            trainer: gives step, ranks and folder.
+            pl_module: logs.
+            outputs: unused.
+            batch: the step's.
+        """
         if self._ended is not None:
             duration = time.perf_counter() - self._ended
             rate = len(batch) * trainer.world_size / duration

@@ -146,7 +146,13 @@ class PairDataModule(L.LightningDataModule):
         )
 
     def transfer_batch_to_device(self, batch: SpeechBatch, device: torch.device, dataloader_idx: int) -> SpeechBatch:
-        """Copies from page-locked memory without waiting; Lightning's own would wait for a batch that is no tensor."""
+        """Copies from page-locked memory without waiting; Lightning's own would wait for a batch that is no tensor.
+
+        Args:
+            batch: on the CPU.
+            device: where it goes.
+            dataloader_idx: unused.
+        """
         return batch.to(device, non_blocking=device.type == "cuda")
 
     def on_before_batch_transfer(self, batch: SpeechBatch, dataloader_idx: int) -> SpeechBatch:

@@ -160,12 +160,17 @@ def _fitting(engine: Espeak, line: Line) -> tuple[np.ndarray, list[float]]:
 
 
 def trimmed(audio: np.ndarray, ends: list[int], rate_hz: int) -> tuple[np.ndarray, list[float]]:
-    """Leaves 80 ms of silence around the speech; returns the borders of the spans in seconds from the new begin."""
+    """Leaves 80 ms of silence around the speech; returns the borders of the spans in seconds from the new begin.
+
+    Args:
+        audio: int16 samples.
+        ends: the sample at which each span ends.
+        rate_hz: of the samples.
+    """
     loudness = np.abs(audio.astype(np.int32))
     loud = np.flatnonzero(loudness > 0.01 * loudness.max())
-    kept = round(KEPT_SILENCE_S * rate_hz)
-    padded = np.pad(audio, kept)  # espeak-ng begins at once
+    silence = round(KEPT_SILENCE_S * rate_hz)
+    padded = np.pad(audio, silence)  # espeak-ng begins at once
     borders = [loud[0], *ends[:-1], loud[-1] + 1]
-    return padded[loud[0] : loud[-1] + 1 + 2 * kept], [
-        round(float(border - loud[0] + kept) / rate_hz, 4) for border in borders
-    ]
+    borders_s = [round(float(border - loud[0] + silence) / rate_hz, 4) for border in borders]
+    return padded[loud[0] : loud[-1] + 1 + 2 * silence], borders_s

@@ -131,7 +131,7 @@ GRAMMARS = {"ko": korean, "ja": japanese, "de": german, "en": english}
 
 
 def capitalised(text: str) -> str:
-    """The text with its first letter in upper case, the rest as it was."""
+    """The text with its first letter in upper case, the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
@@ -145,7 +145,7 @@ _CLOSED_IN_KOREAN = re.compile("bag|book|cup|hat|jacket|laptop|map|market|restau
 
 
 def final_consonant(text: str, language: str) -> str:
-    """The consonant that closes the last syllable as a Korean speaker hears it: "" (open), "ㄹ" or another.
+    """The consonant that closes the last syllable in Korean pronunciation: "" (open), "ㄹ" or another.
 
     Hangul by its code point; other scripts by the usual rules of transcription (m, n, ng and l close a syllable,
     other consonants get a vowel of their own: `리포트`), with the common exceptions listed.

@@ -1,7 +1,7 @@
 """Code-switching: which blanks of a template can be said in the embedded language, and how that reads.
 
 Three levels, as the literature on mixed corpora has them: a *word* takes the matrix language's grammar (`report를`,
-`checkした`, `den report`), a *phrase* brings its own (`the new report`, `am Bahnhof`), a *sentence* stands by itself.
+`checkした`, `den report`), a *phrase* brings its own (`the new report`, `am Bahnhof`), a *sentence* is whole.
 Embedded words keep their own orthography.
 """
 
@@ -19,7 +19,7 @@ def switched(blank: Blank, filling: Filling, matrix: str, embedded: str, level: 
 
     Args:
         blank: the blank of a matrix template.
-        filling: what stands in it.
+        filling: the word in it.
         matrix: the template's language.
         embedded: the language switched to.
         level: `word`, `phrase` or `sentence`.

@@ -57,7 +57,7 @@ class Sentence(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The same for the same text but for capitals, which nobody hears."""
+        """The text without capitals, which cannot be heard."""
         return self.text.casefold()
 
     @property
@@ -67,7 +67,7 @@ class Sentence(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The same for the same text, in whatever corpus it stands."""
+        """A hash of the text, equal in every corpus."""
         return hashlib.blake2b(self.text.encode(), digest_size=6).hexdigest()
 
     @property
@@ -142,7 +142,7 @@ def assemble(template: Template, fillings: dict[int, Filling], switches: dict[in
     Args:
         template: literals and blanks.
         fillings: the words of each blank, by position.
-        switches: what stands in a blank instead, in the embedded language, by position.
+        switches: what replaces a blank's word, in the embedded language, by position.
     """
     pieces: Pieces = []
     for i, part in enumerate(template.parts):

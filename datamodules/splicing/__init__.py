@@ -1,1 +1,1 @@
-"""Cross-pair splicing: utterances of pairs that nobody recorded, cut from those of pairs that somebody did."""
+"""Cross-pair splicing: utterances of unrecorded pairs, joined from pieces of recorded pairs."""

@@ -6,6 +6,7 @@ import random
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from common.manifest import Utterance
@@ -45,6 +46,7 @@ class Insert(NamedTuple):
     stretch: Stretch
 
 
+@dataclass(eq=False)
 class InsertPool:
     """All stretches of the sources that can be inserted, and all runs of their words, by language.
 
@@ -55,21 +57,20 @@ class InsertPool:
         whole: the room that a whole utterance has; a language's smallest insert takes the smallest share of it.
     """
 
-    def __init__(
-        self,
-        options: Splicing,
-        sources: Mapping[str, Sequence[Utterance]],
-        count_tokens: Callable[[str], int],
-        whole: Room,
-    ) -> None:
-        self.count_tokens, self.whole = count_tokens, whole
+    options: Splicing
+    sources: Mapping[str, Sequence[Utterance]]
+    count_tokens: Callable[[str], int]
+    whole: Room
+
+    def __post_init__(self) -> None:
+        whole, options = self.whole, self.options
         self.left_out: Counter[str] = Counter()
         self._inserts: dict[tuple[str, str | None], list[Insert]] = defaultdict(list)  # by language and speaker
-        for pair, utterances in sources.items():
+        for pair, utterances in self.sources.items():
             for index, utterance, found in cuttable(utterances, options.jitter_s, 0.0, self.left_out):
                 for run in (run for stretch in found for run in stretch.runs()):
                     if run.duration_s >= options.shortest_s and bare(run.text):
-                        room = Room(run.end - run.begin, count_tokens(run.text))
+                        room = Room(run.end - run.begin, self.count_tokens(run.text))
                         insert = Insert(room, pair, index, utterance, run)
                         for speaker in {None, utterance.speaker or None}:
                             self._inserts[run.language, speaker].append(insert)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -34,6 +35,7 @@ _PROMPT_TOKENS = 5  # of two language tags, and the text's end
 Utterances = Mapping[str, Sequence[Utterance]]
 
 
+@dataclass(eq=False)
 class CrossPairSplicer:
     """Turns utterances into utterances of other pairs; the outcome is a function of utterance and seed alone.
 
@@ -52,26 +54,23 @@ class CrossPairSplicer:
         UserError: where a pair cannot be made, saying why.
     """
 
-    def __init__(
-        self,
-        options: Splicing,
-        training: Utterances,
-        sources: Utterances | None,
-        tokenizer: Tokenizer,
-        window_s: float,
-        max_tokens: int,
-    ) -> None:
-        self.options = options
-        self.tokenizer = tokenizer
-        room = Room(int(window_s * SAMPLE_RATE_HZ), max_tokens - _PROMPT_TOKENS)
-        sources = sources or training
-        self.pool = InsertPool(options, sources, self._tokens, room)
-        pairs = options.pairs or _unrecorded([*training, *sources])
+    options: Splicing
+    training: Utterances
+    sources: Utterances | None
+    tokenizer: Tokenizer
+    window_s: float
+    max_tokens: int
+
+    def __post_init__(self) -> None:
+        room = Room(int(self.window_s * SAMPLE_RATE_HZ), self.max_tokens - _PROMPT_TOKENS)
+        sources = self.sources or self.training
+        self.pool = InsertPool(self.options, sources, self._tokens, room)
+        pairs = self.options.pairs or _unrecorded([*self.training, *sources])
         self.targets = {frozenset(pair.split("-")): pair for pair in pairs}
         self.left_out: dict[str, dict[str, int]] = {}
         self.hosts: Counter[str] = Counter()
-        self._count_hosts(training)
-        self._check(training)
+        self._count_hosts()
+        self._check()
 
     def __call__(
         self, pair: str, utterance: Utterance, seed: int, tries: int = 1
@@ -162,19 +161,19 @@ class CrossPairSplicer:
         """The tokens that a text takes with a space before it, which may be one more."""
         return len(self.tokenizer.encode(" " + text, add_special_tokens=False)) + 1
 
-    def _count_hosts(self, training: Utterances) -> None:
+    def _count_hosts(self) -> None:
         options = self.options
-        for pair, utterances in training.items():
+        for pair, utterances in self.training.items():
             left_out: Counter[str] = Counter()
             for _, _, found in cuttable(utterances, options.jitter_s, options.shortest_s, left_out):
                 self.hosts.update(list(dict.fromkeys(self.targets[frozenset(c)] for c in self._choices(found))))
             if left_out:
                 self.left_out[pair] = dict(left_out)
 
-    def _check(self, training: Utterances) -> None:
+    def _check(self) -> None:
         for pair in self.options.share if isinstance(self.options.share, dict) else ():
-            if pair not in training:
-                raise UserError(f"data.splice.share names {pair}, no pair trained on{nearest(pair, training)}")
+            if pair not in self.training:
+                raise UserError(f"data.splice.share names {pair}, no pair trained on{nearest(pair, self.training)}")
         reasons = sum(map(Counter, self.left_out.values()), self.pool.left_out)
         why = ", ".join(f"{n} utterances {reason}" for reason, n in reasons.items())
         why = why and f"; left out: {why}; python prepare.py align finds spans and their times"
@@ -183,10 +182,10 @@ class CrossPairSplicer:
                 if language not in self.pool.languages:
                     raise UserError(f"data.splice: no span of {language} to make {pair} of{why}")
             if not self.hosts[pair]:
-                raise UserError(f"data.splice: no utterance to make {pair} of among {', '.join(training)}{why}")
+                raise UserError(f"data.splice: no utterance to make {pair} of among {', '.join(self.training)}{why}")
         if not self.hosts:
             raise UserError(
-                f"data.splice: no pair to make of {', '.join(training)} that is not among them; "
+                f"data.splice: no pair to make of {', '.join(self.training)} that is not among them; "
                 f"name some in data.splice.pairs, or other speech in data.splice.sources{why}"
             )
 

@@ -17,7 +17,7 @@ class Fish(Algorithm):
     """theta <- theta_0 + meta_lr * (theta_P - theta_0), theta_P after an optimizer step on each pair in random order.
 
     Args:
-        meta_lr: the paper's epsilon, the share of the way that is kept.
+        meta_lr: the paper's epsilon, the share of the way to theta_P.
     """
 
     supports_sharding = True
@@ -27,7 +27,7 @@ class Fish(Algorithm):
         self.meta_lr = in_range("Fish: meta_lr", meta_lr, 0)
 
     def needs(self, pairs: int) -> Needs:
-        """Holds the weights it set out from, and steps once a pair."""
+        """Copies the weights, and steps once a pair."""
         return Needs(min_pairs=2, optimizer_steps=pairs, parameter_copies=1)
 
     def step(self, context: StepContext, batch: PairBatch) -> Figures:

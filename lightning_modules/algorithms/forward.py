@@ -69,7 +69,7 @@ def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Forward, rows: 
 
     Args:
         loss: of the forward pass.
-        penalty: of the whole batch; None returns the loss as it is.
+        penalty: of the whole batch; None returns the loss alone.
         out: the forward pass.
         rows: which of the batch's utterances went through it.
     """

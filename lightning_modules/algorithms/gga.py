@@ -29,7 +29,7 @@ class GGA(Algorithm):
         trials: neighbours a step.
         tolerance: how much loss a better agreement may cost.
         relative: scale rho by each tensor's root mean square; published is False.
-        reset: what a trial sets out from; `best`: the best point so far (the paper's text); `code`: the last trial, and
+        reset: where a trial begins; `best`: the best point so far (the paper's text); `code`: the last trial, and
             after a success the point of departure (the released code).
     """
 

@@ -107,6 +107,7 @@ class Memory:
         return scaled_PcD
 
 
+@dataclass(eq=False)
 class VariancePenalty:
     """1/P sum_e |v_e - mean_f v_f|², summed over the weight's elements, and its gradient, in blocks of the vocabulary.
 
@@ -118,21 +119,20 @@ class VariancePenalty:
         block: rows at a time; None fits a processor's cache or a GPU's memory.
     """
 
-    def __init__(
-        self,
-        head: Head,
-        variance: Variance,
-        memory: Memory | None = None,
-        rows: Tensor | None = None,
-        block: int | None = None,
-    ) -> None:
-        self.head, self.variance, self.memory = head, variance, memory
-        self.dtype = variance.hidden_BUD.dtype
-        width = variance.hidden_BUD.shape[0] * variance.hidden_BUD.shape[2]
-        size = block or max(32, (2**24 if head.logits_BUV.is_cuda else 2**20) // width)
+    head: Head
+    variance: Variance
+    memory: Memory | None = None
+    rows: Tensor | None = None
+    block: int | None = None
+
+    def __post_init__(self) -> None:
+        head, hidden_BUD = self.head, self.variance.hidden_BUD
+        self.dtype = hidden_BUD.dtype
+        width = hidden_BUD.shape[0] * hidden_BUD.shape[2]
+        size = self.block or max(32, (2**24 if head.logits_BUV.is_cuda else 2**20) // width)
         ids = torch.arange(head.logits_BUV.shape[2], device=head.logits_BUV.device)
         self.all_blocks = [_Block(part, slice(i * size, (i + 1) * size)) for i, part in enumerate(ids.split(size))]
-        self.blocks = self.all_blocks if rows is None else [_Block(part, part) for part in rows.split(size)]
+        self.blocks = self.all_blocks if self.rows is None else [_Block(part, part) for part in self.rows.split(size)]
         self.log_sum_BU1 = head.logits_BUV.to(self.dtype).logsumexp(2, keepdim=True)
 
     def value(self) -> Tensor:
