@@ -24,8 +24,8 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = tuple(FLOOR)
-TO_RENAME = {"progress.py"}
-TO_DESCRIBE = {"common", "callbacks"}
+TO_RENAME: set[str] = set()
+TO_DESCRIBE = {"common"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]
