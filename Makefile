@@ -52,7 +52,7 @@ backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half
 
 speech: $(STAMP)  ## speak the sentence sets again where they, the voices or their phonemes changed (hours at most)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[voices]'
-	$(BIN)/python prepare.py speak --out speech --audio opus --bit-rate 14000
+	$(BIN)/python prepare.py speak --out speech --audio opus --bit-rate 15000
 
 test: $(STAMP) lint docs  ## linters, the documentation's site, and the tests that end in minutes
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not gpu and not whisper'

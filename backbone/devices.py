@@ -52,7 +52,7 @@ def _in_process(
     failures: Any,
     parent: int,
 ) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     if device == "cpu":  # also where the environment gives MKL more threads than OpenMP
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // world)))
     try:
@@ -61,7 +61,7 @@ def _in_process(
         failures.put(str(error))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this process soon after its parent: a parent that is killed cannot end it."""
     while os.getppid() == parent:
         time.sleep(1)

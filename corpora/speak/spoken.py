@@ -15,6 +15,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -22,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
+import torch
 
+from backbone.devices import end_with
 from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.files import atomic_file, sole_writer, write_text
@@ -170,7 +173,7 @@ def _speak_missing(shards: Sequence[_Shard], engine: engines.SpeechEngine, proce
         if processes > 1 or not engine.stateless:
             context = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
             rest = None if engine.stateless else 1
-            pool = stack.enter_context(context.Pool(processes, _begin_worker, maxtasksperchild=rest))
+            pool = stack.enter_context(context.Pool(processes, _begin_worker, (os.getpid(),), maxtasksperchild=rest))
             spoken = pool.imap_unordered(_speak, missing)
         for shard, error in spoken:
             if error:
@@ -181,10 +184,9 @@ def _speak_missing(shards: Sequence[_Shard], engine: engines.SpeechEngine, proce
                 _write_split(split)
 
 
-def _begin_worker() -> None:
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+def _begin_worker(parent: int) -> None:
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers; end_with does if it is killed
     torch.set_num_threads(1)
 
 
