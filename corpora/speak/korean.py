@@ -3,7 +3,7 @@
 espeak-ng reads Korean nearly letter by letter. Here a word is taken apart into letters, the rules of liaison,
 aspiration, palatalisation, tensing, nasalisation and lateralisation are applied at each border of syllables
 (Standard Pronunciation, National Institute of Korean Language, articles 8 to 28), and what results is written in
-IPA. What follows from a word's history alone, such as the tensing in 손가락, is a short list.
+IPA. What follows from a word's history alone, such as the tensing in 손가락, is in `korean_words.tsv`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from itertools import pairwise
+from pathlib import Path
 
 ONSETS = "ㄱㄲㄴㄷㄸㄹㅁㅂㅃㅅㅆㅇㅈㅉㅊㅋㅌㅍㅎ"
 VOWELS = "ㅏㅐㅑㅒㅓㅔㅕㅖㅗㅘㅙㅚㅛㅜㅝㅞㅟㅠㅡㅢㅣ"
@@ -27,26 +28,10 @@ _TENSE = dict(zip("ㄱㄷㅂㅅㅈ", "ㄲㄸㅃㅆㅉ", strict=True))
 _NASAL = dict(zip("ㄱㄷㅂ", "ㅇㄴㅁ", strict=True))
 _TENSING_CLUSTERS = "ㄵㄼㄾㄻㄳㄺㅄㄿ"
 
-# Words whose sound no rule gives; the written form, as it would be written if it did.
-_SPOKEN = {
-    "맛있": "마싰", "멋있": "머싰", "맛없": "마덦", "손가락": "손까락", "발가락": "발까락", "물고기": "물꼬기",
-    "눈사람": "눈싸람", "김밥": "김빱", "비빔밥": "비빔빱", "볶음밥": "볶음빱", "아침밥": "아침빱", "점심밥": "점심빱",
-    "신발장": "신발짱", "술집": "술찝", "빵집": "빵찝", "여권": "여꿘", "인기": "인끼", "조건": "조껀", "성격": "성껵",
-    "한자": "한짜", "글자": "글짜", "사건": "사껀", "용돈": "용똔", "강가": "강까", "길가": "길까", "밤길": "밤낄",
-    "산길": "산낄", "발전": "발쩐", "갈등": "갈뜽", "결정": "결쩡", "출장": "출짱", "일정": "일쩡", "실수": "실쑤",
-    "월세": "월쎄", "활동": "활똥", "물질": "물찔", "절대": "절때", "철저": "철쩌", "열심": "열씸", "결석": "결썩",
-    "결승": "결씅", "필수": "필쑤", "결제": "결쩨", "출석": "출썩", "발등": "발뜽", "달빛": "달삧", "햇살": "햇쌀",
-    "일주일": "일쭈일", "발송": "발쏭", "설득": "설뜩", "출동": "출똥", "별빛": "별삧", "불빛": "불삧", "눈빛": "눈삧",
-    "문자": "문짜", "안과": "안꽈", "치과": "치꽈", "내과": "내꽈", "외과": "외꽈", "창가": "창까", "바닷가": "바다까",
-    "초점": "초쩜", "장점": "장쩜", "단점": "단쩜", "점수": "점쑤", "보름달": "보름딸", "등불": "등뿔", "산불": "산뿔",
-    "꽃잎": "꼰닢", "나뭇잎": "나문닢", "깻잎": "깬닢", "솔잎": "솔맆", "색연필": "생년필", "두통약": "두통냑",
-    "한여름": "한녀름", "부엌일": "부엉닐", "집안일": "지반닐", "볼일": "볼릴", "할일": "할릴", "서울역": "서울력",
-    "지하철역": "지하철력", "의견란": "의견난", "생산량": "생산냥", "줄넘기": "줄럼끼", "신고": "신고",
-    "몇 월": "며둴", "몇 인": "며딘", "감기약": "감기약", "헷갈": "헫깔", "갈증": "갈쯩", "밀가루": "밀까루",
-    "젓가락": "젇까락", "숟가락": "숟까락", "잠자리": "잠자리", "콧물": "콘물", "일요일": "이료일", "술자리": "술짜리",
-    "일자리": "일짜리", "물병": "물뼝", "꿀벌": "꿀벌", "봄비": "봄삐", "장마비": "장마삐", "손수건": "손쑤건",
-    "손등": "손뜽", "손바닥": "손빠닥", "발바닥": "발빠닥", "길거리": "길꺼리", "울산": "울싼", "열쇠": "열쐬",
-}  # fmt: skip
+# Words whose sound no rule gives, and how they would be written if one did.
+_WORDS = [
+    line.split("\t") for line in Path(__file__).with_name("korean_words.tsv").read_text(encoding="utf-8").splitlines()
+]
 # After a verb's ending ㄹ these begin tense: the next word in 할 수, 갈 거야, 먹을 줄; the ending in 할게요, 갈수록.
 _TENSE_WORD = re.compile("[거것걸게건겁수줄데듯]")
 _TENSE_ENDING = re.compile("(게|게요|걸|걸요|수록|지|지도|까|까요)")
@@ -72,7 +57,7 @@ def korean_phonemes(text: str) -> str:
         ValueError: naming the character that is neither Hangul nor punctuation.
     """
     text = unicodedata.normalize("NFC", text)
-    for written, spoken in _SPOKEN.items():
+    for written, spoken in _WORDS:
         text = text.replace(written, spoken)
     text = re.sub(r"못 (?=[가-힣])", "못", text)
     words = text.split(" ")
