@@ -164,7 +164,7 @@ def test_missing_and_half_models_are_named(tmp_path: Path, tiny_model: Path):
     model, processor = read_model_folder(tiny_model)
     write_model_folder(tmp_path / "half", model, processor)
     (tmp_path / "half" / "model.safetensors").write_bytes(b"123")
-    with pytest.raises(UserError, match="half: the model cannot be loaded"):
+    with pytest.raises(UserError, match=r"half/model\.safetensors: not a safetensors file, or cut short"):
         read_model_folder(tmp_path / "half")
 
 
