@@ -32,7 +32,8 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from backbone.model_folder.write import write_model_folder
 from common.manifest import read_manifest
-from common.options import Command, Count, main, option
+from common.option_types import Count
+from common.options import Command, main, option
 
 # The 99 languages of Whisper's multilingual checkpoints before large-v3, in their order.
 WHISPER_LANGUAGES = [code for code in LANGUAGES if code != "yue"]

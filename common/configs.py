@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -99,21 +99,3 @@ def _check_keys(node: yaml.MappingNode) -> None:
     for place, key in enumerate(keys):
         if key in keys[:place]:
             raise yaml.YAMLError(f"the key {key!r} stands twice in one mapping, at {str(node.start_mark).strip()}")
-
-
-def read_configs(names: Sequence[str], folder: str | Path | Sequence[str], keys: Iterable[str]) -> dict[str, Any]:
-    """The mapping that several files make together, later ones winning key by key.
-
-    Raises:
-        UserError: where a file is missing, is not a YAML mapping, or has a key outside `keys`.
-    """
-    merged: dict[str, Any] = {}
-    keys = list(keys)
-    for name in names:
-        path = find_config(name, folder)
-        content = read_yaml(path)
-        for key in content:
-            if key not in keys:
-                raise UserError(f"{path}: unknown option {key!r}{nearest(str(key), keys)} Known: {', '.join(keys)}")
-        merged |= content
-    return merged

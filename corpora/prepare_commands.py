@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from common.errors import UserError
-from common.options import Command, Count, Range, option, options_of
+from common.option_types import Count, Range
+from common.options import Command, option, options_of
 from corpora import readers
 from corpora.readers.reader import Reader
 from corpora.speak.speak_options import SpeakOptions, speak
@@ -138,7 +139,7 @@ class SplicedOptions:
     """Utterances of each pair."""
     pattern: str = option("host", metavar="host|chain")
     """How an utterance is put together, see docs/splicing.md."""
-    window: Annotated[float, Range(0, without=(0,))] = option(30.0, metavar="SECONDS")
+    window: Annotated[float, Range(0, above=True)] = option(30.0, metavar="SECONDS")
     """Longest utterance."""
     seed: int = 0
     """Seed of the draws."""

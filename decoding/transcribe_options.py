@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from common.errors import UserError
-from common.options import Command, Count, Range, option
+from common.option_types import Count, Range
+from common.options import Command, option
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class RecordingOptions:
     """Model folder or Hub id, also as NAME=PATH."""
     paths: list[Path] = option([], positional=True, metavar="FILE|DIR")
     """Sound files (wav, flac, mp3, ogg ...), or folders of them."""
-    beside: list[str] = option([], repeat=True, metavar="MODEL")
-    """A further model; repeatable."""
+    beside: list[str] = option([], metavar="MODEL")
+    """Further models."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from backbone.model_folder.locate import named_models
 from common.errors import UserError
-from common.options import Count, Parsed, Range, option
+from common.option_types import Count, Range
+from common.options import Parsed, option
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class DecodingOptions:
     """Hypotheses kept side by side; 1 is greedy."""
     backend: str | None = option(None, shown_default="transformers")
     """What decodes: transformers, or faster-whisper on a conversion of the model."""
-    window: str | Annotated[float, Range(0, without=(0,))] | None = option(
+    window: str | Annotated[float, Range(0, above=True)] | None = option(
         None, metavar="SECONDS", shown_default="as trained"
     )
     """Audio that the encoder is given: 30s, longest, or seconds."""

@@ -47,7 +47,7 @@ class WhisperModule(L.LightningModule):
         algorithm: what gradient reaches the optimizer; ERM where none is given.
         learning_rate: AdamW's peak, reached after the warm-up.
         betas: AdamW's decay rates of the first and second moment.
-        weight_decay: AdamW's.
+        weight_decay: AdamW's decay of the weights.
         warmup_fraction: share of the steps in which the rate climbs linearly; then it falls as a cosine to 0.
         clip_norm: gradients are scaled down to this total norm; null leaves them.
         accumulate: micro-batches in which a step's batch goes through the model, to save memory; the step is the same.

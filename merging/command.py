@@ -7,12 +7,12 @@ import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from common.errors import UserError
-from common.options import Command, Option, Parsed, option, options_of, parse, short
+from common.option_types import metavar
+from common.options import Command, Option, Parsed, option, options_of, parse
 from merging import recipe as recipes
 from merging.methods import MergeMethod, methods
 from merging.parameters import MergeParameter, parse_words
@@ -108,10 +108,8 @@ def _option(parameter: MergeParameter, method: MergeMethod, defaults: Mapping[st
         default,
         f"{parameter.help}; {parameter.range}",
         group,
-        metavar="VALUE" if parameter.by_module else short(parameter.kind),
+        metavar="VALUE" if parameter.by_module else metavar(parameter.kind),
         shown_default=str(default).lower(),
-        read=partial(parse_words, parameter),
-        check=lambda value: value,  # `recipes.recipe_of` does, which knows how many models there are
     )
 
 
@@ -119,7 +117,7 @@ def _swept(one: Option) -> Option:
     """Make of a parameter what a sweep runs over; a configuration still holds a single value of it."""
     shown = "0.2:1.2:0.1" if one.name == "lambda" else "the recipe's"
     text = f"{'step lengths' if one.name == 'lambda' else 'densities'}, as FIRST:LAST:STEP or 0.2,0.5,1"
-    return replace(one, text=text, group="the sweep", metavar="VALUES", shown_default=shown, read=" ".join)
+    return replace(one, text=text, group="the sweep", metavar="VALUES", shown_default=shown)
 
 
 def parse_merge(words: Sequence[str]) -> Parsed:
@@ -148,13 +146,14 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
     """
     words = sys.argv[1:] if words is None else words
     parsed = parse_merge(words)
-    options, method = parsed.options, parsed.command.name
+    options, method = dict(parsed.options), parsed.command.name
+    swept = {"lambda", "density"} & parsed.given.keys() if words[0] == "sweep" else set()
+    for name in parsed.given.keys() & methods()[method].parameters.keys() - swept:
+        options[name] = parse_words(methods()[method].parameters[name], parsed.given[name])
+    recipe = recipes.recipe_of(method, {name: value for name, value in options.items() if name not in swept})
     if words[0] == "sweep":
-        swept = {"lambda", "density"} & parsed.given.keys()
-        fixed = {name: value for name, value in options.items() if name not in swept}
-        _sweep(parsed, recipes.recipe_of(method, fixed), score)
+        _sweep(parsed, recipe, score)
         return
-    recipe = recipes.recipe_of(method, options)
     from merging import merge_run
 
     for out, part in _planned(options, recipe).items():
@@ -201,8 +200,8 @@ def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score) -> None:
     out = Path(options["out"] or Path(options["output_root"]) / name)
     points = sweep.sweep(
         recipe,
-        step_lengths=sweep.values(given.get("lambda", "0.2:1.2:0.1"), "lambda"),
-        densities=sweep.values(given["density"], "density") if "density" in given else [None],
+        step_lengths=sweep.values(" ".join(given.get("lambda", ["0.2:1.2:0.1"])), "lambda"),
+        densities=sweep.values(" ".join(given["density"]), "density") if "density" in given else [None],
         manifests=manifests,
         score=score,
         scratch=out,

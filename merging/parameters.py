@@ -15,7 +15,7 @@ import yaml
 
 from common.configs import load_yaml
 from common.errors import UserError, nearest
-from common.options import Range, expected
+from common.option_types import Range, expected
 
 PerModel = Sequence[float]
 """A number for each fine-tune; given as one number, it holds for all."""
@@ -56,7 +56,7 @@ _P = MergeParameter
 Weight = Annotated[PerModel, _P("weight w_i of each fine-tune; 1/n for the mean of n models")]
 Lambda = Annotated[float, _P("step length: the merged step is multiplied by it; papers search 0.2 to 1.5", Range(0))]
 Normalize = Annotated[bool, _P("divide by the sum of the weights")]
-Density = Annotated[PerModel, _P("share of each task vector that is kept; 1 keeps all", Range(0, 1, without=(0,)))]
+Density = Annotated[PerModel, _P("share of each task vector that is kept; 1 keeps all", Range(0, 1, above=True))]
 Rescale = Annotated[
     Literal["l1", "1/p", "none"],
     _P("what makes up for dropping: the L1 norm (as mergekit), 1/density (the paper), nothing"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import re
@@ -9,16 +10,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import docstring_parser
 import pytest
+from lightning import Trainer
 
 from analysis.analysis_options import COMMAND as ANALYZE
+from backbone.lora import LoRA
 from common.completion import SCRIPTS, script
 from common.configs import CONFIGS, RECIPES
 from common.errors import UserError
-from common.options import Command, options_of, parse
+from common.options import Command, build, options_of, parse
+from datamodules.augment import SpecAugment
+from datamodules.splicing.splice_options import Splicing
 from evaluate import EVALUATE
+from lightning_modules import algorithms
 from prepare import PREPARE
-from training.train_options import command
+from training.train_options import CLASSES, SHOWN_OF_TRAINER, RunOptions, command
 
 ROOT = Path(__file__).parent.parent
 
@@ -48,12 +55,29 @@ def training_help(capsys: pytest.CaptureFixture[str], flag: str = "--help") -> s
 
 def test_training_shows_the_options_of_its_classes(capsys: pytest.CaptureFixture[str]):
     text = training_help(capsys)
-    for prefix, kind in command().classes.items():
+    for prefix, kind in CLASSES.items():
         for name in inspect.signature(kind).parameters:
-            flag = f"--{prefix}.{name}"
-            assert (flag in text) == ((prefix != "trainer" and name != "seed") or name in command().shown_of["trainer"])
+            assert (f"--{prefix}.{name}" in text) == (name != "seed")
+    for name in inspect.signature(Trainer).parameters:
+        assert (f"--trainer.{name}" in text) == (name in SHOWN_OF_TRAINER)
     for nested in ("--model.lora.rank", "--model.spec_augment.time_masks", "--data.splice.share"):
         assert nested in text
+
+
+def test_every_training_option_says_what_it_is():
+    explained = {action.dest: action.help for action in build(command())._actions}
+    names = [f"{prefix}.{name}" for prefix, kind in CLASSES.items() for name in inspect.signature(kind).parameters]
+    names += [f"trainer.{name}" for name in SHOWN_OF_TRAINER] + [one.name for one in options_of(RunOptions)]
+    values = [("model.lora", LoRA), ("model.spec_augment", SpecAugment), ("data.splice", Splicing)]
+    explained |= {f"{prefix}.{one.name}": one.text for prefix, kind in values for one in options_of(kind)}
+    names += [f"{prefix}.{name}" for prefix, kind in values for name in inspect.signature(kind).parameters]
+    for name, kind in algorithms.named():
+        texts = {found.arg_name: found.description for found in docstring_parser.parse(kind.__doc__ or "").params}
+        explained |= {f"{name}.{option}": text for option, text in texts.items()}
+        names += [f"{name}.{option}" for option in inspect.signature(kind).parameters]
+    assert len(names) > 80
+    for name in set(names) - {"model.seed", "data.seed"}:  # those follow seed_everything
+        assert len(explained[name].partition(" (default")[0]) > 8, name
 
 
 def test_defaults_are_those_of_the_recipes(capsys: pytest.CaptureFixture[str]):
@@ -101,8 +125,10 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def test_without_shtab_it_is_said(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "shtab", None)
-    with pytest.raises(UserError, match=r"completion needs shtab .*pip install -e '\.\[completion\]'"):
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name, *of: None if name == "shtab" else found(name, *of))
+    monkeypatch.setattr("jsonargparse._completions.find_spec", importlib.util.find_spec)
+    with pytest.raises(UserError, match=r"shtab package is required .* pip install -e '\.\[completion\]'"):
         parse(command(), ["--print-completion", "bash"])
 
 

@@ -204,5 +204,5 @@ def test_the_overlay_lies_over_a_recipe(tiny_model: Path, manifests: dict[str, s
     assert all(".decoder." in name and ".lora_" in name for name in trainable) and trainable
     assert cli.model.lora == LoRA(rank=3, alpha=32)
     assert (CONFIGS / "overlay/lora.yaml").is_file() and (tmp_path / "lora" / "model" / "config.json").is_file()
-    with pytest.raises(UserError, match="model.lora has no option 'rnak', did you mean 'rank'"):
+    with pytest.raises(UserError, match="model.lora: LoRA has no option 'rnak', did you mean 'rank'"):
         TrainingRun([*arguments, "--model.lora.rnak", "3"])

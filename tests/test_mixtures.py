@@ -407,7 +407,11 @@ def test_a_run_with_all_of_it_is_recorded_and_runs_again(
         ("model", {"spec_augment": {"time_share": 2}}, r"model\.spec_augment\.time_share is 2"),
         ("data", {"speed": 0.9}, r"data\.speed is 0\.9, expected one of: list\[float\], null"),
         ("model", {"spec_augment": {"time_masks": "x"}}, r"model\.spec_augment: time_masks is 'x', expected int"),
-        ("model", {"spec_augment": {"time_maks": 2}}, r"spec_augment has no option 'time_maks', .*'time_masks'"),
+        (
+            "model",
+            {"spec_augment": {"time_maks": 2}},
+            r"spec_augment: SpecAugment has no option 'time_maks', .*'time_masks'",
+        ),
     ],
 )
 def test_mistakes_are_answered(

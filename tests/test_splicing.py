@@ -413,7 +413,7 @@ def test_splicing_lies_over_any_recipe(name: str, corpora: dict[str, str], tiny_
         ({"jitter_s": 2}, r"data\.splice\.jitter_s is 2, expected seconds from 0 to 1"),
         ({"pairs": ["ko"]}, r"data\.splice\.pairs names 'ko', expected two languages, such as ko-ja"),
         ({"pairs": ["ko-zh"]}, r"data\.splice: no span of zh to make ko-zh of"),
-        ({"shaer": 1}, r"data\.splice has no option 'shaer', did you mean 'share'"),
+        ({"shaer": 1}, r"data\.splice: Splicing has no option 'shaer', did you mean 'share'"),
         ({"pattern": "frme"}, r"data\.splice\.pattern is 'frme', expected host or chain$"),
         ({"pattern": "frame"}, r"data\.splice\.pattern is 'frame', expected host or chain; frame is called host now"),
         ({"sources": ["none.jsonl"]}, r"none\.jsonl: no such manifest"),

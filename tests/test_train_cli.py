@@ -67,6 +67,8 @@ def test_configs_compose_from_left_to_right_and_the_command_line_wins(overlay: l
     files = ["--config", str(tmp_path / "a.yaml"), "--config", str(tmp_path / "b.yaml")]
     model = TrainingRun(["--config", "erm", *overlay, *files, "--model.clip_norm=7"]).config.model
     assert (model.learning_rate, model.weight_decay, model.clip_norm) == (0.3, 0.2, 7)
+    lora = TrainingRun(["--config", "erm", *overlay, "--config", "lora", "--model.lora.rank=8"]).config.model.lora
+    assert (lora.rank, lora.alpha) == (8, 32.0)  # the overlay's scale stays
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,14 @@ def test_configs_compose_from_left_to_right_and_the_command_line_wins(overlay: l
         (["--model.lerning_rate", "3"], r"no option '--model\.lerning_rate', did you mean '--model\.learning_rate'"),
         (["--dta.workers", "1"], r"no option '--dta\.workers', did you mean '--data\.workers'"),
         (["--model.algorithm", "ERN"], r"model\.algorithm is 'ERN', expected one of ERM, Fish, .*, did you mean 'ERM'"),
-        (["--model.algorithm.gama", "1"], r"model\.algorithm has no option 'gama', did you mean 'gamma'"),
+        (["--model.algorithm.gama", "1"], r"model\.algorithm: ERM has no option 'gama'"),
+        (
+            ["--model.algorithm", "Fishr", "--model.algorithm.anneal_step", "1"],
+            r"model\.algorithm: Fishr has no option 'anneal_step', did you mean 'anneal_steps'",
+        ),
+        (["--model.algorithm", "Fish", "--model.algorithm.ema", "1"], r"model\.algorithm: Fish has no option 'ema'"),
+        (["--model", "3"], r"no option '--model', did you mean '--model\..*See train\.py --help"),
+        (["--loggers", "[wandbb]"], r"loggers is .*wandbb.*expected a list of one of wandb, tensorboard, csv"),
         (["--model.learning_rate", "fast"], r"model\.learning_rate is 'fast', expected a number"),
         (["--model.learning_rate", "1e38"], r"model\.learning_rate is 1e\+38, expected a number from 0 to 1"),
         (["--model.weight_decay", "-1"], r"model\.weight_decay is -1, expected a number from 0 to 1"),
@@ -98,7 +107,12 @@ def test_mistakes_are_answered(arguments: list[str], message: str, overlay: list
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("model:\n  lerning_rate: 3\n", r"c\.yaml: model has no option 'lerning_rate', did you mean 'learning_rate'"),
+        (
+            "model:\n  lerning_rate: 3\n",
+            r"c\.yaml: no option 'model\.lerning_rate', did you mean 'model\.learning_rate'",
+        ),
+        ("model: 3\n", r"c\.yaml: model is 3, expected a mapping of its options"),
+        ("model: {lora: {rnak: 3}}\n", r"c\.yaml: model\.lora: LoRA has no option 'rnak', did you mean 'rank'"),
         ("model: [\n", r"c\.yaml: not YAML: .*line 2"),
         ("modle:\n  learning_rate: 3\n", r"c\.yaml: no option 'modle', did you mean 'model'"),
     ],

@@ -2,40 +2,33 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from dataclasses import dataclass
-from typing import Annotated, Any, get_args
-
-import yaml
+from typing import Annotated
 
 from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import Dashboard
 from callbacks.development import Development
 from callbacks.pair_gradients import PairGradients
-from common.configs import CONFIGS, RECIPES
-from common.errors import UserError, nearest
-from common.options import Command, Count, Range, option
+from common.configs import CONFIGS, RECIPES, read_yaml
+from common.option_types import Count, Range
+from common.options import Command, Parser, option
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
 from lightning_modules.whisper import WhisperModule
 from training.loggers import Kind
 from training.trainer import FineTuningTrainer
 
-_SHOWN_OF_TRAINER = ("max_steps", "accelerator", "devices", "strategy", "precision", "enable_progress_bar")
-
-
-def _list(words: list[str]) -> Any:
-    """`csv tensorboard`, or as in a recipe: `[csv, tensorboard]`."""
-    return yaml.safe_load(words[0]) if len(words) == 1 and words[0][:1] in "[n" else words
-
-
-def _kinds(kinds: Any) -> Any:
-    """The loggers, each of which must be known."""
-    known = get_args(Kind)
-    for kind in kinds or []:
-        if kind not in known:
-            raise UserError(f"loggers: no logger {kind!r}{nearest(str(kind), known)}; there are {', '.join(known)}")
-    return kinds
+CLASSES = {
+    "model": WhisperModule,
+    "data": PairDataModule,
+    "development": Development,
+    "checkpoint": Checkpoints,
+    "dashboard": Dashboard,
+    "pair_gradients": PairGradients,
+}
+SHOWN_OF_TRAINER = ("max_steps", "accelerator", "devices", "strategy", "precision", "enable_progress_bar")
 
 
 @dataclass(frozen=True)
@@ -52,10 +45,10 @@ class RunOptions:
     """Go on from this checkpoint."""
     seed_everything: Annotated[int, Range(0, 2**32 - 1)] = 0
     """Seed of all draws."""
-    budget: Annotated[float, Range(0, without=(0,))] = 1.0
+    budget: Annotated[float, Range(0, above=True)] = 1.0
     """Factor for trainer.max_steps."""
-    loggers: list[Kind] | None = option(["wandb"], read=_list, check=_kinds, metavar="KIND")
-    """Where curves go besides metrics.csv, of wandb, tensorboard and csv; null for nowhere."""
+    loggers: list[Kind] | None = option(["wandb"])
+    """Where curves go besides metrics.csv; null for nowhere."""
     rank_timeout_s: Count = 600
     """Seconds that a rank waits for a silent one."""
 
@@ -78,17 +71,22 @@ def command() -> Command:
             python train.py --config fishr.yaml --resume
             python -m torch.distributed.run --nproc-per-node 2 train.py --config fishr.yaml""",
         config=RECIPES,
-        classes={
-            "model": WhisperModule,
-            "data": PairDataModule,
-            "trainer": FineTuningTrainer,
-            "development": Development,
-            "checkpoint": Checkpoints,
-            "dashboard": Dashboard,
-            "pair_gradients": PairGradients,
-        },
-        plain=("trainer",),
-        linked={"seed_everything": ("model.seed", "data.seed")},
-        shown_of={"trainer": _SHOWN_OF_TRAINER},
-        first=(str(CONFIGS / "base.yaml"),),
+        extend=_add_classes,
     )
+
+
+def _add_classes(parser: Parser) -> None:
+    """Add the options that are arguments of classes, with the values of `configs/base.yaml` as their defaults."""
+    for name, kind in CLASSES.items():
+        parser.add_class_arguments(kind, name, fail_untyped=False)
+    parser.add_class_arguments(FineTuningTrainer, "trainer", instantiate=False, fail_untyped=False)
+    for target in ("model.seed", "data.seed"):
+        parser.link_arguments("seed_everything", target)
+    for section, values in read_yaml(CONFIGS / "base.yaml").items():
+        if isinstance(values, dict):
+            parser.set_defaults({f"{section}.{name}": value for name, value in values.items()})
+    parser.add_argument("--help_all", action="help", help="also every option of the trainer")
+    shown = {f"trainer.{name}" for name in SHOWN_OF_TRAINER}
+    rare = {name for name in parser.names() if name.startswith("trainer.")} - shown
+    is_all = {"--help_all", "--print-completion"} & set(sys.argv)
+    parser.hide({"model.seed", "data.seed", *parser.groups} | (set() if is_all else rare))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def _results(options: ResultsOptions) -> None:
     write_results(list(map(_collected, options.studies)), options.out)
 
 
-RUN = Command("run", "Run Snakemake on a study, as soon as no earlier call works on it.", OneStudy, passes_on=True)
+RUN = Command("run", "Run Snakemake on a study, as soon as no earlier call works on it.", OneStudy)
 COMMAND = Command(
     "python -m workflow",
     "Runs a study's workflow, and sums it up over its seeds.",
@@ -77,11 +78,14 @@ COMMAND = Command(
 
 def main() -> None:
     """Read the study's file, then run it or read what it left."""
-    parsed = parse(COMMAND)
+    words, others = sys.argv[1:], []
+    if words[:1] == [RUN.name] and words[1:2] != ["--help"]:
+        words, others = words[:2], words[2:]  # Snakemake's own
+    parsed = parse(COMMAND, words)
     if parsed.command is RUN:
         from workflow.run_study import run
 
-        run(Study(read_yaml(parsed.options.study)), parsed.options.study, parsed.rest)
+        run(Study(read_yaml(parsed.options.study)), parsed.options.study, others)
     parsed.command.run(parsed.options)
 
 

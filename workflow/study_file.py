@@ -8,7 +8,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from common.errors import UserError, nearest
-from common.options import expected
+from common.option_types import expected
 
 
 @dataclass(frozen=True)

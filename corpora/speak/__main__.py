@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.options import Command, Count, main, option
+from common.option_types import Count
+from common.options import Command, main, option
 
 
 @dataclass(frozen=True)

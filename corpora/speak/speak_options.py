@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from common.errors import UserError
-from common.options import Count, Range, option
+from common.option_types import Count, Range
+from common.options import option
 
 OWN_LICENCE = "Apache-2.0 (sentences)"
 OWN_ORDER = ("ko-en", "ja-en", "de-en", "parallel", "ko-ja", "ko-de")  # what is spoken first
@@ -63,7 +64,7 @@ class SpeakOptions(Sentences, Voices):
     bit_rate: Annotated[int, Range(6_000, 256_000)] = 16_000
     """Bits a second of Opus, about."""
 
-    longest: Annotated[float, Range(0, 30, without=(0,))] = 30.0
+    longest: Annotated[float, Range(0, 30, above=True)] = 30.0
     """Seconds; a sentence that comes out longer is an error."""
 
     processes: Count | None = option(None, shown_default="one a core")
