@@ -2,7 +2,7 @@
 
     source <(python -m common.completion)
 
-stands best in ~/.bashrc, after a change to the project's folder. It needs the extra `completion`.
+Put this line into ~/.bashrc, behind a `cd` to the project's folder. It needs the extra `completion`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from common.errors import UserError, run_script
 SCRIPTS = ("prepare.py", "train.py", "merge.py", "evaluate.py", "analyze.py")
 _ROOT = Path(__file__).parent.parent
 
-# bash completes the command `python`; where its first word is one of ours, the words are handed on without it.
+# bash completes the command `python`; if its first word is one of our scripts, its words go to that script's function.
 _BEHIND_PYTHON = """
 _crosspair_behind_python() {
   local script=$(basename "${COMP_WORDS[1]:-}")
@@ -35,10 +35,10 @@ complete -o filenames -F _crosspair_behind_python python python3
 
 
 def script() -> str:
-    """What bash is to read.
+    """Return the script that bash reads.
 
     Raises:
-        UserError: where a script cannot say what it takes.
+        UserError: if shtab is not installed.
     """
     parts = []
     for name in SCRIPTS:

@@ -17,17 +17,17 @@ _MOST_VALUES = 100_000  # far more than any configuration has
 
 
 def find_config(name: str, folders: str | Path | Sequence[str] = RECIPES) -> Path:
-    """Return the file that a name means: a path, or else a file of `configs/<folder>/` with or without its ending.
+    """Return the file that a name means: a path, or else a file of `configs/<folder>/`, with or without `.yaml`.
 
     Args:
         name: what was given behind `--config`.
         folders: one folder or several in order, in `configs/` or as paths of their own.
 
     Raises:
-        UserError: where there is none, or several folders have it, naming the nearest.
+        UserError: if there is none, with the nearest name.
     """
     places = [CONFIGS / one for one in ([folders] if isinstance(folders, str | Path) else folders)]
-    places += [CONFIGS] * (folders == RECIPES)
+    places += [CONFIGS] * (folders == RECIPES)  # base.yaml
     for candidate in (Path(name), *(place / each for place in places for each in (name, f"{name}.yaml"))):
         if candidate.is_file():
             return candidate
@@ -38,10 +38,10 @@ def find_config(name: str, folders: str | Path | Sequence[str] = RECIPES) -> Pat
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file's mapping, of plain values.
+    """Return a YAML file's mapping, of plain values.
 
     Raises:
-        UserError: where it is none, or its aliases repeat one another into more than a configuration can hold.
+        UserError: if it is no mapping, or its aliases stand for more values than a configuration can hold.
     """
     try:
         content = load_yaml(path.read_text(encoding="utf-8"))
@@ -53,13 +53,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def load_yaml(text: str) -> Any:
-    """The plain values of a YAML text.
+    """Return the plain values of a YAML text.
 
     A few lines of aliases to aliases stand for billions of values. PyYAML shares them, but merges, copies and prints
     do not, so they are counted before anything is made of them.
 
     Raises:
-        yaml.YAMLError: where it is no YAML, asks for objects, or stands for too many values.
+        yaml.YAMLError: if it is no YAML, asks for objects, or stands for too many values.
     """
     loader = yaml.SafeLoader(text)
     try:
@@ -69,21 +69,21 @@ def load_yaml(text: str) -> Any:
         _count(node, {})
         return loader.construct_document(node)
     except RecursionError:
-        raise yaml.YAMLError("values lie in one another too deep") from None
-    except ValueError as error:  # a date or number that has the form of one and is none
+        raise yaml.YAMLError("its values are nested too deep") from None
+    except ValueError as error:  # a date or number of the right form but out of range
         raise yaml.YAMLError(str(error)) from None
     finally:
         loader.dispose()
 
 
 def _count(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for once every alias is written out.
+    """Return how many values a node stands for once every alias is written out.
 
     Raises:
-        yaml.YAMLError: where they are too many, or one holds itself.
+        yaml.YAMLError: if they are too many, or one contains itself.
     """
     if id(node) not in known:
-        known[id(node)] = _MOST_VALUES  # until it is known: within itself, it has no end
+        known[id(node)] = _MOST_VALUES  # until it is known: a node within itself has no end
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
         parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value

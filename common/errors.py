@@ -40,30 +40,25 @@ def in_range(name: str, value: float, low: float, high: float = math.inf, what: 
 
 
 def run_script(main: Callable[[], int | None]) -> None:
-    """Runs a script's `main` and exits: 0, its own code, 2 after a `UserError` or a full disk, 130 after Ctrl-C.
+    """Run a script's `main` and exit: 0, its own code, 2 after a `UserError` or a full disk, 130 after Ctrl-C.
 
-    `--debug`, or `CROSSPAIR_DEBUG=1`, lets the traceback through.
+    With `--debug`, or `CROSSPAIR_DEBUG=1`, the traceback is shown.
     """
     if "--debug" in sys.argv[1:]:
         sys.argv.remove("--debug")
         os.environ["CROSSPAIR_DEBUG"] = "1"  # which the processes that a script starts inherit
     try:
         code = main() or 0
-    except UserError as error:
-        if os.environ.get("CROSSPAIR_DEBUG") == "1":
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        code = 2
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
-    except OSError as error:
-        if error.strerror is None or os.environ.get("CROSSPAIR_DEBUG") == "1":
+    except (UserError, OSError) as error:
+        message = str(error)
+        if isinstance(error, OSError):
+            message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        if message is None or os.environ.get("CROSSPAIR_DEBUG") == "1":
             raise
-        print(
-            f"error: {error.filename}: {error.strerror}" if error.filename else f"error: {error.strerror}",
-            file=sys.stderr,
-        )
+        print(f"error: {message}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -23,10 +23,10 @@ def render(template: Path, **values: Any) -> str:
 
 
 def split(card: str) -> tuple[dict[str, Any], str]:
-    """A card's head as a mapping, and the text behind it.
+    """Return a card's head as a mapping, and the text behind it.
 
     Raises:
-        UserError: where it has no head, or that is no YAML mapping.
+        UserError: if it has no head, or its head is no YAML mapping.
     """
     found = _HEAD.match(card)
     try:
@@ -39,7 +39,7 @@ def split(card: str) -> tuple[dict[str, Any], str]:
 
 
 def licence_of(folder: Path) -> str | None:
-    """The licence that a model folder's card states; None where there is none."""
+    """Return the licence that a model folder's card states, or None."""
     try:
         head, _ = split((folder / "README.md").read_text(encoding="utf-8", errors="replace"))
     except (OSError, UserError):
@@ -48,7 +48,13 @@ def licence_of(folder: Path) -> str | None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers_from: int | None = None) -> str:
-    """A Markdown table; its columns from number `numbers_from` on, counted from 0, are set flush right."""
+    """Return a Markdown table.
+
+    Args:
+        head: the columns' titles.
+        rows: the cells, as text.
+        numbers_from: the first column, counted from 0, that is set flush right with all after it.
+    """
     left = len(head) if numbers_from is None else numbers_from
     rule = "|" + "---|" * left + "---:|" * (len(head) - left)
     first, *others = (f"| {' | '.join(cells)} |" for cells in (head, *rows))

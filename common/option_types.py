@@ -35,6 +35,8 @@ class Range:
         return abs(value) < math.inf and self.low <= value <= self.high and not (self.above and value == self.low)
 
     def __str__(self) -> str:
+        if self.low == -math.inf:
+            return ""
         if self.high == math.inf:
             return f"above {self.low:.12g}" if self.above else f"of {self.low:.12g} or more"
         return f"in {'(' if self.above else '['}{self.low:.12g}, {self.high:.12g}]"

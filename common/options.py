@@ -176,7 +176,9 @@ def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
                     content[one.name] = one.join.join(joined[one.name])
             if command.extend:  # parts of classes can only be merged within one call
                 values = _flat(content, parser.names())
-                earlier += [f"--{key}={one if isinstance(one, str) else json.dumps(one)}" for key, one in values]
+                earlier += [
+                    f"--{key}={one if isinstance(one, str) else json.dumps(one, default=str)}" for key, one in values
+                ]
                 parser.parse_args(earlier)
             else:
                 found = parser.parse_object(content, found, defaults=False)
@@ -316,6 +318,8 @@ def build(command: Command, prog: str | None = None) -> Parser:
     for one in declared:
         _add(groups[one.group], one, "_" if command.extend else "-")
         parser.declared[one.name] = one
+    if command.extend:
+        command.extend(parser)
     parser.check_types()
     own = parser.add_argument_group("this program")
     if command.config:
@@ -327,8 +331,6 @@ def build(command: Command, prog: str | None = None) -> Parser:
     own.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=text)
     text = "print what makes a shell (bash, zsh, fish, tcsh) complete this program's options"
     own.add_argument("--print-completion", default=argparse.SUPPRESS, metavar="SHELL", help=text)
-    if command.extend:
-        command.extend(parser)
     for action in parser._actions:
         _explain(action, parser.declared.get(action.dest))
     return parser

@@ -6,7 +6,7 @@ import os
 
 
 def wandb_mode() -> str:
-    """The mode that `WANDB_MODE` sets, but offline without a login, so that wandb never asks for one."""
+    """Return the mode that `WANDB_MODE` sets, but offline without a login, so that wandb never asks for one."""
     import wandb  # takes seconds
 
     mode = (os.environ.get("WANDB_MODE") or "online").lower()

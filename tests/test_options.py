@@ -209,7 +209,7 @@ def test_mistakes_on_the_command_line(words: str, message: str):
         ("- a\n", "expected a mapping of options, found list"),
         ("text\n", "expected a mapping of options, found str"),
         ("beams: " + "[" * 9000, "not YAML"),
-        ("a: " + "{a: " * 4000 + "}" * 4000, "not YAML: values lie in one another too deep"),
+        ("a: " + "{a: " * 4000 + "}" * 4000, "not YAML: its values are nested too deep"),
         ("beams: " + "9" * 9000, "not YAML: .*digits"),
         ("beams: 1\nbatch_size: 2\nbeams: 3\n", "not YAML: the key 'beams' stands twice"),
         ("test: {a: b, a: c}\n", "not YAML: the key 'a' stands twice"),

@@ -7,7 +7,7 @@ import re
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import wandb
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
@@ -21,7 +21,7 @@ Kind = Literal["wandb", "tensorboard", "csv"]
 
 
 def run_folder(output_root: str, name: str) -> Path:
-    """A run's folder; the trials of a wandb sweep are next to each other."""
+    """Return a run's folder; the trials of a wandb sweep are next to each other."""
     sweep, trial = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     if sweep and trial:
         return Path(output_root) / "sweeps" / sweep / trial
@@ -31,16 +31,18 @@ def run_folder(output_root: str, name: str) -> Path:
 def loggers(
     kinds: Sequence[Kind], folder: Path, name: str, study: str, method: str, pairs: Sequence[str]
 ) -> list[Logger]:
-    """Makes a run's loggers.
+    """Make a run's loggers.
 
     Args:
         kinds: which; wandb is left out if `WANDB_MODE=disabled`.
-        folder: the run's.
-        name: the run's.
-        study, method, pairs: what wandb groups and filters runs by.
+        folder: the run's folder.
+        name: the run's name.
+        study: what wandb groups runs by.
+        method: the algorithm, wandb's job type.
+        pairs: the language pairs, wandb's tags.
 
     Raises:
-        UserError: where TensorBoard is asked for but not installed.
+        UserError: if TensorBoard is asked for but not installed.
     """
     found: list[Logger] = []
     for kind in kinds:
@@ -57,19 +59,19 @@ def loggers(
 
 
 def study_of(output_root: str) -> str:
-    """The study that a folder of runs belongs to: `demo` for outputs/demo and for its seeds' outputs/demo/seed-1."""
+    """Return the study that a folder of runs belongs to: `demo` for outputs/demo and its seeds' outputs/demo/seed-1."""
     path = Path(output_root).absolute()
     return path.parent.name if re.fullmatch(r"seed-\d+", path.name) else path.name
 
 
 def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
-    """Gives a resumed run the same id in wandb, and one that begins anew in the same folder another.
+    """Give a resumed run the same id in wandb, and a run that begins anew in the same folder another one.
 
-    A sweep's agent names its runs itself.
+    A sweep's agent sets its runs' ids itself.
 
     Args:
         found: the run's loggers.
-        folder: the run's.
+        folder: the run's folder.
         resumes: whether the run goes on from a checkpoint.
     """
     for logger in found:
@@ -83,20 +85,17 @@ def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
 def _wandb(mode: str, folder: Path, name: str, study: str, method: str, pairs: Sequence[str]) -> WandbLogger:
     if mode == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
-        _say(f"wandb: not logged in, so the run is logged offline; later: wandb sync {folder}/wandb/offline-run-*")
-    options: dict[str, Any] = {
-        "mode": mode,
-        "settings": wandb.Settings(silent=mode == "offline", console="off", disable_git=True),
-        "tags": list(pairs),
-        "group": os.environ.get("WANDB_RUN_GROUP", study),
-        "job_type": os.environ.get("WANDB_JOB_TYPE", method),
-    }
-    project = os.environ.get("WANDB_PROJECT", "crosspair")
-    logger = WandbLogger(name=name, project=project, save_dir=folder, **options)
+        offline = f"{folder}/wandb/offline-run-*"
+        rank_zero_only(print)(f"wandb: not logged in, so the run is logged offline; later: wandb sync {offline}")
+    logger = WandbLogger(
+        name=name,
+        project=os.environ.get("WANDB_PROJECT", "crosspair"),
+        save_dir=folder,
+        mode=mode,
+        settings=wandb.Settings(silent=mode == "offline", console="off", disable_git=True),
+        tags=list(pairs),
+        group=os.environ.get("WANDB_RUN_GROUP", study),
+        job_type=os.environ.get("WANDB_JOB_TYPE", method),
+    )
     logger._wandb_init.pop("anonymous", None)  # Lightning always sets it, and wandb warns that it has no effect
     return logger
-
-
-@rank_zero_only
-def _say(message: str) -> None:
-    print(message)

@@ -85,7 +85,8 @@ def _add_classes(parser: Parser) -> None:
     for section, values in read_yaml(CONFIGS / "base.yaml").items():
         if isinstance(values, dict):
             parser.set_defaults({f"{section}.{name}": value for name, value in values.items()})
-    parser.add_argument("--help_all", action="help", help="also every option of the trainer")
+    others = parser.add_argument_group("others of the trainer")
+    others.add_argument("--help_all", action="help", help="show this help with every option of the trainer")
     shown = {f"trainer.{name}" for name in SHOWN_OF_TRAINER}
     rare = {name for name in parser.names() if name.startswith("trainer.")} - shown
     is_all = {"--help_all", "--print-completion"} & set(sys.argv)

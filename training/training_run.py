@@ -70,12 +70,12 @@ class TrainingRun:
             self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
 
     def _settle(self) -> None:
-        """Complete the configuration with what follows from it, and refuse what manual optimisation cannot do."""
+        """Complete the configuration with what follows from it, and refuse options that manual optimisation ignores."""
         config, trainer = self.config, self.config.trainer
         if trainer.gradient_clip_val is not None:
-            raise UserError("trainer.gradient_clip_val does not see the algorithms' own steps; use model.clip_norm")
+            raise UserError("trainer.gradient_clip_val has no effect on the algorithms' own steps; use model.clip_norm")
         if trainer.accumulate_grad_batches not in (None, 1):
-            raise UserError("trainer.accumulate_grad_batches does not see the algorithms' own steps; leave it at 1")
+            raise UserError("trainer.accumulate_grad_batches has no effect on the algorithms' own steps; leave it at 1")
         if trainer.max_steps is None or trainer.max_steps < 1:
             raise UserError(f"trainer.max_steps is {trainer.max_steps}, expected the number of steps, 1 or more")
         if not config.budget * trainer.max_steps >= 1:
@@ -90,7 +90,7 @@ class TrainingRun:
         )
         if ranks := launched_ranks():
             trainer.devices, trainer.num_nodes = ranks
-        # How a run was started is no part of what it is: the saved configuration starts it from its beginning.
+        # The saved configuration starts the run from its beginning, however this one was started.
         config.resume, config.ckpt_path = False, None
 
     def _trainer(self) -> L.Trainer:
@@ -98,8 +98,7 @@ class TrainingRun:
         config, made = self.config, self._made
         folder, name = Path(config.trainer.default_root_dir), config.name
         text = self.parser.dump(config, skip_unset=False)
-        given = vars(made.trainer)
-        throughput = Throughput()
+        given, throughput = vars(made.trainer), Throughput()
         own = [
             SaveConfig(text),
             throughput,
@@ -146,7 +145,7 @@ def _several(value: Any) -> list[Any]:
 
 
 def _class_path(value: Any) -> str:
-    """What a class, or a name of one, is called in a configuration."""
+    """Return the name of a class in a configuration."""
     return str(getattr(value, "class_path", value))
 
 
@@ -155,11 +154,14 @@ def _algorithm(value: Any) -> type[Algorithm]:
 
 
 def _quiet_libraries() -> None:
-    """Silence what tells a user nothing: advertisements and notes on accelerators."""
+    """Silence advertisements and notes that users cannot act on."""
     for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
         logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message="Experiment logs directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated")
-    warnings.filterwarnings("ignore", message="You have overridden `on_after_batch_transfer`")
-    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    for message in (
+        "Experiment logs directory .* exists and is not empty",
+        ".*LeafSpec.* is deprecated",
+        "You have overridden `on_after_batch_transfer`",
+        "Using ModelCheckpoint with manual optimization",
+        ".*does not have many workers.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from common.errors import UserError
-from common.options import Range
+from common.option_types import Range
 from merging.parameters import Density, Lambda, Majority, MergeParameter, Normalize, PerModel, Seed, Weight
 from merging.vectors import Draw, Tensor, elected_sum, restore_l1, step_from, task_vectors
 

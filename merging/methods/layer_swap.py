@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from common.options import Range
+from common.option_types import Range
 from merging.parameters import MergeParameter
 from merging.vectors import Tensor
 
