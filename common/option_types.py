@@ -87,7 +87,7 @@ def expected(hint: Any) -> str:
         return f"a mapping of {expected(inside[0])} to {expected(inside[1])}" if inside else "a mapping"
     if hint in (None, type(None), Any):
         return "any value" if hint is Any else "null"
-    return " ".join([_WORDS.get(kind, getattr(kind, "__name__", str(kind))), *map(str, bounds)])
+    return f"{_WORDS.get(kind, getattr(kind, '__name__', str(kind)))} {' '.join(map(str, bounds))}".rstrip()
 
 
 def mistake(name: str, value: Any, hint: Any) -> str:
