@@ -38,7 +38,7 @@ class ReaderOptions:
     """The corpus."""
 
     source: str = option(metavar="PATH")
-    """What is read."""
+    """The corpus."""
     out: Path | None = option(None, metavar="DIR")
     """Output folder."""
     train_utterances: Count | None = option(None, metavar="N", shown_default="all")
@@ -164,19 +164,19 @@ class AlignOptions:
     manifests: list[Path] = option(positional=True, metavar="MANIFEST")
     """Prepared manifests."""
     model: str = option(metavar="MODEL")
-    """A Whisper (folder or Hub id) that knows the languages."""
+    """A Whisper (folder or Hub id) trained on the languages."""
     out: Path = option(metavar="DIR")
     """Output folder: <out>/<manifest's folder>/<manifest>."""
     method: Literal["ctc", "attention"] = "ctc"
-    """How, see docs/splicing.md."""
+    """How switches are found, see docs/splicing.md."""
     words: bool = False
     """A span for each word, so that splicing can cut there."""
     least_score: Annotated[float, Range(0, 1)] = option(0.01, metavar="P")
-    """Least score of a switch."""
+    """Lowest score of a switch."""
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to compute: cpu or cuda."""
     seed: int = 0
-    """Seed of fitting."""
+    """Seed of the fit."""
 
 
 def run_align(options: AlignOptions) -> None:
