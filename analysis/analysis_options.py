@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from common.errors import UserError
-from common.options import Command, Range, option
+from common.option_types import Range
+from common.options import Command, option
 
 
 @dataclass(frozen=True)
