@@ -85,7 +85,8 @@ def test_the_merge_method_of_the_page(tmp_path: Path):
     assert boldest.merge(torch.zeros(1, 2), list(models)).tolist() == [[2.5, -2.5]]
     assert boldest.merge(torch.zeros(1, 2), list(models), trust=1.0).tolist() == [[3.0, -4.0]]
     assert boldest.has_step and boldest.source and boldest.formula
-    assert (boldest.parameters["trust"].low, boldest.parameters["trust"].high) == (0, 1)
+    bounds = boldest.parameters["trust"].bounds
+    assert (bounds.low, bounds.high) == (0, 1)
 
 
 TABLE = """\
