@@ -203,6 +203,6 @@ def test_the_overlay_lies_over_a_recipe(tiny_model: Path, manifests: dict[str, s
     trainable = {name for name, parameter in cli.model.model.named_parameters() if parameter.requires_grad}
     assert all(".decoder." in name and ".lora_" in name for name in trainable) and trainable
     assert cli.model.lora == LoRA(rank=3, alpha=32)
-    assert (CONFIGS / "overlay/lora.yaml").is_file() and (tmp_path / "lora" / "model" / "config.json").is_file()
+    assert (CONFIGS / "overlay/lora.yaml").is_file() and (tmp_path / "fishr-lora" / "model" / "config.json").is_file()
     with pytest.raises(UserError, match="model.lora: LoRA has no option 'rnak', did you mean 'rank'"):
         TrainingRun([*arguments, "--model.lora.rnak", "3"])
