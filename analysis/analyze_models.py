@@ -50,7 +50,7 @@ def analyze(entries: Sequence[Any], base: str, threshold: float | str, out: Path
     chosen = suggested if threshold == "auto" else float(threshold)
     names = list(sources)
     with atomic_folder(out) as folder:
-        for name, text in _csv(names, measures, chosen).items():
+        for name, text in tables.csv_files(names, measures, chosen).items():
             (folder / name).write_text(text, encoding="utf-8")
         draw(folder, names, measures, chosen, suggested)
         record = {"base": base, "models": sources, "threshold": chosen, "threshold_given": threshold}
@@ -64,17 +64,6 @@ def suggested_threshold(measures: Measures) -> float:
     rows = torch.cat([measure.rows_MR.flatten() for measure in tables.projections(measures).values()])
     changed = rows[rows > 0]
     return float(f"{changed.median().item():.1e}") if len(changed) else 0.0
-
-
-def _csv(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, str]:
-    files = {
-        "rows_changed.csv": tables.rows_changed(names, measures, threshold),
-        "norms.csv": tables.norms(names, measures),
-    }
-    if len(names) > 1:
-        files["cosines.csv"] = tables.cosines(names, measures)
-        files["sign_conflicts.csv"] = tables.sign_conflicts(names, measures)
-    return files
 
 
 def _report(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import isnan
 
 from analysis.deltas import Place, PlaceMeasure
-from backbone.model_folder.geometry import TaskVectorGeometry
 
 ALL = Place("all", None, "all")
 Measures = Mapping[Place, PlaceMeasure]
@@ -32,8 +31,8 @@ def chance_conflict(models: int) -> float:
     return 100 * (1 - 2.0 ** (1 - models))
 
 
-def rows_changed(names: Sequence[str], measures: Measures, threshold: float) -> str:
-    """Count the rows whose mean absolute delta exceeds the threshold, by model and projection matrix.
+def csv_files(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, str]:
+    """Return the text of each CSV file by its name; those that compare models need two of them.
 
     Args:
         names: the models'.
@@ -41,79 +40,56 @@ def rows_changed(names: Sequence[str], measures: Measures, threshold: float) -> 
         threshold: mean absolute change above which a row counts as changed.
     """
 
-    def lines() -> Iterator[list[object]]:
-        for model, name in enumerate(names):
-            for place, measure in _with_total(projections(measures)):
-                rows_R = measure.rows_MR[model]
-                above = int((rows_R > threshold).sum())
-                percent = measure.percent_above(model, threshold)
-                yield [name, *_cells(place), len(rows_R), above, percent, rows_R.median().item(), rows_R.max().item()]
+    def rows(measure: PlaceMeasure, model: int) -> Sequence[float]:
+        rows_R = measure.rows_MR[model]
+        above, percent = int((rows_R > threshold).sum()), measure.percent_above(model, threshold)
+        return len(rows_R), above, percent, rows_R.median().item(), rows_R.max().item(), threshold
 
-    head = ["model", "side", "layer", "module", "rows", "rows_above", "percent_above", "median_mav", "max_mav"]
-    return _csv([*head, "threshold"], ([*line, threshold] for line in lines()))
+    def norms(measure: PlaceMeasure, model: int) -> Sequence[float]:
+        found = measure.geometry
+        return found.parameters, found.norm(model), found.base_square**0.5, found.relative_norm(model)
 
+    def cosine(measure: PlaceMeasure, *group: int) -> Sequence[float]:
+        return [measure.geometry.cosine(*group)]
 
-def norms(names: Sequence[str], measures: Measures) -> str:
-    """L2 norms of the deltas, and in per cent of the base's norm, by model and place."""
-    head = ["model", "side", "layer", "module", "parameters", "delta_norm", "base_norm", "relative_norm_percent"]
-    return _csv(
-        head,
-        (
-            [name, *_cells(place), found.parameters, found.norm(model), found.base_square**0.5]
-            + [found.relative_norm(model)]
-            for model, name in enumerate(names)
-            for place, found in _geometries(measures)
-        ),
-    )
+    def conflicts(measure: PlaceMeasure, *group: int) -> Sequence[float]:
+        return *measure.geometry.conflict(group), measure.geometry.percent_conflict(group)
 
-
-def cosines(names: Sequence[str], measures: Measures) -> str:
-    """Cosines between two models' deltas, by pair of models and place."""
-    return _csv(
-        ["model_a", "model_b", "side", "layer", "module", "cosine"],
-        (
-            [names[a], names[b], *_cells(place), found.cosine(a, b)]
-            for a, b in combinations(range(len(names)), 2)
-            for place, found in _geometries(measures)
-        ),
-    )
+    single = {(name,): (number,) for number, name in enumerate(names)}
+    columns = "rows,rows_above,percent_above,median_mav,max_mav,threshold"
+    files = {"rows_changed.csv": _csv("model", columns, single, projections(measures), rows)}
+    columns = "parameters,delta_norm,base_norm,relative_norm_percent"
+    files["norms.csv"] = _csv("model", columns, single, measures, norms)
+    if len(names) > 1:
+        pairs = {(names[a], names[b]): (a, b) for a, b in combinations(range(len(names)), 2)}
+        files["cosines.csv"] = _csv("model_a,model_b", "cosine", pairs, measures, cosine)
+        titled = {(title,): group for title, group in groups(names).items()}
+        columns = "shared,conflicting,percent_conflicting"
+        files["sign_conflicts.csv"] = _csv("models", columns, titled, measures, conflicts)
+    return files
 
 
-def sign_conflicts(names: Sequence[str], measures: Measures) -> str:
-    """Entries whose signs differ among those non-zero in two or more deltas, for every pair of models and for all."""
-
-    def lines() -> Iterator[list[object]]:
-        for title, group in groups(names).items():
-            for place, found in _geometries(measures):
-                yield [title, *_cells(place), *found.conflict(group), found.percent_conflict(group)]
-
-    head = ["models", "side", "layer", "module", "shared", "conflicting", "percent_conflicting"]
-    return _csv(head, lines())
-
-
-def _with_total(measures: Measures) -> Iterator[tuple[Place, PlaceMeasure]]:
-    yield ALL, PlaceMeasure.total(measures.values())
-    yield from measures.items()
-
-
-def _geometries(measures: Measures) -> Iterator[tuple[Place, TaskVectorGeometry]]:
-    return ((place, measure.geometry) for place, measure in _with_total(measures))
-
-
-def _cells(place: Place) -> list[object]:
-    return [place.side, "" if place.layer is None else place.layer, place.module]
-
-
-def _csv(head: list[str], lines: Iterable[list[object]]) -> str:
+def _csv(
+    of_models: str,
+    columns: str,
+    groups: Mapping[tuple[str, ...], tuple[int, ...]],
+    measures: Measures,
+    figures: Callable[..., Sequence[float]],
+) -> str:
+    """Return a line a group of models and place; `figures` takes the place's measure and the models' numbers."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([_shown(cell) for cell in line] for line in lines)
+    writer.writerow(f"{of_models},side,layer,module,{columns}".split(","))
+    every = {ALL: PlaceMeasure.total(measures.values()), **measures}
+    for names, group in groups.items():
+        for place, measure in every.items():
+            shown = [_shown(figure) for figure in figures(measure, *group)]
+            writer.writerow([*names, place.side, place.layer, place.module, *shown])  # no layer is an empty cell
     return out.getvalue()
 
 
-def _shown(cell: object) -> object:
+def _shown(figure: float) -> float | str:
     """Six significant digits; empty where a figure is undefined (0/0)."""
-    if not isinstance(cell, float):
-        return cell
-    return "" if isnan(cell) else f"{cell:.6g}"
+    if isinstance(figure, int):
+        return figure
+    return "" if isnan(figure) else f"{figure:.6g}"

@@ -73,13 +73,13 @@ def _rows_changed(names: Sequence[str], measures: Measures, threshold: float, su
 
 
 def _changed(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, Values]:
-    return _by_model(names, measures, lambda measure, model: measure.percent_above(model, threshold))
+    return _panels(_single(names), measures, lambda measure, model: measure.percent_above(model, threshold))
 
 
 def _norms(names: Sequence[str], measures: Measures) -> Figure:
-    panels = _by_model(names, measures, lambda measure, model: measure.geometry.relative_norm(model))
+    panels = _panels(_single(names), measures, lambda measure, model: measure.geometry.relative_norm(model))
     caption = "L2 norm of the change of each projection matrix, in per cent of the norm of the base's matrix."
-    high = _largest(panels) or 1.0
+    high = max(_defined(panels), default=0.0) or 1.0
     form = "{:.0f}" if high >= 100 else "{:.1f}" if high >= 2 else "{:.2g}"
     return heat_maps(
         "Size of the change", caption, panels, ColourScale("norm of change / norm of base (%)", 0, high, form=form)
@@ -89,7 +89,7 @@ def _norms(names: Sequence[str], measures: Measures) -> Figure:
 def _cosines(names: Sequence[str], measures: Measures) -> Figure:
     whole = PlaceMeasure.total(measures.values())
     values = np.array([[whole.geometry.cosine(a, b) for b in range(len(names))] for a in range(len(names))])
-    off_diagonal = values[~np.eye(len(names), dtype=bool)]
+    off_diagonal = values[~np.eye(len(names), dtype=bool)].tolist()
     caption = "Cosine between two models' changes, over all parameters. 0: unrelated directions; 1: the same direction."
     return matrix("Cosine between task vectors", caption, names, values, _cosine_scale(off_diagonal))
 
@@ -98,51 +98,51 @@ def _cosines_by_layer(names: Sequence[str], measures: Measures) -> Figure:
     caption = "Cosine between two models' changes of each projection matrix. 0: unrelated directions."
     if len(names) == 2:
         caption += f" Over all parameters: {PlaceMeasure.total(measures.values()).geometry.cosine(0, 1):.2f}."
-    panels: dict[str, Values] = {
-        f"{names[a]} and {names[b]}": {p: m.geometry.cosine(a, b) for p, m in projections(measures).items()}
-        for a, b in combinations(range(len(names)), 2)
-    }
+    pairs = {f"{names[a]} and {names[b]}": (a, b) for a, b in combinations(range(len(names)), 2)}
+    panels = _panels(pairs, measures, lambda measure, a, b: measure.geometry.cosine(a, b))
     if len(panels) > _MOST_PANELS:
         every = list(panels.values())
         means = {place: float(np.mean([panel[place] for panel in every])) for place in every[0]}
         panels = {f"mean of {len(every)} pairs": means}
-    values = np.array([value for panel in panels.values() for value in panel.values()])
-    return heat_maps("Cosine between task vectors by layer", caption, panels, _cosine_scale(values))
+    return heat_maps("Cosine between task vectors by layer", caption, panels, _cosine_scale(_defined(panels)))
 
 
 def _sign_conflicts(names: Sequence[str], measures: Measures) -> Figure:
     chosen = groups(names)
     if len(chosen) > _MOST_PANELS:
         chosen = {f"all {len(names)} models": tuple(range(len(names)))}
-    panels = {
-        title: {place: measure.geometry.percent_conflict(group) for place, measure in projections(measures).items()}
-        for title, group in chosen.items()
-    }
+    panels = _panels(chosen, measures, lambda measure, *group: measure.geometry.percent_conflict(group))
     sizes = sorted({len(group) for group in chosen.values()})
     caption = (
         "Entries whose signs differ, among those that two or more of the models changed: what TIES resolves. "
         f"With signs by chance {' and '.join(f'{chance_conflict(n):.3g} % for {n} models' for n in sizes)}."
     )
-    found = [value for panel in panels.values() for value in panel.values() if not math.isnan(value)] or [0.0]
+    found = _defined(panels) or [0.0]
     low, high = 10 * math.floor(min(found) / 10), 10 * math.floor(max(found) / 10 + 1)
     return heat_maps("Sign conflict", caption, panels, ColourScale("entries in conflict (%)", low, high))
 
 
-def _by_model(
-    names: Sequence[str], measures: Measures, value: Callable[[PlaceMeasure, int], float]
+def _single(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    return {name: (number,) for number, name in enumerate(names)}
+
+
+def _panels(
+    groups: Mapping[str, tuple[int, ...]], measures: Measures, figure: Callable[..., float]
 ) -> dict[str, Values]:
+    """Return a panel for each group of models; `figure` takes a place's measure and the models' numbers."""
+    matrices = projections(measures)
     return {
-        name: {place: value(measure, model) for place, measure in projections(measures).items()}
-        for model, name in enumerate(names)
+        title: {place: figure(measure, *group) for place, measure in matrices.items()}
+        for title, group in groups.items()
     }
 
 
-def _largest(panels: Mapping[str, Values]) -> float:
-    return max((v for values in panels.values() for v in values.values() if not math.isnan(v)), default=0.0)
+def _defined(panels: Mapping[str, Values]) -> list[float]:
+    return [value for panel in panels.values() for value in panel.values() if not math.isnan(value)]
 
 
-def _cosine_scale(values: np.ndarray) -> ColourScale:
+def _cosine_scale(values: Sequence[float]) -> ColourScale:
     """Symmetric about zero, to the next tenth."""
-    largest = float(np.nanmax(np.abs(values), initial=0.0))
+    largest = max((abs(value) for value in values if not math.isnan(value)), default=0.0)
     high = min(1.0, max(0.1, math.ceil(10 * largest) / 10))
     return ColourScale("cosine", -high, high, DIVERGING, "{:.2f}")

@@ -47,15 +47,6 @@ def write_card(
         base_model_relation="merge",
         license=licences[inputs.base.name] if len(set(licences.values())) == 1 else None,
     )
-    lineage = [
-        (
-            "fine-tune" if number else "base",
-            f"`{one.name}`",
-            licences[one.name] or "not stated",
-            f"`{hashes[one.name]}`",
-        )
-        for number, one in enumerate(sources)
-    ]
     total = TaskVectorGeometry.total(geometry.values())
     text = render(
         Path(__file__).with_name("merge_card.md.jinja"),
@@ -64,7 +55,9 @@ def write_card(
         method=inputs.method,
         notes=notes,
         recipe=recipe.as_yaml(),
-        lineage=table(("part", "model", "licence", "weights"), lineage),
+        sources=sources,
+        licences=licences,
+        hashes=hashes,
         lengths=table(_LENGTHS, _lengths(inputs, total)),
         modules=table(_MODULES, _modules(geometry)),
     )

@@ -7,32 +7,20 @@ from backbone.model_folder.locate import WINDOW
 from backbone.model_folder.stored import ModelFolder
 from common.errors import UserError
 
-_OTHER_BASE = "name the base it was fine-tuned from with --base"
-
 
 def check_alike(base: ModelFolder, model: ModelFolder) -> None:
-    """Check that a model can be a fine-tune of a base: one architecture, the same tensors, the same token ids.
+    """Check that a model can be a fine-tune of a base: one architecture and the same token ids.
+
+    The tensors then agree, too: `read` checked those of each model against its configuration.
 
     Raises:
-        UserError: naming the model, the key, tensor or token, and both values.
+        UserError: naming the model, the key or token, and both values.
     """
     for key in DEFAULTS:
         if model.config[key] != base.config[key]:
             raise UserError(
                 f"{model.name}: its config.json has {key} {model.config[key]!r}, the base {base.name} has "
-                f"{base.config[key]!r}; {_OTHER_BASE}"
-            )
-    for one, other in ((base, model), (model, base)):
-        missing = [name for name in one.tensors if name not in other.tensors]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            raise UserError(f"{other.name}: lacks the tensor {missing[0]}{more}, which {one.name} has; {_OTHER_BASE}")
-    for name, tensor in base.tensors.items():
-        found = model.tensors[name].shape
-        if found != tensor.shape:
-            raise UserError(
-                f"{model.name}: the tensor {name} has shape {list(found)}, in the base {base.name} "
-                f"{list(tensor.shape)}; {_OTHER_BASE}"
+                f"{base.config[key]!r}; name the base it was fine-tuned from with --base"
             )
     _check_tokens(base, model)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from common.configs import read_yaml
 from common.errors import UserError
 
 # What a configuration leaves out has these values in transformers' WhisperConfig.
@@ -16,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 EMBEDDING = "model.decoder.embed_tokens.weight"
 PROJECTION = "proj_out.weight"  # the embedding itself where the two are tied; some files hold it twice
+_TENSORS = Path(__file__).with_name("whisper_tensors.yaml")
 _LARGEST = 10_000_000  # no size of a Whisper comes near it
 _MOST_LAYERS = 256
 
@@ -44,36 +47,12 @@ def check_sizes(config: Mapping[str, Any], where: str) -> None:
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor by name; a tied output projection is left out."""
-    found = dict(_stack(config, "encoder")) | dict(_stack(config, "decoder"))
-    if not config["tie_word_embeddings"]:
-        found[PROJECTION] = found[EMBEDDING]
-    return found
-
-
-def _stack(config: Mapping[str, Any], side: str) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yield the names and shapes of the encoder or decoder."""
-    width, inner, prefix = config["d_model"], config[f"{side}_ffn_dim"], f"model.{side}"
-    if side == "encoder":
-        for name, channels in (("conv1", config["num_mel_bins"]), ("conv2", width)):
-            yield f"{prefix}.{name}.weight", (width, channels, 3)
-            yield f"{prefix}.{name}.bias", (width,)
-        yield f"{prefix}.embed_positions.weight", (config["max_source_positions"], width)
-    else:
-        yield EMBEDDING, (config["vocab_size"], width)
-        yield f"{prefix}.embed_positions.weight", (config["max_target_positions"], width)
-    attentions = ("self_attn", "encoder_attn")[: 1 + (side == "decoder")]
-    for layer in (f"{prefix}.layers.{number}" for number in range(config[f"{side}_layers"])):
-        for attention in attentions:
-            for projection in ("q_proj", "k_proj", "v_proj", "out_proj"):
-                yield f"{layer}.{attention}.{projection}.weight", (width, width)
-                if projection != "k_proj":
-                    yield f"{layer}.{attention}.{projection}.bias", (width,)
-        yield f"{layer}.fc1.weight", (inner, width)
-        yield f"{layer}.fc1.bias", (inner,)
-        yield f"{layer}.fc2.weight", (width, inner)
-        yield f"{layer}.fc2.bias", (width,)
-        for norm in (*(f"{attention}_layer_norm" for attention in attentions), "final_layer_norm"):
-            yield f"{layer}.{norm}.weight", (width,)
-            yield f"{layer}.{norm}.bias", (width,)
-    yield f"{prefix}.layer_norm.weight", (width,)
-    yield f"{prefix}.layer_norm.bias", (width,)
+    table = read_yaml(_TENSORS)
+    found: dict[str, tuple[int, ...]] = {}
+    for side in ("encoder", "decoder"):
+        sizes = {**config, "ffn_dim": config[f"{side}_ffn_dim"]}
+        layers = [(f"model.{side}.layers.{number}", f"{side}_layer") for number in range(config[f"{side}_layers"])]
+        for prefix, part in ((f"model.{side}", side), *layers):
+            for name, shape in table[part].items():
+                found[f"{prefix}.{name}"] = tuple(sizes.get(size, size) for size in shape)
+    return found if config["tie_word_embeddings"] else found | {PROJECTION: found[EMBEDDING]}

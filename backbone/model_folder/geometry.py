@@ -75,8 +75,7 @@ class TaskVectorGeometry:
 
     def __add__(self, other: Self) -> Self:
         """Return the sums over both."""
-        names = ("gram_MM", "shared_MM", "opposed_MM", "parameters", "base_square", "compared", "shared", "opposed")
-        return type(self)(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        return type(self)(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
     @property
     def finite(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, ModelCardData
 
-from common.markdown import licence_of, render, split, table
+from common.markdown import licence_of, render, split
 
 _BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
@@ -63,10 +63,6 @@ def training_card(recipe: Recipe) -> str:
         license="other" if bound else base_licence,
         license_name="non-commercial" if bound else None,
     )
-    rows = [
-        (c.pair, f"{c.utterances:,}", ", ".join(c.sources) or "not stated", ", ".join(c.licences) or "not stated")
-        for c in recipe.corpora
-    ]
     notes = list(recipe.notes)
     if bound:
         notes.insert(0, f"Not for commercial use: it was trained on speech under {', '.join(bound)}.")
@@ -78,7 +74,6 @@ def training_card(recipe: Recipe) -> str:
         recipe=recipe,
         notes=notes,
         language=recipe.corpora[0].pair.split("-")[0] if recipe.corpora else "en",
-        speech=table(("pair", "utterances", "sources", "licences"), rows),
         base_licence=base_licence,
     )
 
@@ -101,8 +96,7 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
     rows, results = [], []
     for pair, found in sets.items():
         kind = "seen" if pair in seen else "unseen" if pair in unseen else "single language"
-        value, low, high = (100 * found["figures"]["mer"][key] for key in ("value", "low", "high"))
-        rows.append((pair, kind, f"{value:.1f}", f"{low:.1f} to {high:.1f}", f"{found['utterances']:,}"))
+        rows.append((pair, kind, found))
         results.append(
             EvalResult(
                 task_type="automatic-speech-recognition",
@@ -110,16 +104,15 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
                 dataset_name=pair,
                 metric_type="mer",
                 metric_name=f"Mixed error rate, micro, profile {profile}",
-                metric_value=round(value, 2),
+                metric_value=round(100 * found["figures"]["mer"]["value"], 2),
             )
         )
     index = yaml.safe_load(ModelCardData(model_name=name, eval_results=results).to_yaml())
     head["model-index"] = index["model-index"]
-    how = scores["decoding"]
-    shown = table(("test set", "kind", "mixed error rate, %", "95 % interval", "utterances"), rows)
-    beams = f"{how['beams']} beam{'s' * (how['beams'] > 1)}"
-    notes = f"Micro-averaged, profile `{profile}`, language tag `{how['language']}`, {beams}; intervals by bootstrap."
-    text = f"{_BEGIN}\n## Scores\n\n{shown}\n\n{notes}\n{_END}\n"
+    text = render(
+        Path(__file__).with_name("scores.md.jinja"),
+        begin=_BEGIN, end=_END, rows=rows, profile=profile, how=scores["decoding"],
+    )  # fmt: skip
     others = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n{others}\n\n{text}"
