@@ -19,6 +19,7 @@ from corpora.speak.espeak_engine import EspeakEngine
 from corpora.speak.kokoro import RATE_HZ, Kokoro, span_borders, trimmed
 from corpora.speak.korean import korean_phonemes
 from corpora.speak.ogg_opus import encode_opus
+from corpora.speak.phonemes import phonemes
 from corpora.speak.speakers import SPEAKERS, assign, cast
 from corpora.speak.spoken import Encoding, write_spoken
 from corpora.speak.written import OWN_SETS, counts, read_sentence_sets
@@ -289,6 +290,17 @@ def test_korean_is_spoken_by_its_rules(written, said):
 def test_korean_names_what_is_not_hangul():
     with pytest.raises(ValueError, match="'3' is not Hangul"):
         korean_phonemes("3월")
+
+
+def test_german_has_a_vowel_for_an_r_at_the_end_and_no_schwa():
+    pytest.importorskip("espeakng_loader")
+    assert phonemes("de", "Eine Uhr, bitte!") == "ˌInɛ ˈuːɐ, bˈɪtɛ!"
+    assert phonemes("de", "drei") == "drˈI"
+
+
+def test_english_is_written_as_in_the_voices_own_dictionary():
+    pytest.importorskip("espeakng_loader")
+    assert phonemes("en", "A better day.") == "ə bˈɛTəɹ dˈA."
 
 
 def test_the_neural_voice_speaks_a_switch_at_the_time_it_says(tmp_path):

@@ -63,9 +63,10 @@ def _english(text: str) -> str:
 
 def _german(text: str) -> str:
     sounds = _replaced(_by_espeak("de", text), _ALL + _GERMAN)
-    # An r before a consonant or at the end is a vowel: `Uhr`, `verloren`.
+    # An r before a consonant or at the end is a vowel: `Uhr`, `verloren`; elsewhere a rolled one is the clearest.
     sounds = re.sub(rf"(?<=[{_GERMAN_VOWELS}ː])ɾ(?![ˈˌ]*[{_GERMAN_VOWELS}])", "ɐ", sounds)
-    return sounds.replace("ɐɐ", "ɐ").replace("ɾ", "ʁ")
+    sounds = sounds.replace("ɐɐ", "ɐ").replace("ɾ", "r")
+    return re.sub(rf"ə(?=[{PUNCTUATION}\s]|$)", "ɛ", sounds)  # the voice's own schwa sounds like `-er`
 
 
 def _japanese(text: str) -> str:

@@ -20,7 +20,7 @@ SPEAKERS = {
     "ko-de": (3, 4),
     **dict.fromkeys(("ko", "ja", "de", "en"), (12, 8)),
 }
-_SPEEDS = (0.92, 1.1)
+_SPEEDS = (0.9, 1.05)
 _CONCENTRATION = 0.6  # of the mixtures: below 1, one or two voices prevail
 _HELD_OUT_SHARE = (0.5, 0.9)
 
