@@ -44,7 +44,7 @@ results: study-demo splicing  ## RESULTS.md, from both
 	  outputs/splicing/splicing-5-seeds/study.yaml outputs/splicing/splicing-ablations-1-seed/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
-	$(BIN)/python -m corpora.speak data/backbone --backbone 6000
+	$(BIN)/python prepare.py demo --out data/backbone --backbone 6000
 	$(BIN)/python -m backbone.miniature --out outputs/backbone-init data/backbone/*/*.jsonl
 	$(BIN)/python train.py --config backbone-short.yaml
 	$(BIN)/python train.py --config backbone-joint.yaml

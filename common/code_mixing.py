@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from operator import itemgetter
 
 from common.languages import UNSPACED, language_by_script, script
 
@@ -89,19 +91,14 @@ def find_switches(languages: Languages) -> Switches:
     filled = _filled(languages)
     points = [(i, f"{a}>{b}") for i, (a, b) in enumerate(pairwise(filled), start=1) if a != b]
     if not points:
-        nothing = (None,) * len(filled)
-        return Switches(0, nothing, nothing)
+        return Switches(0, (None,) * len(filled), (None,) * len(filled))
     distances, directions = [], []
-    after = 0  # index of the first switch point behind the token
     for i in range(len(filled)):
-        while after < len(points) and points[after][0] <= i:
-            after += 1
-        nearest = min(
-            ((i - at if at <= i else at - 1 - i), at > i, direction)
-            for at, direction in points[max(after - 1, 0) : after + 1]
-        )
-        distances.append(min(nearest[0], MAX_DISTANCE))
-        directions.append(nearest[2])
+        after = bisect_right(points, i, key=itemgetter(0))  # index of the first switch point behind the token
+        around = points[max(after - 1, 0) : after + 1]
+        distance, _, direction = min((i - at if at <= i else at - 1 - i, at > i, to) for at, to in around)
+        distances.append(min(distance, MAX_DISTANCE))
+        directions.append(direction)
     return Switches(len(points), tuple(distances), tuple(directions))
 
 
@@ -128,10 +125,8 @@ def code_mixing_index(text: str, languages: Languages, split: Split) -> float | 
     remaining = iter(languages)
     counts: Counter[str | None] = Counter()
     for word in text.split():
-        tagged = [
-            (language, script(token) in UNSPACED) for token, language in zip(split(word), remaining, strict=False)
-        ]
-        counts.update(language for language, alone in tagged if alone)
-        counts[next((language for language, alone in tagged if language and not alone), None)] += 1
+        tagged = list(zip(split(word), remaining, strict=False))
+        counts.update(language for token, language in tagged if script(token) in UNSPACED)
+        counts[next((language for token, language in tagged if language and script(token) not in UNSPACED), None)] += 1
     del counts[None]
     return 100 * (1 - max(counts.values()) / counts.total()) if counts else None

@@ -16,23 +16,6 @@ from common.errors import UserError, run_script
 SCRIPTS = ("prepare.py", "train.py", "merge.py", "evaluate.py", "analyze.py")
 _ROOT = Path(__file__).parent.parent
 
-# bash completes the command `python`; if its first word is one of our scripts, its words go to that script's function.
-_BEHIND_PYTHON = """
-_crosspair_behind_python() {
-  local script=$(basename "${COMP_WORDS[1]:-}")
-  case "$script" in
-    %s)
-      if [ "$COMP_CWORD" -ge 2 ]; then
-        COMP_WORDS=("${COMP_WORDS[@]:1}"); COMP_CWORD=$((COMP_CWORD - 1))
-        "_shtab_${script//./_}"
-        return
-      fi ;;
-  esac
-  COMPREPLY=($(compgen -f -- "${COMP_WORDS[COMP_CWORD]}"))
-}
-complete -o filenames -F _crosspair_behind_python python python3
-"""
-
 
 def script() -> str:
     """Return the script that bash reads.
@@ -47,7 +30,8 @@ def script() -> str:
         if found.returncode:
             raise UserError(found.stderr.strip().removeprefix("error: "))
         parts.append(found.stdout)
-    return "\n".join(parts) + _BEHIND_PYTHON % "|".join(SCRIPTS)
+    parts.append(Path(__file__).with_name("behind_python.bash").read_text(encoding="utf-8"))
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -28,20 +28,13 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
         OSError: whatever the writing raised; `path` is then untouched.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    partial = Path(name)
-    try:
-        _hold(handle)
+    with scratch_folder(path) as scratch:
+        partial = scratch / path.name
+        partial.touch()
         yield partial
-        partial.chmod(0o666 & ~_umask())
         _fsync(partial)
         partial.replace(path)
         _fsync(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-        os.close(handle)
 
 
 def check_name(name: str, what: str) -> str:
@@ -85,7 +78,8 @@ def scratch_folder(path: Path | str) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
     handle = os.open(partial, os.O_RDONLY)
     try:
-        _hold(handle)
+        with contextlib.suppress(OSError):  # where the file system has no such lock, nothing is ever swept
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -98,10 +92,11 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     with scratch_folder(path) as partial:
         yield partial
-        partial.chmod(0o777 & ~_umask())
-        for file in partial.rglob("*"):
+        mask = os.umask(0)
+        os.umask(mask)
+        partial.chmod(0o777 & ~mask)
+        for file in (*partial.rglob("*"), partial):
             _fsync(file)
-        _fsync(partial)
         _replace_folder(partial, path)
         _fsync(path.parent)
 
@@ -140,12 +135,6 @@ def sole_writer(path: Path | str) -> Iterator[None]:
             lock.unlink(missing_ok=True)
 
 
-def _hold(handle: int) -> None:
-    """Mark what is being written as alive; where the file system has no such lock, nothing is ever swept."""
-    with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
 def _sweep(path: Path) -> None:
     """Remove what writers of the same target left that were killed: nobody holds its lock."""
     for debris in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
@@ -153,7 +142,7 @@ def _sweep(path: Path) -> None:
             handle = os.open(debris, os.O_RDONLY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(debris) if debris.is_dir() else debris.unlink()
+                shutil.rmtree(debris)
             finally:
                 os.close(handle)
 
@@ -186,9 +175,3 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -64,15 +64,12 @@ class Utterance:
         return tuple(self.pair.split("-"))
 
 
-def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> int:
-    """Write utterances as JSON lines, atomically, audio paths relative to the manifest's folder; returns how many."""
+def write_manifest(path: Path | str, utterances: Iterable[Utterance]) -> None:
+    """Write utterances as JSON lines, atomically, audio paths relative to the manifest's folder."""
     path = Path(path)
-    count = 0
     with atomic_file(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for utterance in utterances:
             file.write(json.dumps(to_row(utterance, path.parent), ensure_ascii=False) + "\n")
-            count += 1
-    return count
 
 
 def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utterance]:
@@ -113,11 +110,9 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
         audio_name = audio_name.replace("\\", "/")
     audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
     if not is_below(str(audio), roots):
-        raise UserError(
-            f"{where}: the audio file {audio} lies neither beside the manifest nor below the folder you work in, nor "
-            "in a corpus that prepare.py read from here; if the manifest is to be trusted with it, allow its folder: "
-            f"export {AUDIO_ROOTS}={audio.parent}"
-        )
+        places = "neither beside the manifest, below the working folder, nor in a corpus that prepare.py read from here"
+        advice = f"if the manifest is to be trusted with it, allow its folder: export {AUDIO_ROOTS}={audio.parent}"
+        raise UserError(f"{where}: the audio file {audio} lies {places}; {advice}")
     duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
     text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
     if not text:
@@ -183,8 +178,7 @@ def _span(span: Any, where: str) -> Span:
 def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
     """The fields of an utterance's line in a manifest that lies in `folder`."""
     audio, folder = utterance.audio.absolute(), folder.absolute()
-    if audio.is_relative_to(folder):
-        audio = audio.relative_to(folder)
+    audio = audio.relative_to(folder) if audio.is_relative_to(folder) else audio
     row = {"id": utterance.id, "audio_filepath": audio.as_posix(), "offset": utterance.offset}
     names = ("duration", "text", "pair", "matrix_language", "spans", *_ABOUT)
     row |= {name: getattr(utterance, name) for name in names}

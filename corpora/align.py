@@ -85,10 +85,9 @@ class Report:
         if len(self.errors_ms) > 1:
             sizes = sorted(map(abs, self.errors_ms))
             ninth = statistics.quantiles(sizes, n=10, method="inclusive")[-1]
-            lines.append(
-                f"  {len(sizes)} switches of known times: median error {statistics.median(sizes):.0f} ms, "
-                f"90th percentile {ninth:.0f} ms, bias {statistics.median(self.errors_ms):+.0f} ms"
-            )
+            errors = f"median error {statistics.median(sizes):.0f} ms, 90th percentile {ninth:.0f} ms"
+            bias = f"bias {statistics.median(self.errors_ms):+.0f} ms"
+            lines.append(f"  {len(sizes)} switches of known times: {errors}, {bias}")
         return lines
 
 
@@ -129,13 +128,13 @@ def align(
     possible = [job for job in every if not job.reason]
     aligner.prepare([(job.utterance, job.spans) for job in possible])
     _find_switches(possible, aligner)
+    made = {**(made_by or {}), "words": words, "least_score": least_score}
     for manifest, place in places.items():
         rows = [_aligned(job, least_score) for job in jobs[manifest]]
         write_manifest(place, rows)
         report = _report(jobs[manifest])
-        made = {**(made_by or {}), "words": words, "least_score": least_score}
-        came = {"aligned": report.aligned, "left_out": dict(report.left_out)}
-        records[place.parent][place.name] = about(rows, source=str(manifest), **made, **came)
+        made |= {"source": str(manifest), "aligned": report.aligned, "left_out": dict(report.left_out)}
+        records[place.parent][place.name] = about(rows, **made)
     for folder, of_manifests in records.items():
         write_record(folder, folder.name, _COMMAND, of_manifests)
     return _report(every)
@@ -198,8 +197,8 @@ def _aligned(job: _Job, least_score: float) -> Utterance:
             job.reason = f"with a switch that scores under {least_score:g}"
     if job.reason:
         return replace(utterance, spans=tuple(_joined(spans, utterance.text)))
-    borders = [begin_s, *(min(max(switch.time_s, begin_s), end_s) for switch in found), end_s]
-    borders = [round(border_s, 4) for border_s in borders]
+    times_s = [begin_s, *(switch.time_s for switch in found), end_s]
+    borders = [round(min(max(time_s, begin_s), end_s), 4) for time_s in times_s]
     timed = [replace(span, start=a, end=b) for span, (a, b) in zip(spans, pairwise(borders), strict=True)]
     is_short = [b - a < _SHORTEST_S for a, b in pairwise(borders)]
     around = enumerate(zip(found, pairwise(is_short), strict=True), start=1)
@@ -234,15 +233,13 @@ def span_words(span: Span) -> list[Span]:
     words: list[str] = []
     opening = ""  # punctuation before the first word
     for word in border.split((span.text or "").strip()):
-        if not any(map(str.isalnum, word)):
-            if words:
-                words[-1] += space + word
-            else:
-                opening += word + space
-        elif span.language == "ko" and (bound := _KOREAN_PARTICLE.fullmatch(word)):
-            words += bound.groups()
+        bound = _KOREAN_PARTICLE.fullmatch(word) if span.language == "ko" else None
+        if any(map(str.isalnum, word)):
+            words += bound.groups() if bound else [word]
+        elif words:
+            words[-1] += space + word
         else:
-            words.append(word)
+            opening += word + space
     words[:1] = [opening + first for first in words[:1]] or [opening.strip()]
     return [Span(span.language, text=word) for word in words]
 

@@ -10,6 +10,7 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -161,10 +162,9 @@ class AttentionAligner(_WhisperAligner):
         self.heads = self._heads()
 
     def _heads(self) -> list[tuple[int, int]]:
-        named = getattr(self.whisper.generation_config, "alignment_heads", None)
+        named = getattr(self.whisper.generation_config, "alignment_heads", None) or ()
         layers, heads = self.whisper.config.decoder_layers, self.whisper.config.decoder_attention_heads
-        upper = [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
-        return [tuple(pair) for pair in named] if named else upper
+        return [tuple(pair) for pair in named] or list(product(range(layers // 2, layers), range(heads)))
 
     @torch.inference_mode()
     def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:

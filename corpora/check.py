@@ -153,8 +153,7 @@ def _of_samples(samples: np.ndarray) -> Iterator[Finding]:
     if peak < SILENCE_PEAK:
         yield ERROR, "silence", f"the loudest sample is {peak:.5f}"
     # A level reached once is a normalised recording; held for several samples it is a clipped one.
-    top = np.concatenate([[0], (size >= min(peak, 1.0) * 0.9999).astype(np.int8), [0]])
-    edges = np.flatnonzero(np.diff(top))
+    edges = np.flatnonzero(np.diff(size >= min(peak, 1.0) * 0.9999, prepend=False, append=False))
     runs = edges[1::2] - edges[::2]
     clipped = int(runs[runs >= CLIPPED_RUN].sum())
     if clipped and peak > 0.5:

@@ -184,11 +184,9 @@ def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source:
 
 
 def _about(reader: Reader, source: SourceFiles, prepared: Prepared, held_out: list[Path]) -> dict[str, Any]:
-    manifests = {}
-    for name, statistics in sorted(prepared.statistics.items()):
-        manifests[f"{name}.jsonl"] = statistics.as_dict()
-        if name in prepared.drawn:
-            manifests[f"{name}.jsonl"]["drawn_ids"] = prepared.drawn[name]
+    manifests = {f"{name}.jsonl": counts.as_dict() for name, counts in sorted(prepared.statistics.items())}
+    for name, ids in prepared.drawn.items():
+        manifests[f"{name}.jsonl"]["drawn_ids"] = ids
     return {
         "corpus": corpus_name(reader),
         "reader": reader.name,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import pairwise, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,10 +20,11 @@ from scoring.tokens import PROFILES
 TABLE_HEADER = ("manifest", "utterances", "length", "speakers", "tokens", "switches", "CMI")
 SURPRISES_SHOWN = 5
 OTHER = "other"  # tokens of none of the pair's languages: numbers, a third script
-_PLAIN = regex.compile(r"[\p{Z}\p{N}\p{P}\p{Sc}%+&=°′″]")
+_PLAIN = regex.compile(r"[\p{M}\p{Z}\p{N}\p{P}\p{Sc}%+&=°′″]")
 _NOTATION = set("*/\\{}[]<>|_#@^~()\N{REPLACEMENT CHARACTER}")  # marks of annotators more often than of writers
 tokens_of = PROFILES["cjk"].reference
 DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
+_BINS = ("< 1", "1-2", "2-5", "5-10", "10-20", "20-30", ">= 30")
 
 
 @dataclass
@@ -68,7 +67,9 @@ class ManifestCounts:
         spans = [(span.language, span.text) for span in utterance.spans or () if span.text is not None]
         whole = len(spans) == len(utterance.spans or ())
         languages, source = token_languages(tokens, utterance.languages, spans if whole else None, tokens_of)
-        self.tokens.update(map(_counted_as, tokens, languages, repeat(utterance.languages)))
+        for token, language in zip(tokens, languages, strict=True):
+            is_of_pair = any(script(token) in scripts_of(one) for one in utterance.languages)
+            self.tokens[language or (UNKNOWN if is_of_pair else OTHER)] += 1
         mixing = code_mixing_index(utterance.text, languages, tokens_of)
         if source != UNKNOWN and mixing is not None:
             self.tagged += 1
@@ -95,7 +96,7 @@ class ManifestCounts:
                 "shortest": round(self.shortest_s, 3) if self.utterances else None,
                 "mean": round(self.seconds / self.utterances, 3) if self.utterances else None,
                 "longest": round(self.longest_s, 3) if self.utterances else None,
-                "histogram": {name: self.durations[index] for index, name in enumerate(_bins())},
+                "histogram": {name: self.durations[index] for index, name in enumerate(_BINS)},
             },
             "tokens_by_language": dict(self.tokens.most_common()),
             "utterances_with_spans": self.with_spans,
@@ -132,13 +133,12 @@ class ManifestCounts:
 
     def _histogram(self) -> list[str]:
         most = max(self.durations.values())
-        counts = [(name, self.durations[index]) for index, name in enumerate(_bins())]
-        shown = counts[min(self.durations) : max(self.durations) + 1]
-        return [f"{name:>5} s {'█' * math.ceil(32 * count / most):<32} {count:,}" for name, count in shown]
+        counts = [(_BINS[i], self.durations[i]) for i in range(min(self.durations), max(self.durations) + 1)]
+        return [f"{name:>5} s {'█' * math.ceil(32 * count / most):<32} {count:,}" for name, count in counts]
 
     def _ranked_surprises(self) -> list[tuple[str, int, str]]:
-        found = [(char, count, example) for char, (count, example) in self.surprises.items()]
-        return sorted(found, key=lambda surprise: (-surprise[1], surprise[0]))
+        ranked = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
+        return [(char, count, example) for char, (count, example) in ranked]
 
     def _surprises(self) -> list[str]:
         lines = []
@@ -150,35 +150,20 @@ class ManifestCounts:
         return lines + ([f"and {counted(more, 'character')} more, all in corpus.json"] if more > 0 else [])
 
 
-def _counted_as(token: str, language: str | None, languages: tuple[str, ...]) -> str:
-    is_of_pair = any(script(token) in scripts_of(candidate) for candidate in languages)
-    return language or (UNKNOWN if is_of_pair else OTHER)
-
-
 def surprises(text: str, languages: tuple[str, ...]) -> set[str]:
     """Find the characters that no transcript in these languages should hold: other scripts, controls, notation."""
-    return {char for char in set(text) if _is_surprise(char, languages)}
-
-
-@functools.cache
-def _is_surprise(char: str, languages: tuple[str, ...]) -> bool:
-    if char in _NOTATION:
-        return True
-    if unicodedata.category(char).startswith("M") or _PLAIN.match(char):
-        return False
-    return not any(script(char) in scripts_of(language) for language in languages)
+    scripts = {name for language in languages for name in scripts_of(language)}
+    return {char for char in set(text) if char in _NOTATION or not (_PLAIN.match(char) or script(char) in scripts)}
 
 
 def describe(folder: Path) -> list[str]:
     """Statistics of every manifest under a folder, as a table for the terminal."""
-    rows = [list(TABLE_HEADER)]
+    rows = [TABLE_HEADER]
     for path in sorted(folder.rglob("*.jsonl")):
-        rows.append([str(path), *ManifestCounts.of(iter_manifest(path, check_audio=False)).cells()])
-    columns = []
-    for name, *cells in zip(*rows, strict=True):
-        width, side = max(map(len, [name, *cells])), "<" if name in ("manifest", "tokens") else ">"
-        columns.append([f"{cell:{side}{width}}" for cell in (name, *cells)])
-    return ["  ".join(row) for row in zip(*columns, strict=True)]
+        rows.append((str(path), *ManifestCounts.of(iter_manifest(path, check_audio=False)).cells()))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    layout = "  ".join(f"{{:{side}{width}}}" for side, width in zip("<>>><>>", widths, strict=True))
+    return [layout.format(*row) for row in rows]
 
 
 def counted(count: int, noun: str) -> str:
@@ -188,16 +173,10 @@ def counted(count: int, noun: str) -> str:
 
 def lasting(seconds: float) -> str:
     """`4.5 s`, `12.3 min`, `27.8 h`."""
-    scales = ((3600, "h"), (60, "min"), (1, "s"))
-    size, unit = next((scale for scale in scales if seconds >= scale[0]), (1, "s"))
+    size, unit = (3600, "h") if seconds >= 3600 else (60, "min") if seconds >= 60 else (1, "s")
     return f"{seconds / size:,.1f} {unit}"
 
 
 def character_name(char: str) -> str:
     """`U+002A ASTERISK`."""
     return f"U+{ord(char):04X} {unicodedata.name(char, '')}".strip()
-
-
-def _bins() -> list[str]:
-    edges = [str(edge) for edge in DURATION_EDGES_S]
-    return [f"< {edges[0]}", *(f"{low}-{high}" for low, high in pairwise(edges)), f">= {edges[-1]}"]

@@ -22,14 +22,19 @@ class DemoOptions:
 
     out: Path = option(Path("data/demo"), metavar="DIR")
     """Output folder."""
+    backbone: Count | None = option(None, metavar="N", shown_default="the demo's corpora")
+    """Make, instead, N training utterances of each language, for a backbone."""
 
 
 def run_demo(options: DemoOptions) -> None:
-    """Synthesise the demo's corpora."""
+    """Synthesise the demo's corpora, or a backbone's monolingual training set."""
     from corpora.manifest_counts import describe
-    from corpora.speak.demo_corpora import write_demo
+    from corpora.speak.demo_corpora import write_backbone, write_demo
 
-    write_demo(options.out, progress=True)
+    if options.backbone is None:
+        write_demo(options.out)
+    else:
+        write_backbone(options.out, options.backbone)
     print("\n".join(describe(options.out)))
 
 
@@ -196,14 +201,10 @@ def run_align(options: AlignOptions) -> None:
 def commands() -> Iterator[Command]:
     """Every command, in the help's order: the demo, a command for each reader that there is, and the others."""
     yield Command("demo", "Small corpora spoken by espeak-ng; needs pip install -e '.[demo]'", DemoOptions, run_demo)
-    text = "Speak sentence sets with robot or neural voices, as corpora of pairs and of single languages"
-    yield Command("speak", text, SpeakOptions, speak)
+    yield Command("speak", "Speak sentence sets with robot or neural voices, as corpora", SpeakOptions, speak)
     for name, reader in readers.discover().items():
         yield reader_command(name, reader)
-    text = "A Korean-German test set of your own: HiKE's sentences to translate, then to record"
-    yield Command("ko_de_script", text, KoDeOptions, run_ko_de)
+    yield Command("ko_de_script", "A Korean-German test set of your own, after HiKE", KoDeOptions, run_ko_de)
     yield Command("check", "Open every audio of prepared manifests and list what is wrong", CheckOptions, run_check)
-    text = "Utterances of pairs that nobody recorded, cut from prepared manifests"
-    yield Command("splice", text, SplicedOptions, run_splice)
-    text = "The times at which speakers switch, for prepared manifests without them"
-    yield Command("align", text, AlignOptions, run_align)
+    yield Command("splice", "Utterances of pairs that nobody recorded, cut from manifests", SplicedOptions, run_splice)
+    yield Command("align", "The times at which speakers switch, for manifests without them", AlignOptions, run_align)

@@ -39,7 +39,7 @@ def test_round_trip(folder: Path):
     utterance = Utterance(
         "a", folder / "a.wav", 1.5, "안녕 world", "ko-en", "ko", 0.25, spans, "s1", "demo", "17", "train", "CC0-1.0"
     )
-    assert write_manifest(folder / "m.jsonl", [utterance]) == 1
+    write_manifest(folder / "m.jsonl", [utterance])
     assert read_manifest(folder / "m.jsonl") == [utterance]
     assert json.loads((folder / "m.jsonl").read_text())["audio_filepath"] == "a.wav"  # moves with its folder
 

@@ -13,12 +13,12 @@ from common.manifest import read_manifest
 from common.options import run
 from corpora.speak import demo_corpora as corpora
 from corpora.speak import espeak
-from corpora.speak.__main__ import SPEAK
 from corpora.speak.grammar import Blank, Filling, english, german, indefinite_article, particle
 from corpora.speak.lexicon import spoken, words, written
 from corpora.speak.mixing import switched
 from corpora.speak.sentences import SentenceStream, templates
 from datamodules.leaks import transcript_key
+from prepare import PREPARE
 
 LANGUAGES = ("en", "de", "ko", "ja")
 PARTS_OF_SPEECH = ("nouns", "verbs", "adjectives", "adverbs", "times", "places", "clauses")
@@ -227,10 +227,10 @@ class _Everything(set):
 
 
 def test_test_voices_train_nothing():
-    training = {voice for corpus in corpora.CORPORA for voice in corpus.voices("train")}
-    testing = {voice for corpus in corpora.CORPORA for voice in corpus.voices("test")}
+    training = {voice for corpus in corpora.CORPORA for voice in corpus.voices["train"]}
+    testing = {voice for corpus in corpora.CORPORA for voice in corpus.voices["test"]}
     assert not training & testing
-    assert [corpus.voices("train") for corpus in corpora.CORPORA if corpus.name == "ja-en"] == [("f2",)]
+    assert [corpus.voices["train"] for corpus in corpora.CORPORA if corpus.name == "ja-en"] == [["f2"]]
 
 
 COUNTS = {"train": 4, "dev": 2, "test": 4}
@@ -258,7 +258,7 @@ def test_speech_and_spans(made):
                 assert utterance.duration == pytest.approx(len(audio) / rate, abs=1e-4)
                 assert utterance.duration <= 4.9
                 assert (utterance.pair, utterance.matrix_language) == (corpus.name, corpus.name[:2])
-                assert utterance.speaker in corpus.voices(split)
+                assert utterance.speaker in corpus.voices["test" if split == "test" else "train"]
                 assert utterance.split == split
                 assert utterance.licence.startswith("Apache-2.0")
                 borders = [utterance.spans[0].start, *(span.end for span in utterance.spans)]
@@ -371,4 +371,4 @@ def test_espeak_missing_is_one_clear_message(tmp_path, monkeypatch):
 
 def test_command_line_refuses_an_empty_backbone(tmp_path):
     with pytest.raises(UserError, match="backbone is 0, expected a whole number of 1 or more"):
-        run(SPEAK, [str(tmp_path), "--backbone", "0"])
+        run(PREPARE, ["demo", "--out", str(tmp_path), "--backbone", "0"])

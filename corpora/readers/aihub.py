@@ -60,10 +60,8 @@ class AiHub(Reader):
         dialogs = self._dialogs(source, label)
         sentences = [self._rebuild(dialog) for dialog in dialogs]
         if not any(sentence and _LATIN.search(sentence) for sentence in sentences):
-            missing = f"no {self.english_field!r} from which its English can be rebuilt"
-            yield LeftOut(
-                stem, f"{where}: the field 'dialogs' has {missing}; training on it would teach transliteration"
-            )
+            missing = f"the field 'dialogs' has no {self.english_field!r} from which its English can be rebuilt"
+            yield LeftOut(stem, f"{where}: {missing}; training on it would teach transliteration")
             return
         if not audio:
             yield LeftOut(stem, f"{where}: no {stem}.pcm or {stem}.wav in the source")
@@ -75,8 +73,7 @@ class AiHub(Reader):
             if sentence is None:
                 yield LeftOut(identity, f"{place}: no {self.english_field!r} from which the sentence can be rebuilt")
             elif mask := re.search(r"@\w+", sentence):
-                reason = f"the sentence holds the mask {mask.group()!r}; what was said is unknown"
-                yield LeftOut(identity, f"{place}: {reason}")
+                yield LeftOut(identity, f"{place}: the sentence holds the mask {mask[0]!r}; what was said is unknown")
             else:
                 clip = Clip(file, raw_rate_hz=RAW_RATE_HZ if file.lower().endswith(".pcm") else None)
                 if len(dialogs) > 1:
@@ -88,11 +85,9 @@ class AiHub(Reader):
     def _times_s(self, dialog: dict[str, Any], where: str) -> tuple[float, float]:
         start_s, end_s = (number_field(dialog, field, where) for field in (self.start_field, self.end_field))
         if start_s is None or end_s is None:
-            raise UserError(
-                f"{where}: the recording holds several dialogs, and the fields {self.start_field!r} and "
-                f"{self.end_field!r} are not both there; it has {sorted(dialog)} (name them by --start-field and "
-                "--end-field)"
-            )
+            missing = f"the fields {self.start_field!r} and {self.end_field!r} are not both there"
+            found = f"{where}: the recording holds several dialogs, and {missing}; it has {sorted(dialog)}"
+            raise UserError(f"{found} (name them by --start-field and --end-field)")
         return start_s, end_s
 
     def _dialogs(self, source: SourceFiles, label: str) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import soundfile
 
 from common.errors import UserError
@@ -79,12 +79,14 @@ class ClipStore:
         key = (clip.name, header.suffix)
         if key not in self._stored:
             target = (self._folder / PurePosixPath(clip.name)).absolute()
-            stem = target.name.removesuffix(target.suffix)
             data = self._source.read(clip.name) if clip.data is None else clip.data
-            data = _wav_header(len(data), clip.raw_rate_hz) + data if clip.raw_rate_hz else data
-            target = target.with_name(stem + header.suffix)
+            if clip.raw_rate_hz:
+                wav = io.BytesIO()
+                soundfile.write(wav, np.frombuffer(data, "<i2"), clip.raw_rate_hz, format="WAV")
+                data = wav.getvalue()
+            target = target.with_name(target.stem + header.suffix)
             if target.is_file() and target.read_bytes() != data:
-                target = target.with_name(f"{stem}.{hashlib.sha256(data).hexdigest()[:12]}{header.suffix}")
+                target = target.with_name(f"{target.stem}.{hashlib.sha256(data).hexdigest()[:12]}{header.suffix}")
             if not target.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 partial = target.with_name(f".{target.name}.partial")
@@ -121,10 +123,3 @@ def _header(file: Path | io.BytesIO, where: str) -> Header:
     if missing > 0 and not is_streamed:
         raise BrokenRecord(f"{where}: the wav file is cut short: by its header {missing} bytes are missing")
     return header
-
-
-def _wav_header(size: int, rate_hz: int) -> bytes:
-    """The 44 bytes that turn headerless 16-bit mono audio into a wav file."""
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, 1, 1, rate_hz, 2 * rate_hz, 2, 16, b"data", size
-    )

@@ -67,6 +67,5 @@ class CsFleurs(Reader):
         file = source.beside(table, text_field(row, "file_name", where), where, "file_name")
         split = "train" if self.subset.endswith("train") else "test"
         about = {"source_sentence_id": f"fleurs:{int(sentence[0])}", "speaker": optional_text(row, "speaker", where)}
-        stated_s = number_field(row, "duration", where)
-        text = text_field(row, "text", where)
-        return Record(identity, where, Clip(file), text, pair, split, stated_duration_s=stated_s, **about)
+        about |= {"stated_duration_s": number_field(row, "duration", where)}
+        return Record(identity, where, Clip(file), text_field(row, "text", where), pair, split, **about)

@@ -72,8 +72,8 @@ class Folder(Reader):
         identity = optional_text(row, "id", where) or str(PurePosixPath(name.replace("\\", "/")).with_suffix(""))
         text = text_field(row, "transcription" if "transcription" in row else "text", where)
         about = {"speaker": optional_text(row, "speaker", where), "split_from": split_from}
-        stated_s = number_field(row, "duration", where)
-        return Record(identity, where, Clip(file), text, self.pair, split, stated_duration_s=stated_s, **about)
+        about["stated_duration_s"] = number_field(row, "duration", where)
+        return Record(identity, where, Clip(file), text, self.pair, split, **about)
 
 
 def _is_of_common_voice(source: SourceFiles, name: str) -> bool:

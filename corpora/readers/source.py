@@ -80,13 +80,11 @@ class SourceFiles:
 
     def size(self, name: str) -> int:
         """The file's size in bytes, unpacked."""
-        path = self.path(name)
-        return self._files[name][1].file_size if path is None else path.stat().st_size
+        return path.stat().st_size if (path := self.path(name)) else self._files[name][1].file_size
 
     def read(self, name: str) -> bytes:
         """The whole file."""
-        path = self.path(name)
-        if path is not None:
+        if path := self.path(name):
             return path.read_bytes()
         archive, member = self._files[name]
         try:
@@ -141,9 +139,8 @@ class SourceFiles:
         for member in members:
             _refuse_unsafe(member, path)
             self._files[unicodedata.normalize("NFC", prefix + member.filename)] = (archive, member)
-        unpacked = sum(member.file_size for member in members)
-        if unpacked > RATIO_MATTERS_FROM_BYTES and unpacked > MAX_RATIO * path.stat().st_size:
-            packed = path.stat().st_size
+        unpacked, packed = sum(member.file_size for member in members), path.stat().st_size
+        if unpacked > max(RATIO_MATTERS_FROM_BYTES, MAX_RATIO * packed):
             raise UserError(f"{path}: {packed} bytes that unpack to {unpacked}; that is a zip bomb, not speech")
 
 
@@ -186,8 +183,7 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
         include = "".join(f" --include '{pattern}'" for pattern in patterns or ())
         command = f"hf download --repo-type dataset {source}{include} --local-dir FOLDER"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{source}: no such folder, and not to be had from the hub as a dataset ({reason}); where there is a "
-            f"network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
-        ) from None
+        found = f"{source}: no such folder, and not to be had from the hub as a dataset ({reason})"
+        advice = f"where there is a network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
+        raise UserError(f"{found}; {advice}") from None
     return SourceFiles(folder, hub_id=source, revision=Path(folder).name)

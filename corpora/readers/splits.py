@@ -79,10 +79,8 @@ class SplitFinder:
             named = f"name {len(decided)} splits ({', '.join(decided.values())})"
             raise UserError(f"{where}: its table and folders {named}; rename one, or give --split")
         if self.in_sight:
-            raise UserError(
-                f"{where}: neither a folder nor the table names its split, but {self.in_sight} names one; "
-                "say where such rows belong: --split train, dev or test"
-            )
+            found = f"neither a folder nor the table names its split, but {self.in_sight} names one"
+            raise UserError(f"{where}: {found}; say where such rows belong: --split train, dev or test")
         self.guessed = where
         return "train", "no split is named, all is training"
 

@@ -65,9 +65,8 @@ class UniCoM(Reader):
         file = folder / PurePosixPath(text_field(row, "file path", where).replace("\\", "/")).name
         pairs = _word_pairs(text_field(row, "word pair", where), where)
         spans = spans_of(text, matrix, sources, pairs, _anchors(text_field(row, "anchor", where), where))
-        sentence = f"fleurs:{_sentence(row, where)}"
-        clip = Clip(str(file))
-        return Record(file.stem, where, clip, text, self.pair, split, matrix, spans, source_sentence_id=sentence)
+        about = {"spans": spans, "source_sentence_id": f"fleurs:{_sentence(row, where)}"}
+        return Record(file.stem, where, Clip(str(file)), text, self.pair, split, matrix, **about)
 
 
 def spans_of(
@@ -132,7 +131,5 @@ def _sentence(row: dict[str, Any], where: str) -> int:
     with contextlib.suppress(ValueError):
         if int(float(first)) == int(float(second)):
             return int(float(first))
-    raise UserError(
-        f"{where}: the fields 'source id 1' and 'source id 2' are {first!r} and {second!r}, expected one FLEURS id "
-        "twice; without it leaks into the test set cannot be found"
-    )
+    found = f"the fields 'source id 1' and 'source id 2' are {first!r} and {second!r}, expected one FLEURS id twice"
+    raise UserError(f"{where}: {found}; without it leaks into the test set cannot be found")

@@ -7,12 +7,11 @@ from the seed alone: shards of a fixed size are each spoken by a fresh process, 
 from __future__ import annotations
 
 import hashlib
-import json
 import multiprocessing
 import os
 import random
 import signal
-from itertools import pairwise
+from itertools import pairwise, starmap
 from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,9 @@ from typing import Any, NamedTuple
 import yaml
 from tqdm import tqdm
 
-from common.files import atomic_folder, write_text
+from common.files import atomic_folder
 from common.manifest import Span, Utterance, write_manifest
-from corpora.derived import RECORD, follows_from
+from corpora.derived import RECORD, follows_from, write_json
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import espeak
 from corpora.speak.sentences import Sentence, SentenceStream
@@ -39,23 +38,16 @@ class DemoCorpus(NamedTuple):
     """A corpus of the demo: its languages, matrix first, and who speaks in it."""
 
     name: str
-    train: tuple[str, ...]
-    test: tuple[str, ...]
+    voices: dict[str, list[str]]
+    """The voices of `train` and `test`; who trains also speaks development sentences, as in a corpus cut in two."""
 
     @property
     def matrix(self) -> str:
         """The language of the templates."""
         return self.name.split("-")[0]
 
-    def voices(self, split: str) -> tuple[str, ...]:
-        """The voices of a split; development sentences come from the training voices, as from a corpus cut in two."""
-        return self.test if split == "test" else self.train
 
-
-CORPORA = [
-    DemoCorpus(name, tuple(voices["train"]), tuple(voices["test"]))
-    for name, voices in yaml.safe_load((_HERE / "demo_voices.yaml").read_text(encoding="utf-8")).items()
-]
+CORPORA = list(starmap(DemoCorpus, yaml.safe_load((_HERE / "demo_voices.yaml").read_text(encoding="utf-8")).items()))
 
 
 def write_demo(out: Path, *, progress: bool = True) -> None:
@@ -117,12 +109,10 @@ def _write(wanted: list[tuple[DemoCorpus, dict[str, int], Path]], progress: bool
             with atomic_folder(folder) as partial, pool:
                 manifests = _write_corpus(corpus, counts, partial, pool, bar)
                 about = {"corpus": corpus.name, **recipe, "counts": counts, "licence": LICENCE, "manifests": manifests}
-                write_text(partial / RECORD, json.dumps(about, ensure_ascii=False, indent=1) + "\n")
+                write_json(partial / RECORD, about)
 
 
-def _write_corpus(
-    corpus: DemoCorpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm
-) -> dict[str, dict[str, Any]]:
+def _write_corpus(corpus: DemoCorpus, counts: dict[str, int], folder: Path, pool: Pool, bar: tqdm) -> dict[str, Any]:
     """Writes audio and manifests; returns each manifest's statistics."""
     audio = folder / "audio"
     audio.mkdir()
@@ -146,7 +136,7 @@ def _write_corpus(
 
 def _lines(corpus: DemoCorpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
     rng = random.Random(f"{SEED} {corpus.name} {split} {start}")
-    voices = corpus.voices(split)
+    voices = corpus.voices["test" if split == "test" else "train"]
     # Words a minute, and espeak-ng's pitch. Many voices also cover more than a test voice will ask for.
     rates, pitches = ((130, 205), (20, 80)) if len(voices) > 10 else ((145, 190), (35, 65))
     lines = []

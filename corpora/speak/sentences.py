@@ -7,8 +7,6 @@ import hashlib
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -103,10 +101,7 @@ class Picker:
 
     def word(self, part_of_speech: str, tags: frozenset[str] = frozenset()) -> Word:
         """Picks a word of a table that has one of the tags."""
-        return self.among([word for word in words(part_of_speech) if word.goes_with(tags)])
-
-    def among(self, candidates: Sequence[Word]) -> Word:
-        """Picks one of the candidates."""
+        candidates = [word for word in words(part_of_speech) if word.goes_with(tags)]
         word = min(self.random.choices(candidates, k=3), key=lambda word: self._used[id(word)])
         self._used[id(word)] += 1
         return word
@@ -124,16 +119,12 @@ def _pick(blank: Blank, heads: dict[str, Word], picker: Picker) -> Filling:
         return Filling(heads[blank.kind])
     if blank.kind in _TABLES:
         return Filling(picker.word(_TABLES[blank.kind], blank.tags))
-    if blank.kind == "noun" and "adj" in heads:
-        return Filling(picker.word("nouns", heads["adj"].tags))
-    tags = blank.tags
-    if blank.kind in ("object", "person"):
-        tags = heads["verb"].tags if blank.kind == "object" else frozenset({"person"})
-    noun = picker.word("nouns", tags)
-    if blank.kind == "adj+noun" or (blank.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE):
-        fitting = [adjective for adjective in words("adjectives") if noun.goes_with(adjective.tags)]
-        return Filling(noun, picker.among(fitting) if fitting else None)
-    return Filling(noun)
+    tags = frozenset({"person"}) if blank.kind == "person" else blank.tags
+    head = heads.get({"noun": "adj", "object": "verb"}.get(blank.kind, ""))
+    noun = picker.word("nouns", head.tags if head else tags)
+    is_described = blank.kind == "adj+noun" or (blank.kind == "object" and picker.random.random() < _ADJECTIVE_SHARE)
+    is_described &= "person" not in noun.tags  # which no adjective describes
+    return Filling(noun, picker.word("adjectives", noun.tags) if is_described else None)
 
 
 def assemble(template: Template, fillings: dict[int, Filling], switches: dict[int, Pieces] | None = None) -> Sentence:
@@ -171,11 +162,8 @@ def _merged(matrix: str, pieces: Pieces) -> Pieces:
     merged: Pieces = []
     space = ""
     for language, text in pieces:
-        if not text.strip() and merged:
-            if merged[-1][0] == matrix:
-                merged[-1] = (matrix, merged[-1][1] + text)
-            else:
-                space = text
+        if not text.strip() and merged and merged[-1][0] != matrix:
+            space = text
             continue
         if merged and (merged[-1][0] == language or not re.search(r"\w", text)):
             merged[-1] = (merged[-1][0], merged[-1][1] + space + text)
@@ -218,9 +206,9 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
     """
     rng = picker.random
     level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
-    template = rng.choice(
-        [f for f in templates(matrix) if any(f.parts[i].kind == "clause" for i in f.blanks) == (level == "sentence")]
-    )
+    is_whole = level == "sentence"
+    fitting = [one for one in templates(matrix) if is_whole == any(one.parts[i].kind == "clause" for i in one.blanks)]
+    template = rng.choice(fitting)
     fillings = fill(template, picker)
     possible: dict[int, Pieces] = {}
     for i, filling in fillings.items():
@@ -228,21 +216,16 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
             possible[i] = pieces
     if not possible:
         return None
-    count = min(len(possible), 1 if level == "sentence" else rng.choice((1, 2, 2)))
+    count = min(len(possible), 1 if is_whole else rng.choice((1, 2, 2)))
     mixed = assemble(template, fillings, {i: possible[i] for i in rng.sample(sorted(possible), count)})
     return mixed if mixed.key != assemble(template, fillings).key else None
 
 
-@dataclass
 class SentenceStream:
     """A stream of sentences of a corpus, each short enough and none whose `key` is among those already `seen`."""
 
-    pair: str
-    seed: str
-    seen: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._picker = Picker(f"{self.seed} {self.pair}")
+    def __init__(self, pair: str, seed: str, seen: set[str]) -> None:
+        self.pair, self.seen, self._picker = pair, seen, Picker(f"{seed} {pair}")
 
     def take(self, count: int, *, salad: bool = False) -> list[Sentence]:
         """Draws `count` new sentences, or as many salads of phrases.
