@@ -16,7 +16,7 @@ from common.options import Command, Option, Parsed, option, options_of, parse
 from merging import recipe as recipes
 from merging.methods import MergeMethod, methods
 from merging.parameters import MergeParameter, parse_words
-from merging.recipe import CONFIGS, MergeRecipe
+from merging.recipe import MergeRecipe
 
 if TYPE_CHECKING:
     from merging.sweep import Score
@@ -85,8 +85,8 @@ def _command(method: MergeMethod, sweep: bool = False) -> Command:
     text = f"{method.summary}\n\n{_filled(method.formula, '  ')}\n\n{_filled(method.source)}"
     shared = [*options_of(MergeSettings), *options_of(SweepSettings, "the sweep" if sweep else "for sweep METHOD")]
     useless = "skip_existing" if sweep else "allow_unseen"
-    shared = [one for one in shared if one.name != useless]
     defaults = recipes.defaults(method.name)
+    shared = [replace(one, default=defaults.get(one.name, one.default)) for one in shared if one.name != useless]
     own = [_option(parameter, method, defaults) for parameter in method.parameters.values()]
     if sweep:
         own = [_swept(one) if one.name in ("lambda", "density") else one for one in own]
@@ -120,20 +120,6 @@ def _swept(one: Option) -> Option:
     return replace(one, text=text, group="the sweep", metavar="VALUES", shown_default=shown)
 
 
-def parse_merge(words: Sequence[str]) -> Parsed:
-    """Read a command line behind the method's own configuration.
-
-    Raises:
-        UserError: for a mistake in it or in a configuration.
-    """
-    words = list(words)
-    place = 1 + (words[:1] == ["sweep"])
-    own = words[place - 1] if len(words) >= place else ""
-    if own in methods() and (CONFIGS / f"{own}.yaml").is_file():
-        words[place:place] = ["--config", own]
-    return parse(command(), words)
-
-
 def main(words: Sequence[str] | None = None, score: Score | None = None) -> None:
     """Run `merge.py`.
 
@@ -145,7 +131,7 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
         UserError: for whatever the user can put right.
     """
     words = sys.argv[1:] if words is None else words
-    parsed = parse_merge(words)
+    parsed = parse(command(), words)
     options, method = dict(parsed.options), parsed.command.name
     swept = {"lambda", "density"} & parsed.given.keys() if words[0] == "sweep" else set()
     for name in parsed.given.keys() & methods()[method].parameters.keys() - swept:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
-
 from backbone.model_folder.geometry import TaskVectorGeometry
 from common.markdown import licence_of, render, table
 from merging.inputs import MergeInputs
@@ -39,18 +37,9 @@ def write_card(
     """
     sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
     licences = {source.name: licence_of(source.path) for source in sources}
-    front = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="automatic-speech-recognition",
-        tags=["whisper", "merge", "code-switching"],
-        base_model=[source.name for source in sources],
-        base_model_relation="merge",
-        license=licences[inputs.base.name] if len(set(licences.values())) == 1 else None,
-    )
     total = TaskVectorGeometry.total(geometry.values())
     text = render(
         Path(__file__).with_name("merge_card.md.jinja"),
-        front=front.to_yaml(),
         title=title,
         method=inputs.method,
         notes=notes,

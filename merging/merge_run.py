@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,7 @@ from common.configs import read_yaml
 from common.errors import UserError
 from common.files import atomic_folder, check_replaceable, sole_writer
 from merging import merge_engine as engine
+from merging import mergekit_engine
 from merging import recipe as recipes
 from merging.inputs import MergeInputs, read_all
 from merging.merge_card import write_card
@@ -45,9 +47,11 @@ def merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> MergeGeo
     try:
         with sole_writer(out), atomic_folder(out) as folder:
             geometry = _write_weights(folder, recipe, inputs)
-            hashes = _weight_hashes(inputs)
+            with ThreadPoolExecutor() as pool:
+                folders = {model.name: model for model in (inputs.base, *inputs.models)}
+                hashes = dict(zip(folders, pool.map(attrgetter("weights_hash"), folders.values()), strict=True))
             _check_hashes(recipe, hashes)
-            _write_recipe(folder / RECIPE_FILE, recipe, hashes)
+            (folder / RECIPE_FILE).write_text(recipe.as_yaml(hashes), encoding="utf-8")
             title = recipes.name_of(recipe.method, [model.label for model in inputs.models])
             write_card(folder, title, recipe, inputs, geometry, hashes, notes)
     except OSError as error:
@@ -61,25 +65,9 @@ def _write_weights(folder: Path, recipe: MergeRecipe, inputs: MergeInputs) -> Me
     dtypes = {name: DTYPES[recipe.dtype] or tensor.dtype for name, tensor in tensors.items()}
     codes = list(dtypes.values())
     write_side_files(folder, inputs.base, inputs.models, max(set(codes), key=codes.count))
+    merge_tensor = mergekit_engine.merge_tensor if recipe.engine == "mergekit" else engine.merge_tensor
     with SafetensorsWriter(folder / WEIGHTS, {name: t.shape for name, t in tensors.items()}, dtypes) as writer:
-        if recipe.engine == "mergekit":
-            from merging import mergekit_engine
-
-            return engine.merge(inputs, writer, mergekit_engine.merge_tensor)
-        return engine.merge(inputs, writer)
-
-
-def _weight_hashes(inputs: MergeInputs) -> dict[str, str]:
-    """Return by name the hash of the weights of base and fine-tunes."""
-    folders = {folder.name: folder for folder in (inputs.base, *inputs.models)}
-    with ThreadPoolExecutor(engine.cores()) as pool:
-        return dict(zip(folders, pool.map(lambda folder: folder.weights_hash, folders.values()), strict=True))
-
-
-def _write_recipe(file: Path, recipe: MergeRecipe, hashes: dict[str, str]) -> None:
-    head = f"# python merge.py {recipe.method} --config {file.name} --out FOLDER makes this model again\n"
-    tail = yaml.safe_dump({"weights_sha256": hashes}, sort_keys=False, allow_unicode=True)
-    file.write_text(head + recipe.as_yaml() + tail, encoding="utf-8")
+        return engine.merge(inputs, writer, merge_tensor)
 
 
 def _check_hashes(recipe: MergeRecipe, found: dict[str, str]) -> None:
@@ -104,8 +92,6 @@ def open_inputs(recipe: MergeRecipe) -> MergeInputs:
         raise UserError(f"{method.name} merges {expected} fine-tunes, found {len(recipe.models)}; choose with --models")
     parameters = recipes.checked_parameters(recipe)
     if recipe.engine == "mergekit":
-        from merging import mergekit_engine
-
         mergekit_engine.check(recipe.method, parameters)
     models = read_all(recipe.models)
     base = models[0] if recipe.base == "none" else read(recipe.base)

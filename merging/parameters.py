@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from common.configs import load_yaml
-from common.errors import UserError, nearest
-from common.option_types import Range, expected
+from common.errors import UserError
+from common.option_types import Range, expected, mistake
 
 PerModel = Sequence[float]
 """A number for each fine-tune; given as one number, it holds for all."""
@@ -47,9 +47,14 @@ class MergeParameter:
         return self.kind is float
 
     @property
+    def hint(self) -> Any:
+        """The type of one value, with its bounds."""
+        return Annotated[self.kind, self.bounds]
+
+    @property
     def range(self) -> str:
         """What a value may be, in words, e.g. `a number in (0, 1]`."""
-        return expected(Annotated[self.kind, self.bounds])
+        return expected(self.hint)
 
 
 _P = MergeParameter
@@ -144,8 +149,7 @@ def _check_depths(parameter: MergeParameter, value: Any, models: int) -> Any:
         value, right = _number(parameter.kind, value)
         right = right and value in parameter.bounds
     if not right:
-        close = nearest(str(value), map(str, get_args(parameter.kind)))
-        raise UserError(f"{parameter.name} is {value!r}, expected {parameter.range}{close} ({parameter.help})")
+        raise UserError(f"{mistake(parameter.name, value, parameter.hint)} ({parameter.help})")
     return value
 
 

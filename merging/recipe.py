@@ -43,11 +43,13 @@ class MergeRecipe:
     engine: str = "stream"
     weights_sha256: Mapping[str, str] | None = None
 
-    def as_yaml(self) -> str:
-        """Return the recipe as a config that makes the merge again."""
+    def as_yaml(self, hashes: dict[str, str] | None = None) -> str:
+        """Return the recipe as a config that makes the merge again, of weights with these hashes."""
         shared = {"method": self.method, "base": self.base, "models": list(self.models)}
         settings = shared | dict(self.parameters) | {"dtype": self.dtype, "engine": self.engine}
-        return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+        settings |= {"weights_sha256": hashes} if hashes else {}
+        head = f"# python merge.py {self.method} --config {RECIPE_FILE} --out FOLDER makes this model again\n"
+        return head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
 def defaults(method: str) -> dict[str, Any]:

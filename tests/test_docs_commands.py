@@ -20,7 +20,7 @@ from common import options
 from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError
 from evaluate import EVALUATE
-from merging.command import parse_merge
+from merging.command import command as merge_command
 from merging.methods import methods
 from merging.recipe import recipe_of
 from tests.docs_commands import ALL, ROOT, Command, blocks, pages, saved_files
@@ -227,7 +227,7 @@ def test_every_configuration_parses(path: Path, recipe: Recipe, monkeypatch):
     elif room == "merge":
         method = path.stem if path.stem in methods() else "ties"
         configs = [] if method == path.stem else ["--config", path.name]
-        assert recipe_of(method, parse_merge([method, *configs]).options).method == method
+        assert recipe_of(method, options.parse(merge_command(), [method, *configs]).options).method == method
     elif room == "evaluate":
         assert options.parse(EVALUATE, ["--config", path.name]).options.test
     elif room == "analyze":

@@ -14,6 +14,20 @@ WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "p
 WINDOW = "encoder_window"  # in config.json: the audio that the encoder had in training; absent where it is the whole
 _HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors")
 
+_PICKLED = (
+    f"holds {PICKLE} and no {WEIGHTS}; pickles are not opened: where you trust it, load it with transformers and save "
+    "it again (from_pretrained, save_pretrained), which writes safetensors"
+)
+_RELATIVES = {
+    "adapter_config.json": "this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of "
+    "peft) and save that (save_pretrained)",
+    "model.bin": "this is a CTranslate2 conversion (model.bin), which faster-whisper reads; give the folder that it "
+    "was converted from",
+    PICKLE: _PICKLED,
+    f"{PICKLE}.index.json": _PICKLED,
+}
+"""What a folder without weights or configuration is, by a file in it."""
+
 
 def short_name(source: Path | str) -> str:
     """Return a model's short name: that of `outputs/demo/ko-en/model` is `ko-en`."""
@@ -70,30 +84,15 @@ def check_kind(folder: Path) -> None:
         UserError: naming what the folder is and what to do.
     """
     has = {file.name for file in folder.iterdir()}
-    weights = has & {WEIGHTS, INDEX}
-    if "adapter_config.json" in has and "config.json" not in has:
-        problem = (
-            "this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of peft) and save "
-            "that (save_pretrained)"
-        )
-    elif "model.bin" in has and not weights:
-        problem = (
-            "this is a CTranslate2 conversion (model.bin), which faster-whisper reads; give the folder that it was "
-            "converted from"
-        )
-    elif has & {PICKLE, f"{PICKLE}.index.json"} and not weights:
-        problem = (
-            f"holds {PICKLE} and no {WEIGHTS}; pickles are not opened: where you trust it, load it with transformers "
-            "and save it again (from_pretrained, save_pretrained), which writes safetensors"
-        )
-    elif "config.json" not in has:
+    if "config.json" not in has or not has & {WEIGHTS, INDEX}:
+        for file, problem in _RELATIVES.items():
+            if file in has:
+                raise UserError(f"{folder}: {problem}")
+    if "config.json" not in has:
         inner = folder / "model"
         found = (inner / "config.json").is_file()
         hint = f", did you mean {inner}?" if found else "; expected what train.py leaves as <run>/model"
-        problem = f"not a model folder (no config.json){hint}"
-    else:
-        return
-    raise UserError(f"{folder}: {problem}")
+        raise UserError(f"{folder}: not a model folder (no config.json){hint}")
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, ModelCardData
 
 from common.markdown import licence_of, render, split
 
@@ -45,36 +44,19 @@ class Recipe:
     method: str
     corpora: Sequence[Corpus]
     settings: Mapping[str, Any]
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
 def training_card(recipe: Recipe) -> str:
     """Return a fine-tune's card, without scores."""
     licences = sorted({licence for corpus in recipe.corpora for licence in corpus.licences})
     bound = [licence for licence in licences if _NON_COMMERCIAL.search(licence)]
-    base_licence = licence_of(Path(recipe.base))
-    data = ModelCardData(
-        base_model=recipe.base,
-        base_model_relation="finetune",
-        language=list(dict.fromkeys(code for corpus in recipe.corpora for code in corpus.pair.split("-"))),
-        library_name="transformers",
-        pipeline_tag="automatic-speech-recognition",
-        tags=["whisper", "code-switching"],
-        license="other" if bound else base_licence,
-        license_name="non-commercial" if bound else None,
-    )
-    notes = list(recipe.notes)
-    if bound:
-        notes.insert(0, f"Not for commercial use: it was trained on speech under {', '.join(bound)}.")
-    if any(not corpus.licences for corpus in recipe.corpora):
-        notes.append("The licence of some training speech is not stated; clear it before you pass the model on.")
     return render(
         Path(__file__).with_name("training_card.md.jinja"),
-        front=data.to_yaml(),
         recipe=recipe,
-        notes=notes,
-        language=recipe.corpora[0].pair.split("-")[0] if recipe.corpora else "en",
-        base_licence=base_licence,
+        bound=bound,
+        languages=list(dict.fromkeys(code for corpus in recipe.corpora for code in corpus.pair.split("-"))),
+        base_licence=licence_of(Path(recipe.base)),
     )
 
 
@@ -91,28 +73,17 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
     title = re.search(r"^# (.*)", body, re.MULTILINE)
     name = head.get("model_name") or (title[1] if title else name)
     sets = scores["models"][model]["sets"]
-    seen, unseen = scores.get("seen", []), scores.get("unseen", [])
-    profile = scores["profile"]
-    rows, results = [], []
-    for pair, found in sets.items():
-        kind = "seen" if pair in seen else "unseen" if pair in unseen else "single language"
-        rows.append((pair, kind, found))
-        results.append(
-            EvalResult(
-                task_type="automatic-speech-recognition",
-                dataset_type=Path(scores["test"][pair]["manifest"]).parent.as_posix(),
-                dataset_name=pair,
-                metric_type="mer",
-                metric_name=f"Mixed error rate, micro, profile {profile}",
-                metric_value=round(100 * found["figures"]["mer"]["value"], 2),
-            )
-        )
-    index = yaml.safe_load(ModelCardData(model_name=name, eval_results=results).to_yaml())
-    head["model-index"] = index["model-index"]
-    text = render(
-        Path(__file__).with_name("scores.md.jinja"),
-        begin=_BEGIN, end=_END, rows=rows, profile=profile, how=scores["decoding"],
-    )  # fmt: skip
+    metric = {"type": "mer", "name": f"Mixed error rate, micro, profile {scores['profile']}"}
+    results = [
+        {
+            "task": {"type": "automatic-speech-recognition"},
+            "dataset": {"type": Path(scores["test"][pair]["manifest"]).parent.as_posix(), "name": pair},
+            "metrics": [metric | {"value": round(100 * found["figures"]["mer"]["value"], 2)}],
+        }
+        for pair, found in sets.items()
+    ]
+    head["model-index"] = [{"name": name, "results": results}]
+    text = render(Path(__file__).with_name("scores.md.jinja"), begin=_BEGIN, end=_END, sets=sets, scores=scores)
     others = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
     return f"---\n{front}---\n{others}\n\n{text}"
