@@ -41,13 +41,13 @@ def evaluate(parsed: Parsed) -> int | None:
         check_compare(parsed.given)
         profile = {"profile": parsed.options.profile} if parsed.options.profile else {}
         return compare_runs(*parsed.options.compare, **profile)
-    settings = evaluation_settings(parsed)
+    options = evaluation_settings(parsed)
 
     from common.files import sole_writer
     from evaluation.evaluate_models import evaluate as score
     from evaluation.evaluate_models import evaluation
 
-    job = evaluation(settings)
+    job = evaluation(options)
     with sole_writer(job.out):
         score(job)
     return None

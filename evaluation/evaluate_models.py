@@ -6,19 +6,19 @@ import json
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from backbone.devices import default_device
 from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
-from evaluation.hypotheses import FASTER_WHISPER, Decoding, StoredHypotheses, Task, transcribe_missing
+from evaluation.evaluation_options import Decoding, EvaluationOptions
+from evaluation.hypotheses import FASTER_WHISPER, StoredHypotheses, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
 from scoring.contributions import check_references
 from scoring.report import write_report
@@ -56,18 +56,15 @@ class Evaluation:
     decoding: Decoding = field(default_factory=Decoding)
 
 
-def evaluation(options: Mapping[str, Any]) -> Evaluation:
-    """Return the evaluation that options describe, as `read_options` returns them.
+def evaluation(options: EvaluationOptions) -> Evaluation:
+    """Return the evaluation that checked options describe.
 
     Raises:
         UserError: where an entry of `models` is no model.
     """
-    names = [item.name for item in fields(Decoding)]
-    how = {"device": default_device()} | {name: options[name] for name in names if name in options}
-    rest = {name: value for name, value in options.items() if name not in names}
-    return Evaluation(
-        **rest | {"models": candidates(options["models"]), "out": Path(options["out"])}, decoding=Decoding(**how)
-    )
+    pairs, profile = (options.seen, options.unseen), options.profile or "cjk"
+    models, out = candidates(options.models), Path(options.out)
+    return Evaluation(models, options.test, out, *pairs, options.baseline, profile, decoding=options)
 
 
 def evaluate(job: Evaluation) -> Table:
@@ -105,27 +102,16 @@ def evaluate(job: Evaluation) -> Table:
 
 def _stored(job: Evaluation, model: Candidate, one: EvaluationSet) -> StoredHypotheses:
     how = job.decoding
-    made_from = {
-        "model": model.identity,
-        "manifest": one.identity,
-        "language": model.language or how.language,
-        "beams": how.beams,
-        "backend": how.backend,
-    }
-    if how.window is not None:
-        made_from["window"] = how.window
+    made_from = {"model": model.identity, "manifest": one.identity, "language": model.language or how.language}
+    made_from |= {"beams": how.beams, "backend": how.backend} | ({"window": how.window} if how.window else {})
     return StoredHypotheses(job.out / "decoded", one.name, made_from)
 
 
 def _transcribe(
     job: Evaluation, sets: Sequence[EvaluationSet], stored: Mapping[tuple[str, str], StoredHypotheses]
 ) -> None:
-    tasks = []
-    for model in job.models:
-        for one in sets:
-            known = stored[model.name, one.name].read()
-            missing = [utterance for utterance in one.utterances if utterance.id not in known]
-            tasks.append(Task(model, missing, stored[model.name, one.name]))
+    pairs = ((model, one, stored[model.name, one.name]) for model in job.models for one in sets)
+    tasks = [Task(model, files.missing(one.utterances), files) for model, one, files in pairs]
     total = len(job.models) * sum(len(one.utterances) for one in sets)
     if here := total - sum(len(task.utterances) for task in tasks):
         Console(stderr=True).print(f"{here:,} of {total:,} hypotheses are stored from an earlier call", highlight=False)
@@ -135,14 +121,12 @@ def _transcribe(
 
 def _whole(stored: StoredHypotheses, one: EvaluationSet) -> dict[str, str]:
     """Return the hypotheses of a whole test set; a missing one must not count as an empty one."""
-    found = stored.read()
-    lost = [utterance.id for utterance in one.utterances if utterance.id not in found]
-    if lost:
+    if lost := stored.missing(one.utterances):
         raise UserError(
             f"{stored.folder}: {len(lost)} hypotheses of {one.name} have disappeared since they were written, such as "
-            f"{lost[0]}; does another evaluation use the folder? Run again, only they are transcribed"
+            f"{lost[0].id}; does another evaluation use the folder? Run again, only they are transcribed"
         )
-    return found
+    return stored.read()
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:
@@ -168,11 +152,12 @@ def _scores(
             "identity": model.identity,
             "weights": model.opened.weights_hash,
             **({"language": model.language} if model.language else {}),
-            "sets": {},
+            "sets": {
+                name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
+                for (of, name), files in stored.items()
+                if of == model.name
+            },
         }
-        for name, result in by_set.items():
-            files = stored[model.name, name]
-            found["sets"][name] = {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(result)
         for figure, prefix in (("mer", ""), ("tolerant", "tolerant_")):
             rates = error_rates(by_set, job.seen, job.unseen, figure)
             found[f"{prefix}averages"] = {name: interval_to_dict(rates[name]) for name in AVERAGES if name in rates}
@@ -183,12 +168,8 @@ def _scores(
                 }
     how = job.decoding
     tests = {
-        one.name: {
-            "manifest": one.manifest,
-            "identity": one.identity,
-            "utterances": len(one.utterances),
-            "labelled": bool(one.labels),
-        }
+        one.name: {"manifest": one.manifest, "identity": one.identity}
+        | {"utterances": len(one.utterances), "labelled": bool(one.labels)}
         for one in sets
     }
     return {
@@ -224,13 +205,10 @@ def _check(job: Evaluation) -> None:
     names = [model.name for model in job.models]
     if job.baseline is not None and job.baseline not in names:
         raise UserError(f"the baseline {job.baseline!r} is none of the models: {', '.join(names)}")
-    for option, pairs in (("seen", job.seen), ("unseen", job.unseen)):
-        for pair in pairs:
-            if pair not in job.test:
-                raise UserError(
-                    f"{option} names {pair!r}, which is no test set{nearest(pair, job.test)}; "
-                    f"there are: {', '.join(job.test)}"
-                )
+    for option, pair in [("seen", pair) for pair in job.seen] + [("unseen", pair) for pair in job.unseen]:
+        if pair not in job.test:
+            known = f"{nearest(pair, job.test)}; there are: {', '.join(job.test)}"
+            raise UserError(f"{option} names {pair!r}, which is no test set{known}")
     for model in job.models:
         model.folder  # noqa: B018  (found, or an error)
 

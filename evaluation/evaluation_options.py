@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,11 +19,11 @@ class ScoredOptions:
 
     models: list[str | dict[str, str]] = option([], positional=True, metavar="MODEL")
     """Model folder or Hub id, also as NAME=PATH."""
-    test: dict[str, str] | None = None
+    test: dict[str, str] = option({})
     """Test manifests by name, {ko-en: data/ko-en/test.jsonl}; a configuration names them."""
-    seen: list[str] | None = None
+    seen: list[str] = option([])
     """Test sets of the pairs that were trained on."""
-    unseen: list[str] | None = None
+    unseen: list[str] = option([])
     """Test sets of other pairs."""
     profile: str | None = option(None, shown_default="cjk")
     """How transcripts are cut into tokens: cjk, hike, wer, cer."""
@@ -34,14 +34,14 @@ class ScoredOptions:
 
 
 @dataclass(frozen=True)
-class DecodingOptions:
+class Decoding:
     """Decoding."""
 
-    language: str | None = option(None, metavar="TAG", shown_default="matrix")
+    language: str = option("matrix", metavar="TAG")
     """Language tag: matrix, embedded, auto, two_tag, or a code."""
-    beams: Count | None = option(None, shown_default="1")
+    beams: Count = 1
     """Hypotheses kept side by side; 1 is greedy."""
-    backend: str | None = option(None, shown_default="transformers")
+    backend: str = "transformers"
     """What decodes: transformers, or faster-whisper on a conversion of the model."""
     window: str | Annotated[float, Range(0, above=True)] | None = option(
         None, metavar="SECONDS", shown_default="as trained"
@@ -49,11 +49,11 @@ class DecodingOptions:
     """Audio that the encoder is given: 30s, longest, or seconds."""
     compile: bool = False
     """Compile the greedy step by torch.compile, for a GPU."""
-    batch_size: Count | None = option(None, shown_default="32")
+    batch_size: Count = 32
     """Utterances side by side."""
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to decode: cpu, cuda, cuda:1."""
-    devices: Count | None = option(None, shown_default="1")
+    devices: Count = 1
     """GPUs over which the utterances are divided."""
 
 
@@ -66,32 +66,28 @@ class ComparedOptions:
 
 
 @dataclass(frozen=True)
-class EvaluationOptions(ComparedOptions, DecodingOptions, ScoredOptions):
+class EvaluationOptions(ComparedOptions, Decoding, ScoredOptions):
     """All options of an evaluation."""
 
 
-def evaluation_settings(parsed: Parsed) -> dict[str, Any]:
-    """Return what was chosen, by name, once it describes an evaluation.
+def evaluation_settings(parsed: Parsed) -> EvaluationOptions:
+    """Return the options, once they describe an evaluation.
 
     Raises:
         UserError: where there is no model or no test set, or a test manifest is missing.
     """
-    settings = {name: value for name, value in vars(parsed.options).items() if value not in (None, [], False)}
-    given = parsed.given
-    if "models" in given and "baseline" not in given and settings.get("baseline") not in _names(given["models"]):
-        settings.pop("baseline", None)  # it names one of the configuration's models, and others were given
-    if "models" not in settings:
+    options, given = parsed.options, parsed.given
+    if not options.models:
         raise UserError("no model named: give model folders, or a --config that lists models")
-    if not settings.get("test"):
+    if not options.test:
         raise UserError("no test set named: give a --config with test manifests, e.g. --config demo.yaml")
-    missing = [path for path in settings["test"].values() if not Path(path).is_file()]
+    missing = [path for path in options.test.values() if not Path(path).is_file()]
     if missing:
         raise UserError(f"these test manifests are missing: {', '.join(missing)}; see python prepare.py --help")
-    return settings
-
-
-def _names(models: list[Any]) -> set[str]:
-    return {one["name"] for one in named_models(models)}
+    names = [model["name"] for model in named_models(given.get("models", []))]
+    if "models" in given and "baseline" not in given and options.baseline not in names:
+        return replace(options, baseline=None)  # it names one of the configuration's models, and others were given
+    return options
 
 
 def check_compare(given: Mapping[str, Any]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,32 +17,16 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backbone.devices import on_devices
+from backbone.devices import default_device, on_devices
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
 from common.manifest import Utterance
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import Engine, TorchWhisper, Transcriber
+from evaluation.evaluation_options import Decoding
 
 TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How to transcribe; hypotheses depend on the first four alone.
-
-    Without a window, each model has the one that it was trained with.
-    """
-
-    language: str = "matrix"
-    beams: int = 1
-    backend: str = TRANSFORMERS
-    window: str | float | None = None
-    compile: bool = False
-    batch_size: int = 32
-    device: str = "cpu"
-    devices: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,6 +48,11 @@ class StoredHypotheses:
     def read(self) -> dict[str, str]:
         """Return hypotheses by utterance id, without lines that are damaged or cut short."""
         return {row["id"]: row["hypothesis"] for row in self._rows() if {"id", "hypothesis"} <= row.keys()}
+
+    def missing(self, utterances: Iterable[Utterance]) -> list[Utterance]:
+        """Return the utterances without a hypothesis."""
+        known = self.read()
+        return [utterance for utterance in utterances if utterance.id not in known]
 
     def made_with(self) -> dict[str, str]:
         """Return the versions of the programs that transcribed."""
@@ -105,16 +94,6 @@ class Task:
     stored: StoredHypotheses
 
 
-@dataclass(frozen=True)
-class Work:
-    """All tasks; `conversions` has the folders of models that another program than PyTorch runs."""
-
-    tasks: Sequence[Task]
-    how: Decoding
-    made_with: dict[str, str]
-    conversions: dict[Candidate, Path] = field(default_factory=dict)
-
-
 def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_with: dict[str, str]) -> None:
     """Transcribe all tasks, on one device or divided over several.
 
@@ -133,41 +112,53 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
         )
     if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
         raise UserError("compile is for greedy decoding by the backend transformers; leave out one of them")
-    conversions = {}
+    conversions: dict[Candidate, Path] = {}
     if how.backend == FASTER_WHISPER:
         for model in dict.fromkeys(task.model for task in tasks):
             conversions[model] = convert(model.folder, model.identity, cache)
     if tasks:
-        on_devices(transcribe_share, how.device, how.devices, Work(tasks, how, made_with, conversions))
+        device = how.device or default_device()
+        on_devices(transcribe_share, device, how.devices, tasks, how, conversions, made_with)
 
 
-def transcribe_share(device: str, rank: int, world: int, work: Work) -> None:
+def transcribe_share(
+    device: str,
+    rank: int,
+    world: int,
+    tasks: Sequence[Task],
+    how: Decoding,
+    conversions: Mapping[Candidate, Path],
+    made_with: dict[str, str],
+) -> None:
     """Transcribe one process's share: every `world`-th batch, so that the batches do not depend on `world`.
 
     Args:
         device: where to decode.
         rank, world: the process, and how many there are.
-        work: all tasks.
+        tasks: what is missing.
+        how: the decoding.
+        conversions: the folders of models that another program than PyTorch runs.
+        made_with: versions of the programs.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress:
-        for model, group in groupby(work.tasks, key=lambda task: task.model):
-            language = model.language or work.how.language
-            transcriber = Transcriber(_engine(model, work, device), language=language, batch_size=work.how.batch_size)
+        for model, group in groupby(tasks, key=lambda task: task.model):
+            engine, language = _engine(model, how, device, conversions.get(model)), model.language or how.language
+            transcriber = Transcriber(engine, language=language, batch_size=how.batch_size)
             batches = _batches(transcriber, list(group))[rank::world]
             bar = progress.add_task(model.name, total=sum(len(utterances) for _, utterances in batches))
             for task, utterances in batches:
                 texts = _transcribe(transcriber, model, utterances)
                 ids = [utterance.id for utterance in utterances]
-                task.stored.append(rank, zip(ids, texts, strict=True), work.made_with)
+                task.stored.append(rank, zip(ids, texts, strict=True), made_with)
                 progress.advance(bar, len(utterances))
 
 
-def _engine(model: Candidate, work: Work, device: str) -> Engine:
-    how = {"beams": work.how.beams, "device": device, "window": work.how.window}
-    if model in work.conversions:
-        return FasterWhisper(work.conversions[model], model.folder, **how)
-    return TorchWhisper(*read_model_folder(model.folder), compiled=work.how.compile, **how)
+def _engine(model: Candidate, how: Decoding, device: str, conversion: Path | None) -> Engine:
+    options = {"beams": how.beams, "device": device, "window": how.window}
+    if conversion:
+        return FasterWhisper(conversion, model.folder, **options)
+    return TorchWhisper(*read_model_folder(model.folder), compiled=how.compile, **options)
 
 
 def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task, list[Utterance]]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.json_lines import naming, parse_json
 from common.manifest import Utterance, read_manifest
 from scoring.contributions import UtteranceToScore
 from scoring.transcript_files import spellings, usable_spans
@@ -27,24 +27,22 @@ class EvaluationSet:
 
     def transcripts(self, hypotheses: Mapping[str, str]) -> list[UtteranceToScore]:
         """Return the utterances with their hypotheses; a missing hypothesis counts as empty."""
-        found = []
-        for utterance in self.utterances:
-            labels = self.labels.get(utterance.id, {})
-            found.append(
-                UtteranceToScore(
-                    utterance.id,
-                    utterance.text,
-                    hypotheses.get(utterance.id, ""),
-                    utterance.languages,
-                    utterance.matrix_language,
-                    usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
-                    utterance.speaker,
-                    loanwords=spellings(labels.get("loanwords")),
-                    normalized=labels.get("text_normalized"),
-                    transliterations=spellings(labels.get("transliterations")),
-                )
+        labelled = ((utterance, self.labels.get(utterance.id, {})) for utterance in self.utterances)
+        return [
+            UtteranceToScore(
+                utterance.id,
+                utterance.text,
+                hypotheses.get(utterance.id, ""),
+                utterance.languages,
+                utterance.matrix_language,
+                usable_spans([(span.language, span.text) for span in utterance.spans or ()]),
+                utterance.speaker,
+                loanwords=spellings(labels.get("loanwords")),
+                normalized=labels.get("text_normalized"),
+                transliterations=spellings(labels.get("transliterations")),
             )
-        return found
+            for utterance, labels in labelled
+        ]
 
 
 def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:
@@ -68,10 +66,8 @@ def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:
 def _read_labels(file: Path) -> dict[str, dict[str, Any]]:
     if not file.is_file():
         return {}
-    try:
-        labels = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{file}: not JSON ({error}); prepare the corpus again") from None
+    with naming(file):
+        labels = parse_json(file.read_text(encoding="utf-8"), str(file))
     if not isinstance(labels, dict) or not all(isinstance(row, dict) for row in labels.values()):
         raise UserError(f"{file}: expected an object of labels by utterance id; prepare the corpus again")
     return labels

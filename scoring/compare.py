@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,24 @@ from rich.console import Console
 from rich.text import Text
 
 from common.errors import UserError, nearest
+from common.json_lines import parse_json
+from scoring.contributions import UtteranceToScore
 from scoring.escape import visible
 from scoring.results import SetScore, compare, differences, error_rates, score_set
 from scoring.summary import comparison_summary, overview
-from scoring.transcript_files import Run, read_run
+from scoring.transcript_files import read_run
 
 HYPOTHESES = "hypotheses.jsonl"
 
 
 @dataclass(frozen=True)
 class Side:
-    """What one side of a comparison names: an evaluation, and the model of it where one is named."""
+    """What one side of a comparison names: an evaluation's transcripts, and which of its models to compare."""
 
     folder: Path
-    model: str | None
-    run: Run
-
-    @property
-    def models(self) -> list[str]:
-        """The models to compare."""
-        return list(self.run.models) if self.model is None else [self.model]
+    profile: str
+    scored: Mapping[str, Mapping[str, Sequence[UtteranceToScore]]]
+    models: Sequence[str]
 
 
 def compare_runs(first: str, second: str, profile: str | None = None) -> None:
@@ -48,9 +45,9 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
         UserError: where a side is no evaluation, they share no model or test set, or their utterances differ.
     """
     ours, theirs = find_side(first), find_side(second)
-    if profile is None and ours.run.profile != theirs.run.profile:
+    if profile is None and ours.profile != theirs.profile:
         raise UserError(
-            f"{ours.folder} was scored with the profile {ours.run.profile}, {theirs.folder} with {theirs.run.profile}; "
+            f"{ours.folder} was scored with the profile {ours.profile}, {theirs.folder} with {theirs.profile}; "
             "name one with --profile"
         )
     console = Console()
@@ -59,7 +56,7 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
         if ours.folder != theirs.folder:
             names = f"{ours.folder.name}/{one}", f"{theirs.folder.name}/{other}"
         console.rule(Text(f"{visible(names[0])} minus {visible(names[1])}"), style="dim")
-        split = profile or ours.run.profile
+        split = profile or ours.profile
         here, there = _scores(ours, theirs, one, other, split)
         pairs = _averaged(ours.folder)
         for figure in ("mer", "tolerant"):
@@ -83,21 +80,20 @@ def find_side(name: str) -> Side:
             f"{name}: no evaluation; expected a folder that evaluate.py wrote (with {HYPOTHESES}), or FOLDER/MODEL for "
             "one of its models"
         )
-    run, model = read_run(folder / HYPOTHESES), None if folder == path else path.relative_to(folder).as_posix()
-    if model is not None and model not in run.models:
-        there = ", ".join(run.models)
-        raise UserError(f"{folder} holds no model {model!r}{nearest(model, run.models)}; there are: {there}")
-    return Side(folder, model, run)
+    profile, models = read_run(folder / HYPOTHESES)
+    chosen = list(models) if folder == path else [path.relative_to(folder).as_posix()]
+    if chosen[0] not in models:
+        there = f"{nearest(chosen[0], models)}; there are: {', '.join(models)}"
+        raise UserError(f"{folder} holds no model {chosen[0]!r}{there}")
+    return Side(folder, profile, models, chosen)
 
 
 def _matched(ours: Side, theirs: Side) -> list[tuple[str, str]]:
     """The models to compare: the one of each side, else those that both have."""
-    if ours.folder.resolve() == theirs.folder.resolve() and ours.model == theirs.model:
-        raise UserError(
-            f"both sides are {ours.folder}: name two of its models, {ours.folder}/MODEL; "
-            f"there are: {', '.join(ours.run.models)}"
-        )
     here, there = ours.models, theirs.models
+    if ours.folder.resolve() == theirs.folder.resolve() and here == there:
+        known = f"{ours.folder}/MODEL; there are: {', '.join(ours.scored)}"
+        raise UserError(f"both sides are {ours.folder}: name two of its models, {known}")
     if len(here) == len(there) == 1:
         return [(here[0], there[0])]
     shared = [(model, model) for model in here if model in there]
@@ -112,7 +108,7 @@ def _matched(ours: Side, theirs: Side) -> list[tuple[str, str]]:
 def _scores(
     ours: Side, theirs: Side, one: str, other: str, profile: str
 ) -> tuple[Mapping[str, SetScore], Mapping[str, SetScore]]:
-    here, there = ours.run.models[one], theirs.run.models[other]
+    here, there = ours.scored[one], theirs.scored[other]
     names = [name for name in here if name in there]
     if not names:
         raise UserError(f"{one} and {other} share no test set: {', '.join(here)} and {', '.join(there)}")
@@ -121,8 +117,6 @@ def _scores(
 
 def _averaged(folder: Path) -> dict[str, Any]:
     """The seen and unseen pairs of an evaluation."""
-    try:
-        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    file = folder / "scores.json"
+    scores = parse_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else {}
     return {name: scores.get(name, []) for name in ("seen", "unseen")}

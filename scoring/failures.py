@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ EMPTY, TRANSLATION, WRONG_SCRIPT, LOOP = FAILURES = ("empty", "translation", "wr
 MAX_COMPRESSION = 2.4  # Whisper's own threshold for a looping output (Radford et al., 2023, section 4.5)
 MAX_PHRASE_TOKENS = 8
 MIN_REPEATS = 4
+_LOOP = re.compile(rf"(?<!\S)((?:\S+ ){{1,{MAX_PHRASE_TOKENS}}}?)\1{{{MIN_REPEATS - 1}}}")
 
 
 def find_failures(
@@ -49,12 +51,5 @@ def _compression(text: str) -> float:
 
 
 def _repeats(tokens: Sequence[str]) -> bool:
-    if len(set(tokens)) > len(tokens) - MIN_REPEATS + 1:
-        return False
-    for length in range(1, min(MAX_PHRASE_TOKENS, len(tokens) // MIN_REPEATS) + 1):
-        same = 0
-        for earlier, later in zip(tokens, tokens[length:], strict=False):
-            same = same + 1 if earlier == later else 0
-            if same == length * (MIN_REPEATS - 1):
-                return True
-    return False
+    few = len(set(tokens)) <= len(tokens) - MIN_REPEATS + 1  # most utterances end here
+    return few and bool(_LOOP.search(" ".join([*tokens, ""])))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.errors import UserError
 from scoring.edit_alignment import Counts, align
-from scoring.tokens import get_profile, replace_loanwords
+from scoring.tokens import get_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +34,6 @@ class Score:
         """The mean of the utterances' own rates, a fraction; summed exactly, so the order does not matter."""
         return math.fsum(counts.errors / counts.reference_tokens for counts in self.utterances) / len(self.utterances)
 
-    @property
-    def empty_hypotheses(self) -> int:
-        """How many hypotheses hold no token; they are counted as all deletions."""
-        return sum(counts.hypothesis_tokens == 0 for counts in self.utterances)
-
 
 def score(
     references: Sequence[str],
@@ -46,16 +41,14 @@ def score(
     profile: str = "cjk",
     *,
     names: Sequence[str] | None = None,
-    loanwords: Sequence[Sequence[tuple[str, str]]] | None = None,
 ) -> Score:
-    """Score transcripts one by one; `names` are used in messages, `loanwords` are replaced in both texts first.
+    """Score transcripts one by one.
 
     Args:
         references: the reference transcripts.
         hypotheses: one for each reference.
         profile: how transcripts become tokens.
         names: of the utterances, for messages.
-        loanwords: (native, borrowed) spellings of each utterance, replaced in both texts.
 
     Raises:
         UserError: where the lists' lengths differ, there is no utterance, the profile is unknown, or a reference holds
@@ -68,9 +61,6 @@ def score(
         raise UserError("there is no utterance to score")
     utterances = []
     for index, (reference, hypothesis) in enumerate(zip(references, hypotheses, strict=True)):
-        if loanwords is not None:
-            reference = replace_loanwords(reference, loanwords[index])
-            hypothesis = replace_loanwords(hypothesis, loanwords[index])
         tokens = splitter.reference(reference)
         if not tokens:
             name = names[index] if names is not None else f"utterance {index + 1}"

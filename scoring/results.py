@@ -42,14 +42,9 @@ class SetScore:
         return resample(self.tallies, folds=self.folds, seed=self.seed)
 
     @property
-    def unit(self) -> str:
-        """What the bootstrap draws: `utterance` or `speaker`."""
-        return self.tallies.unit
-
-    @property
     def drawn(self) -> str:
         """What the intervals are drawn over, and what they do not cover."""
-        if self.unit == "speaker":
+        if self.tallies.unit == "speaker":
             return "speakers"
         speakers = {utterance.transcript.speaker for utterance in self.utterances}
         number = len(speakers) if len(speakers) > 1 else "one"
@@ -99,7 +94,7 @@ def to_dict(result: SetScore) -> dict[str, Any]:
         "macro": result.score.macro,
         TOLERANT: result.tolerant,
         "script-error": result.score.micro - result.tolerant,
-        "interval": {"level": LEVEL, "folds": result.folds, "unit": result.unit, "seed": result.seed},
+        "interval": {"level": LEVEL, "folds": result.folds, "unit": result.tallies.unit, "seed": result.seed},
         "figures": {name: estimate_to_dict(estimate) for name, estimate in sorted(result.estimates.items())},
     }
 

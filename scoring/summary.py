@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from common.code_mixing import LANGUAGE_SOURCES, MAX_DISTANCE
+from common.code_mixing import MAX_DISTANCE
 from scoring.bootstrap import Estimate
 from scoring.contributions import EDITS, ScoredUtterance
 from scoring.escape import visible
@@ -20,12 +20,7 @@ from scoring.failures import FAILURES
 from scoring.results import Comparison, Results, SetScore
 from scoring.table import AVERAGES, DASH
 
-_SECTIONS = Path(__file__).parent / "sections.yaml"
-SOURCE_TEXTS = {
-    "spans": "the manifest's spans",
-    "script": "script",
-    "unknown": "nothing (one script, no spans)",
-}
+_TEXTS = yaml.safe_load((Path(__file__).parent / "summary_texts.yaml").read_text(encoding="utf-8"))
 
 
 def summary(result: SetScore) -> Group:
@@ -131,7 +126,7 @@ def _signed(value: float | None) -> str:
 
 def sections(figures: Mapping[str, Estimate]) -> dict[str, dict[str, str]]:
     """Return the labels of the rates that there are, by section and figure, in reading order."""
-    found: dict[str, dict[str, str]] = yaml.safe_load(_SECTIONS.read_text(encoding="utf-8"))
+    found: dict[str, dict[str, str]] = dict(_TEXTS["sections"])
     found["By language"] = {
         name: name.removeprefix("language.") for name in sorted(figures) if f"{name}.deletions" in figures
     }
@@ -150,11 +145,9 @@ def sections(figures: Mapping[str, Estimate]) -> dict[str, dict[str, str]]:
 
 def source_text(figures: dict[str, Estimate]) -> str:
     """Return where the tokens' languages are from, with shares of utterances where there are several sources."""
-    used = [(source, figures[f"languages_by.{source}"].value) for source in LANGUAGE_SOURCES]
-    used = [(source, share) for source, share in used if share > 0]
-    if len(used) == 1:
-        return SOURCE_TEXTS[used[0][0]]
-    return ", ".join(f"{SOURCE_TEXTS[source]} ({100 * share:.0f} %)" for source, share in used)
+    used = {text: figures[f"languages_by.{source}"].value for source, text in _TEXTS["sources"].items()}
+    shown = [f"{text} ({100 * share:.0f} %)" if share < 1 else text for text, share in used.items() if share > 0]
+    return ", ".join(shown)
 
 
 def per_cent(value: float | None) -> str:
@@ -171,10 +164,5 @@ def _cells(name: str, figures: dict[str, Estimate]) -> list[str]:
 
 
 def _plain(figures: dict[str, Estimate]) -> Text:
-    rows = (
-        ("length ratio", "length_ratio", "hypothesis tokens per reference token"),
-        ("switches", "switches", "per utterance"),
-        ("code-mixing index", "cmi", "mean, from 0 (one language); words"),
-    )
-    known = [(label, figures[name].value, what) for label, name, what in rows if name in figures]
-    return Text("\n".join(f" {label:<26} {value:>5.2f}  {what}" for label, value, what in known))
+    rows = [(figures[name].value, *texts) for name, texts in _TEXTS["numbers"].items() if name in figures]
+    return Text("\n".join(f" {label:<26} {value:>5.2f}  {unit}" for value, label, unit in rows))

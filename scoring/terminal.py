@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
 from rich.text import Text
 
 from scoring.escape import visible
@@ -28,7 +30,7 @@ class _FigureTable:
     table: Table
     figure: str
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         names = max((cell_len(visible(row.model)) for row in self.table.rows), default=0) + _INDENT
         names = min(names, max(18, options.max_width // 3))
         yield Text(self.table.caption(self.figure), style="bold")
@@ -36,11 +38,14 @@ class _FigureTable:
         gap = min(_GAPS, key=lambda gap: len(self._blocks(room, gap)))
         for columns in self._blocks(room, gap):
             widths = {column: gap + self._cells_width(column) for column in columns}
-            yield from self._heads(widths, names)
+            words = [_head_words(column) for column in columns]
+            depth = max(map(len, words))
+            heads = [Text("\n".join([""] * (depth - len(head)) + head), justify="right") for head in words]
+            yield _grid(names, widths, [["", *heads]])
+            yield Text("─" * (names + sum(widths.values())), style="dim")
             for group, rows in self.table.groups:
                 yield Text(visible(group), style="italic dim")
-                for row in rows:
-                    yield from self._lines(row, widths, names, console)
+                yield _grid(names, widths, (self._row(row, widths) for row in rows))
             yield Text()
 
     def _blocks(self, room: int, gap: int) -> list[list[str]]:
@@ -71,26 +76,22 @@ class _FigureTable:
         stars = self.figure == MICRO and any(other.significant for other in self.table.rows)
         return text + " " * (stars and not text.endswith("*")), best
 
-    def _heads(self, widths: Mapping[str, int], names: int) -> Iterator[Text]:
-        heads = {column: _head_words(column) for column in widths}
-        depth = max(map(len, heads.values()))
-        for level in range(depth):
-            line = Text(" " * names)
-            for column, width in widths.items():
-                word = ([""] * (depth - len(heads[column])) + heads[column])[level]
-                line.append(" " * (width - cell_len(word)) + word, style=_style(column))
-            yield line
-        yield Text("─" * (names + sum(widths.values())), style="dim")
-
-    def _lines(self, row: Row, widths: Mapping[str, int], names: int, console: Console) -> Iterator[Text]:
-        wrapped = Text(visible(row.model)).wrap(console, names - _INDENT, overflow="fold")
-        line = Text(" " * _INDENT) + wrapped[0]
-        line.append(" " * (names - line.cell_len))
+    def _row(self, row: Row, widths: Mapping[str, int]) -> Iterator[RenderableType]:
+        yield Padding(Text(visible(row.model)), (0, 0, 0, _INDENT))
         for column, width in widths.items():
             text, best = self._cell(row, column)
-            line.append(text.rjust(width), style="bold green" if best else _style(column))
-        yield line
-        yield from (Text(" " * 2 * _INDENT) + more for more in wrapped[1:])
+            yield Text(text.rjust(width), style="bold green" if best else "")  # `justify` would cut the last blank off
+
+
+def _grid(names: int, widths: Mapping[str, int], rows: Iterable[Iterable[RenderableType]]) -> Grid:
+    """Return lines of a model's name and its figures, below each other for all groups."""
+    grid = Grid(box=None, padding=0, show_header=False)
+    grid.add_column(width=names, overflow="fold")
+    for column, width in widths.items():
+        grid.add_column(width=width, no_wrap=True, style=_style(column))
+    for row in rows:
+        grid.add_row(*row)
+    return grid
 
 
 def _head_words(column: str) -> list[str]:

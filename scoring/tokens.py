@@ -38,7 +38,6 @@ class Profile:
     """
 
     name: str
-    description: str
     reference: Callable[[str], list[str]]
     hypothesis: Callable[[str], list[str]]
     takes_labels: bool = False
@@ -102,12 +101,14 @@ def _hike_hypothesis(text: str) -> list[str]:
     return _hike_split(_hike_normalize(text))
 
 
-_CJK_TEXT = "Hangul, kanji, kana and unspaced scripts by character, all else by word, punctuation dropped"
-_HIKE_TEXT = "HiKE's: Hangul by syllable, hypothesis normalised alone, the corpus's loanwords replaced in both"
 _cjk, _wer, _cer = (partial(_split, pattern) for pattern in (_MIXED, _WORDS, _CHARACTERS))
 PROFILES = {
-    "cjk": Profile("cjk", _CJK_TEXT, _cjk, _cjk),
-    "hike": Profile("hike", _HIKE_TEXT, _hike_split, _hike_hypothesis, takes_labels=True),
-    "wer": Profile("wer", "words, punctuation dropped", _wer, _wer),
-    "cer": Profile("cer", "characters, spaces and punctuation dropped", _cer, _cer),
+    # Hangul, kanji, kana and unspaced scripts by character, all else by word, punctuation dropped.
+    "cjk": Profile("cjk", _cjk, _cjk),
+    # Hangul by syllable, the hypothesis normalised alone, the corpus's loanwords replaced in both.
+    "hike": Profile("hike", _hike_split, _hike_hypothesis, takes_labels=True),
+    # Words, punctuation dropped.
+    "wer": Profile("wer", _wer, _wer),
+    # Characters, spaces and punctuation dropped.
+    "cer": Profile("cer", _cer, _cer),
 }

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,12 @@ def read_texts(
             f"{references} has {len(said)} lines but {hypotheses} has {len(recognised)}; expected a hypothesis for "
             "each reference (an empty line for an empty hypothesis)"
         )
-    for path, lines in ((references, said), (hypotheses, recognised)):
-        for number, line in enumerate(lines, start=1):
-            check_plain(line, f"{path}:{number}")
-    return [
-        UtteranceToScore(f"{references}:{number}", reference, hypothesis, languages)
-        for number, (reference, hypothesis) in enumerate(zip(said, recognised, strict=True), start=1)
-    ]
+    found = []
+    for number, (reference, hypothesis) in enumerate(zip(said, recognised, strict=True), start=1):
+        check_plain(reference, f"{references}:{number}")
+        check_plain(hypothesis, f"{hypotheses}:{number}")
+        found.append(UtteranceToScore(f"{references}:{number}", reference, hypothesis, languages))
+    return found
 
 
 def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) -> list[UtteranceToScore]:
@@ -56,16 +54,8 @@ def read_json_lines(path: Path | str, languages: tuple[str, ...] | None = None) 
     return transcripts
 
 
-@dataclass(frozen=True)
-class Run:
-    """An evaluation's transcripts by model and test set, and the profile it was scored with."""
-
-    profile: str
-    models: Mapping[str, Mapping[str, Sequence[UtteranceToScore]]]
-
-
-def read_run(path: Path | str) -> Run:
-    """Read an evaluation's `hypotheses.jsonl`.
+def read_run(path: Path | str) -> tuple[str, dict[str, dict[str, list[UtteranceToScore]]]]:
+    """Return an evaluation's profile, and its transcripts by model and test set, from its `hypotheses.jsonl`.
 
     Raises:
         UserError: naming file, line and field; also where it holds no line.
@@ -79,7 +69,7 @@ def read_run(path: Path | str) -> Run:
         models.setdefault(row["model"], {}).setdefault(row["set"], []).append(_transcript(row, where, None))
     if not models:
         raise UserError(f"{path}: the file holds no hypotheses")
-    return Run(profile, models)
+    return profile, models
 
 
 def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | None) -> UtteranceToScore:
@@ -146,11 +136,8 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
         **utterance.counts._asdict(),
         "tolerant_errors": utterance.tolerance.errors,
         "script_matches": [
-            {
-                "rule": match.rule,
-                "reference": alignment.reference[match.start : match.end],
-                "hypothesis": alignment.hypothesis[match.at : match.until],
-            }
+            {"rule": match.rule, "reference": alignment.reference[match.start : match.end]}
+            | {"hypothesis": alignment.hypothesis[match.at : match.until]}
             for match in utterance.tolerance.matches
         ],
         "failures": list(utterance.failures),

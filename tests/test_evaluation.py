@@ -25,8 +25,8 @@ from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.options import parse
 from decoding.transcriber import Transcriber
 from evaluate import EVALUATE
-from evaluation.evaluate_models import Candidate, Decoding, Evaluation, candidates, evaluate
-from evaluation.evaluation_options import evaluation_settings
+from evaluation.evaluate_models import Candidate, Evaluation, candidates, evaluate
+from evaluation.evaluation_options import Decoding, EvaluationOptions, evaluation_settings
 from scoring.compare import compare_runs
 
 ROOT = Path(__file__).parent.parent
@@ -463,13 +463,13 @@ def test_the_command_line_overrules_the_configuration(tmp_path: Path):
     whole = {"models": ["m"], "baseline": "m", "test": {"ko": str(tmp_path / "a.jsonl")}, "beams": 3}
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(whole))
 
-    def settings(*words: str) -> dict:
+    def settings(*words: str) -> EvaluationOptions:
         return evaluation_settings(parse(EVALUATE, ["--config", str(tmp_path / "e.yaml"), *words]))
 
-    assert settings("--beams", "5") == whole | {"beams": 5, "out": "outputs/evaluation"}
+    assert settings("--beams", "5") == EvaluationOptions(**whole | {"beams": 5, "out": "outputs/evaluation"})
     found = settings("n", "--out", "o")
-    assert (found["models"], found["out"], found.get("baseline")) == (["n"], "o", None)
-    assert settings("n", "m=o")["baseline"] == "m"
+    assert (found.models, found.out, found.baseline) == (["n"], "o", None)
+    assert settings("n", "m=o").baseline == "m"
 
 
 @pytest.mark.slow

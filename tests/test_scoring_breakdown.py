@@ -160,10 +160,10 @@ def test_speakers_are_drawn_whole_where_there_are_enough():
     clustered = score_set(items(400, 200, lambda n: f"s{n // 20}"))
     error = np.sqrt(0.5 * 0.5 / 20) / 10
     estimate = clustered.estimates["mer"]
-    assert clustered.unit == "speaker"
+    assert clustered.tallies.unit == "speaker"
     assert (estimate.high - estimate.low) / 2 == pytest.approx(1.96 * error, rel=0.15)
     few = score_set(items(400, 200, lambda n: f"s{n // 100}"))
-    assert few.unit == "utterance"
+    assert few.tallies.unit == "utterance"
     assert few.estimates["mer"].high - few.estimates["mer"].low < (estimate.high - estimate.low) / 2
 
 

@@ -46,9 +46,9 @@ def test_seeds_are_drawn_too(tmp_path: Path):
     """fish has 1 error more than erm in each utterance of seed 0, 3 in each of seed 1: draws of two seeds mean 10, 20
     or 30 points, the outer two in a quarter of the draws each."""
     study = heard(asked(tmp_path / "out"), lambda model, seed, _: (model == "fish") * (1 + 2 * seed) + 2)
-    [found] = differences(collect(scored(study)))
-    assert (found.model, found.other, set(found.by_average)) == ("fish", "erm", {"seen", "unseen"})
-    for of in found.by_average.values():
+    [(rows, found)] = differences(collect(scored(study))).items()
+    assert (*rows, set(found)) == ("fish", "erm", {"seen", "unseen"})
+    for of in found.values():
         assert (of.value, of.low, of.high) == pytest.approx((0.2, 0.1, 0.3))
         assert of.significant
 
@@ -61,9 +61,9 @@ def test_utterances_are_drawn_once_for_both_rows(tmp_path: Path):
     """
     study = asked(tmp_path / "out", seeds=[0])
     heard(study, lambda model, _, i: i % 9 + (model == "fish") * (i // 9 % 2), utterances=396)
-    [found] = differences(collect(scored(study)))
+    [found] = differences(collect(scored(study))).values()
     for name, sets in (("seen", 2), ("unseen", 1)):
-        of, half = found.by_average[name], 1.96 * 0.5 / 10 / math.sqrt(396 * sets)
+        of, half = found[name], 1.96 * 0.5 / 10 / math.sqrt(396 * sets)
         assert of.value == pytest.approx(0.05)
         assert of.high - of.value == pytest.approx(half, rel=0.15)
         assert of.value - of.low == pytest.approx(half, rel=0.15)

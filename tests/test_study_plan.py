@@ -184,7 +184,7 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
     [
         ({"sedes": [1]}, r"the study: no 'sedes', did you mean 'seeds'\?"),
         ({"seeds": 3}, "seeds is 3, expected a list of a whole number"),
-        ({"merge": {"of": ["ko-en", "jaen"]}}, r"merge: of: no run is called 'jaen', did you mean 'ja-en'\?"),
+        ({"merge": {"of": ["ko-en", "jaen"]}}, r"merge: of: no 'jaen', did you mean 'ja-en'\?"),
         ({"runs": {"erm": {"gruop": "x"}}}, r"runs: erm: no 'gruop', did you mean 'group'\?"),
         (
             {"runs": {"erm": {"config": "fishr.yaml"}}},
@@ -193,7 +193,7 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
         ({"merge": {"rows": [{"name": "x", "method": "ties"}]}}, r"merge: rows: 'group' is missing"),
         (
             {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "runs": ["emr"]}]}},
-            r"merge: rows: x: runs: no run is called 'emr', did you mean 'erm'\?",
+            r"merge: rows: x: runs: no 'emr', did you mean 'erm'\?",
         ),
         (
             {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "runs": []}]}},

@@ -31,7 +31,7 @@ from datamodules.sampler import PairBatchSampler
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import TorchWhisper, Transcriber
 from evaluation.evaluate_models import Evaluation, _stored
-from evaluation.hypotheses import Decoding
+from evaluation.evaluation_options import Decoding
 from evaluation.test_sets import read_sets
 from lightning_modules.whisper import WhisperModule
 from tests.conftest import TEXTS

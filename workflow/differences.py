@@ -7,8 +7,7 @@ models and seeds. Then the seeds are drawn with replacement, too, since another 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +19,10 @@ from workflow.collect import Collected, finished
 from workflow.plan import Study
 
 Rates = dict[tuple[str, int, str], Estimate]  # by model, seed and test set
+Differences = dict[tuple[str, str], dict[str, Estimate]]  # a row's error rates less another's, by average
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A row's error rates less another's, by the name of the average."""
-
-    model: str
-    other: str
-    by_average: Mapping[str, Estimate]
-
-
-def differences(collected: Collected) -> list[Difference]:
+def differences(collected: Collected) -> Differences:
     """Return the differences that the study asks for, in its rows' order.
 
     Raises:
@@ -39,18 +30,16 @@ def differences(collected: Collected) -> list[Difference]:
     """
     study = collected.study
     if not study.compare.to:
-        return []
+        return {}
     averages = {name: sets for name, sets in study.averages.items() if sets}
     models = {*study.compared, *study.compare.to}
     rates = _rates(collected.study, models, [name for sets in averages.values() for name in sets])
-    return [
-        Difference(
-            model, other, {name: _over_seeds(rates, model, other, sets, study.seeds) for name, sets in averages.items()}
-        )
+    return {
+        (model, other): {name: _over_seeds(rates, model, other, of, study.seeds) for name, of in averages.items()}
         for other in study.compare.to
         for model in study.compared
         if model != other
-    ]
+    }
 
 
 def _over_seeds(rates: Rates, model: str, other: str, sets: Sequence[str], seeds: Sequence[int]) -> Estimate:

@@ -125,20 +125,15 @@ class StudyFile:
         """
         if not self.seeds:
             raise UserError("seeds is [], expected a list of whole numbers such as [0, 1, 2]")
-        self._check_runs("merge: of", self.merge.of)
-        self._check_runs("analyze: of", self.analyze.of)
+        check_names("merge: of", self.merge.of, self.runs)
+        check_names("analyze: of", self.analyze.of, self.runs)
         for row in self.merge.rows:
             where = f"merge: rows: {row.name}"
             if row.runs == []:
                 raise UserError(f"{where}: runs is [], expected a list of runs to merge")
             if row.runs is None and not self.merge.of:
                 raise UserError(f"{where}: name its 'runs', or in merge: of: those of all rows")
-            self._check_runs(f"{where}: runs", row.runs or ())
-
-    def _check_runs(self, where: str, runs: Iterable[str]) -> None:
-        for run in runs:
-            if run not in self.runs:
-                raise UserError(f"{where}: no run is called {run!r}{nearest(run, self.runs)}")
+            check_names(f"{where}: runs", row.runs or (), self.runs)
 
 
 def read_fields(kind: type, content: Any, where: str) -> dict[str, Any]:

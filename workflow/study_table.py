@@ -14,7 +14,7 @@ from scoring.bootstrap import Estimate
 from scoring.results import interval_to_dict
 from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text
 from workflow.collect import Collected
-from workflow.differences import Difference
+from workflow.differences import Differences
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Grid:
         )
 
 
-def grids(collected: Collected, found: Sequence[Difference]) -> list[Grid]:
+def grids(collected: Collected, found: Differences) -> list[Grid]:
     """Return the paper's figures beside ours, and the differences between rows, as far as the study names them."""
     return [grid for grid in (beside(collected), differing(found)) if grid.rows]
 
@@ -112,25 +112,28 @@ def beside(collected: Collected) -> Grid:
     for model, paper in printed.rows.items():
         ours = {column: collected.figure(model, column).mean for column in paper}
         less = {column: ours[column] - paper[column] for column in paper}
-        for first, name, figures, sign in (
-            (model, "paper", paper, ""),
-            ("", "ours", ours, ""),
-            ("", "difference", less, "+"),
-        ):
+        lines = (model, "paper", paper, ""), ("", "ours", ours, ""), ("", "difference", less, "+")
+        for first, name, figures, sign in lines:
             cells = [f"{100 * figures[column]:{sign}.1f}" if column in figures else DASH for column in columns]
             rows.append([first, name, *cells])
     caption = f"Beside the paper (%, micro). {printed.source}"
     return Grid("Beside the paper", caption, 2, ["Model", "", *(column_head(column, str) for column in columns)], rows)
 
 
-def differing(found: Sequence[Difference]) -> Grid:
+def differing(found: Differences) -> Grid:
     """Return differences in points with their intervals: a line for each pair of rows."""
-    columns = list(found[0].by_average) if found else []
-    rows = [[f"{one.model} − {one.other}", *(_interval(one.by_average[name]) for name in columns)] for one in found]
-    caption = (
-        "Differences in points, micro; in brackets the 95 % interval of a paired bootstrap over utterances and seeds"
+    columns = next(iter(found.values()), {})
+    rows = [
+        [f"{model} − {other}", *map(_interval, by_average.values())] for (model, other), by_average in found.items()
+    ]
+    drawn = "the 95 % interval of a paired bootstrap over utterances and seeds"
+    return Grid(
+        "Differences",
+        f"Differences in points, micro; in brackets {drawn}",
+        1,
+        ["", *(column_head(column, str) for column in columns)],
+        rows,
     )
-    return Grid("Differences", caption, 1, ["", *(column_head(column, str) for column in columns)], rows)
 
 
 def _interval(estimate: Estimate) -> str:
@@ -152,7 +155,7 @@ def to_csv(collected: Collected) -> str:
     return csv_text(lines)
 
 
-def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
+def to_json(collected: Collected, found: Differences) -> str:
     """Return all figures as JSON: rates are fractions, by seed."""
     rows = [
         {
@@ -172,8 +175,7 @@ def to_json(collected: Collected, found: Sequence[Difference] = ()) -> str:
     document = {"profile": collected.profile, "seeds": collected.study.seeds, "rows": rows}
     if found:
         document["differences"] = [
-            {"model": one.model, "other": one.other}
-            | {name: interval_to_dict(estimate) for name, estimate in one.by_average.items()}
-            for one in found
+            {"model": model, "other": other} | {name: interval_to_dict(one) for name, one in by_average.items()}
+            for (model, other), by_average in found.items()
         ]
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

@@ -17,12 +17,7 @@ ROOMS = (
     *("common", "backbone", "datamodules", "corpora", "decoding", "scoring", "merging", "analysis"),
     *("lightning_modules", "callbacks", "training", "evaluation", "workflow"),
 )
-BESIDE = {
-    "RESULTS.md": "results.md",
-    "CONTRIBUTING.md": "contributing.md",
-    "CHANGELOG.md": "changelog.md",
-    "THIRD_PARTY.md": "third_party.md",
-}
+BESIDE = {f"{name.upper()}.md": f"{name}.md" for name in ("results", "contributing", "changelog", "third_party")}
 SECTIONS = {"": "Guides", "howto": "How to", "algorithms": "Algorithms"}
 _LINK = re.compile(r"\[([^]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)]*)?\)")
 
@@ -31,7 +26,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the reference and the pages that lie beside docs/, and give each page its place in the navigation."""
     reference: list[Any] = [_add(files, config, "reference/index.md", _index())]
     for room in ROOMS:
-        modules = [name for name in _modules(room) if _is_documented(name)]
+        modules = _modules(room)
         for name in modules:
             _add(files, config, f"reference/{name}.md", f"# {name}\n\n::: {name}\n")
         reference.append({room: [{name.removeprefix(f"{room}."): f"reference/{name}.md"} for name in modules]})
@@ -75,14 +70,10 @@ def _index() -> str:
 
 
 def _modules(room: str) -> list[str]:
-    found = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / room).rglob("*.py"))]
-    return [".".join(path.parts) for path in found if not path.name.startswith("__")]
-
-
-def _is_documented(module: str) -> bool:
-    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8"))
-    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
-    return any(not name.startswith("_") for name in names)
+    """Return the names of a room's modules that have public names."""
+    files = [path for path in sorted((ROOT / room).rglob("*.py")) if not path.name.startswith("__")]
+    shown = [path for path in files if re.search(r"^(class|def) [^_]", path.read_text(encoding="utf-8"), re.MULTILINE)]
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in shown]
 
 
 def _place(files: Files, nav: list[Any]) -> None:
