@@ -102,8 +102,14 @@ def _transcript(row: dict[str, Any], where: str, languages: tuple[str, ...] | No
 
 
 def spellings(pairs: Iterable[Any] | Mapping[Any, Any] | None) -> tuple[tuple[str, str], ...]:
-    """Return labelled spellings as pairs of text, from a list of pairs or a mapping."""
+    """Return labelled spellings as pairs of text, from a list of pairs or a mapping.
+
+    Raises:
+        TypeError, ValueError: where an item is no pair.
+    """
     found = pairs.items() if isinstance(pairs, Mapping) else pairs or ()
+    if any(isinstance(pair, str) for pair in found):  # text of two letters would be taken apart
+        raise TypeError("expected pairs of text")
     return tuple((str(one), str(other)) for one, other in found)
 
 
