@@ -94,8 +94,8 @@ def random_model(tokenizer: WhisperTokenizer, window_s: int = 5, width: int = 12
 def generation_config(tokenizer: WhisperTokenizer, config: WhisperConfig) -> GenerationConfig:
     """What `generate` must know of a Whisper: its prompt tokens, and those that it may not emit."""
 
-    def ids(names: Iterable[str]) -> dict[str, int]:
-        return {f"<|{name}|>": tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
+    def token(name: str) -> int:
+        return tokenizer.convert_tokens_to_ids(f"<|{name}|>")
 
     heads = [[layer, head] for layer in range(config.decoder_layers) for head in range(config.decoder_attention_heads)]
     return GenerationConfig(
@@ -105,12 +105,12 @@ def generation_config(tokenizer: WhisperTokenizer, config: WhisperConfig) -> Gen
         pad_token_id=config.pad_token_id,
         max_length=config.max_target_positions,
         is_multilingual=True,
-        lang_to_id=ids(WHISPER_LANGUAGES),
-        task_to_id={task: ids([task])[f"<|{task}|>"] for task in ("transcribe", "translate")},
-        no_timestamps_token_id=ids(["notimestamps"])["<|notimestamps|>"],
-        prev_sot_token_id=ids(["startofprev"])["<|startofprev|>"],
+        lang_to_id={f"<|{code}|>": token(code) for code in WHISPER_LANGUAGES},
+        task_to_id={task: token(task) for task in ("transcribe", "translate")},
+        no_timestamps_token_id=token("notimestamps"),
+        prev_sot_token_id=token("startofprev"),
         begin_suppress_tokens=[*tokenizer.encode(" ", add_special_tokens=False), config.eos_token_id],
-        suppress_tokens=sorted(ids(["startoftranscript", *_TASKS[:-1]]).values()),
+        suppress_tokens=sorted(map(token, ["startoftranscript", *_TASKS[:-1]])),
         alignment_heads=heads,
         return_timestamps=False,
     )

@@ -108,7 +108,7 @@ def _option(parameter: MergeParameter, method: MergeMethod, defaults: Mapping[st
         default,
         f"{parameter.help}; {parameter.range}",
         group,
-        metavar="VALUE" if parameter.by_module else metavar(parameter.kind),
+        metavar="VALUE" if parameter.by_module else metavar(parameter.hint),
         shown_default=str(default).lower(),
     )
 
@@ -181,7 +181,7 @@ def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score) -> None:
     if not manifests:
         raise UserError("sweep: name development manifests of the seen pairs with --score")
     seen = options["seen"] or sweep.seen_pairs(labels)
-    pairs = sweep.pairs_of(manifests, seen, allow_unseen=options["allow_unseen"])
+    pairs, unseen = sweep.pairs_of(manifests, seen, allow_unseen=options["allow_unseen"])
     name = f"sweep-{recipes.name_of(recipe.method, labels)}"
     out = Path(options["out"] or Path(options["output_root"]) / name)
     points = sweep.sweep(
@@ -195,7 +195,6 @@ def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score) -> None:
     sweep.write_curve(out, points)
     best = min(points, key=lambda point: point.mean)
     print(f"{out / 'sweep.csv'}: {len(points)} points; best {best}")
-    unseen = [pair for pair in pairs if "-" in pair and pair not in seen]
     notes = [f"{best} chosen of {len(points)} points by the mean error rate on {', '.join(pairs)}."]
     if unseen:
         notes.append(f"Chosen on unseen pairs ({', '.join(unseen)}): its scores on them are not those of unseen pairs.")

@@ -17,11 +17,11 @@ from backbone.model_folder.write import SafetensorsWriter, check_disk, write_sid
 from common.configs import read_yaml
 from common.errors import UserError
 from common.files import atomic_folder, check_replaceable, sole_writer
+from common.markdown import licence_of, render
 from merging import merge_engine as engine
 from merging import mergekit_engine
 from merging import recipe as recipes
 from merging.inputs import MergeInputs, read_all
-from merging.merge_card import write_card
 from merging.merge_engine import MergeGeometry
 from merging.methods import methods
 from merging.recipe import DTYPES, RECIPE_FILE, MergeRecipe
@@ -52,8 +52,7 @@ def merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> MergeGeo
                 hashes = dict(zip(folders, pool.map(attrgetter("weights_hash"), folders.values()), strict=True))
             _check_hashes(recipe, hashes)
             (folder / RECIPE_FILE).write_text(recipe.as_yaml(hashes), encoding="utf-8")
-            title = recipes.name_of(recipe.method, [model.label for model in inputs.models])
-            write_card(folder, title, recipe, inputs, geometry, hashes, notes)
+            (folder / "README.md").write_text(_card(recipe, inputs, geometry, hashes, notes), encoding="utf-8")
     except OSError as error:
         named = f" ({error.filename})" if error.filename else ""
         raise UserError(f"{out}: {error.strerror}{named}; nothing was written") from None
@@ -68,6 +67,30 @@ def _write_weights(folder: Path, recipe: MergeRecipe, inputs: MergeInputs) -> Me
     merge_tensor = mergekit_engine.merge_tensor if recipe.engine == "mergekit" else engine.merge_tensor
     with SafetensorsWriter(folder / WEIGHTS, {name: t.shape for name, t in tensors.items()}, dtypes) as writer:
         return engine.merge(inputs, writer, merge_tensor)
+
+
+def _card(
+    recipe: MergeRecipe, inputs: MergeInputs, geometry: MergeGeometry, hashes: dict[str, str], notes: Sequence[str]
+) -> str:
+    """Return the model card: the recipe, the lineage, and what the merge did to the weights."""
+    sources = [inputs.base, *(model for model in inputs.models if model is not inputs.base)]
+    count, total = len(inputs.models), TaskVectorGeometry.total(geometry.values())
+    labels = [model.label for model in inputs.models]
+    return render(
+        Path(__file__).with_name("merge_card.md.jinja"),
+        title=recipes.name_of(recipe.method, labels),
+        method=inputs.method,
+        notes=notes,
+        recipe=recipe.as_yaml(),
+        sources=sources,
+        licences={source.name: licence_of(source.path) for source in sources},
+        hashes=hashes,
+        count=count,
+        vectors=[*labels, "merged step"],
+        cosines=[[total.cosine(i, j) for j in range(count) if j != i] for i in range(count + 1)],
+        total=total,
+        modules=geometry,
+    )
 
 
 def _check_hashes(recipe: MergeRecipe, found: dict[str, str]) -> None:

@@ -1,7 +1,8 @@
 """What a merge method's parameters mean and may be.
 
-A method declares its parameters in its signature: `density: Annotated[PerModel, MergeParameter(...)] = 0.2`. From there
-come the command line, its help, the check of a recipe and the values that each tensor gets (`merging.layout`).
+A method declares its parameters in its signature, `density: Annotated[PerModel, Range(0, 1)] = 0.2`, and says what they
+are in its docstring's `Args:`. From there come the command line, its help, the check of a recipe and the values that
+each tensor gets (`merging.layout`).
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
+import docstring_parser
 import yaml
 
 from common.configs import load_yaml
 from common.errors import UserError
-from common.option_types import Range, expected, mistake
+from common.option_types import Range, bare, expected, in_range, mistake
 
 PerModel = Sequence[float]
 """A number for each fine-tune; given as one number, it holds for all."""
-_ANY = Range()
+Weight = PerModel
+Lambda = Annotated[float, Range(0)]
+Density = Annotated[PerModel, Range(0, 1, above=True)]
+Rescale = Literal["l1", "1/p", "none"]
+Majority = Literal["weighted", "unweighted"]
+Seed = Annotated[int, Range(0)]
+CONTEXT = ("draw", "depth", "layer", "layers")
+"""What a method may ask for beside its parameters."""
 
 
 @dataclass(frozen=True)
@@ -27,29 +36,23 @@ class MergeParameter:
     """One parameter of a merge method.
 
     Attributes:
+        name: `lambda` for the argument `lambda_`.
+        hint: the type of one value (float, int, bool, or a `Literal` of words), with its range.
+        default: as the signature has it.
         help: its meaning.
-        bounds: of a number.
-        name, default: as the signature has them.
-        kind: the type of one value: float, int, bool, or a `Literal` of words.
         per_model: whether each fine-tune may have its own value: the type is `PerModel`.
     """
 
+    name: str
+    hint: Any
+    default: Any
     help: str
-    bounds: Range = _ANY
-    name: str = ""
-    default: Any = None
-    kind: Any = float
-    per_model: bool = False
+    per_model: bool
 
     @property
     def by_module(self) -> bool:
         """Whether each module and layer may have its own value."""
-        return self.kind is float
-
-    @property
-    def hint(self) -> Any:
-        """The type of one value, with its bounds."""
-        return Annotated[self.kind, self.bounds]
+        return bare(self.hint) is float
 
     @property
     def range(self) -> str:
@@ -57,31 +60,18 @@ class MergeParameter:
         return expected(self.hint)
 
 
-_P = MergeParameter
-Weight = Annotated[PerModel, _P("weight w_i of each fine-tune; 1/n for the mean of n models")]
-Lambda = Annotated[float, _P("step length: the merged step is multiplied by it; papers search 0.2 to 1.5", Range(0))]
-Normalize = Annotated[bool, _P("divide by the sum of the weights")]
-Density = Annotated[PerModel, _P("share of each task vector that is kept; 1 keeps all", Range(0, 1, above=True))]
-Rescale = Annotated[
-    Literal["l1", "1/p", "none"],
-    _P("what makes up for dropping: the L1 norm (as mergekit), 1/density (the paper), nothing"),
-]
-Majority = Annotated[
-    Literal["weighted", "unweighted"], _P("whether the weights count in the election of each entry's sign")
-]
-Seed = Annotated[int, _P("seed of the random masks, with the model's and the tensor's name", Range(0))]
-
-
 def declared(function: Callable[..., Any]) -> dict[str, MergeParameter]:
     """Return the parameters in a function's signature by name (`lambda_` is called `lambda`)."""
     hints = get_type_hints(function, include_extras=True)
+    texts = {one.arg_name: one.description for one in docstring_parser.parse(function.__doc__ or "").params}
     found = {}
-    for argument in inspect.signature(function).parameters.values():
-        kind, *marks = get_args(hints[argument.name]) or [None]
-        if marks and isinstance(marks[0], MergeParameter):
-            name, per_model = argument.name.removesuffix("_"), kind == PerModel
-            kind = float if per_model else kind
-            found[name] = replace(marks[0], name=name, default=argument.default, kind=kind, per_model=per_model)
+    for name, argument in inspect.signature(function).parameters.items():
+        if argument.kind is argument.KEYWORD_ONLY and name not in CONTEXT:
+            kind, marks = bare(hints[name]), getattr(hints[name], "__metadata__", (Range(),))
+            hint = Annotated[float if kind == PerModel else kind, *marks]
+            text = " ".join(texts.get(name, "").split()).rstrip(".")
+            public = name.removesuffix("_")
+            found[public] = MergeParameter(public, hint, argument.default, text, kind == PerModel)
     return found
 
 
@@ -141,13 +131,14 @@ def _check_depths(parameter: MergeParameter, value: Any, models: int) -> Any:
         return [_check_depths(parameter, part, models) for part in value]
     if value == "1/n" and parameter.name == "weight":
         return 1.0 / models
-    if get_origin(parameter.kind) is Literal:
-        right = value in get_args(parameter.kind)
-    elif parameter.kind is bool:
+    kind = bare(parameter.hint)
+    if get_origin(kind) is Literal:
+        right = value in get_args(kind)
+    elif kind is bool:
         right = isinstance(value, bool)
     else:
-        value, right = _number(parameter.kind, value)
-        right = right and value in parameter.bounds
+        value, right = _number(kind, value)
+        right = right and in_range(parameter.hint, value)
     if not right:
         raise UserError(f"{mistake(parameter.name, value, parameter.hint)} ({parameter.help})")
     return value

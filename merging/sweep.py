@@ -70,8 +70,8 @@ def values(text: str, name: str) -> list[float]:
     return found
 
 
-def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bool) -> list[str]:
-    """Return the pairs that the manifests hold.
+def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bool) -> tuple[list[str], list[str]]:
+    """Return the pairs that the manifests hold, and the unseen ones among them.
 
     Args:
         manifests: of development sets.
@@ -95,7 +95,7 @@ def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bo
             f"the models were fine-tuned on {', '.join(seen)}, but --score holds {', '.join(unseen)}: choosing on "
             "unseen pairs would make them seen; leave them out, or give --allow-unseen, which the model card will state"
         )
-    return list(found)
+    return list(found), unseen
 
 
 def seen_pairs(labels: Sequence[str]) -> list[str]:

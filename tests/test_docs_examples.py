@@ -85,8 +85,9 @@ def test_the_merge_method_of_the_page(tmp_path: Path):
     assert boldest.merge(torch.zeros(1, 2), list(models)).tolist() == [[2.5, -2.5]]
     assert boldest.merge(torch.zeros(1, 2), list(models), trust=1.0).tolist() == [[3.0, -4.0]]
     assert boldest.has_step and boldest.source and boldest.formula
-    bounds = boldest.parameters["trust"].bounds
-    assert (bounds.low, bounds.high) == (0, 1)
+    trust = boldest.parameters["trust"]
+    assert trust.range == "a number in [0, 1]"
+    assert trust.help == "share of the largest change of each entry; the rest is the mean"
 
 
 TABLE = """\

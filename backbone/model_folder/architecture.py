@@ -23,12 +23,14 @@ _LARGEST = 10_000_000  # no size of a Whisper comes near it
 _MOST_LAYERS = 256
 
 
-def check_sizes(config: Mapping[str, Any], where: str) -> None:
-    """Check that each size of a configuration is one that a Whisper can have.
+def check_architecture(config: Mapping[str, Any], where: str) -> None:
+    """Check that a configuration is a Whisper's, and each of its sizes one that a Whisper can have.
 
     Raises:
         UserError: naming the key and the value.
     """
+    if config["model_type"] != DEFAULTS["model_type"]:
+        raise UserError(f"{where}: model_type is {config['model_type']!r}, expected 'whisper'; name a Whisper model")
     for key, default in DEFAULTS.items():
         value = config[key]
         if type(value) is not type(default):

@@ -95,6 +95,10 @@ class TaskVectorGeometry:
         norms = self.norm(first) * self.norm(second)
         return self.gram_MM[first, second].item() / norms if norms else float("nan")
 
+    def mean_norm(self, vectors: int) -> float:
+        """The mean L2 norm of the first so many vectors."""
+        return sum(map(self.norm, range(vectors))) / vectors
+
     def mean_cosine(self, vectors: int) -> float:
         """The mean cosine between each two of the first so many vectors, zero ones counted as orthogonal."""
         cosines = [self.cosine(i, j) for i, j in combinations(range(vectors), 2)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from backbone.model_folder.architecture import DEFAULTS, EMBEDDING, PROJECTION, check_sizes, expected_shapes
+from backbone.model_folder.architecture import EMBEDDING, PROJECTION, check_architecture, expected_shapes
 from backbone.model_folder.locate import check_kind, find_model, short_name
 from backbone.model_folder.stored import DTYPES, PROCESSORS, ModelFolder, check_finite
 from common.errors import UserError
@@ -35,7 +35,7 @@ def read(source: Path | str, label: str | None = None) -> ModelFolder:
     """
     folder = ModelFolder(find_model(source), str(source), label or short_name(source))
     check_kind(folder.path)
-    _check_config(folder)
+    check_architecture(folder.config, str(folder.path / "config.json"))
     _check_weights(folder)
     _check_tokenizer(folder)
     _check_processor(folder)
@@ -72,14 +72,6 @@ def read_model_folder(
     for name, weight in model.state_dict().items():
         check_finite(folder, name, weight)
     return model, processor
-
-
-def _check_config(folder: ModelFolder) -> None:
-    where = str(folder.path / "config.json")
-    kind = folder.config["model_type"]
-    if kind != DEFAULTS["model_type"]:
-        raise UserError(f"{where}: model_type is {kind!r}, expected 'whisper'; name a Whisper model")
-    check_sizes(folder.config, where)
 
 
 def _check_weights(folder: ModelFolder) -> None:
@@ -126,7 +118,7 @@ def _check_tokenizer(folder: ModelFolder) -> None:
             f"{folder.path}: has no tokenizer (tokenizer.json, or vocab.json and merges.txt); copy tokenizer.json, "
             "tokenizer_config.json and preprocessor_config.json from the model that this one was fine-tuned from"
         )
-    generation = folder.json("generation_config.json") if (folder.path / "generation_config.json").is_file() else {}
+    generation = folder.json_or_nothing("generation_config.json")
     if (
         folder.config["vocab_size"] == _ENGLISH_ONLY
         or generation.get("is_multilingual") is False

@@ -126,6 +126,10 @@ class ModelFolder:
             raise UserError(f"{path}: expected a mapping, found {type(content).__name__}; copy or download it again")
         return content
 
+    def json_or_nothing(self, file: str) -> dict[str, Any]:
+        """Read one of the folder's JSON files; a missing one is empty."""
+        return self.json(file) if (self.path / file).is_file() else {}
+
     @cached_property
     def vocabulary(self) -> dict[str, int]:
         """The tokenizer's tokens and their ids; empty where the folder has no tokenizer.
@@ -134,15 +138,11 @@ class ModelFolder:
             UserError: where its files hold something else.
         """
         try:
-            if (self.path / "tokenizer.json").is_file():
-                tokenizer = self.json("tokenizer.json")
+            if tokenizer := self.json_or_nothing("tokenizer.json"):
                 added = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
                 found = dict(tokenizer.get("model", {}).get("vocab", {})) | added
-            elif (self.path / "vocab.json").is_file():
-                extra = self.json("added_tokens.json") if (self.path / "added_tokens.json").is_file() else {}
-                found = self.json("vocab.json") | extra
-            else:
-                found = {}
+            elif found := self.json_or_nothing("vocab.json"):
+                found |= self.json_or_nothing("added_tokens.json")
             if not all(type(number) is int for number in found.values()):
                 raise ValueError
         except (AttributeError, TypeError, KeyError, ValueError):
@@ -152,8 +152,8 @@ class ModelFolder:
     @cached_property
     def extractors(self) -> dict[str, dict[str, Any]]:
         """What each of the folder's processor files says of the feature extractor."""
-        files = {file: self.json(file) for file in PROCESSORS if (self.path / file).is_file()}
-        inner = {file: content.get("feature_extractor", content) for file, content in files.items()}
+        files = {file: self.json_or_nothing(file) for file in PROCESSORS}
+        inner = {file: content.get("feature_extractor", content) for file, content in files.items() if content}
         return {file: content for file, content in inner.items() if isinstance(content, dict)}
 
     @cached_property

@@ -2,7 +2,7 @@
 
 A file `<name>.py` defines the function `<name>(base, models, *, ...)`, called once for each tensor of the model:
 theta_0 (`base`) and the fine-tunes theta_i (`models`, a list of its own) are float32; tau_i = theta_i - theta_0 are the
-task vectors, w_i their weights. Keyword arguments annotated with a `MergeParameter` are the parameters of the method,
+task vectors, w_i their weights. Its keyword arguments are the parameters of the method, explained in `Args:`,
 from which the command line, its help, checks, recipe and card are made. A method with a `lambda_` depends on the
 fine-tunes by their task vectors alone, and its step is proportional to lambda: a sweep makes it once.
 
@@ -24,12 +24,10 @@ from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from merging.parameters import MergeParameter, declared
+from merging.parameters import CONTEXT, MergeParameter, declared
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-CONTEXT = ("draw", "depth", "layer", "layers")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from common.option_types import Range
-from merging.parameters import Density, Lambda, MergeParameter, Normalize, PerModel, Weight
+from merging.parameters import Density, Lambda, PerModel, Weight
 from merging.vectors import Tensor, largest, step_from, task_vectors, weighted_sum
 
 
@@ -16,10 +16,8 @@ def breadcrumbs(
     weight: Weight = 1.0,
     lambda_: Lambda = 1.0,
     density: Density = 0.9,
-    gamma: Annotated[
-        PerModel, MergeParameter("share of the largest entries that is dropped as outliers", Range(0, 1))
-    ] = 0.01,
-    normalize: Normalize = False,
+    gamma: Annotated[PerModel, Range(0, 1)] = 0.01,
+    normalize: bool = False,
 ) -> Tensor:
     """Model Breadcrumbs: drops the outliers and the smallest entries of each task vector, and adds what is left.
 
@@ -29,11 +27,11 @@ def breadcrumbs(
     Args:
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
-        weight: w_i.
-        lambda_: the step length.
-        density: the share of each task vector that is kept.
-        gamma: the share of the largest entries that is dropped.
-        normalize: whether to divide by the sum of the weights.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
+        density: share of each task vector that is kept; 1 keeps all.
+        gamma: share of the largest entries that is dropped as outliers.
+        normalize: divide by the sum of the weights.
     """
     vectors = task_vectors(base, models)
     for vector, share, outliers in zip(vectors, density, gamma, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from merging.methods.dare_linear import drop_at_random
-from merging.parameters import Density, Lambda, Majority, Normalize, Rescale, Seed, Weight
+from merging.parameters import Density, Lambda, Majority, Rescale, Seed, Weight
 from merging.vectors import Draw, Tensor, elected_sum, step_from, task_vectors
 
 
@@ -16,7 +16,7 @@ def dare_ties(
     lambda_: Lambda = 1.0,
     density: Density = 0.5,
     rescale: Rescale = "l1",
-    normalize: Normalize = False,
+    normalize: bool = False,
     majority: Majority = "weighted",
     seed: Seed = 0,
 ) -> Tensor:
@@ -29,13 +29,13 @@ def dare_ties(
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
         draw: random numbers, the same for the same seed, model and tensor.
-        weight: w_i.
-        lambda_: the step length.
-        density: the share of each task vector that is kept.
-        rescale: what makes up for dropping.
-        normalize: whether to divide by the sum of the weights.
-        majority: whether the weights count in the election of signs.
-        seed: what `draw` is seeded with.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
+        density: share of each task vector that is kept; 1 keeps all.
+        rescale: what makes up for dropping: the L1 norm (as mergekit), 1/density (the paper), nothing.
+        normalize: divide by the sum of the weights.
+        majority: whether the weights count in the election of each entry's sign.
+        seed: seed of the random masks, with the model's and the tensor's name.
     """
     vectors = task_vectors(base, models)
     drop_at_random(vectors, draw, density, rescale)

@@ -8,7 +8,7 @@ import numpy as np
 
 from common.errors import UserError
 from common.option_types import Range
-from merging.parameters import Density, Lambda, Majority, MergeParameter, Normalize, PerModel, Seed, Weight
+from merging.parameters import Density, Lambda, Majority, PerModel, Seed, Weight
 from merging.vectors import Draw, Tensor, elected_sum, restore_l1, step_from, task_vectors
 
 _ENTRIES = 2**22  # sorted at once: an embedding's order alone would take 0.4 GB
@@ -22,18 +22,9 @@ def della(
     weight: Weight = 1.0,
     lambda_: Lambda = 1.0,
     density: Density = 0.5,
-    epsilon: Annotated[
-        PerModel,
-        MergeParameter("half the spread of the keep probabilities; density +- epsilon in (0, 1)", Range(0, 0.5)),
-    ] = 0.15,
-    rescale: Annotated[
-        Literal["l1", "1/p", "1/density", "none"],
-        MergeParameter(
-            "what makes up for dropping: the L1 norm (as mergekit), each entry divided by its own keep probability "
-            "(the paper), all by the density, nothing"
-        ),
-    ] = "l1",
-    normalize: Normalize = True,
+    epsilon: Annotated[PerModel, Range(0, 0.5)] = 0.15,
+    rescale: Literal["l1", "1/p", "1/density", "none"] = "l1",
+    normalize: bool = True,
     majority: Majority = "weighted",
     seed: Seed = 0,
 ) -> Tensor:
@@ -46,14 +37,15 @@ def della(
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
         draw: random numbers, the same for the same seed, model and tensor.
-        weight: w_i.
-        lambda_: the step length.
-        density: the share of each task vector that is kept.
-        epsilon: half the spread of the keep probabilities.
-        rescale: what makes up for dropping.
-        normalize: whether to divide by the sum of the weights.
-        majority: whether the weights count in the election of signs.
-        seed: what `draw` is seeded with.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
+        density: share of each task vector that is kept; 1 keeps all.
+        epsilon: half the spread of the keep probabilities; density +- epsilon in (0, 1).
+        rescale: what makes up for dropping: the L1 norm (as mergekit), each entry divided by its own keep probability
+            (the paper), all by the density, nothing.
+        normalize: divide by the sum of the weights.
+        majority: whether the weights count in the election of each entry's sign.
+        seed: seed of the random masks, with the model's and the tensor's name.
     """
     for share, spread in zip(density, epsilon, strict=True):
         if share < 1 and not spread < share < 1 - spread:

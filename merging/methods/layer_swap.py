@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from common.option_types import Range
-from merging.parameters import MergeParameter
 from merging.vectors import Tensor
 
 MODELS = (2, 2)
@@ -17,9 +16,9 @@ def layer_swap(
     *,
     layer: int | None,
     layers: int,
-    bottom: Annotated[int, MergeParameter("layers taken from the second model at the input's end", Range(0))] = 4,
-    top: Annotated[int, MergeParameter("layers taken from the second model at the output's end", Range(0))] = 4,
-    transition: Annotated[int, MergeParameter("layers after those that are the mean of both", Range(0))] = 1,
+    bottom: Annotated[int, Range(0)] = 4,
+    top: Annotated[int, Range(0)] = 4,
+    transition: Annotated[int, Range(0)] = 1,
 ) -> Tensor:
     """Layer swapping: the outer layers of one fine-tune in another; layers are counted over encoder and decoder.
 
@@ -31,8 +30,8 @@ def layer_swap(
         models: theta_i, float32; the list is the method's own.
         layer: the layer's number over encoder and decoder; None outside of the layers.
         layers: how many layers both have.
-        bottom: layers of theta_2 at the input's end.
-        top: layers of theta_2 at the output's end.
+        bottom: layers taken from the second model at the input's end.
+        top: layers taken from the second model at the output's end.
         transition: layers after those that are the mean of both.
     """
     one, two = models

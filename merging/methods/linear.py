@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from merging.parameters import Normalize, Weight
+from merging.parameters import Weight
 from merging.vectors import Tensor, weighted_sum
 
 
-def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normalize: Normalize = True) -> Tensor:
+def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normalize: bool = True) -> Tensor:
     """Linear: the weighted mean of the fine-tunes; the base takes part only where all weights are zero.
 
     Formula: sum_i w_i theta_i / sum_i w_i
@@ -15,7 +15,7 @@ def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normaliz
     Args:
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
-        weight: w_i.
-        normalize: whether to divide by the sum of the weights.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        normalize: divide by the sum of the weights.
     """
     return weighted_sum(models, weight, normalize) if any(weight) or not normalize else base

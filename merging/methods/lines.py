@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from common.option_types import Range
-from merging.parameters import MergeParameter, Weight
+from merging.parameters import Weight
 from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 
 
@@ -15,8 +15,8 @@ def lines(
     *,
     depth: float,
     weight: Weight = "1/n",  # type: ignore[assignment]
-    alpha: Annotated[float, MergeParameter("step length at the first layer", Range(0))] = 0.5,
-    beta: Annotated[float, MergeParameter("what the step length grows by until the last layer")] = 0.5,
+    alpha: Annotated[float, Range(0)] = 0.5,
+    beta: float = 0.5,
 ) -> Tensor:
     """LiNeS: Task Arithmetic with a step that grows linearly with depth, so that shallow layers stay near the base.
 
@@ -27,8 +27,8 @@ def lines(
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
         depth: d.
-        weight: w_i.
-        alpha: the step length at the first layer.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        alpha: step length at the first layer.
         beta: what the step length grows by until the last layer.
     """
     return step_from(base, weighted_sum(task_vectors(base, models), weight, False), alpha + beta * depth)

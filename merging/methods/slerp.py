@@ -6,7 +6,6 @@ import math
 from typing import Annotated
 
 from common.option_types import Range
-from merging.parameters import MergeParameter
 from merging.vectors import Tensor, dot
 
 MODELS = (2, 2)
@@ -17,7 +16,7 @@ def slerp(
     base: Tensor,
     models: list[Tensor],
     *,
-    t: Annotated[float, MergeParameter("0 is the first model, 1 the second", Range(0, 1))] = 0.5,
+    t: Annotated[float, Range(0, 1)] = 0.5,
 ) -> Tensor:
     """SLERP: interpolates between two fine-tunes along the arc, tensor by tensor; nearly parallel ones linearly.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from merging.parameters import Lambda, Normalize, Weight
+from merging.parameters import Lambda, Weight
 from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 
 
 def task_arithmetic(
-    base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, lambda_: Lambda = 1.0, normalize: Normalize = False
+    base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, lambda_: Lambda = 1.0, normalize: bool = False
 ) -> Tensor:
     """Task Arithmetic: adds the task vectors to the base.
 
@@ -17,8 +17,8 @@ def task_arithmetic(
     Args:
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
-        weight: w_i.
-        lambda_: the step length.
-        normalize: whether to divide by the sum of the weights.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
+        normalize: divide by the sum of the weights.
     """
     return step_from(base, weighted_sum(task_vectors(base, models), weight, normalize), lambda_)

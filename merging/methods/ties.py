@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from merging.parameters import Density, Lambda, Majority, Normalize, Weight
+from merging.parameters import Density, Lambda, Majority, Weight
 from merging.vectors import Tensor, elected_sum, largest, step_from, task_vectors
 
 
@@ -13,7 +13,7 @@ def ties(
     weight: Weight = 1.0,
     lambda_: Lambda = 1.0,
     density: Density = 0.2,
-    normalize: Normalize = True,
+    normalize: bool = True,
     majority: Majority = "weighted",
 ) -> Tensor:
     """TIES: keeps each task vector's largest entries, elects a sign for each entry, and averages those that agree.
@@ -24,11 +24,11 @@ def ties(
     Args:
         base: theta_0, float32.
         models: theta_i, float32; the list is the method's own.
-        weight: w_i.
-        lambda_: the step length.
-        density: the share of each task vector that is kept.
-        normalize: whether to divide by the sum of the weights.
-        majority: whether the weights count in the election of signs.
+        weight: weight w_i of each fine-tune; 1/n for the mean of n models.
+        lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
+        density: share of each task vector that is kept; 1 keeps all.
+        normalize: divide by the sum of the weights.
+        majority: whether the weights count in the election of each entry's sign.
     """
     vectors = task_vectors(base, models)
     for vector, share in zip(vectors, density, strict=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from common.option_types import Range
-from merging.parameters import MergeParameter
 from merging.vectors import Tensor
 
 MODELS = (1, 1)
@@ -15,7 +14,7 @@ def wise_ft(
     base: Tensor,
     models: list[Tensor],
     *,
-    alpha: Annotated[float, MergeParameter("0 is the base, 1 the fine-tune", Range(0, 1))] = 0.5,
+    alpha: Annotated[float, Range(0, 1)] = 0.5,
 ) -> Tensor:
     """WiSE-FT: interpolates between the base and one fine-tune.
 
