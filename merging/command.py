@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import sys
 import textwrap
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.errors import UserError
 from common.option_types import metavar
-from common.options import Command, Option, Parsed, option, options_of, parse
+from common.options import Command, Option, option, options_of, parse
 from merging import recipe as recipes
 from merging.methods import MergeMethod, methods
 from merging.parameters import MergeParameter, parse_words
@@ -138,7 +136,9 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
         options[name] = parse_words(methods()[method].parameters[name], parsed.given[name])
     recipe = recipes.recipe_of(method, {name: value for name, value in options.items() if name not in swept})
     if words[0] == "sweep":
-        _sweep(parsed, recipe, score)
+        from merging.sweep import run_sweep
+
+        run_sweep(recipe, options, parsed.given, score)
         return
     from merging import merge_run
 
@@ -146,7 +146,7 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
         if options["skip_existing"] and merge_run.is_finished(part, out):
             print(f"{out}: up to date")
         else:
-            _merge(part, out)
+            merge_run.merge_and_report(part, out)
 
 
 def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, MergeRecipe]:
@@ -158,44 +158,3 @@ def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, Merg
         return {Path(options["out"]): part for part in parts.values()}
     parent = Path(options["out"] or options["output_root"])
     return {parent / name: part for name, part in parts.items()}
-
-
-def _merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> None:
-    from backbone.model_folder.geometry import TaskVectorGeometry
-    from merging import merge_run
-
-    start = time.perf_counter()
-    geometry = TaskVectorGeometry.total(merge_run.merge(recipe, out, notes).values())
-    print(f"{out}: {merge_run.summary(geometry)}, in {time.perf_counter() - start:.1f} s")
-    if doubt := merge_run.doubt(recipe, geometry):
-        print(f"warning: {doubt}", file=sys.stderr)
-
-
-def _sweep(parsed: Parsed, recipe: MergeRecipe, score: Score) -> None:
-    from merging import sweep
-    from merging.inputs import read_all
-
-    options, given = parsed.options, parsed.given
-    labels = [model.label for model in read_all(recipe.models)]
-    manifests = [Path(name) for name in options["score"]]
-    if not manifests:
-        raise UserError("sweep: name development manifests of the seen pairs with --score")
-    seen = options["seen"] or sweep.seen_pairs(labels)
-    pairs, unseen = sweep.pairs_of(manifests, seen, allow_unseen=options["allow_unseen"])
-    name = f"sweep-{recipes.name_of(recipe.method, labels)}"
-    out = Path(options["out"] or Path(options["output_root"]) / name)
-    points = sweep.sweep(
-        recipe,
-        step_lengths=sweep.values(" ".join(given.get("lambda", ["0.2:1.2:0.1"])), "lambda"),
-        densities=sweep.values(" ".join(given["density"]), "density") if "density" in given else [None],
-        manifests=manifests,
-        score=score,
-        scratch=out,
-    )
-    sweep.write_curve(out, points)
-    best = min(points, key=lambda point: point.mean)
-    print(f"{out / 'sweep.csv'}: {len(points)} points; best {best}")
-    notes = [f"{best} chosen of {len(points)} points by the mean error rate on {', '.join(pairs)}."]
-    if unseen:
-        notes.append(f"Chosen on unseen pairs ({', '.join(unseen)}): its scores on them are not those of unseen pairs.")
-    _merge(sweep.chosen(recipe, best), out / "best", notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
@@ -136,26 +138,31 @@ def _check_out(out: Path, inputs: MergeInputs) -> None:
     check_replaceable(out, RECIPE_FILE, "merged model")
 
 
-def summary(geometry: TaskVectorGeometry) -> str:
-    """Say how far from the base the merge and its models are, as shares of the base's norm."""
+def merge_and_report(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> None:
+    """Merge as `merge` does, and print how far from the base the merge and its models are, as shares of its norm.
+
+    Args:
+        recipe: what is merged and how.
+        out: the folder.
+        notes: sentences for the model card.
+    """
+    start = time.perf_counter()
+    geometry = TaskVectorGeometry.total(merge(recipe, out, notes).values())
     *models, merged = [f"{geometry.relative_norm(i) / 100:.2%}" for i in range(len(geometry.gram_MM))]
-    return f"merged, {merged} from the base (what was merged: {', '.join(models)})"
-
-
-def doubt(recipe: MergeRecipe, geometry: TaskVectorGeometry) -> str | None:
-    """Say why the base may not be what the models were fine-tuned from, or None."""
+    seconds = time.perf_counter() - start
+    print(f"{out}: merged, {merged} from the base (what was merged: {', '.join(models)}), in {seconds:.1f} s")
     if recipe.base == "none":
-        return None
-    far = [name for i, name in enumerate(recipe.models) if geometry.relative_norm(i) > 100]
-    if far:
-        return f"{far[0]} is further from {recipe.base} than that is from zero; is it what it was fine-tuned from?"
+        return
+    question = "is it what they were fine-tuned from?"
     cosine = geometry.mean_cosine(len(recipe.models))
-    if cosine > 0.95:
-        return (
-            f"the models are nearly as far from {recipe.base} as they are alike (mean cosine of the task vectors "
-            f"{cosine:.3f}); is it what they were fine-tuned from?"
+    if far := [name for i, name in enumerate(recipe.models) if geometry.relative_norm(i) > 100]:
+        print(f"warning: {far[0]} is further from {recipe.base} than that is from zero; {question}", file=sys.stderr)
+    elif cosine > 0.95:
+        print(
+            f"warning: the models are nearly as far from {recipe.base} as they are alike (mean cosine of the task "
+            f"vectors {cosine:.3f}); {question}",
+            file=sys.stderr,
         )
-    return None
 
 
 def is_finished(recipe: MergeRecipe, out: Path) -> bool:

@@ -19,8 +19,9 @@ from common.errors import UserError
 from common.files import atomic_file, scratch_folder
 from common.json_lines import read_rows
 from merging import merge_engine as engine
-from merging.merge_run import open_inputs
-from merging.recipe import MergeRecipe, checked_parameters
+from merging.inputs import read_all
+from merging.merge_run import merge_and_report, open_inputs
+from merging.recipe import MergeRecipe, checked_parameters, name_of
 from merging.vectors import step_from
 
 if TYPE_CHECKING:
@@ -110,6 +111,42 @@ def seen_pairs(labels: Sequence[str]) -> list[str]:
     return [label.replace("_", "-") for label in labels]
 
 
+def run_sweep(recipe: MergeRecipe, options: Mapping[str, Any], given: Mapping[str, Any], score: Score) -> None:
+    """Sweep, write the curve, and merge at the best point.
+
+    Args:
+        recipe: what is merged.
+        options: the command's.
+        given: what the command line itself gave, with the values to try.
+        score: what scores weights.
+
+    Raises:
+        UserError: where manifests or values do not allow it, or as `sweep`.
+    """
+    labels = [model.label for model in read_all(recipe.models)]
+    manifests = [Path(name) for name in options["score"]]
+    if not manifests:
+        raise UserError("sweep: name development manifests of the seen pairs with --score")
+    pairs, unseen = pairs_of(manifests, options["seen"] or seen_pairs(labels), allow_unseen=options["allow_unseen"])
+    out = Path(options["out"] or Path(options["output_root"]) / f"sweep-{name_of(recipe.method, labels)}")
+    points = sweep(
+        recipe,
+        step_lengths=values(" ".join(given.get("lambda", ["0.2:1.2:0.1"])), "lambda"),
+        densities=values(" ".join(given["density"]), "density") if "density" in given else [None],
+        manifests=manifests,
+        score=score,
+        scratch=out,
+    )
+    write_curve(out, points)
+    best = min(points, key=lambda point: point.mean)
+    print(f"{out / 'sweep.csv'}: {len(points)} points; best {best}")
+    notes = [f"{best} chosen of {len(points)} points by the mean error rate on {', '.join(pairs)}."]
+    if unseen:
+        notes.append(f"Chosen on unseen pairs ({', '.join(unseen)}): its scores on them are not those of unseen pairs.")
+    chosen = {"lambda": best.step_length} | ({} if best.density is None else {"density": best.density})
+    merge_and_report(_with(recipe, **chosen), out / "best", notes)
+
+
 def sweep(
     recipe: MergeRecipe,
     *,
@@ -144,12 +181,6 @@ def sweep(
                 rates = "  ".join(f"{pair} {100 * rate:.2f}" for pair, rate in point.scores.items())
                 print(f"{point}: mean {100 * point.mean:.2f} %  ({rates})", flush=True)
     return points
-
-
-def chosen(recipe: MergeRecipe, point: SweepPoint) -> MergeRecipe:
-    """Return the recipe at a point."""
-    settled = _with(recipe, **{"lambda": point.step_length})
-    return settled if point.density is None else _with(settled, density=point.density)
 
 
 def _with(recipe: MergeRecipe, **parameters: Any) -> MergeRecipe:
