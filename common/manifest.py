@@ -161,18 +161,15 @@ def _is_time(value: Any) -> bool:
 def _spans(spans: Any, where: str) -> tuple[Span, ...] | None:
     if not isinstance(spans, list | None):
         raise UserError(f"{where}: the field 'spans' is {type(spans).__name__}, expected a list or null")
-    return None if spans is None else tuple(_span(span, where) for span in spans)
-
-
-def _span(span: Any, where: str) -> Span:
-    if not isinstance(span, dict) or not isinstance(span.get("language"), str):
-        raise UserError(f"{where}: a span must be an object with a 'language', found {span!r}")
-    if unknown := set(span) - {"language", "start", "end", "text"}:
-        raise UserError(f"{where}: a span has unknown fields {sorted(unknown)}")
-    for name in ("start", "end"):
-        if span.get(name) is not None and not _is_time(span[name]):
-            raise UserError(f"{where}: a span's {name!r} is {span[name]!r}, expected seconds")
-    return Span(**span)
+    for span in spans or ():
+        if not isinstance(span, dict) or not isinstance(span.get("language"), str):
+            raise UserError(f"{where}: a span must be an object with a 'language', found {span!r}")
+        if unknown := set(span) - {"language", "start", "end", "text"}:
+            raise UserError(f"{where}: a span has unknown fields {sorted(unknown)}")
+        for name in ("start", "end"):
+            if span.get(name) is not None and not _is_time(span[name]):
+                raise UserError(f"{where}: a span's {name!r} is {span[name]!r}, expected seconds")
+    return None if spans is None else tuple(Span(**span) for span in spans)
 
 
 def to_row(utterance: Utterance, folder: Path) -> dict[str, Any]:

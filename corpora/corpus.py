@@ -187,6 +187,7 @@ def _about(reader: Reader, source: SourceFiles, prepared: Prepared, held_out: li
     manifests = {f"{name}.jsonl": counts.as_dict() for name, counts in sorted(prepared.statistics.items())}
     for name, ids in prepared.drawn.items():
         manifests[f"{name}.jsonl"]["drawn_ids"] = ids
+    notices = prepared.notices.most_common()
     return {
         "corpus": corpus_name(reader),
         "reader": reader.name,
@@ -198,8 +199,5 @@ def _about(reader: Reader, source: SourceFiles, prepared: Prepared, held_out: li
         "held_out": [str(path) for path in held_out],
         "manifests": manifests,
         "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
-        "notices": [
-            {"kind": kind, "count": count, "examples": prepared.examples[kind]}
-            for kind, count in prepared.notices.most_common()
-        ],
+        "notices": [{"kind": kind, "count": n, "examples": prepared.examples[kind]} for kind, n in notices],
     }

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from common.constants import MAX_TOKENS, SAMPLE_RATE_HZ
 from common.errors import UserError
-from common.files import atomic_folder
+from common.files import atomic_folder, check_replaceable
 from common.manifest import Utterance, read_manifest, write_manifest
-from corpora.derived import about, earlier_manifests, write_record
+from corpora.derived import RECORD, about, earlier_manifests, write_record
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_plan import SplicePlan
 from datamodules.splicing.splicer import CrossPairSplicer
@@ -54,10 +54,8 @@ def write_spliced(
             sources.setdefault(utterance.pair, []).append(utterance)
     hosts = CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).hosts
     for folder in (out / pair for pair in hosts):
-        if folder.is_file() or (
-            folder.is_dir() and any(folder.iterdir()) and not earlier_manifests(folder, command="splice")
-        ):
-            raise UserError(f"{folder}: holds other files than a spliced corpus; choose another --out")
+        check_replaceable(folder, RECORD, "spliced corpus")
+        earlier_manifests(folder, command="splice")
     written = {}
     for pair in hosts:
         splicer = CrossPairSplicer(replace(options, pairs=[pair]), sources, None, _Bytes(), window_s, MAX_TOKENS)

@@ -11,9 +11,7 @@ from common.errors import UserError
 from common.json_lines import wrong_field
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of
 from corpora.readers.source import SourceFiles
-from corpora.readers.tables import number_field, optional_text, read_jsonl, text_field, unknown_fields
-
-FIELDS = {"id", "file_name", "text", "duration", "fluency", "language", "speaker"}
+from corpora.readers.tables import FIELDS, number_field, optional_text, read_jsonl, text_field, unknown_fields
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class CsFleurs(Reader):
         unknown: set[str] = set()
         seen: set[str] = set()
         for where, row in read_jsonl(source, table):
-            yield from unknown_fields(row, FIELDS, where, unknown)
+            yield from unknown_fields(row, FIELDS["cs_fleurs"], where, unknown)
             language = text_field(row, "language", where)
             seen.add(language)
             if language in wanted:

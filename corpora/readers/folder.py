@@ -11,19 +11,9 @@ from common.errors import UserError
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import SplitFinder
-from corpora.readers.tables import number_field, optional_text, read_table, text_field, unknown_fields
+from corpora.readers.tables import FIELDS, number_field, optional_text, read_table, text_field, unknown_fields
 
-FIELDS = {"file_name", "transcription", "text", "id", "speaker", "duration"}
 TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
-# Mozilla Common Voice: a .tsv a split beside clips/; the tables that are no splits repeat or reject the others' clips.
-COMMON_VOICE_FIELDS = {
-    "client_id", "path", "sentence", "sentence_id", "sentence_domain", "up_votes", "down_votes", "age", "gender",
-    "accents", "accent", "variant", "locale", "segment",
-}  # fmt: skip
-COMMON_VOICE_OTHERS = {
-    "validated", "invalidated", "other", "reported", "clip_durations", "times", "validated_sentences",
-    "unvalidated_sentences",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +48,8 @@ class Folder(Reader):
         what = "or metadata.tsv, metadata.jsonl, Common Voice's .tsv: file names and transcripts"
         return tables or source.require("*metadata.csv", what)
 
-    def _known(self, row: dict[str, Any]) -> set[str]:
-        return COMMON_VOICE_FIELDS if "file_name" not in row and "path" in row else FIELDS
+    def _known(self, row: dict[str, Any]) -> list[str]:
+        return FIELDS["common_voice" if "file_name" not in row and "path" in row else "folder"]
 
     def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, finder: SplitFinder) -> Record:
         if "file_name" not in row and {"path", "sentence"} <= row.keys():
@@ -78,4 +68,4 @@ class Folder(Reader):
 
 def _is_of_common_voice(source: SourceFiles, name: str) -> bool:
     header = source.read(name).split(b"\n", 1)[0].split(b"\t")
-    return {b"path", b"sentence"} <= set(header) and PurePosixPath(name).stem not in COMMON_VOICE_OTHERS
+    return {b"path", b"sentence"} <= set(header) and PurePosixPath(name).stem not in FIELDS["common_voice_others"]

@@ -11,9 +11,7 @@ from corpora.readers.folder import Folder
 from corpora.readers.reader import Clip, Record, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import SplitFinder
-from corpora.readers.tables import number_field, optional_text, text_field
-
-FIELDS = {"audio_filepath", "duration", "text", "offset", "lang", "speaker", "id"}
+from corpora.readers.tables import FIELDS, number_field, optional_text, text_field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +32,8 @@ class Nemo(Folder):
         tables = [name for name in source.names if name.endswith((".json", ".jsonl"))]
         return tables or source.require("*.jsonl", "or .json: NeMo manifests")
 
-    def _known(self, row: dict[str, Any]) -> set[str]:
-        return FIELDS
+    def _known(self, row: dict[str, Any]) -> list[str]:
+        return FIELDS["nemo"]
 
     def _record(self, row: dict[str, Any], where: str, source: SourceFiles, table: str, finder: SplitFinder) -> Record:
         root, folder = posixpath.abspath(source.root), posixpath.dirname(table)

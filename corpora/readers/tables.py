@@ -7,12 +7,17 @@ import csv
 import math
 import unicodedata
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from common.errors import UserError, nearest
 from common.json_lines import parse_rows, wrong_field
 from corpora.readers.reader import Notice
 from corpora.readers.source import SourceFiles
+
+FIELDS: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("fields.yaml").read_text(encoding="utf-8"))
 
 
 def read_text(source: SourceFiles, name: str) -> str:
@@ -57,9 +62,8 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
     """
     lines = read_text(source, name).split("\n")
     mark = next((mark for mark in ",\t;" if mark in lines[0]), ",")  # German spreadsheets save a CSV with semicolons
-    kind = {"delimiter": mark}
-    if name.lower().endswith(".tsv"):
-        kind = {"delimiter": "\t", "quoting": csv.QUOTE_NONE}
+    is_tsv = name.lower().endswith(".tsv")
+    kind = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if is_tsv else {"delimiter": mark}
     rows = csv.reader((line + "\n" for line in lines), strict=True, **kind)
     header: list[str] = []
     begin = 1

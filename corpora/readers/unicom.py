@@ -22,11 +22,8 @@ from common.manifest import Span
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, iso_639_3, languages_of
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import split_named
-from corpora.readers.tables import read_csv, text_field, unknown_fields
+from corpora.readers.tables import FIELDS, read_csv, text_field, unknown_fields
 
-COLUMNS = {"file path", "major language", "word pair", "anchor", "transcription"} | {
-    f"source {name} {index}" for name in ("path", "id", "language", "transcription", "roman") for index in (1, 2)
-}
 ANCHOR_RATE_HZ = 16000
 _INTEGER = r"(?:np\.int\d+\()?(\d+)\)?"
 _ARRAY = re.compile(rf"(?:array\()?\[\s*{_INTEGER}(?:[\s,]+{_INTEGER})*\s*\](?:,\s*dtype=\w+)?\)?")
@@ -55,7 +52,7 @@ class UniCoM(Reader):
             split = split_named(folder.parent.name) or folder.parent.name or "train"
             unknown: set[str] = set()
             for where, row in read_csv(source, table):
-                yield from unknown_fields(row, COLUMNS, where, unknown)
+                yield from unknown_fields(row, FIELDS["unicom"], where, unknown)
                 yield self._record(row, where, folder, split)
 
     def _record(self, row: dict[str, Any], where: str, folder: PurePosixPath, split: str) -> Record:

@@ -17,11 +17,10 @@ from xml.sax.saxutils import escape
 import numpy as np
 import soundfile
 import torch
-import torchaudio
 
+from common.audio import SAMPLE_RATE_HZ, resample
 from common.errors import UserError
 
-SAMPLE_RATE_HZ = 16_000
 KEPT_SILENCE_S = 0.08
 SPOKEN_LANGUAGES = {"en": "en-us", "de": "de", "ko": "ko", "ja": "ja"}
 
@@ -84,9 +83,8 @@ class Espeak:
         self._chunks: list[np.ndarray] = []
         self._marks: dict[int, int] = {}
         self._callback = _Callback(self._receive)  # the library holds no reference of its own
-        self.rate_hz = self._library.espeak_Initialize(
-            _SYNCHRONOUS, _BUFFER_MS, espeakng_loader.get_data_path().encode(), 0
-        )
+        data_path = espeakng_loader.get_data_path().encode()
+        self.rate_hz = self._library.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, data_path, 0)
         if self.rate_hz <= 0:
             raise UserError("espeak-ng could not be initialised: reinstall it with pip install -e '.[demo]'")
         self._library.espeak_SetSynthCallback(self._callback)
@@ -138,11 +136,10 @@ def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
     """
     torch.set_num_threads(1)
     engine = Espeak(seed)
-    resample = torchaudio.transforms.Resample(engine.rate_hz, SAMPLE_RATE_HZ)
     spoken = []
     for line in lines:
         audio, borders_s = _fitting(engine, line)
-        audio = resample(torch.from_numpy(audio.astype(np.float32) / 32768))
+        audio = resample(torch.from_numpy(audio.astype(np.float32) / 32768), engine.rate_hz)
         duration_s = len(audio) / SAMPLE_RATE_HZ
         soundfile.write(folder / f"{line.name}.wav", audio.clamp(-1, 1).numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
         spoken.append(Spoken(duration_s, tuple(min(border, duration_s) for border in borders_s)))

@@ -70,9 +70,6 @@ def _uninflected(language: str, blank: Blank, filling: Filling) -> str | None:
     return forms[0] if blank.kind in ("time", "adverb", "adj") or filling.is_name else None
 
 
-_DEFINITE = {"er": "der", "e": "die", "es": "das", "en": "den", "em": "dem"}
-
-
 def german(blank: Blank, filling: Filling) -> str:
     """Renders a blank in German; a noun's form is the masculine determiner that shows its case: `den`, `einem`."""
     if (rendered := _uninflected("de", blank, filling)) is not None:
@@ -90,25 +87,16 @@ def german_noun_phrase(blank: Blank, filling: Filling, gender: str, noun: str) -
         gender: the noun's article, `der`, `die` or `das`.
         noun: the noun, which need not be German.
     """
-    family = blank.form[:3]  # der/den/dem, ein/einen/einem, mein…, die(ser)…
+    family = {"ein": "ein", "mei": "mein", "die": "dieser"}.get(blank.form[:3], "der")
     case = "r" if blank.form in ("ein", "mein") else blank.form[-1]
     if "person" in filling.word.tags:
-        family = "mei"
-    indefinite = family in ("ein", "mei")
-    strong = ENDINGS["german"][case][gender]
-    # After `ein` and `mein` the adjective shows the gender only where the article does not.
-    bare = indefinite and (case == "r" or (case == "n" and gender == "das")) and gender != "die"
-    if family == "ein" and filling.word["en"][0].startswith("some "):
-        determiner = ""
-    elif indefinite:
-        determiner = ("ein" if family == "ein" else "mein") + ("" if bare else strong)
-    else:
-        determiner = f"dies{strong}" if family == "die" else _DEFINITE[strong]
-    adjective = ""
+        family = "mein"
+    elif family == "ein" and filling.word["en"][0].startswith("some "):
+        family = "uncounted"
+    *words, ending = ENDINGS["german"][case][family][gender].split()
     if filling.adjective:
-        weak = "en" if case == "m" or strong == "en" else "e"
-        adjective = filling.adjective["de"][-1] + (strong if not determiner or bare else weak)
-    return " ".join(filter(None, [determiner, adjective, noun]))
+        words.append(filling.adjective["de"][-1] + ending)
+    return " ".join([*words, noun]).strip()
 
 
 def english(blank: Blank, filling: Filling) -> str:

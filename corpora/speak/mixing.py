@@ -57,7 +57,7 @@ def _word(blank: Blank, filling: Filling, matrix: str, embedded: str) -> Pieces 
         if blank.kind == "person":  # `meine boss` would need the friend's gender
             return None
         gender = borrowed_gender(noun, filling.word["de"][0].split(" ")[0])
-        before = german_noun_phrase(blank, filling, gender, "").strip()
+        before = german_noun_phrase(blank, filling, gender, "")
         return [(matrix, f"{before} ".lstrip()), (embedded, noun)]
     before = [blank.form, filling.adjective[matrix][0] if filling.adjective else ""]
     return [*((matrix, f"{word} ") for word in before if word), (embedded, noun)]

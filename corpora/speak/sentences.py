@@ -246,7 +246,5 @@ class SentenceStream:
             if sentence and sentence.key not in self.seen and sentence.estimated_s <= longest_s:
                 self.seen.add(sentence.key)
                 taken.append(sentence)
-        raise UserError(
-            f"{self.pair}: the demo's templates and words gave {len(taken)} new sentences of the {count} asked for; "
-            "ask for fewer, or add words or templates"
-        )
+        given = f"the demo's templates and words gave {len(taken)} new sentences of the {count} asked for"
+        raise UserError(f"{self.pair}: {given}; ask for fewer, or add words or templates")
