@@ -105,7 +105,8 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
 
 
 def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
-    audio_name = _text(row, "audio_filepath", where, alias="audio")
+    row = {"offset": 0.0} | {name: value for name, value in row.items() if value is not None}
+    audio_name = _field(row, "audio_filepath", where, alias="audio")
     if "\\" in audio_name and not (folder / audio_name).is_file():
         audio_name = audio_name.replace("\\", "/")
     audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
@@ -113,8 +114,8 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
         places = "neither beside the manifest, below the working folder, nor in a corpus that prepare.py read from here"
         advice = f"if the manifest is to be trusted with it, allow its folder: export {AUDIO_ROOTS}={audio.parent}"
         raise UserError(f"{where}: the audio file {audio} lies {places}; {advice}")
-    duration, offset = _seconds(row, "duration", where), _seconds(row, "offset", where, missing=0.0)
-    text = unicodedata.normalize("NFC", _text(row, "text", where)).strip()
+    duration, offset = (float(_field(row, name, where, "a number of seconds")) for name in ("duration", "offset"))
+    text = unicodedata.normalize("NFC", _field(row, "text", where)).strip()
     if not text:
         raise UserError(f"{where}: the text is empty; every utterance needs a transcript (or drop the line)")
     check_plain(text, where)
@@ -122,36 +123,27 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool,
         raise UserError(f"{where}: the field 'duration' is 0, expected seconds above 0")
     if check_audio and not audio.is_file():
         raise UserError(f"{where}: the audio file {audio} does not exist")
-    language = _text(row, "matrix_language", where, alias="lang")
+    language = _field(row, "matrix_language", where, alias="lang")
     return Utterance(
         id=str(row.get("id") or (f"{audio.stem}@{offset:g}" if offset else audio.stem)),
         audio=audio,
         duration=duration,
         text=text,
-        pair=check_name(_text(row, "pair", where) if row.get("pair") else language, f"{where}: the pair"),
+        pair=check_name(_field(row, "pair", where) if row.get("pair") else language, f"{where}: the pair"),
         matrix_language=language,
         offset=offset,
         spans=_spans(row.get("spans"), where),
-        **{name: None if row.get(name) is None else str(row[name]) for name in _ABOUT},
+        **{name: str(row[name]) if name in row else None for name in _ABOUT},
     )
 
 
-def _text(row: dict[str, Any], name: str, where: str, alias: str | None = None) -> str:
-    value = row.get(name, row.get(alias) if alias else None)
+def _field(row: dict[str, Any], name: str, where: str, expected: str = "text", alias: str = "") -> Any:
+    value = row.get(name, row.get(alias))
     if value is None:
         raise UserError(f"{where}: the field {name!r} is missing" + (f" (or {alias!r})" if alias else ""))
-    if not isinstance(value, str):
-        raise wrong_field(where, name, value, "text")
+    if not (isinstance(value, str) if expected == "text" else _is_time(value)):
+        raise wrong_field(where, name, value, expected)
     return value
-
-
-def _seconds(row: dict[str, Any], name: str, where: str, missing: float | None = None) -> float:
-    value = missing if row.get(name) is None else row[name]
-    if value is None:
-        raise UserError(f"{where}: the field {name!r} is missing")
-    if not _is_time(value):
-        raise wrong_field(where, name, value, "a number of seconds")
-    return float(value)
 
 
 def _is_time(value: Any) -> bool:

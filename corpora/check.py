@@ -36,8 +36,8 @@ def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
     checked = _Checked(_token_counter(tokenizer))
     for manifest in manifests:
         files = Counter(str(utterance.audio) for utterance in iter_manifest(manifest, check_audio=False))
-        utterances = tqdm(iter_manifest(manifest, check_audio=False), str(manifest), sum(files.values()), disable=None)
-        for utterance in utterances:
+        utterances = iter_manifest(manifest, check_audio=False)
+        for utterance in tqdm(utterances, str(manifest), files.total(), disable=None):
             shared = files[str(utterance.audio)] > 1
             for level, kind, message in checked.findings(utterance, manifest, shared):
                 counts[level, kind] += 1

@@ -198,6 +198,6 @@ def _about(reader: Reader, source: SourceFiles, prepared: Prepared, held_out: li
         "revision": source.revision,
         "held_out": [str(path) for path in held_out],
         "manifests": manifests,
-        "skipped": [dataclasses.asdict(item) for item in prepared.skipped],
+        "skipped": [item._asdict() for item in prepared.skipped],
         "notices": [{"kind": kind, "count": n, "examples": prepared.examples[kind]} for kind, n in notices],
     }

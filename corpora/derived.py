@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,14 +26,11 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
     Raises:
         UserError: where another corpus lies there, whose audio and record would be overwritten.
     """
-    path = folder / RECORD
-    if not path.is_file():
+    if not (folder / RECORD).is_file():
         return {}
-    record: dict[str, Any] = {}
-    with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
-        if made_by.items() <= record.items():
-            return {name: of for name, of in record["manifests"].items() if (folder / name).is_file()}
+    record = _record(folder)
+    if made_by.items() <= record.items() and isinstance(manifests := record.get("manifests"), dict):
+        return {name: of for name, of in manifests.items() if (folder / name).is_file()}
     maker = record.get("reader") or record.get("command") or "other means"
     found = f"the corpus {record.get('corpus', 'of another kind')}, prepared by {maker},"
     raise UserError(f"{folder}: {found} lies there; choose another --out")
@@ -42,11 +38,15 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
 
 def follows_from(folder: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a folder's record holds every entry of a recipe: the corpus need not be made again."""
+    return recipe.items() <= _record(folder).items()
+
+
+def _record(folder: Path) -> dict[str, Any]:
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(record, dict) and all(record.get(name) == value for name, value in recipe.items())
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:

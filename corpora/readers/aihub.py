@@ -104,11 +104,10 @@ class AiHub(Reader):
     def _rebuild(self, dialog: dict[str, Any]) -> str | None:
         """The sentence in mixed script, from a whole `originalForm` or one a word; None where neither is there."""
         spoken = resolve_notation(str(dialog[self.text_field]))
-        whole = dialog.get(self.english_field)
-        if isinstance(whole, str) and whole.strip():
+        if isinstance(whole := dialog.get(self.english_field), str) and whole.strip():
             whole = resolve_notation(whole)
-            complete = re.search("[가-힣]", whole) or len(whole.split()) == len(spoken.split())
-            return whole if complete else None
+            is_complete = re.search("[가-힣]", whole) or len(whole.split()) == len(spoken.split())
+            return whole if is_complete else None
         for words in dialog.values():
             if isinstance(words, list) and any(isinstance(word, dict) and self.english_field in word for word in words):
                 return _respell(spoken, [word for word in words if isinstance(word, dict)], self.english_field)
@@ -121,7 +120,8 @@ def _respell(sentence: str, words: list[dict[str, Any]], english_field: str) -> 
     Where the words are not the whole sentence, one is looked for where a word begins, not within others.
     """
     spoken = [resolve_notation(next((str(word[f]) for f in _SPOKEN_FIELDS if word.get(f)), "")) for word in words]
-    begin = "" if _letters("".join(spoken)) == _letters(sentence) else r"(?<!\w)"
+    is_whole = re.sub(r"\W", "", "".join(spoken)) == re.sub(r"\W", "", sentence)
+    begin = "" if is_whole else r"(?<!\w)"
     pieces, rest = [], sentence
     for word, part in zip(words, spoken, strict=True):
         found = re.search(begin + re.escape(part), rest) if part else None
@@ -130,10 +130,6 @@ def _respell(sentence: str, words: list[dict[str, Any]], english_field: str) -> 
         pieces += [rest[: found.start()], resolve_notation(str(word.get(english_field) or "")) or part]
         rest = rest[found.end() :]
     return "".join([*pieces, rest])
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"\W", "", text)
 
 
 def resolve_notation(text: str) -> str:

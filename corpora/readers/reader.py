@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from common.errors import UserError, nearest
 from common.languages import ISO_639_3
@@ -57,16 +57,14 @@ class Record:
     labels: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """An utterance left out, and why: the reason names the file and the field."""
 
     id: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(NamedTuple):
     """Something about the corpus that its user should know, `kind` first, and that leaves out no utterance."""
 
     kind: str

@@ -81,10 +81,8 @@ def draw(corpus: DemoCorpus, counts: dict[str, int]) -> dict[str, list[Sentence]
     """
     source = SentenceStream(corpus.name, SEED, seen=_said_before(corpus))
     held_out = {split: source.take(COUNTS[split]) for split in ("test", "dev")}
-    return {
-        split: held_out[split][:n] if split in held_out else source.take(n, salad=split == "salad")
-        for split, n in counts.items()
-    }
+    others = {split: source.take(n, salad=split == "salad") for split, n in counts.items() if split not in held_out}
+    return {split: others[split] if split in others else held_out[split][:n] for split, n in counts.items()}
 
 
 def _said_before(corpus: DemoCorpus) -> set[str]:

@@ -152,7 +152,7 @@ def final_consonant(text: str, language: str) -> str:
     return "ㄹ" if last.endswith("l") else "other" if last.endswith(("m", "n", "ng")) else ""
 
 
-_PARTICLES = ("은/는", "이/가", "을/를", "와/과", "으로/로")
+_PARTICLES = re.compile("은/는|이/가|을/를|와/과|으로/로")
 
 
 def particle(literal: str, before: str, language: str) -> str:
@@ -163,11 +163,10 @@ def particle(literal: str, before: str, language: str) -> str:
         before: the text before it.
         language: that text's language.
     """
-    for alternatives in _PARTICLES:
-        if literal.startswith(alternatives):
-            final = final_consonant(before, language)
-            is_closed = bool(final) and not (alternatives == "으로/로" and final == "ㄹ")
-            # After a consonant the first, but of `와/과` the second.
-            chosen = alternatives.split("/")[is_closed == (alternatives == "와/과")]
-            return chosen + literal[len(alternatives) :]
-    return literal
+    found = _PARTICLES.match(literal)
+    if not found:
+        return literal
+    final = final_consonant(before, language)
+    is_closed = bool(final) and not (found[0] == "으로/로" and final == "ㄹ")
+    # After a consonant the first, but of `와/과` the second.
+    return found[0].split("/")[is_closed == (found[0] == "와/과")] + literal[found.end() :]

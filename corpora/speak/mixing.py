@@ -25,13 +25,11 @@ def switched(blank: Blank, filling: Filling, matrix: str, embedded: str, level: 
         level: `word`, `phrase` or `sentence`.
         following: the template's literal text after the blank, whose particle shows a Korean noun's case.
     """
+    if (level == "sentence") != (blank.kind == "clause") or filling.is_name:
+        return None
     if level == "sentence":
-        if blank.kind != "clause":
-            return None
         after_ideographic_stop = [(matrix, " ")] if embedded == "ja" else []
         return [(embedded, GRAMMARS[embedded](blank, filling)), *after_ideographic_stop]
-    if blank.kind == "clause" or filling.is_name:
-        return None
     if level == "word":
         return _word(blank, filling, matrix, embedded)
     return _phrase(blank, filling, matrix, embedded, following)
@@ -78,11 +76,9 @@ def _predicate(filling: Filling, matrix: str, embedded: str) -> Pieces | None:
     adjective = filling.word[embedded][0]
     if matrix == "ko" and not filling.word["ko"][1].endswith("해요"):
         return None
-    if embedded == "ja":
-        if not adjective.endswith("な"):
-            return None
-        adjective = adjective.removesuffix("な")
-    return [(embedded, adjective), (matrix, ENDINGS["predicates"][matrix])]
+    if embedded == "ja" and not adjective.endswith("な"):
+        return None
+    return [(embedded, adjective.removesuffix("な")), (matrix, ENDINGS["predicates"][matrix])]
 
 
 def _phrase(blank: Blank, filling: Filling, matrix: str, embedded: str, following: str) -> Pieces | None:

@@ -18,8 +18,7 @@ from corpora.speak.mixing import Pieces, switched
 _BLANK = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")
 _TABLES = {kind: f"{kind}s" for kind in ("verb", "adverb", "time", "place", "clause")} | {"adj": "adjectives"}
 _ADJECTIVE_SHARE = 0.3
-_LEVELS = ("word", "phrase", "sentence")
-_LEVEL_WEIGHTS = (5, 3, 2)
+_LEVELS = {"word": 5, "phrase": 3, "sentence": 2}  # their weights in the draw
 # Seconds at the slowest rate, a little over what the voices need: a letter of Latin text, a syllable, a kana.
 _SECONDS_PER_CHARACTER = {"en": 0.066, "de": 0.066, "ko": 0.16, "ja": 0.105}
 LONGEST_S = 4.3
@@ -27,7 +26,7 @@ LONGEST_SALAD_S = 2.8  # each full stop in it is a pause besides
 
 
 class Template(NamedTuple):
-    """A sentence pattern of one language: literal text and blanks in turn."""
+    """A sentence pattern of one language: literal text, which may be empty, and blanks in turn."""
 
     language: str
     parts: tuple[str | Blank, ...]
@@ -36,11 +35,6 @@ class Template(NamedTuple):
     def blanks(self) -> list[int]:
         """The positions of the blanks among the parts."""
         return [i for i, part in enumerate(self.parts) if isinstance(part, Blank)]
-
-    def literal_after(self, position: int) -> str:
-        """The literal text behind a blank, if any."""
-        following = self.parts[position + 1 : position + 2]
-        return following[0] if following and isinstance(following[0], str) else ""
 
 
 class Sentence(NamedTuple):
@@ -71,10 +65,8 @@ class Sentence(NamedTuple):
     @property
     def estimated_s(self) -> float:
         """About how long the sentence takes, in seconds."""
-        return sum(
-            _SECONDS_PER_CHARACTER[language] * len(re.sub(r"[\W_]", "", said) if language in ("ko", "ja") else said)
-            for language, _, said in self.spans
-        )
+        sounds = [(code, re.sub(r"[\W_]", "", said) if code in ("ko", "ja") else said) for code, _, said in self.spans]
+        return sum(_SECONDS_PER_CHARACTER[code] * len(said) for code, said in sounds)
 
 
 @functools.cache
@@ -89,7 +81,7 @@ def _parse(line: str) -> tuple[str | Blank, ...]:
     parts: list[str | Blank] = [literal]
     for kind, tags, form, literal in zip(*[iter(blanks)] * 4, strict=True):
         parts += [Blank(kind, frozenset(tags.split(",") if tags else ()), form or ""), literal]
-    return tuple(filter(None, parts))
+    return tuple(parts)
 
 
 class Picker:
@@ -139,11 +131,9 @@ def assemble(template: Template, fillings: dict[int, Filling], switches: dict[in
     for i, part in enumerate(template.parts):
         if isinstance(part, Blank):
             pieces += (switches or {}).get(i) or [(template.language, GRAMMARS[template.language](part, fillings[i]))]
-        elif pieces:
-            language, before = pieces[-1]
-            pieces.append((template.language, particle(part, before, language)))
         else:
-            pieces.append((template.language, part))
+            language, before = pieces[-1] if pieces else (template.language, "")
+            pieces.append((template.language, particle(part, before, language)))
     return Sentence(tuple(_merged(template.language, _capitalised(template.language, pieces))))
 
 
@@ -190,7 +180,7 @@ def draw_salad(language: str, picker: Picker) -> Sentence:
         template = picker.random.choice(templates(language))
         i = picker.random.choice(template.blanks)
         fillings[len(parts)] = fill(template, picker)[i]
-        parts += [template.parts[i], template.literal_after(i).rstrip() + " "]
+        parts += [template.parts[i], template.parts[i + 1].rstrip() + " "]
     return assemble(Template(language, tuple(parts)), fillings)
 
 
@@ -205,14 +195,14 @@ def draw_mixed(matrix: str, embedded: str, picker: Picker) -> Sentence | None:
         picker: draws template, words and switches.
     """
     rng = picker.random
-    level = rng.choices(_LEVELS, _LEVEL_WEIGHTS)[0]
+    level = rng.choices(list(_LEVELS), list(_LEVELS.values()))[0]
     is_whole = level == "sentence"
     fitting = [one for one in templates(matrix) if is_whole == any(one.parts[i].kind == "clause" for i in one.blanks)]
     template = rng.choice(fitting)
     fillings = fill(template, picker)
     possible: dict[int, Pieces] = {}
     for i, filling in fillings.items():
-        if pieces := switched(template.parts[i], filling, matrix, embedded, level, template.literal_after(i)):
+        if pieces := switched(template.parts[i], filling, matrix, embedded, level, template.parts[i + 1]):
             possible[i] = pieces
     if not possible:
         return None
