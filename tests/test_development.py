@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas
@@ -60,6 +61,15 @@ def test_the_figures_are_those_of_the_models_at_these_steps(
     expected = score_state_dict(tmp_path / "run" / "model", dict(last.named_parameters()), paths)
     assert found.iloc[-1][list(PAIRS)].to_dict() == pytest.approx(expected)
     assert found["mean"].tolist() == pytest.approx(found[list(PAIRS)].mean(axis=1).tolist())
+
+
+def test_a_part_of_a_set_is_spread_over_its_manifest(dev: dict[str, str]):
+    """Two of four utterances are the first and the third, and of more than there are all."""
+    data = SimpleNamespace(train=dict.fromkeys(dev), utterances={})
+    for number, places in ((2, (0, 2)), (9, (0, 1, 2, 3))):
+        development = Development(dev, utterances=number)
+        development.on_fit_start(SimpleNamespace(strategy=None, datamodule=data), None)
+        assert [u.id for u in development.chosen] == [f"{pair}-{place}" for pair in dev for place in places]
 
 
 def test_following_changes_nothing(tiny_model: Path, manifests: dict[str, str], dev: dict[str, str], tmp_path: Path):
