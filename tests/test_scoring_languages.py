@@ -163,6 +163,8 @@ def test_letters_are_known_in_every_script(letter, language):
         ("a", "so we go so we go so we go so we go", ("en",), ("loop",)),
         ("a", "so we go so we go so we go so we", ("en",), ()),
         ("a", "one two " * 3, ("en",), ()),
+        ("a", "we said yes yes yes and we said no", ("en",), ()),  # three in a row are no loop
+        ("a", "we said yes yes yes yes and we said no", ("en",), ("loop",)),
     ],
 )
 def test_failures_worked_by_hand(reference, hypothesis, languages, expected):
