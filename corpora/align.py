@@ -127,7 +127,13 @@ def align(
     every = [job for of_manifest in jobs.values() for job in of_manifest]
     possible = [job for job in every if not job.reason]
     aligner.prepare([(job.utterance, job.spans) for job in possible])
-    _find_switches(possible, aligner)
+    for index, waveform_S, states_TD in encoded(aligner, [job.utterance for job in possible], "aligning"):
+        job = possible[index]
+        try:
+            job.switches = aligner.switches(states_TD, job.spans) if len(job.spans) > 1 else []
+            job.edges_s = speech_edges(waveform_S)
+        except NotAlignable as error:
+            job.reason = str(error)
     made = {**(made_by or {}), "words": words, "least_score": least_score}
     for manifest, place in places.items():
         rows = [_aligned(job, least_score) for job in jobs[manifest]]
@@ -170,18 +176,19 @@ def _report(jobs: Sequence[_Job]) -> Report:
     return Report(len(jobs), left_out, [error_ms for job in jobs for error_ms in job.errors_ms])
 
 
-def _find_switches(jobs: Sequence[_Job], aligner: Aligner) -> None:
-    """Find all switches, in batches of utterances of like length, so that little is padding."""
-    jobs = sorted(jobs, key=lambda job: job.utterance.duration)
-    batches = [jobs[begin : begin + _BATCH] for begin in range(0, len(jobs), _BATCH)]
-    for batch in progress(batches, "aligning, batches", len(batches)):
-        waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in (job.utterance for job in batch)]
-        for job, waveform_S, states_TD in zip(batch, waveforms, aligner.encode(waveforms), strict=True):
-            try:
-                job.switches = aligner.switches(states_TD, job.spans) if len(job.spans) > 1 else []
-                job.edges_s = speech_edges(waveform_S)
-            except NotAlignable as error:
-                job.reason = str(error)
+def encoded(aligner: Aligner, utterances: Sequence[Utterance], title: str) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield each utterance's index, waveform (S,) and states (T, D), shortest first: in batches with little padding.
+
+    Args:
+        aligner: what encodes.
+        utterances: what to encode.
+        title: of the work, for the progress meter.
+    """
+    order = sorted(range(len(utterances)), key=lambda index: utterances[index].duration)
+    batches = [order[begin : begin + _BATCH] for begin in range(0, len(order), _BATCH)]
+    for batch in progress(batches, f"{title}, batches", len(batches)):
+        waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in (utterances[index] for index in batch)]
+        yield from zip(batch, waveforms, aligner.encode(waveforms), strict=True)
 
 
 def _aligned(job: _Job, least_score: float) -> Utterance:

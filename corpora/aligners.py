@@ -22,11 +22,9 @@ from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
 from backbone.model_folder.read import read_model_folder
 from backbone.window import LONGEST, WHOLE, check_lengths, take_short_windows, window_of
-from common.audio import load_waveform
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
-from common.progress_meter import progress
-from corpora.align import NotAlignable, Switch, letters
+from corpora.align import NotAlignable, Switch, encoded, letters
 
 POSITIONS_PER_S = 50
 _BLANK = 0
@@ -97,10 +95,7 @@ class CTCAligner(_WhisperAligner):
         rng = random.Random(self.seed)
         chosen = rng.sample(range(len(utterances)), min(_FIT_UTTERANCES, len(utterances)))
         chosen.sort(key=lambda index: utterances[index][0].duration)
-        features: list[Tensor] = []
-        for begin in progress(range(0, len(chosen), _BATCH), "encoding, batches", -(-len(chosen) // _BATCH)):
-            batch = [utterances[index][0] for index in chosen[begin : begin + _BATCH]]
-            features += self.encode([load_waveform(item.audio, item.offset, item.duration) for item in batch])
+        features = [states_TD for _, _, states_TD in encoded(self, [utterances[i][0] for i in chosen], "encoding")]
         labels = [self._labels(texts[index]) for index in chosen]
         torch.manual_seed(self.seed)
         self.head = nn.Linear(self.whisper.config.d_model, len(self.kinds) + 1).to(self.device)

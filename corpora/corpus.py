@@ -9,7 +9,7 @@ import heapq
 import json
 import os
 import unicodedata
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TextIO
@@ -61,16 +61,14 @@ def prepare(
     with contextlib.ExitStack() as stack:
         manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
         draws: dict[tuple[str, str], list[tuple[int, int, Record, Header]]] = defaultdict(list)  # heaps
-        offered: Counter[tuple[str, str]] = Counter()
-        for record, header in usable(reader, source, HeldOut(held_out), prepared):
+        for place, (record, header) in enumerate(usable(reader, source, HeldOut(held_out), prepared)):
             if train_utterances is None or record.split != "train":
                 manifests.write(record, header)
                 continue
-            key = (record.pair, reader.manifest(record))
+            draw = draws[record.pair, reader.manifest(record)]
             digest = hashlib.sha256(f"{seed}:{record.id}".encode()).hexdigest()
-            push = heapq.heappush if offered[key] < train_utterances else heapq.heappushpop
-            push(draws[key], (-int(digest, 16), offered[key], record, header))
-            offered[key] += 1
+            push = heapq.heappush if len(draw) < train_utterances else heapq.heappushpop
+            push(draw, (-int(digest, 16), place, record, header))
         for (pair, name), draw in draws.items():
             if len(draw) < train_utterances:
                 prepared.notice("short draw", f"{pair}: {train_utterances} asked of {len(draw)} utterances")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import soundfile
@@ -49,14 +49,12 @@ def write_spliced(
             corpus.
     """
     sources: dict[str, list[Utterance]] = {}
-    for manifest in manifests:
-        for utterance in read_manifest(manifest):
-            sources.setdefault(utterance.pair, []).append(utterance)
+    for utterance in chain.from_iterable(map(read_manifest, manifests)):
+        sources.setdefault(utterance.pair, []).append(utterance)
     hosts = CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).hosts
     for folder in (out / pair for pair in hosts):
         check_replaceable(folder, RECORD, "spliced corpus")
         earlier_manifests(folder, command="splice")
-    written = {}
     for pair in hosts:
         splicer = CrossPairSplicer(replace(options, pairs=[pair]), sources, None, _Bytes(), window_s, MAX_TOKENS)
         plans = islice(_plans(splicer, sources, f"{seed} {pair}"), utterances)
@@ -72,8 +70,7 @@ def write_spliced(
             write_manifest(folder / "spliced.jsonl", rows)
             made_by = {"sources": list(map(str, manifests)), "pattern": options.pattern, "seed": seed}
             write_record(folder, pair, "splice", {"spliced.jsonl": about(rows, **made_by)})
-        written[pair] = out / pair / "spliced.jsonl"
-    return written
+    return {pair: out / pair / "spliced.jsonl" for pair in hosts}
 
 
 def _plans(splicer: CrossPairSplicer, sources: dict[str, list[Utterance]], seed: str) -> Iterator[SplicePlan]:
