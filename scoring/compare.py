@@ -64,7 +64,7 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
             console.print(overview(*rates, differences(here, there, **pairs, figure=figure), *names, split, figure))
         for name in here:
             console.rule(Text(visible(name)), style="dim")
-            console.print(comparison_summary(compare(here[name], there[name]), *names))
+            console.print(comparison_summary(*compare(here[name], there[name]), *names))
 
 
 def find_side(name: str) -> Side:

@@ -202,16 +202,11 @@ def _with_averages(by_set: dict[str, Estimate], seen: Sequence[str], unseen: Seq
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two models on one test set: `differences` are first minus second, `changed` pairs begin with the most changed."""
-
-    differences: dict[str, Estimate]
-    changed: tuple[tuple[ScoredUtterance, ScoredUtterance], ...]
+Changed = list[tuple[ScoredUtterance, ScoredUtterance]]
 
 
-def compare(first: SetScore, second: SetScore) -> Comparison:
-    """Compare two models utterance by utterance.
+def compare(first: SetScore, second: SetScore) -> tuple[dict[str, Estimate], Changed]:
+    """Return first minus second by figure, and the utterances with other hypotheses, the most changed first.
 
     Raises:
         UserError: where they were not scored on the same utterances with the same profile.
@@ -223,4 +218,4 @@ def compare(first: SetScore, second: SetScore) -> Comparison:
     pairs = zip(first.utterances, second.utterances, strict=True)
     changed = [(a, b) for a, b in pairs if a.transcript.hypothesis != b.transcript.hypothesis]
     changed.sort(key=lambda pair: -abs(pair[0].counts.errors - pair[1].counts.errors))
-    return Comparison(differences, tuple(changed))
+    return differences, changed

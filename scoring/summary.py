@@ -17,7 +17,7 @@ from scoring.bootstrap import Estimate
 from scoring.contributions import EDITS, ScoredUtterance
 from scoring.escape import visible
 from scoring.failures import FAILURES
-from scoring.results import Comparison, Results, SetScore
+from scoring.results import Changed, Results, SetScore
 from scoring.table import AVERAGES, DASH
 
 _TEXTS = yaml.safe_load((Path(__file__).parent / "summary_texts.yaml").read_text(encoding="utf-8"))
@@ -75,21 +75,19 @@ def failure_lines(results: Results) -> list[Text]:
     return lines
 
 
-def comparison_summary(comparison: Comparison, first: str, second: str, changed: int = 5) -> Group:
+def comparison_summary(found: dict[str, Estimate], changed: Changed, first: str, second: str, most: int = 5) -> Group:
     """Return two models' differences on one test set, and the utterances that changed most, for a rich console.
 
     Args:
-        comparison: of two models on one test set.
-        first: the name of the one.
+        found: the differences by figure.
+        changed: the utterances whose hypotheses differ, the most changed first.
+        first: the name of the one model.
         second: the name of the other.
-        changed: how many changed utterances to show.
+        most: how many changed utterances to show.
     """
     head = f"{visible(first)} minus {visible(second)}, in points (* the 95 % interval leaves 0 out)"
-    found = comparison.differences
     table = _by_section(found, ("difference", "95 % interval"), lambda name: _difference_cells(found[name]))
-    return Group(
-        Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in comparison.changed[:changed])
-    )
+    return Group(Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in changed[:most]))
 
 
 def _by_section(figures: Mapping[str, Estimate], titles: Iterable[str], cells: Callable[[str], Iterable[str]]) -> Table:

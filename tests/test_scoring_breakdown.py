@@ -232,11 +232,11 @@ def test_a_table_marks_what_differs_from_the_baseline():
 def test_comparing_names_the_utterances_that_changed_most():
     first = [UtteranceToScore(str(n), "a b c", text) for n, text in enumerate(["a b c", "a b c", "x y z"])]
     second = [UtteranceToScore(str(n), "a b c", text) for n, text in enumerate(["a b c", "a x c", "a b c"])]
-    comparison = compare(score_set(first), score_set(second))
-    assert [pair[0].transcript.id for pair in comparison.changed] == ["2", "1"]
-    assert comparison.differences["mer"].value == pytest.approx((3 - 1) / 9)
+    differences, changed = compare(score_set(first), score_set(second))
+    assert [pair[0].transcript.id for pair in changed] == ["2", "1"]
+    assert differences["mer"].value == pytest.approx((3 - 1) / 9)
     console = Console(width=100, file=io.StringIO(), record=True)
-    console.print(comparison_summary(comparison, "old[b]", "new"))
+    console.print(comparison_summary(differences, changed, "old[b]", "new"))
     text = console.export_text()
     assert "old[b] minus new" in text
     assert re.search(r"micro \(pooled\) +\+22\.2", text)

@@ -231,7 +231,7 @@ def test_every_profile_has_the_figure(profile):
 
 def test_two_models_are_compared_in_both_figures():
     better, worse = scored(), scored(pairs=[(said, "") for said, _ in PAIRS])
-    found = compare(better, worse).differences
+    found, _ = compare(better, worse)
     assert found["tolerant"].value == pytest.approx(3 / 15 - 1)
     assert differences({"a": better}, {"a": worse}, figure="tolerant")["a"].value == found["tolerant"].value
     table = results_table({"m": {"ko-en": better}}, {"m": "g"}, seen=["ko-en"], unseen=[])
