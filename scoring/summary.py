@@ -44,7 +44,17 @@ def overview(
     profile: str,
     figure: str = "mer",
 ) -> Group:
-    """Return two models' error rates and their differences by test set and average, for a rich console."""
+    """Return two models' error rates and their differences by test set and average, for a rich console.
+
+    Args:
+        ours: the first model's error rates.
+        theirs: the second model's.
+        differences: the first less the second.
+        first: the first model's name.
+        second: the second's.
+        profile: the scoring profile, for the title.
+        figure: `mer`, or `tolerant` for the script-tolerant rate.
+    """
     kind = "Mixed error rate" if figure == "mer" else "Script-tolerant mixed error rate"
     title = f"{kind} (%), micro, profile {profile}; * the difference's 95 % interval leaves 0 out"
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))

@@ -88,7 +88,13 @@ class Table:
         return [(group, list(members)) for group, members in groupby(rows, key=lambda row: row.group)]
 
     def value(self, row: Row, column: str, figure: str = MICRO) -> float | None:
-        """A cell as a fraction; None where the model has no score, an average also where it lacks one of its pairs."""
+        """Return a cell as a fraction; None without a score, for an average also where one of its pairs lacks.
+
+        Args:
+            row: the model.
+            column: a test set or an average.
+            figure: micro, script-tolerant or macro.
+        """
         scores = {MICRO: row.scores, TOLERANT: row.tolerant, MACRO: row.macro}[figure]
         if column not in AVERAGES:
             return scores.get(column)
@@ -103,7 +109,13 @@ class Table:
         return min((value for value in values if value is not None), default=None)
 
     def cell(self, row: Row, column: str, figure: str = MICRO) -> tuple[str, bool]:
-        """A cell as (per cent with one decimal and an asterisk where significant, whether it is the column's best)."""
+        """Return a cell in per cent, with an asterisk where significant, and whether it is the column's best.
+
+        Args:
+            row: the model.
+            column: a test set or an average.
+            figure: micro, script-tolerant or macro.
+        """
         value = self.value(row, column, figure)
         if value is None:
             return DASH, False

@@ -29,7 +29,13 @@ class StudyTable(Table):
     seeds: int = 1
 
     def deviation(self, row: Row, column: str, figure: str = MICRO) -> float | None:
-        """Return a cell's standard deviation over the seeds; None where the seeds do not matter."""
+        """Return a cell's standard deviation over the seeds; None where the seeds do not matter.
+
+        Args:
+            row: the model.
+            column: a test set or an average.
+            figure: micro, script-tolerant or macro.
+        """
         return self.deviations[figure][row.model].get(column)
 
     def cell(self, row: Row, column: str, figure: str = MICRO) -> tuple[str, bool]:
