@@ -201,7 +201,7 @@ def test_a_second_study_of_a_root_makes_what_the_first_has_not(two_studies: Path
         again = workflow(two_studies, "--cores", "2", "--configfile", f"{name}.yaml")
         assert "Nothing to be done" in again.stderr, name
     files = ["out/study/study.yaml", "out/mine-1-seed/study.yaml"]
-    subprocess.run([sys.executable, "-m", "study", "results", *files], cwd=two_studies, check=True)
+    subprocess.run([sys.executable, "-m", "workflow", "results", *files], cwd=two_studies, check=True)
     page = (two_studies / "RESULTS.md").read_text()
     assert "## Mine" in page and "splice − joint" in page
     assert (two_studies / "docs/figures/mine_curve_share.png").is_file()

@@ -27,12 +27,8 @@ def flag(name: str, value: Any) -> str:
 
 def flags(options: Mapping[str, Any]) -> list[str]:
     """Return grouped options as a shell takes them: `{data: {speed: 1}, budget: 2}` is `--data.speed 1 --budget 2`."""
-    named = (
-        (f"{group}.{name}", value) if name else (group, value)
-        for group, of in options.items()
-        for name, value in (of.items() if isinstance(of, Mapping) else [("", of)])
-    )
-    return [flag(name, value) for name, value in named]
+    nested = [(group, of if isinstance(of, Mapping) else {"": of}) for group, of in options.items()]
+    return [flag(f"{group}.{name}".rstrip("."), value) for group, of in nested for name, value in of.items()]
 
 
 def manifests(entry: Any) -> Iterator[str]:

@@ -40,10 +40,6 @@ def busy_s(of: list[Job]) -> float:
 def _job(file: Path, tag: str) -> Job:
     with file.open(encoding="utf-8") as stream:
         row = next(csv.DictReader(stream, delimiter="\t"))
-    memory = row["max_rss"]
-    return Job(
-        file.stem.removeprefix(tag),
-        float(row["s"]),
-        file.stat().st_mtime,
-        0.0 if memory in ("-", "NA") else float(memory),
-    )
+    name, ended = file.stem.removeprefix(tag), file.stat().st_mtime
+    memory_mb = 0.0 if row["max_rss"] in ("-", "NA") else float(row["max_rss"])
+    return Job(name, float(row["s"]), ended, memory_mb)
