@@ -15,17 +15,19 @@ from lightning_modules import algorithms
 SCRIPT = Path(__file__).parent / "same_bits.py"
 
 
-def hashes(threads: int, repeats: int, *settings: dict[str, Any]) -> list[set[str]]:
-    """What each setting's model became, in one fresh process."""
-    command = [sys.executable, str(SCRIPT), str(threads), str(repeats), *map(json.dumps, settings)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=SCRIPT.parents[1], check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return [set(json.loads(line)) for line in done.stdout.splitlines()]
-
-
 def assert_same(threads: int, repeats: int, *settings: dict[str, Any]) -> None:
-    first, second = (hashes(threads, repeats, *settings) for _ in range(2))
-    for setting, one, other in zip(settings, first, second, strict=True):
+    """Each setting's model becomes the same in every repeat, in two fresh processes side by side."""
+    command = [sys.executable, str(SCRIPT), str(threads), str(repeats), *map(json.dumps, settings)]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=SCRIPT.parents[1])
+        for _ in range(2)
+    ]
+    hashes = []
+    for process in processes:
+        printed, errors = process.communicate()
+        assert process.returncode == 0, errors[-2000:]
+        hashes.append([set(json.loads(line)) for line in printed.splitlines()])
+    for setting, one, other in zip(settings, *hashes, strict=True):
         assert len(one) == 1 and one == other, setting
 
 
