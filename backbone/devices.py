@@ -7,10 +7,10 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import torch
-from torch.multiprocessing import spawn
 
 from common.errors import UserError
 
@@ -32,33 +32,24 @@ def on_devices(work: Callable[..., None], device: str, devices: int, *arguments:
         arguments: passed on.
 
     Raises:
-        UserError: where there are not so many devices, and the first that any process raised.
+        UserError: where there are not so many devices, and the first, by rank, that a process raised.
     """
     _check(device, devices)
     if devices == 1:
         return work(device, 0, 1, *arguments)
-    failures = multiprocessing.get_context("spawn").SimpleQueue()
-    spawn(_in_process, (work, device, devices, arguments, failures, os.getpid()), nprocs=devices)
-    if not failures.empty():
-        raise UserError(failures.get())
+    names = [device if device == "cpu" else f"{device}:{rank}" for rank in range(devices)]
+    context, prepared = multiprocessing.get_context("spawn"), (device, devices, os.getpid())
+    with ProcessPoolExecutor(devices, context, _prepare, prepared) as pool:
+        jobs = [pool.submit(work, name, rank, devices, *arguments) for rank, name in enumerate(names)]
+    for job in jobs:
+        job.result()
 
 
-def _in_process(
-    rank: int,
-    work: Callable[..., None],
-    device: str,
-    world: int,
-    arguments: tuple[Any, ...],
-    failures: Any,
-    parent: int,
-) -> None:
+def _prepare(device: str, devices: int, parent: int) -> None:
+    """Set a process up before its work."""
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     if device == "cpu":  # also where the environment gives MKL more threads than OpenMP
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // world)))
-    try:
-        work(device if device == "cpu" else f"{device}:{rank}", rank, world, *arguments)
-    except (UserError, OSError) as error:
-        failures.put(str(error))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) // devices)))
 
 
 def end_with(parent: int) -> None:
