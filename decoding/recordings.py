@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import soundfile
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from tqdm import tqdm
 
 from backbone.devices import default_device
 from backbone.model_folder.candidates import Candidate
@@ -156,13 +155,11 @@ def transcribe(
     files = recordings(paths)
     names = _names(files)
     failures: dict[Path, UserError] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        for model in models:
-            bar = progress.add_task(model.name, total=_seconds(files))
-            transcriber = RecordingTranscriber(model, how)
-            for transcript in transcriber(files, partial(progress.advance, bar), failures.__setitem__):
+    shape = "{desc} {bar} {remaining}"
+    for model in models:
+        transcriber = RecordingTranscriber(model, how)
+        with tqdm(desc=model.name, total=_seconds(files), bar_format=shape, leave=False, disable=None) as bar:
+            for transcript in transcriber(files, bar.update, failures.__setitem__):
                 if out is None:
                     _show(transcript, forms[0], many=len(files) > 1 or len(models) > 1)
                 for form in forms if out is not None else ():
@@ -178,10 +175,8 @@ def transcribe(
 def _seconds(files: Sequence[Path]) -> float:
     total = 0.0
     for file in files:
-        try:
+        with suppress(soundfile.LibsndfileError, OSError):
             total += soundfile.info(file).duration
-        except (soundfile.LibsndfileError, OSError):
-            continue
     return total
 
 
@@ -193,7 +188,8 @@ def _names(files: Sequence[Path]) -> Mapping[Path, str]:
 
 def _show(transcript: Transcript, form: str, many: bool) -> None:
     head = f"{transcript.file}\t{transcript.model}\t" if many and form == "txt" else ""
-    print(f"{head}{transcript.written(form)}", end="", flush=True)
+    tqdm.write(f"{head}{transcript.written(form)}", end="")  # above the bar, if both are on the terminal
+    sys.stdout.flush()
 
 
 def _clock(seconds: float) -> str:
