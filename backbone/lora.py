@@ -77,16 +77,10 @@ class LoRA:
 def merged(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Return the weights of a Whisper without adapters that computes the same as `model` with them.
 
-    `weights` is the whole state of `model`; without adapters it is returned as it is.
+    `weights` is the whole state of `model`; without adapters it stays as it is.
     """
     scales = {name: part.scaling[_NAME] for name, part in model.named_modules() if hasattr(part, "lora_A")}
-    if not scales:
-        return weights
-    plain = {}
-    for name, tensor in weights.items():
-        if ".lora_A." in name or ".lora_B." in name:
-            continue
-        plain[name.replace(".base_layer.", ".")] = tensor
+    plain = {name.replace(".base_layer.", "."): part for name, part in weights.items() if ".lora_" not in name}
     for name, scale in scales.items():
         a_RI, b_OR = (weights[f"{name}.lora_{part}.{_NAME}.weight"] for part in "AB")
         weight_OI = plain[f"{name}.weight"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lightning_modules.ranks import check_replicas
 from lightning_modules.whisper import WhisperModule
 
 
+@dataclass(eq=False)
 class FinalModel(L.Callback):
     """Writes `<run>/model` after the last step, or where development ended training: what everything downstream reads.
 
@@ -27,9 +29,8 @@ class FinalModel(L.Callback):
         name: the run's, for the model card.
     """
 
-    def __init__(self, development: Development | None = None, name: str = "CrossPair") -> None:
-        self.development = development or Development()
-        self.name = name
+    development: Development = field(default_factory=Development)
+    name: str = "CrossPair"
 
     def on_train_end(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:
         """Makes sure that all ranks have trained the same model."""

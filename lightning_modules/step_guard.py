@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -16,6 +15,7 @@ from torch import Tensor, distributed, nn
 from common.errors import UserError
 from common.files import atomic_file
 from datamodules.batch import SpeechBatch
+from lightning_modules.algorithms.context import StepContext
 
 
 class UnusableStepError(Exception):
@@ -90,24 +90,21 @@ class Undo:
     """A copy of all that a step may change, which a call puts back.
 
     Args:
-        parameters: the trainable weights.
-        optimizer: whose moments are copied.
+        context: the step's, with the trainable weights and the optimizer.
         algorithm: whose buffers are copied.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer, algorithm: nn.Module) -> None:
-        self.parameters, self.optimizer, self.algorithm = parameters, optimizer, algorithm
-        self._weights = [parameter.detach().clone() for parameter in parameters]
-        self._states: tuple[dict[str, Any], ...] = copy.deepcopy((optimizer.state_dict(), algorithm.state_dict()))
+    def __init__(self, context: StepContext, algorithm: nn.Module) -> None:
+        self.context, self.stateful = context, (context.optimizer, algorithm)
+        self._weights = context.snapshot()
+        self._states = [copy.deepcopy(part.state_dict()) for part in self.stateful]
 
-    @torch.no_grad()
     def __call__(self) -> None:
         """Put everything back and clear the gradients."""
-        for parameter, saved in zip(self.parameters, self._weights, strict=True):
-            parameter.copy_(saved)
-        self.optimizer.load_state_dict(self._states[0])
-        self.algorithm.load_state_dict(self._states[1])
-        self.optimizer.zero_grad(set_to_none=True)
+        self.context.restore(self._weights)
+        for part, state in zip(self.stateful, self._states, strict=True):
+            part.load_state_dict(state)
+        self.context.optimizer.zero_grad(set_to_none=True)
 
 
 def unusable_step_error(error: UnusableStepError, batch_file: Path) -> UserError:

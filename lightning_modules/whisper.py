@@ -25,7 +25,7 @@ from backbone.lora import LoRA
 from backbone.loss import WhisperLoss
 from backbone.read_for_training import read_for_training
 from backbone.window import WHOLE, window_of
-from common.errors import UserError
+from common.errors import UserError, in_range
 from datamodules.augment import SpecAugment
 from datamodules.batch import SpeechBatch
 from datamodules.pairs import PairDataModule
@@ -86,35 +86,19 @@ class WhisperModule(L.LightningModule):
         label_smoothing: float = 0.0,
         window: str | float = WHOLE,
     ) -> None:
+        options = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         super().__init__()
-        if accumulate < 1:
-            raise UserError(f"model.accumulate is {accumulate}, expected the number of micro-batches, 1 or more")
+        for name, value in options.items():  # each one is an attribute of its name
+            setattr(self, name, value)
+        for name in ("learning_rate", "weight_decay", "warmup_fraction", "ctc_weight", "label_smoothing"):
+            in_range(f"model.{name}", options[name], 0, 1, "a number from ")
+        in_range("model.accumulate", accumulate, 1, what="a number of micro-batches, ")
         if not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"model.betas are {list(betas)}, expected two numbers from 0 to below 1")
         if clip_norm is not None and not clip_norm > 0:
             raise UserError(f"model.clip_norm is {clip_norm:g}, expected a norm above 0, or null")
+        self.algorithm, self.frozen = algorithm or ERM(), frozen or []
         self.automatic_optimization = False
-        self.backbone = backbone
-        self.algorithm = algorithm or ERM()
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.clip_norm = clip_norm
-        self.accumulate = accumulate
-        self.ctc_weight = ctc_weight
-        self.gradient_checkpointing = gradient_checkpointing
-        self.seed = seed
-        self.spec_augment = spec_augment
-        self.lora = lora
-        self.frozen = frozen or []
-        self.max_unusable_steps = max_unusable_steps
-        self.divergence_threshold = divergence_threshold
-        self.label_smoothing = label_smoothing
-        self.window = window
-        for name in ("learning_rate", "weight_decay", "warmup_fraction", "ctc_weight", "label_smoothing"):
-            if not 0 <= (share := getattr(self, name)) <= 1:
-                raise UserError(f"model.{name} is {share:g}, expected a number from 0 to 1")
         self.unusable_steps: list[str] = []
         self._guard: StepGuard | None = None
         self.model: WhisperForConditionalGeneration
@@ -203,7 +187,7 @@ class WhisperModule(L.LightningModule):
         )
         # Depends on the step only, so that dropout, too, is the same after resuming.
         torch.manual_seed(context.generator().initial_seed() + 1 + self.global_rank)
-        undo = Undo(context.parameters, wrapped.optimizer, self.algorithm) if self.max_unusable_steps else None
+        undo = Undo(context, self.algorithm) if self.max_unusable_steps else None
         try:
             with torch.autocast(self.device.type, enabled=False):  # the algorithm's own arithmetic
                 figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
@@ -214,9 +198,8 @@ class WhisperModule(L.LightningModule):
         self._guard = None
         figures["learning_rate"] = wrapped.param_groups[0]["lr"]  # before the schedule turns to the next step's
         self.lr_schedulers().step()
-        losses = {name: value for name, value in figures.items() if name.startswith("loss/")}
-        self.log_dict(losses, prog_bar=True, batch_size=len(batch))
-        self.log_dict({k: v for k, v in figures.items() if k not in losses}, batch_size=len(batch))
+        for name, value in figures.items():
+            self.log(name, value, prog_bar=name.startswith("loss/"), batch_size=len(batch))
         return figures
 
     def _backward(self, loss: Tensor, last: bool) -> None:

@@ -10,6 +10,7 @@ Shape suffixes: P pairs.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -89,14 +90,18 @@ class ObjectiveAlgorithm(Algorithm):
 
     def step(self, context: StepContext, batch: PairBatch) -> Figures:
         """One forward pass over all pairs, one backward pass, one optimizer step."""
-        losses_P = context.backward(batch, lambda losses_P: self.objective(context, losses_P))
-        context.optimizer_step()
-        return loss_figures(batch, losses_P)
+        return erm_step(context, batch, lambda losses_P: self.objective(context, losses_P))
 
 
-def erm_step(context: StepContext, batch: PairBatch) -> Figures:
-    """Take a step on the mean of the pairs' losses."""
-    losses_P = context.backward(batch)
+def erm_step(context: StepContext, batch: PairBatch, objective: Callable[[Tensor], Tensor] | None = None) -> Figures:
+    """Take a step on the mean of the pairs' losses.
+
+    Args:
+        context: of the step.
+        batch: utterances of several pairs.
+        objective: what to minimise instead of the mean; see `StepContext.backward`.
+    """
+    losses_P = context.backward(batch, objective)
     context.optimizer_step()
     return loss_figures(batch, losses_P)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -89,30 +89,24 @@ class StepContext:
         """
         size = self.micro_batch or len(batch)
         slices = [slice(start, min(start + size, len(batch))) for start in range(0, len(batch), size)]
-        normaliser_P = self._tokens_per_rank(batch)
-        if len(slices) == 1:
-            out, losses_P = self._pass(batch, batch, normaliser_P, head)
-            values_P = self._mean_over_ranks(losses_P.detach())
-            loss = (_derivative(objective, values_P) * losses_P).sum()
-            penalty = head(self._head([out], batch, normaliser_P)) if head else None
-            self.back_propagate(with_penalty(loss, penalty, out, slices[0]), True)
-            self._losses.append(values_P)
-            return values_P
-        values_P, penalty = torch.zeros_like(normaliser_P), None
-        if objective or head:
-            with torch.no_grad():
-                outs, parts = zip(*(self._pass(batch, batch[r], normaliser_P, head) for r in slices), strict=True)
-            values_P = self._mean_over_ranks(torch.stack(parts).sum(0))
-            penalty = head(self._head(outs, batch, normaliser_P)) if head else None
+        is_whole, normaliser_P = len(slices) == 1, self._tokens_per_rank(batch)
+        passes, values_P, penalty = [], torch.zeros_like(normaliser_P), None
+        if is_whole or objective or head:
+            with torch.set_grad_enabled(is_whole):
+                passes = [self._pass(batch, batch[rows], normaliser_P, head) for rows in slices]
+            values_P = self._mean_over_ranks(sum(losses_P.detach() for _, losses_P in passes))
+            outs = [out for out, _ in passes]
+            penalty = head(head_of(outs, batch, normaliser_P, self.head_weight, self.label_smoothing)) if head else None
             del outs
+        passes = passes if is_whole else []
         weights_P = _derivative(objective, values_P)
         sums_P = torch.zeros_like(normaliser_P)
         for rows in slices:
-            out, losses_P = self._pass(batch, batch[rows], normaliser_P, penalty)
+            out, losses_P = passes.pop() if is_whole else self._pass(batch, batch[rows], normaliser_P, penalty)
             sums_P += losses_P.detach()
             loss = with_penalty((weights_P * losses_P).sum(), penalty, out, rows)
             self.back_propagate(loss, rows is slices[-1])
-        self._losses.append(self._mean_over_ranks(sums_P))
+        self._losses.append(values_P if is_whole else self._mean_over_ranks(sums_P))
         return self._losses[-1]
 
     def take_gradients(self) -> Gradients:
@@ -191,9 +185,6 @@ class StepContext:
         slices, zero = part.pair_slices(), out.losses_BU.new_zeros(())
         sums = [out.losses_BU[slices[pair]].sum() if pair in slices else zero for pair in batch.pair_slices()]
         return out, torch.stack(sums) / normaliser_P
-
-    def _head(self, outs: Sequence[Forward], batch: PairBatch, normaliser_P: Tensor) -> Head:
-        return head_of(outs, batch, normaliser_P, self.head_weight, self.label_smoothing)
 
 
 def _derivative(objective: Callable[[Tensor], Tensor] | None, values_P: Tensor) -> Tensor:

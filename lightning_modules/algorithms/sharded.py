@@ -26,14 +26,9 @@ def sum_of_parts(value: Tensor, like: Tensor) -> Tensor:
     return total.to(value.device)
 
 
-def divided(tensor: Tensor, like: Tensor) -> Tensor:
-    """Divide a tensor that is whole and equal on every rank as `like` is divided."""
-    if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
-
-
 def drawn_normal(like: Tensor, generator: torch.Generator) -> Tensor:
     """Draw N(0, 1) in the shape of `like`: the same numbers, however it is divided."""
     noise = torch.empty(like.shape, dtype=like.dtype, device=like.device).normal_(generator=generator)
-    return divided(noise, like)
+    if isinstance(like, DTensor):  # each rank has drawn the whole tensor
+        return distribute_tensor(noise, like.device_mesh, like.placements, src_data_rank=None)
+    return noise
