@@ -5,9 +5,8 @@ Shapes: M models, R rows, C columns, E entries (R x C).
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -104,9 +103,11 @@ def measure(base: ModelFolder, models: Sequence[ModelFolder]) -> dict[Place, Pla
         found.setdefault(place, PlaceMeasure.zero(len(models), rows))
     with tqdm(total=base.numel, unit=" weights", unit_scale=True, disable=None, leave=False) as bar:
         for name, tensor in base.tensors.items():
-            for first, last in _stretches(tensor.shape):
-                _add_rows(found[place_of(name)], base, models, name, (first, last))
-                bar.update(math.prod(tensor.shape[1:]) * (last - first))
+            rows = tensor.shape[0]
+            step = max(1, _STRETCH * rows // max(1, tensor.numel))
+            for first in range(0, rows, step):
+                _add_rows(found[place_of(name)], base, models, name, (first, min(first + step, rows)))
+            bar.update(tensor.numel)
     return found
 
 
@@ -122,12 +123,6 @@ def _add_rows(
     measure.geometry.add(base_R.flatten(), delta_MR.flatten(1))
     if measure.rows_MR.numel():
         measure.rows_MR[:, slice(*rows)] = delta_MR.abs().mean(2)
-
-
-def _stretches(shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
-    rows = shape[0]
-    step = max(1, _STRETCH * rows // max(1, math.prod(shape)))
-    return ((first, min(first + step, rows)) for first in range(0, rows, step))
 
 
 def _order(place: Place) -> tuple[int, int, int]:
