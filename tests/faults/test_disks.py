@@ -53,9 +53,7 @@ def test_a_full_disk_in_training(whole: Path, recipe: Path, tmp_path: Path, tall
     for _ in range(2):
         before = checkpoints(run)
         code = end_of(start("train", arguments(recipe, run, "erm"), log, file_bytes=room))
-        tally.judge(
-            "unreadable error", problem(code, log, "cannot be written (File too large); the earlier ones stand")
-        )
+        tally.judge("unreadable error", problem(code, log, "cannot be written (File too large); the earlier ones stay"))
         tally.judge("half-written", half_written(run) or list(run.rglob("*.partial")))
         tally.judge("lost work", None if before in ([], checkpoints(run)) else f"{before} became {checkpoints(run)}")
     assert checkpoints(run)
