@@ -22,6 +22,8 @@ from common.errors import UserError
 from common.manifest import read_manifest
 from corpora.check import check
 from corpora.corpus import prepare
+from corpora.readers.clips import BrokenRecord, measure
+from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles, open_source
 from tests.corpus_trees import TREES, hike_row, put, wav
 from tests.test_readers_layouts import READERS, assert_as_expected, prepared, reader
@@ -339,6 +341,16 @@ def test_broken_raw_audio_is_skipped_and_named(data: bytes | None, message: str,
     put(path, data)
     reasons = [item.reason for item in prepared("aihub", tmp_path / "in", tmp_path / "out").skipped]
     assert re.search(message, reasons[-1])
+
+
+def test_a_clip_ends_with_its_file(tmp_path: Path):
+    """Two seconds: a label may end 0.1 s late, which is then cut off."""
+    put(tmp_path / "a.wav", wav(2.0, 16000, 1))
+    source = SourceFiles(tmp_path)
+    for duration_s, held_s in ((0.5, 0.5), (1.0, 1.0), (1.05, 1.0), (None, 1.0)):
+        assert measure(source, Clip("a.wav", start_s=1.0, duration_s=duration_s)).duration_s == held_s
+    with pytest.raises(BrokenRecord, match=r"a\.wav: 1 to 2\.2 s was asked of 2 s of audio"):
+        measure(source, Clip("a.wav", start_s=1.0, duration_s=1.2))
 
 
 @pytest.mark.parametrize("name", ["hike", "ko_ja"])

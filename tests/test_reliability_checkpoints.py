@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -129,6 +130,18 @@ def test_the_newest_are_kept(tiny_model: Path, manifests: dict[str, str], tmp_pa
     for option in ({"keep": 0}, {"every_n_steps": 0}):
         with pytest.raises(UserError, match=f"checkpoint.{next(iter(option))} is 0, expected 1 or more"):
             Checkpoints(**option)
+
+
+def test_going_on_leaves_what_is_gone_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A newer checkpoint was damaged and passed over; where a run begins, all are of an earlier one."""
+    monkeypatch.setattr("callbacks.checkpoints.Preemption", lambda trainer: None)
+    for ckpt_path, left in ((checkpoint_path(tmp_path, 4), [4, 2]), (None, [])):
+        for step in (2, 4, 6):
+            CheckpointFiles().save_checkpoint(STATE, checkpoint_path(tmp_path, step))
+        step = 4 if ckpt_path else 0
+        trainer = SimpleNamespace(is_global_zero=True, default_root_dir=tmp_path, global_step=step, ckpt_path=ckpt_path)
+        Checkpoints().on_train_start(trainer, None)
+        assert [step for step, _ in checkpoints(tmp_path)] == left
 
 
 def test_a_start_loses_no_unfinished_run(tmp_path: Path):
