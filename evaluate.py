@@ -7,8 +7,6 @@ python evaluate.py --compare outputs/evaluation/base outputs/evaluation/mine
 python evaluate.py transcribe outputs/erm/model talk.mp3     (see: python evaluate.py transcribe --help)
 """
 
-from __future__ import annotations
-
 from common.errors import run_script
 from common.options import Command, Parsed, parse
 from decoding.transcribe_options import TRANSCRIBE

@@ -1,7 +1,5 @@
 """Merges fine-tunes of one Whisper into one model: `python merge.py ties --help`."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -6,8 +6,6 @@ python prepare.py folder --help
 python prepare.py check data/*/
 """
 
-from __future__ import annotations
-
 from common.options import Command, main
 from corpora.prepare_commands import commands
 

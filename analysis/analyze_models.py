@@ -1,7 +1,5 @@
 """One analysis: models opened and checked, their deltas measured, figures and CSV written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

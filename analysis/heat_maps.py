@@ -1,7 +1,5 @@
 """Heat maps of layer x module, encoder and decoder side by side, several models on one scale; all sizes in inches."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The measures as CSV, a line a place; a first line with side `all` sums the whole model."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence

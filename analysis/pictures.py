@@ -1,7 +1,5 @@
 """The figures of an analysis: their panels, captions and scales."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations

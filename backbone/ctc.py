@@ -6,8 +6,6 @@ the encoder distinguish sounds first. The head is not part of the model folder.
 Shape suffixes: B utterances, T encoder positions of 20 ms, U label tokens, V vocabulary, D width.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -1,7 +1,5 @@
 """The same work in one process a device."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import threading

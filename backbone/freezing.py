@@ -1,7 +1,5 @@
 """Parts of a Whisper that are not trained, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 

@@ -9,8 +9,6 @@ Shape suffixes: B utterances, R of them still decoded, U tokens, T encoder posit
 D width, V vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache
 

@@ -4,8 +4,6 @@ Policies: `matrix` (the utterance's matrix language), `embedded` (the other one)
 2023), or a fixed language code. `auto` leaves the choice to the model and exists only in decoding.
 """
 
-from __future__ import annotations
-
 from typing import Protocol
 
 from common.errors import UserError, nearest

@@ -3,8 +3,6 @@
 Shape suffixes: B utterances, S samples at 16 kHz, F mel bins, T frames of 10 ms.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from transformers import WhisperFeatureExtractor

@@ -5,8 +5,6 @@ Edward J. Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 
 Shape suffixes: R rank, I and O a projection's input and output width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import torch

@@ -6,8 +6,6 @@
 miniature study it takes the place of a pretrained multilingual Whisper.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass

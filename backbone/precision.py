@@ -1,7 +1,5 @@
 """The number format of training, chosen once: float32, or bfloat16 beside float32 weights where it is fast."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """Read a Whisper and set it up for training: adapters, frozen parts, checkpointing, window."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

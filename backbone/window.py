@@ -6,8 +6,6 @@ behind every utterance must first learn to do without. So the model folder recor
 uses it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from copy import copy

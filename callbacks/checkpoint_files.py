@@ -4,8 +4,6 @@ A `.ckpt` is a zip archive in which torch keeps a CRC-32 of every part; a SHA-25
 so that the checksums and the places of the parts are checked, too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

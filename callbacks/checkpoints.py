@@ -1,7 +1,5 @@
 """Checkpoints every few steps and when the process is asked to end; only the newest stay."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The mixed error rate on development sets while training; early stopping and the choice of weights by it."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Leaves the model folder when training ends."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The figures of every step in `<run>/metrics.csv`, the same whether or not the run was interrupted."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence

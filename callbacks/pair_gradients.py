@@ -1,7 +1,5 @@
 """Log the norm of each pair's gradient and the cosines between the pairs' gradients, whatever algorithm trains."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import lightning as L

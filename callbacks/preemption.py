@@ -4,8 +4,6 @@ A handler runs between any two lines of Python, in the middle of an optimizer st
 it may do no more than record the signal.
 """
 
-from __future__ import annotations
-
 import signal
 from pathlib import Path
 from types import FrameType

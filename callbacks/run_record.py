@@ -1,7 +1,5 @@
 """Writes `run.json`: what a run was made of."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import json

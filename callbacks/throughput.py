@@ -1,7 +1,5 @@
 """How fast a run is: utterances per second, the share of a step spent waiting for data, and the progress bar."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import Any

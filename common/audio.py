@@ -1,7 +1,5 @@
 """From an audio file to a waveform: any format that libsndfile reads, 16 kHz mono float32."""
 
-from __future__ import annotations
-
 import io
 import math
 from functools import lru_cache

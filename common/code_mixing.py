@@ -1,7 +1,5 @@
 """Code-mixing of an utterance: the language of each token, where the language switches, and how mixed it is."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Sequence

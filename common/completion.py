@@ -5,8 +5,6 @@
 Put this line into ~/.bashrc, behind a `cd` to the project's folder. It needs the extra `completion`.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

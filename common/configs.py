@@ -1,7 +1,5 @@
 """Configurations in YAML: found by name, composed from left to right, unknown keys answered with the nearest."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Errors that a user can act on: one message, no traceback."""
 
-from __future__ import annotations
-
 import difflib
 import math
 import os

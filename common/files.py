@@ -1,7 +1,5 @@
 """Files and folders that are either whole or absent: written beside their target, fsynced, renamed."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno

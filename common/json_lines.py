@@ -1,7 +1,5 @@
 """JSON from elsewhere, an object a line: each with its place (file and line), which errors name."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

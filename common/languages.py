@@ -1,7 +1,5 @@
 """Writing systems (scripts) and the languages written in them: the one place that knows which is which."""
 
-from __future__ import annotations
-
 import unicodedata
 from functools import lru_cache
 from pathlib import Path

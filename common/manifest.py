@@ -4,8 +4,6 @@
 NeMo reads ours. Audio paths are relative to the manifest's folder.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """Model cards: templates, the head of YAML that the Hub reads, and Markdown tables."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The types of options: ranges of numbers, and every type in words, for help and messages."""
 
-from __future__ import annotations
-
 import inspect
 import math
 import types

@@ -1,7 +1,5 @@
 """Progress of long work: a bar with the time remaining on a terminal, a line a minute where the output is none."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Iterable, Iterator

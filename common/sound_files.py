@@ -4,8 +4,6 @@ Recorders and pipes leave such files: FLAC and WAV written to a pipe, Ogg stream
 varying bitrate without an index.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import math

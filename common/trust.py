@@ -3,8 +3,6 @@
 A manifest from elsewhere could make one's own recordings part of a report, so it may not point to just any file.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Whether Weights & Biases is used online, offline or not at all."""
 
-from __future__ import annotations
-
 import os
 
 

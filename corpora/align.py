@@ -1,7 +1,5 @@
 """`prepare.py align`: gives spans their times, by an aligner that finds letters in sound."""
 
-from __future__ import annotations
-
 import re
 import statistics
 from collections import Counter

@@ -4,8 +4,6 @@ Shape suffixes: B utterances, S samples at 16 kHz, T encoder positions of 20 ms,
 D width, H attention heads.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import statistics

@@ -1,7 +1,5 @@
 """`prepare.py check`: opens every audio of prepared manifests and says, a line a finding, what is wrong with it."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """From a reader's records to manifests by split and `corpus.json`, in one pass and bounded memory."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

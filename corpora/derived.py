@@ -1,7 +1,5 @@
 """The record of a corpus, `corpus.json`: what it was made of, and what its manifests hold."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

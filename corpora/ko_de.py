@@ -4,8 +4,6 @@ The sheet is a CSV that a spreadsheet opens: `id, text, english, german`, severa
 by ` | `, the German to be filled in the same way. Rows left empty are left out of the test set.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a manifest holds, counted one utterance at a time: hours, durations, tokens by language, switches, CMI."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections import Counter

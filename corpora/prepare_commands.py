@@ -1,7 +1,5 @@
 """The commands of `prepare.py`: one for each reader, and those that work on manifests; imports nothing heavy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial

@@ -1,7 +1,5 @@
 """Which of a corpus's records can be used: text and audio examined, leaks refused, oddities noted."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Spliced utterances as a corpus on disk: to listen to, to choose options by, or to use elsewhere."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

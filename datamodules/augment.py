@@ -4,8 +4,6 @@ An utterance's seed decides what is drawn for it; it follows from the run's seed
 Shape suffixes: B utterances, S samples at 16 kHz, F mel bins, T frames of 10 ms.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Sequence

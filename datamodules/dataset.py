@@ -1,7 +1,5 @@
 """From a manifest's utterances to a `SpeechBatch`: decode, augment, tokenise, check, collate."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

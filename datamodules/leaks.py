@@ -1,7 +1,5 @@
 """Training utterances that a test set holds, too: found by sentence id, by audio, and by transcript."""
 
-from __future__ import annotations
-
 import filecmp
 import hashlib
 import unicodedata

@@ -1,7 +1,5 @@
 """What a run trains on: each pair's manifests with their weights, and its utterances a step."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """The data module: some utterances of each language pair a step; only manifests are held in memory."""
 
-from __future__ import annotations
-
 import sys
 import warnings
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Both packages are an extra, so they are imported where they are used.
 Shape suffixes: B utterances, S samples at 16 kHz, U tokens, F mel bins, T frames.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A web page with a microphone that shows each model's transcript; by gradio, an extra."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Sequence

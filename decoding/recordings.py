@@ -1,7 +1,5 @@
 """Transcribe recordings of any length, in any format that libsndfile reads."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -3,8 +3,6 @@
 Shape suffixes: F frames of 20 ms.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path

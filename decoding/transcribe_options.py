@@ -1,7 +1,5 @@
 """The command `evaluate.py transcribe`; imports nothing heavy."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

@@ -3,8 +3,6 @@
 Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, Protocol

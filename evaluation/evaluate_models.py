@@ -1,7 +1,5 @@
 """Score models on test sets: stored hypotheses, all figures, one table, one report page."""
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The options of `evaluate.py`; imports nothing heavy."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -4,8 +4,6 @@ Each process writes a file of its own and a reader reads all files, so that the 
 process can continue what two have started.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@
 It takes the options of `python merge.py sweep`, merges, scores and logs each pair's error rate.
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import sys

@@ -1,7 +1,5 @@
 """Score weights in memory on development sets, as a sweep over merges needs it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The test sets of an evaluation: utterances, their corpus's own labels, and their hypotheses to score."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Ranks, the processes of one training run: how many there are, equal weights, and readable errors."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -3,8 +3,6 @@
 Shape suffixes: B utterances, U label tokens.
 """
 
-from __future__ import annotations
-
 import copy
 from dataclasses import fields
 from pathlib import Path

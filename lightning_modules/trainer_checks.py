@@ -1,7 +1,5 @@
 """Checks of strategy, precision and number of pairs, before the first step."""
 
-from __future__ import annotations
-
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, StrategyRegistry
 

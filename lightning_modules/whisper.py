@@ -3,8 +3,6 @@
 Shape suffixes: B utterances, S samples, T frames, F mel bins, U label tokens, V vocabulary, P pairs.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext

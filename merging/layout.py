@@ -1,7 +1,5 @@
 """Where each tensor stands in encoder and decoder, and the value that a parameter has there."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping

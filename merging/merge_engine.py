@@ -5,8 +5,6 @@ one at a time on all cores; the others follow side by side, a core each. So memo
 the model, and nothing depends on the number of threads.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

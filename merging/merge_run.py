@@ -1,7 +1,5 @@
 """One merge from recipe to model folder: read, checked, merged, written whole or not at all."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections.abc import Sequence

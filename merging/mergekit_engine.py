@@ -4,8 +4,6 @@ mergekit's command line cannot merge Whisper (its definition of the decoder is b
 Whisper needs), so its methods are called on tensors and the folder around them is ours.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

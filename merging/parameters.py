@@ -5,8 +5,6 @@ are in its docstring's `Args:`. From there come the command line, its help, the 
 each tensor gets (`merging.layout`).
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A merge's recipe: configs composed from left to right, the command line last, checked whole."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

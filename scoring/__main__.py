@@ -1,7 +1,5 @@
 """`python -m scoring`: scores transcripts of any system."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance
 of all models on a test set share each draw, so that differences are paired.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections import defaultdict

@@ -1,7 +1,5 @@
 """Two evaluations, or two models of one, test set by test set: paired differences, and what changed most."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Every figure is a ratio of two sums over utterances (errors over tokens, failure
 pooling, intervals and differences are the same for all. An utterance adds nothing to a figure that it does not define.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

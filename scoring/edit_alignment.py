@@ -1,7 +1,5 @@
 """The one alignment an utterance has, from which every figure is counted."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

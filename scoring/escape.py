@@ -1,7 +1,5 @@
 """Text that stays text: transcripts and model names made harmless for each format that shows them."""
 
-from __future__ import annotations
-
 import html as _html
 from pathlib import Path
 

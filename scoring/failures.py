@@ -1,7 +1,5 @@
 """Hypotheses that went wrong as a whole: empty, translated, in a foreign script, or looping."""
 
-from __future__ import annotations
-
 import re
 import zlib
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How a word is written in another script: by the labels of an utterance, or by the lexicon of usual loanwords."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache

@@ -1,7 +1,5 @@
 """The mixed error rate: integer counts, pooled over utterances (micro) or averaged over them (macro)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The report's figures, laid out as panels: a box a test set, a row a model."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

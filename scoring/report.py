@@ -1,7 +1,5 @@
 """One page to look at: `report.html` holds scores, plots, transcripts and audio, and needs nothing beside it."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The scores of models on test sets: every figure with its interval, the results table, and two models compared."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence

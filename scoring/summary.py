@@ -1,7 +1,5 @@
 """One test set's figures for a terminal."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path

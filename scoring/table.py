@@ -1,7 +1,5 @@
 """The results table: models by language pairs, with the averages over seen and unseen pairs."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

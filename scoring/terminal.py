@@ -1,7 +1,5 @@
 """The results table on a terminal: as many columns side by side as fit, the rest below, no figure ever cut."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

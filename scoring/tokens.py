@@ -3,8 +3,6 @@
 Published mixed error rates differ first of all in this step, so every figure names its profile.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Transcripts from files: two texts line by line, or JSON lines; and scored utterances back to JSON lines."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

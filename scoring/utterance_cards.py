@@ -1,7 +1,5 @@
 """The report's utterances: the worst of each test set, aligned for every model, with their sound."""
 
-from __future__ import annotations
-
 import base64
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence

@@ -210,11 +210,11 @@ def test_strategies_are_refused_by_name_whether_or_not_they_are_installed(name: 
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("scale", "big", "model.algorithm.scale is 'big', expected 'calibrated', 'sum', 'mean'$"),
-        ("active_rows", "few", "model.algorithm.active_rows is few, expected one of: int, null$"),
-        ("anneal_steps", "1.5", "model.algorithm.anneal_steps is '1.5', expected int$"),
-        ("ema", ".nan", "Fishr: ema is nan, expected 0 to 0.9999$"),
-        ("emma", "0.5", "the algorithm has no option 'emma', did you mean 'ema'"),
+        ("scale", "big", "model.algorithm: scale is 'big', expected one of calibrated, sum, mean$"),
+        ("active_rows", "few", "model.algorithm: active_rows is 'few', expected a whole number"),
+        ("anneal_steps", "1.5", "model.algorithm: anneal_steps is '?1.5'?, expected a whole number$"),
+        ("ema", ".nan", "model.algorithm: ema is ('NaN'|nan), expected a number$"),
+        ("emma", "0.5", "model.algorithm: Fishr has no option 'emma', did you mean 'ema'"),
     ],
 )
 def test_a_wrong_value_of_an_option_is_answered(option: str, value: str, message: str, tmp_path: Path):

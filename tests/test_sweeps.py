@@ -77,7 +77,8 @@ def test_fishrs_command_runs(
         "trainer": {"max_steps": 2, "enable_progress_bar": False},
     }
     (tmp_path / "here.yaml").write_text(yaml.safe_dump(here))
-    TrainingRun([*arguments(sweep("fishr")), "--config", str(tmp_path / "here.yaml")]).fit()
+    words = [word for word in arguments(sweep("fishr")) if not word.startswith("--development.manifests")]
+    TrainingRun([*words, "--config", str(tmp_path / "here.yaml")]).fit()
     run = tmp_path / "sweeps/sweep1/trial1"
     assert pandas.read_csv(run / "development.csv")["mean"].notna().all()
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["algorithm"]["init_args"]["penalty_weight"] == 0

@@ -1,7 +1,5 @@
 """A run's folder, and its loggers in there: wandb, TensorBoard or CSV; one curve however often it resumes."""
 
-from __future__ import annotations
-
 import os
 import re
 import uuid

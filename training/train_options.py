@@ -1,7 +1,5 @@
 """What `train.py` takes: the run's own options, and those of the classes that a run is made of."""
 
-from __future__ import annotations
-
 import sys
 import textwrap
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Lightning's Trainer, with a precision that follows the machine."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import lightning as L

@@ -1,7 +1,5 @@
 """A training run: options become a trainer with our callbacks, which trains, or goes on, in the run's folder."""
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The scores of all seeds of a study: every figure of every model, by seed."""
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Mapping

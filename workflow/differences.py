@@ -4,8 +4,6 @@ As in Bisani and Ney (ICASSP 2004) and `scoring.bootstrap`, utterances are drawn
 models and seeds. Then the seeds are drawn with replacement, too, since another run of training gives another model.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 from pathlib import Path

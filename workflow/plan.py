@@ -4,8 +4,6 @@
 `docs/study.md` describes what it holds.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 import shlex

@@ -1,7 +1,5 @@
 """RESULTS.md: the figures of studies with the commands, machine, time and versions that made them."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform

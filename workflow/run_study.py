@@ -1,7 +1,5 @@
 """Start a study's workflow as soon as nothing that an earlier call started is running."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import sys

@@ -1,7 +1,5 @@
 """Small helpers around a study's file: mappings laid over each other, values on a command line, manifests' corpora."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping

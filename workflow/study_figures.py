@@ -1,7 +1,5 @@
 """A study's figures: the error rates of all models at a glance, and curves over one choice that the study varies."""
 
-from __future__ import annotations
-
 import io
 from typing import Any
 

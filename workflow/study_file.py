@@ -1,7 +1,5 @@
 """What a study's file may hold, as typed dataclasses; a wrong key or value is reported before anything runs."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from types import UnionType

@@ -1,7 +1,5 @@
 """What a study leaves over all its seeds: tables, figures, and one page that needs no other file."""
 
-from __future__ import annotations
-
 import base64
 import os
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A study's table: means and spread over the seeds, the paper's figures beside ours, differences between rows."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

@@ -1,7 +1,5 @@
 """The time and memory of a study's jobs, as Snakemake measured them."""
 
-from __future__ import annotations
-
 import csv
 from dataclasses import dataclass
 from pathlib import Path

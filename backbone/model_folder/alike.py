@@ -1,7 +1,5 @@
 """What two models must have in common before their weights are subtracted or merged."""
 
-from __future__ import annotations
-
 from backbone.model_folder.architecture import DEFAULTS
 from backbone.model_folder.locate import WINDOW
 from backbone.model_folder.stored import ModelFolder

@@ -1,7 +1,5 @@
 """The tensors that a Whisper has by its configuration: names and shapes, known before any weight is read."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The models that an evaluation compares: their names, groups, folders and identities."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass

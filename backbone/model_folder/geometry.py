@@ -3,8 +3,6 @@
 Shapes: M vectors, E entries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce

@@ -1,7 +1,5 @@
 """Publish a model folder: add scores to its card, check its files, push it to the Hub."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

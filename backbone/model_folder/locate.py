@@ -1,7 +1,5 @@
 """Models as users name them (a folder, a Hub id, NAME=PATH), and the files that hold their weights."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The model card of a fine-tune, in the Hub's format: its training speech, its recipe and its scores."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

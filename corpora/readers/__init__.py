@@ -1,7 +1,5 @@
 """Readers: one module a corpus, found by looking, so that a new file here is a new `prepare.py` command."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

@@ -4,8 +4,6 @@
 model would learn to transliterate English, so the mixed sentence is rebuilt and what cannot be rebuilt is left out.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """A record's audio: measured by its header, then given a file that a manifest can point to."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import io

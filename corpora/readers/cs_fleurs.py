@@ -1,7 +1,5 @@
 """CS-FLEURS (Yan and others, Interspeech 2025): FLEURS sentences rewritten as mixed speech and read aloud."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

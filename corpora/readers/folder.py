@@ -1,7 +1,5 @@
 """Anybody's own recordings: audio with a `metadata.csv` or `metadata.jsonl` (Hugging Face's AudioFolder)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """HiKE (Paik and others, EACL Findings 2026): 1,121 Korean-English sentences read aloud, with loanword labels."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """JECS (Takamichi and others): one speaker's Japanese with English in it, the English between asterisks."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass

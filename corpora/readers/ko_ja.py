@@ -1,7 +1,5 @@
 """The Korean-Japanese test set of 450 sentences by two speakers, whose columns' names are published nowhere."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """A NeMo manifest: JSON lines of `audio_filepath`, `duration`, `text`, and `offset`, `lang`, `speaker` where given."""
 
-from __future__ import annotations
-
 import posixpath
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar

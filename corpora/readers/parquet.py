@@ -1,7 +1,5 @@
 """Rows of a hub repository's parquet files, a few at a time, their audio as the bytes it was stored in."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from typing import Any

@@ -5,8 +5,6 @@ folders, archives and hub snapshots, measuring audio, guarding against leaks, cu
 around it, by `corpora.corpus`.
 """
 
-from __future__ import annotations
-
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator

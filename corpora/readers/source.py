@@ -4,8 +4,6 @@ Nothing is unpacked: a member of an archive is read when it is asked for, under 
 An archive that could harm (absolute or climbing names, links, encrypted members, bombs) is refused before that.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import os
 import re

@@ -1,7 +1,5 @@
 """Which split a row belongs to: read from the names of its table and folders, never guessed against them."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import PurePosixPath

@@ -1,7 +1,5 @@
 """The tables of a corpus: text, JSON lines and CSV, each row with its place for messages, and the fields of a row."""
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import math

@@ -4,8 +4,6 @@ Its generator writes `intra/<split>/eng_deu/metadata.csv` with the wavs beside i
 of the joined segments, which are the exact switch times.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import re

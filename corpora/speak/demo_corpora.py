@@ -4,8 +4,6 @@ Every corpus has its own few voices, as real corpora have, and test voices train
 from the seed alone: shards of a fixed size are each spoken by a fresh process, whatever the number of workers.
 """
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 import os

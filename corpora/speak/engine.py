@@ -1,7 +1,5 @@
 """What an engine that speaks has in common with another: the interface, and the list of those there are."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol

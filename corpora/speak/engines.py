@@ -1,7 +1,5 @@
 """The engines that can be asked for by name."""
 
-from __future__ import annotations
-
 from corpora.speak.engine import SpeechEngine
 from corpora.speak.espeak_engine import EspeakEngine
 from corpora.speak.kokoro import Kokoro

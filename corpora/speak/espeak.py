@@ -6,8 +6,6 @@ intonation runs on over the switch. The library keeps state between calls that i
 audio needs a fresh process that speaks the same sentences in the same order; `speak_all` is such a process's work.
 """
 
-from __future__ import annotations
-
 import ctypes
 import importlib.util
 from pathlib import Path

@@ -1,7 +1,5 @@
 """espeak-ng behind the interface of `engine`: a robot's voice, small and fast, with exact times as well."""
 
-from __future__ import annotations
-
 import importlib.metadata
 from functools import cached_property
 from typing import Any

@@ -1,7 +1,5 @@
 """The four languages' grammar, as far as the templates need it: how a filled blank reads in its language."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -4,8 +4,6 @@ The model (StyleTTS 2; hexgrad, Apache-2.0) runs as an ONNX graph. It first deci
 an inner value that is made an output here: so every border of two spans has its exact time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import importlib.metadata
 import importlib.util

@@ -6,8 +6,6 @@ aspiration, palatalisation, tensing, nasalisation and lateralisation are applied
 IPA. What follows from a word's history alone, such as the tensing in 손가락, is in `korean_words.tsv`.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from itertools import pairwise

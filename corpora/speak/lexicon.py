@@ -5,8 +5,6 @@ A cell holds the forms that the templates need, separated by `/`. English and Ge
 `本[ほん]`, since espeak-ng's Japanese voice reads kana only, with spaces between phrases for the voice alone.
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from dataclasses import dataclass

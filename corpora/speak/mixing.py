@@ -5,8 +5,6 @@ Three levels, as the literature on mixed corpora has them: a *word* takes the ma
 Embedded words keep their own orthography.
 """
 
-from __future__ import annotations
-
 from corpora.speak.grammar import ENDINGS, GRAMMARS, Blank, Filling, german_noun_phrase
 
 Pieces = list[tuple[str, str]]  # (language, annotated text)

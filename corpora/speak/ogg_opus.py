@@ -1,7 +1,5 @@
 """Ogg Opus files whose bytes follow from the audio alone: libsndfile gives every stream a random serial number."""
 
-from __future__ import annotations
-
 import io
 from functools import cache
 

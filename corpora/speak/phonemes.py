@@ -5,8 +5,6 @@ to the voice, Korean from `korean`. The voice was trained on nine languages, Ger
 sounds are written with the nearest symbols that it knows.
 """
 
-from __future__ import annotations
-
 import ctypes
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """The demo's sentences: templates filled from the lexicon, in one language or switching between two."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import random

@@ -1,7 +1,5 @@
 """The options of `prepare.py speak`, and what it does with them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal

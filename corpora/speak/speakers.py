@@ -1,7 +1,5 @@
 """Who speaks which sentence: each corpus has its own few speakers, and those of the test sentences train nothing."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ of all that it follows from, so that a run that was stopped goes on where it was
 anew. A split's manifest is written when its last shard is there, `corpus.json` when all of a corpus is.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

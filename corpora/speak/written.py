@@ -6,8 +6,6 @@ A line without spans and with a list of `[phrase, text]` under each language's c
 side by side: a sentence of each single-language corpus.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 import unicodedata

@@ -3,8 +3,6 @@
 Shape suffixes: S samples at 16 kHz.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -4,8 +4,6 @@ A plan begins as a pattern: excerpts of the host among slots. Each slot takes an
 give transcript and spans.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Sequence

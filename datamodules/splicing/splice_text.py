@@ -1,7 +1,5 @@
 """The rules of splicing for text: where a transcript divides into spans, and how texts of two languages are joined."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple

@@ -8,8 +8,6 @@ splicing needs linearly. `inserts` holds the sources, `splice_plan` decides what
 Shape suffixes: S samples at 16 kHz.
 """
 
-from __future__ import annotations
-
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Training algorithms in pure torch: one file each, found by looking into this folder."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import pkgutil

@@ -7,8 +7,6 @@ Lightning, no Whisper.
 Shape suffixes: P pairs.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple

@@ -3,8 +3,6 @@
 Shape suffixes: B utterances, U label tokens, P pairs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Iterable

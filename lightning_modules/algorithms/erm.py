@@ -1,7 +1,5 @@
 """Empirical risk minimisation: the mean of the pairs' losses (Vapnik 1991); what all others are compared with."""
 
-from __future__ import annotations
-
 from lightning_modules.algorithms.algorithm import Algorithm, Figures, erm_step
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.forward import PairBatch

@@ -3,8 +3,6 @@
 Yuge Shi et al., "Gradient Matching for Domain Generalization", ICLR 2022, algorithm 1.
 """
 
-from __future__ import annotations
-
 import torch
 
 from common.errors import in_range

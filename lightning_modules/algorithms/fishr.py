@@ -6,8 +6,6 @@ moving average of DomainBed's version.
 Shape suffixes: B utterances, U label tokens, V vocabulary, D width, P pairs.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

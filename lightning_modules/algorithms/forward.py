@@ -3,8 +3,6 @@
 Shape suffixes: B utterances, U label tokens, V vocabulary, D width, P pairs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, Self
 

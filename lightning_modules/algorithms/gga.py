@@ -4,8 +4,6 @@ Aristotelis Ballas and Christos Diou, "Gradient-Guided Annealing for Domain Gene
 code; see docs/algorithms/gga.md for where the two differ.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -4,8 +4,6 @@ Aristotelis Ballas and Christos Diou, "Gradient-Guided Annealing for Domain Gene
 code; see docs/algorithms/gga-l.md for where the two differ.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 Shape suffixes: P pairs.
 """
 
-from __future__ import annotations
-
 from abc import abstractmethod
 
 import torch

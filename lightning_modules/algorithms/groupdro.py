@@ -5,8 +5,6 @@ Shiori Sagawa et al., "Distributionally Robust Neural Networks for Group Shifts"
 Shape suffixes: P pairs.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Da Li et al., "Learning to Generalize: Meta-Learning for Domain Generalization",
 derivatives and with DomainBed's inner optimizer.
 """
 
-from __future__ import annotations
-
 import torch
 
 from common.errors import in_range

@@ -5,8 +5,6 @@ Tianhe Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algo
 Shape suffixes: P pairs.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 Pierre Foret et al., "Sharpness-Aware Minimization for Efficiently Improving Generalization", ICLR 2021, algorithm 1.
 """
 
-from __future__ import annotations
-
 import torch
 
 from common.errors import in_range

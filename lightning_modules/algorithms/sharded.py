@@ -1,7 +1,5 @@
 """Tensors of which each rank may hold a part (FSDP2's `DTensor`); whole tensors pass through as they are."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, distributed
 from torch.distributed.tensor import DTensor, distribute_tensor

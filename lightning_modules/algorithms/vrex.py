@@ -6,8 +6,6 @@ DomainBed's annealing.
 Shape suffixes: P pairs.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from common.errors import in_range

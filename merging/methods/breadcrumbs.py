@@ -1,7 +1,5 @@
 """Model Breadcrumbs."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from common.option_types import Range

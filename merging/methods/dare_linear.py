@@ -1,7 +1,5 @@
 """DARE."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from merging.parameters import Density, Lambda, Rescale, Seed, Weight

@@ -1,7 +1,5 @@
 """DARE with the election of TIES."""
 
-from __future__ import annotations
-
 from merging.methods.dare_linear import drop_at_random
 from merging.parameters import Density, Lambda, Majority, Rescale, Seed, Weight
 from merging.vectors import Draw, Tensor, elected_sum, step_from, task_vectors

@@ -1,7 +1,5 @@
 """DELLA."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The weighted mean."""
 
-from __future__ import annotations
-
 from merging.parameters import Weight
 from merging.vectors import Tensor, weighted_sum
 

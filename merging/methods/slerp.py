@@ -1,7 +1,5 @@
 """Spherical interpolation."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated
 

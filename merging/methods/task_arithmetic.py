@@ -1,7 +1,5 @@
 """Task Arithmetic."""
 
-from __future__ import annotations
-
 from merging.parameters import Lambda, Weight
 from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 

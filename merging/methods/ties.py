@@ -1,7 +1,5 @@
 """TIES-Merging."""
 
-from __future__ import annotations
-
 from merging.parameters import Density, Lambda, Majority, Weight
 from merging.vectors import Tensor, elected_sum, largest, step_from, task_vectors
 

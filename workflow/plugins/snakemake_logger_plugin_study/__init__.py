@@ -3,8 +3,6 @@
 `python -m workflow run` puts this folder on Python's path and asks for it: `snakemake --logger study`.
 """
 
-from __future__ import annotations
-
 import sys
 from logging import WARNING
 from pathlib import Path
