@@ -51,6 +51,15 @@ def test_reads_a_nemo_manifest(folder: Path):
     assert (utterance.offset, utterance.matrix_language, utterance.pair) == (3.5, "en", "en")
 
 
+def test_a_backslash_is_a_separator_unless_a_file_is_named_with_it(folder: Path):
+    (folder / "clips").mkdir()
+    (folder / "clips" / "b.wav").write_bytes(b"x")
+    path = write_lines(folder, GOOD | {"audio_filepath": "clips\\b.wav"})
+    assert read_manifest(path)[0].audio == folder / "clips" / "b.wav"
+    (folder / "clips\\b.wav").write_bytes(b"y")
+    assert read_manifest(path)[0].audio == folder / "clips\\b.wav"
+
+
 def test_text_becomes_nfc_and_a_bom_is_no_matter(folder: Path):
     path = write_lines(folder, GOOD | {"text": unicodedata.normalize("NFD", "한글 Übung")}, encoding="utf-8-sig")
     assert read_manifest(path)[0].text == "한글 Übung"

@@ -53,6 +53,17 @@ def test_seeds_are_drawn_too(tmp_path: Path):
         assert of.significant
 
 
+def test_a_rate_is_all_errors_over_the_reference(tmp_path: Path):
+    """2 substitutions, 3 deletions and 1 insertion beside 5 hits are 6 errors in 10 tokens; erm has no error."""
+    study = heard(asked(tmp_path / "out", seeds=[0]), lambda model, seed, _: 0)
+    path = Path(study.scored(study.folder(0))) / "hypotheses.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    wrong = {"substitutions": 2, "deletions": 3, "insertions": 1, "hits": 5}
+    path.write_text("".join(json.dumps(row | wrong if row["model"] == "fish" else row) + "\n" for row in rows))
+    [found] = differences(collect(scored(study))).values()
+    assert [of.value for of in found.values()] == pytest.approx([0.6, 0.6])
+
+
 def test_utterances_are_drawn_once_for_both_rows(tmp_path: Path):
     """In every other utterance fish has an error more; both rows have 0 to 8 others by utterance, which cancel.
 
