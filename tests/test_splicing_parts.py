@@ -144,6 +144,7 @@ def test_punctuation_moves_with_the_place():
     assert ending_like("I know.", "です", "ja") == "です。" and ending_like("そう？", "네.", "ko") == "네?"
     assert ending_like("well,", "ね", "ja") == "ね、" and ending_like("です。", "はい！", "ja") == "はい。"
     assert ending_like("none", "ja.", "de") == "ja"
+    assert ending_like("well,", "好", "zh") == "好，" and ending_like("好，", "well", "en") == "well,"
 
 
 # What sounds at a joint

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from common.languages import UNSPACED, scripts_of
 
 _FULL_WIDTH = {".": "。", "?": "？", "!": "！", ",": "、"}
-_HALF_WIDTH = {full: half for half, full in _FULL_WIDTH.items()}
+_CHINESE = _FULL_WIDTH | {",": "，"}  # where 、 only stands between the items of a list
+_HALF_WIDTH = {full: half for forms in (_FULL_WIDTH, _CHINESE) for half, full in forms.items()}
 _MARKS = "".join((*_FULL_WIDTH, *_HALF_WIDTH)) + ";:… "
 
 
@@ -92,5 +93,5 @@ def ending_like(replaced: str, text: str, language: str) -> str:
         text: the text in its place; its own punctuation at the end is removed.
         language: of `text`.
     """
-    forms = _FULL_WIDTH if language in ("ja", "zh", "yue") else _HALF_WIDTH
+    forms = {"ja": _FULL_WIDTH, "zh": _CHINESE, "yue": _CHINESE}.get(language, _HALF_WIDTH)
     return bare(text) + "".join(forms.get(mark, mark) for mark in replaced[len(bare(replaced)) :].strip())
