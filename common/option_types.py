@@ -89,7 +89,13 @@ def expected(hint: Any) -> str:
 
 
 def mistake(name: str, value: Any, hint: Any) -> str:
-    """Return the message for a value of the wrong type: what was found, what was expected, the nearest choice."""
+    """Return the message for a value of the wrong type: what was found, what was expected, the nearest choice.
+
+    Args:
+        name: the option's, as the user writes it.
+        value: what was found.
+        hint: the option's type.
+    """
     found = "null" if value is None else repr(value)
     found = found if len(found) < 200 else f"{found[:200]}..."
     known = [word for one in (hint, *get_args(hint)) for word in choices(one)]

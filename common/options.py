@@ -216,7 +216,13 @@ class Parser(ArgumentParser):
         self.of_class = ""
 
     def add_class_arguments(self, theclass: type, nested_key: str | None = None, **keywords: Any) -> list[str]:
-        """Add a class's arguments, with our messages."""
+        """Add a class's arguments, with our messages.
+
+        Args:
+            theclass: the class whose constructor's parameters become options.
+            nested_key: the part of the configuration in which they stand.
+            keywords: what jsonargparse's method of this name takes besides.
+        """
         added = super().add_class_arguments(theclass, nested_key, **keywords)
         self.of_class = "" if nested_key else theclass.__name__
         self.check_types()
@@ -247,7 +253,13 @@ class Parser(ArgumentParser):
         raise _cause(ex) or UserError(message) from None
 
     def parse_args(self, args: Sequence[str], *more: Any, **keywords: Any) -> Namespace:
-        """Parse words once each option's name is known; `-` and `_` within a name are the same."""
+        """Parse words once each option's name is known; `-` and `_` within a name are the same.
+
+        Args:
+            args: the command line's words.
+            more: what jsonargparse's method of this name takes besides.
+            keywords: likewise.
+        """
         flags = {flag.replace("-", "_"): flag for action in self._actions for flag in action.option_strings}
         known = []
         for word in args:

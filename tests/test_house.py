@@ -24,8 +24,6 @@ FLOORS = (
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOMS = tuple(FLOOR)
-TO_RENAME: set[str] = set()
-TO_DESCRIBE = {"common"}
 SCRIPTS = [
     path for path in sorted(ROOT.glob("*.py")) if path.stem in ("prepare", "train", "merge", "evaluate", "analyze")
 ]
@@ -63,7 +61,7 @@ def python_files() -> list[Path]:
 
 def test_no_two_files_share_a_name():
     counts = Counter(path.name for path in python_files() if path.stem not in ("__init__", "__main__", "conftest"))
-    assert not [name for name, count in counts.items() if count > 1 and name not in TO_RENAME]
+    assert not [name for name, count in counts.items() if count > 1]
 
 
 def test_no_two_classes_share_a_name():
@@ -74,7 +72,7 @@ def test_no_two_classes_share_a_name():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
     )
-    assert not [name for name, count in counts.items() if count > 1 and name not in TO_RENAME]
+    assert not [name for name, count in counts.items() if count > 1]
 
 
 def public_functions(path: Path) -> list[tuple[str, int, str]]:
@@ -93,7 +91,7 @@ def public_functions(path: Path) -> list[tuple[str, int, str]]:
     return found
 
 
-@pytest.mark.parametrize("room", [room for room in ROOMS if room not in TO_DESCRIBE])
+@pytest.mark.parametrize("room", ROOMS)
 def test_most_public_functions_describe_three_parameters_or_more(room: str):
     functions = [one for path in FILES if path.relative_to(ROOT).parts[0] == room for one in public_functions(path)]
     described = ["Args:" in text for _, parameters, text in functions if parameters >= 3]
