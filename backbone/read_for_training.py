@@ -8,7 +8,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 from backbone.freezing import freeze
 from backbone.lora import LoRA
 from backbone.model_folder.locate import check_generation_config
-from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.read import read, read_model_folder
 from backbone.window import record_window, take_short_windows
 
 
@@ -34,9 +34,10 @@ def read_for_training(
     Raises:
         UserError: where the model cannot be read or decoded with, or an option names no part or window of it.
     """
+    folder = read(backbone)  # first: it says what a folder is that is no model folder
     if Path(backbone).is_dir():
-        check_generation_config(Path(backbone))  # what training leaves could not be decoded without it
-    model, processor = read_model_folder(backbone)
+        check_generation_config(folder.path)  # what training leaves could not be decoded without it
+    model, processor = read_model_folder(folder)
     # Whisper's sinusoids are no weights; transformers builds them so, and forgets it in from_pretrained.
     model.model.encoder.embed_positions.requires_grad_(False)
     if lora:
