@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -11,21 +11,29 @@ Item = TypeVar("Item")
 _EVERY_S = 60.0
 
 
-def progress(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    """Yield the items, and show on stderr how many are done and how long the rest may take.
+def progress(
+    items: Iterable[Item], title: str, total: int, size: Callable[[Item], int] = lambda item: 1
+) -> Iterator[Item]:
+    """Yield the items, and show on stderr how much is done and how long the rest may take.
 
     Args:
         items: what is worked on.
         title: of the work.
-        total: how many items there are.
+        total: how much there is to do, in the measure of `size`.
+        size: how much an item is.
     """
     if sys.stderr.isatty():
-        yield from tqdm(items, title, total)
+        with tqdm(desc=title, total=total) as bar:
+            for item in items:
+                yield item
+                bar.update(size(item))
         return
-    start = shown = time.monotonic()
-    for done, item in enumerate(items):
+    done, start = 0, time.monotonic()
+    shown = start
+    for item in items:
         now = time.monotonic()
         if now - shown >= _EVERY_S:
             shown = now
             print(tqdm.format_meter(done, total, now - start, prefix=title, ncols=0), file=sys.stderr, flush=True)
         yield item
+        done += size(item)

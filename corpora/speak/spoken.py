@@ -28,12 +28,12 @@ from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.files import atomic_file, sole_writer, write_text
 from common.manifest import Span, Utterance, write_manifest
+from common.progress_meter import progress
 from corpora.derived import follows_from
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import engines
 from corpora.speak.ogg_opus import encode_opus
 from corpora.speak.speakers import Reading
-from corpora.speak.spoken_progress import Progress
 from corpora.speak.written import SPLITS
 
 _SHARD = 10
@@ -166,17 +166,16 @@ def _speak_missing(shards: Sequence[_Shard], engine: engines.SpeechEngine, proce
         return
     processes = min(processes or os.cpu_count() or 1, len(missing))
     with contextlib.ExitStack() as stack:
-        progress = stack.enter_context(Progress(sum(len(shard.readings) for shard in missing), "sentences"))
         spoken: Iterable[tuple[_Shard, str]] = map(_speak, missing)
         if processes > 1 or not engine.stateless:
             context = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
             rest = None if engine.stateless else 1
             pool = stack.enter_context(context.Pool(processes, _begin_worker, (os.getpid(),), maxtasksperchild=rest))
             spoken = pool.imap_unordered(_speak, missing)
-        for shard, error in spoken:
+        total = sum(len(shard.readings) for shard in missing)
+        for shard, error in progress(spoken, "sentences", total, lambda result: len(result[0].readings)):
             if error:
                 raise UserError(error)
-            progress.add(len(shard.readings))
             split = [other for other in shards if (other.corpus, other.split) == (shard.corpus, shard.split)]
             if all(member.record.is_file() for member in split):
                 _write_split(split)
