@@ -62,7 +62,7 @@ def items(hint: Any) -> Any:
     return get_args(bare(hint))[0] if get_origin(bare(hint)) in (list, tuple) else None
 
 
-def in_range(hint: Any, value: Any) -> bool:
+def fits_range(hint: Any, value: Any) -> bool:
     """Whether a value is no number, or one that its type's range holds; NaN is in none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return True

@@ -40,7 +40,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from common.configs import find_config, read_yaml
 from common.errors import UserError, nearest, run_script
-from common.option_types import REQUIRED, bare, in_range, items, metavar, mistake, shown
+from common.option_types import REQUIRED, bare, fits_range, items, metavar, mistake, shown
 
 
 @dataclass(frozen=True)
@@ -465,7 +465,7 @@ def _check(action: Any, inner: Callable[..., Any], value: Any, **keywords: Any) 
         if type(value).__name__ == "NestedArg":  # jsonargparse's, of `--name.part value`
             name, value = f"{name}.{value.key}", value.val
         raise UserError(mistake(name, value, getattr(action, "whole_hint", hint))) from None
-    if not in_range(hint, found):
+    if not fits_range(hint, found):
         raise UserError(mistake(name, found, hint))
     return found
 

@@ -15,7 +15,7 @@ import yaml
 
 from common.configs import load_yaml
 from common.errors import UserError
-from common.option_types import Range, bare, expected, in_range, mistake
+from common.option_types import Range, bare, expected, fits_range, mistake
 
 PerModel = Sequence[float]
 """A number for each fine-tune; given as one number, it holds for all."""
@@ -136,7 +136,7 @@ def _check_depths(parameter: MergeParameter, value: Any, models: int) -> Any:
         right = isinstance(value, bool)
     else:
         value, right = _number(kind, value)
-        right = right and in_range(parameter.hint, value)
+        right = right and fits_range(parameter.hint, value)
     if not right:
         raise UserError(f"{mistake(parameter.name, value, parameter.hint)} ({parameter.help})")
     return value

@@ -181,12 +181,12 @@ def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
     for match in matches:
         ending.setdefault(match.end, {}).setdefault(match.until, []).append(match)
     rows = [[column * _ERROR for column in range(len(hypothesis) + 1)]]
-    for end, said in enumerate(reference, start=1):
+    for end, expected in enumerate(reference, start=1):
         above, jumps = rows[-1], ending.get(end)
         left = above[0] + _ERROR
         row = [left]
-        for until, heard in enumerate(hypothesis, start=1):
-            cost = above[until - 1] if said == heard else above[until - 1] + _ERROR
+        for until, found in enumerate(hypothesis, start=1):
+            cost = above[until - 1] if expected == found else above[until - 1] + _ERROR
             if above[until] + _ERROR < cost:
                 cost = above[until] + _ERROR
             if left + _ERROR < cost:
