@@ -16,6 +16,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 from backbone.model_folder.alike import check_alike
 from backbone.model_folder.architecture import DEFAULTS, EMBEDDING, PROJECTION, expected_shapes
 from backbone.model_folder.read import read, read_model_folder
+from backbone.read_for_training import read_for_training
 from common.errors import UserError
 from merging.command import main as merge
 
@@ -205,6 +206,8 @@ def test_what_is_no_whole_multilingual_whisper_is_refused(fault: str, tiny_model
     damage(folder)
     with pytest.raises(UserError, match=message):
         read_model_folder(folder)
+    with pytest.raises(UserError, match=message):
+        read_for_training(str(folder), lora=None, seed=0, frozen=[], gradient_checkpointing=False, window="30s")
     with pytest.raises(UserError, match=message):
         merge(["wise_ft", "--base", str(tiny_model), "--models", str(folder), "--out", str(tmp_path / "merged")])
     assert not (tmp_path / "merged").exists()
