@@ -65,7 +65,7 @@ class RecordingTranscriber:
     def __init__(self, model: Candidate, how: RecordingDecoding) -> None:
         self.name, self.how = model.name, how
         decoding = {"beams": how.beams, "device": how.device or default_device(), "compiled": how.compile}
-        engine = TorchWhisper(*read_model_folder(model.folder), **decoding)
+        engine = TorchWhisper(*read_model_folder(model.opened), **decoding)
         self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size)
         self.longest_s = min(how.longest or engine.window.seconds, engine.window.seconds)
 

@@ -156,7 +156,7 @@ def _engine(model: Candidate, how: Decoding, device: str, conversion: Path | Non
     options = {"beams": how.beams, "device": device, "window": how.window}
     if conversion:
         return FasterWhisper(conversion, model.folder, **options)
-    return TorchWhisper(*read_model_folder(model.folder), compiled=how.compile, **options)
+    return TorchWhisper(*read_model_folder(model.opened), compiled=how.compile, **options)
 
 
 def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task, list[Utterance]]]:
