@@ -268,7 +268,7 @@ def test_a_browser_opens_it_without_complaint_and_filters_and_plays(page, tmp_pa
         "title": f"Title {SHOWN}",
         "cards": 6,
         "cards_of_one_set": 2,
-        "columns": 2 * 4,  # model, ko-ja and the two averages; micro and macro
+        "columns": 3 * 4,  # model, ko-ja and the two averages; micro, script-tolerant and macro
         "rows": 2,
         "cards_again": 6,
         "first": pytest.approx(worst, abs=1e-6),
