@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo splicing results backbone speech test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo study-whisper splicing results backbone speech test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,13 @@ demo: $(STAMP)  ## the whole study in miniature: corpora, fine-tunes, merges, on
 study-demo: $(STAMP)  ## the same with five seeds: mean and spread
 	@$(STUDY) --config 'seeds=[0,1,2,3,4]'
 	@$(BIN)/python -m workflow show outputs/demo/study-5-seeds/study.yaml
+
+WHISPER := $(BIN)/python -m workflow run configs/study/whisper_base
+study-whisper: $(STAMP)  ## the study on OpenAI's whisper-base (downloads 290 MB) and the spoken sentences of speech/
+	@$(WHISPER).yaml --cores $(CORES)
+	@$(WHISPER)_tags.yaml --cores $(CORES)
+	@$(BIN)/python -m workflow show outputs/whisper_base/study/study.yaml
+	@$(BIN)/python -m workflow show outputs/whisper_base/tags-1-seed/study.yaml
 
 SPLICING := $(BIN)/python -m workflow run configs/study/splicing
 splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (1 h 40 min on two cores)

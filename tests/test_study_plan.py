@@ -71,6 +71,39 @@ def test_studies_that_share_a_root_train_what_is_called_alike_alike():
     for run in shared:
         assert several.train_flags(run) == ablations.train_flags(run)
         assert several.runs[run] == ablations.runs[run]
+    whole, tags = study("whisper_base"), study("whisper_base_tags")
+    assert whole.root == tags.root and tags.runs.keys() == set(tags.runs) & set(whole.runs)
+    for run in tags.runs:
+        assert whole.train_flags(run) == tags.train_flags(run)
+
+
+def test_the_study_on_whisper_base_has_the_papers_rows_and_budgets():
+    whole = study("whisper_base")
+    assert len(whole.rows(0)) == 1 + 3 + 4 + 2 + 5 * 4 + 4
+    assert [row["name"] for row in whole.rows(0)[-4:]] == ["oracle", "oracle, two tags", "ko-ja", "ko-de"]
+    for run, steps, utterances in ("ko-en", 73, 8), ("ko-ja", 73, 8), ("fishr", 195, 3), ("oracle", 195, 3):
+        options = merged(*map(read_yaml, whole.recipe_files(run)), whole.runs[run].train)
+        assert (options["trainer"]["max_steps"], options["data"]["utterances_per_pair"]) == (steps, utterances)
+    tested = set(whole.evaluation["test"].values())
+    for run in whole.runs:
+        trained_on = set(whole.train_manifests(run))
+        unseen = {"speech/ko-ja/train.jsonl", "speech/ko-de/train.jsonl"} & trained_on
+        assert not unseen or whole.runs[run].group.startswith("Oracle")
+        held_out = merged(*map(read_yaml, whole.recipe_files(run)))["data"]["held_out"]
+        assert set(held_out) == {path for path in tested if "-" in path.split("/")[1]}
+
+
+def test_rows_may_be_decoded_again_with_other_language_tags():
+    rows = study("whisper_base_tags").rows(0)
+    assert len(rows) == 1 + 7 + 1 + 6 * 3
+    assert rows[-1] == {
+        "name": "oracle, two tags, tag two_tag",
+        "group": "Oracle (trained on the unseen pairs), tag two_tag",
+        "path": "outputs/whisper_base/oracle-two-tag/model",
+        "language": "two_tag",
+    }
+    with pytest.raises(UserError, match="tags: rows: no 'joint'"):
+        study("demo", tags={"rows": ["joint"], "policies": ["auto"]})
 
 
 def test_a_run_may_be_made_of_several_recipes_and_options_of_its_own():

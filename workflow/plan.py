@@ -198,7 +198,14 @@ class Study(StudyFile):
         merges = [{"name": of.name, "group": of.group, "path": f"{here}/{of.folder}"} for of in self.merges.values()]
         oracles = [row for row in runs if is_oracle(row["group"])]
         trained = [row for row in runs if row not in oracles]
-        return [{"name": "base", "group": "Base", "path": self.backbone}, *trained, *merges, *oracles]
+        rows = [{"name": "base", "group": "Base", "path": self.backbone}, *trained, *merges, *oracles]
+        check_names("tags: rows", self.tags.rows, [row["name"] for row in rows])
+        chosen = [row for row in rows if row["name"] in self.tags.rows]
+        return rows + [
+            row | {"name": f"{row['name']}, tag {tag}", "group": f"{row['group']}, tag {tag}", "language": tag}
+            for tag in self.tags.policies
+            for row in chosen
+        ]
 
     @cached_property
     def row_names(self) -> list[str]:

@@ -61,6 +61,15 @@ class MergePlan:
 
 
 @dataclass(frozen=True)
+class TagPlan:
+    """Rows that are decoded again with other language tags, each a further row."""
+
+    rows: list[str] = field(default_factory=list)
+    policies: list[str] = field(default_factory=list)
+    """As `evaluate.py --language` takes them: `embedded`, `auto`, `two_tag`, or a code."""
+
+
+@dataclass(frozen=True)
 class AnalyzePlan:
     """The runs whose weights are analysed."""
 
@@ -109,6 +118,7 @@ class StudyFile:
     name: str | None = None
     about: str = ""
     train: dict[str, Any] = field(default_factory=dict)
+    tags: TagPlan = field(default_factory=TagPlan)
     analyze: AnalyzePlan = field(default_factory=lambda: AnalyzePlan([]))
     compare: ComparePlan = field(default_factory=lambda: ComparePlan([]))
     curves: dict[str, Curve] = field(default_factory=dict)
