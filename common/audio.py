@@ -18,10 +18,11 @@ from common.manifest import Utterance
 from common.sound_files import MOST_SAMPLES, opened
 
 _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
+_CANCELLED = 0.01  # of the power that the mean would have, were one channel alone heard
 
 
 def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
-    """Read `duration_s` seconds from `offset_s` on, averages the channels and resamples to 16 kHz.
+    """Read `duration_s` seconds from `offset_s` on, one channel for all, resampled to 16 kHz.
 
     Args:
         path: the audio file.
@@ -84,14 +85,19 @@ def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
 
 
 def mono(samples: np.ndarray, path: Path) -> np.ndarray:
-    """The mean of the channels: (S, channels) -> (S,).
+    """The mean of the channels, or the loudest where they cancel, one being another turned over: (S, channels) -> (S,).
 
     Raises:
         UserError: naming the file, where a sample is no finite number.
     """
-    mean_S = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    channels = samples.shape[1]
+    mean_S = samples[:, 0] if channels == 1 else samples.mean(axis=1)
     if not np.isfinite(mean_S).all():
         raise UserError(f"{path}: the audio holds samples that are not finite numbers")
+    if channels > 1 and len(samples):
+        powers = np.square(samples, dtype=np.float64).mean(axis=0)
+        if np.square(mean_S, dtype=np.float64).mean() < _CANCELLED * powers.max() / channels**2:
+            mean_S = samples[:, powers.argmax()]
     return np.ascontiguousarray(mean_S)
 
 

@@ -9,9 +9,10 @@ import io
 import math
 import mmap
 import re
+import shlex
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,6 +28,17 @@ _BLOCK = 2**20
 _FIRST_OGG_PAGE = re.compile(rb"OggS\x00[\x02\x06]")  # of a stream
 _MP3_INDEX = re.compile(rb"Xing|Info|VBRI")
 _MP3_FRAME = re.compile(rb"\xff[\xe2\xe3\xf2\xf3\xfa\xfb]")
+# What phones, browsers and cameras write, and libsndfile does not read.
+_FOREIGN = {
+    re.compile(rb"....ftyp", re.DOTALL): "AAC or other sound in an MP4 container",
+    re.compile(rb"\x1aE\xdf\xa3"): "sound in a WebM or Matroska container",
+    re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"): "AAC",
+    re.compile(rb"\x30\x26\xb2\x75"): "Windows Media",
+    re.compile(rb"#!AMR"): "AMR",
+}
+FOREIGN_SUFFIXES = frozenset(
+    (".3gp", ".aac", ".amr", ".avi", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wma")
+)
 
 
 @contextmanager
@@ -57,7 +69,23 @@ def opened(file: Path | str | io.BytesIO, name: str | None = None) -> Iterator[s
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
         reason = "no such file" if isinstance(error, FileNotFoundError) else reason
-        raise UserError(f"{name}: the audio cannot be read: {reason}") from None
+        raise UserError(f"{name}: the audio cannot be read: {_foreign(file, name) or reason}") from None
+
+
+def _foreign(file: Path | str | io.BytesIO, name: str) -> str | None:
+    """What a file is that another program must convert first, and how; None for all others."""
+    head = b""
+    in_memory = isinstance(file, io.BytesIO)
+    with suppress(OSError), io.BytesIO(file.getvalue()) if in_memory else Path(file).open("rb") as stream:
+        head = stream.read(16)
+    kind = next((kind for begins, kind in _FOREIGN.items() if begins.match(head)), None)
+    return kind and f"it is {kind}; {_conversion(name)}"
+
+
+def _conversion(name: str) -> str:
+    path = Path(name)
+    into = f"{path.stem}{'-converted' * (path.suffix == '.wav')}.wav"
+    return f"convert it: ffmpeg -i {shlex.quote(path.name)} {shlex.quote(into)}"
 
 
 @functools.lru_cache(maxsize=1)  # utterances of one long recording open it one after the other
@@ -116,16 +144,15 @@ def _decoded(streams: list[io.BytesIO], name: str) -> bytes:
     """The streams one behind the other as a WAV file."""
     blocks: list[np.ndarray] = []
     formats = set()
-    convert = f"convert it: ffmpeg -i {Path(name).name} {Path(name).stem}.wav"
     for stream in streams:
         with soundfile.SoundFile(stream) as sound:
             formats.add((sound.samplerate, sound.channels))
             for block in _blocks(sound):
                 blocks.append(block)
                 if sum(block.size for block in blocks) > MOST_SAMPLES:
-                    raise UserError(f"{name}: its header does not say how long it is; {convert}")
+                    raise UserError(f"{name}: its header does not say how long it is; {_conversion(name)}")
     if len(formats) != 1:
-        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {convert}")
+        raise UserError(f"{name}: {len(streams)} streams of differing sample rates or channels; {_conversion(name)}")
     written = io.BytesIO()
     ((rate_hz, _),) = formats
     soundfile.write(written, np.concatenate(blocks), rate_hz, format="WAV", subtype="FLOAT")

@@ -11,16 +11,21 @@ import soundfile
 from tqdm import tqdm
 
 from backbone.devices import default_device
+from backbone.language_tags import POLICIES, language_id
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
 from common.files import write_text
 from common.manifest import Utterance
+from common.sound_files import FOREIGN_SUFFIXES
 from decoding.segments import Segment, segments_of
 from decoding.transcribe_options import RecordingDecoding
 from decoding.transcriber import TorchWhisper, Transcriber
 
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga", ".opus"}
+_SUFFIXES |= FOREIGN_SUFFIXES  # not read, but named among what was not read
+_NO_SPEECH, _NO_TEXT = "no speech", "speech, but the model wrote nothing"
+_REST_S = 2
 _UNSPACED = ("\u3000", "\u9fff")  # kana, kanji and their punctuation are written without spaces
 
 
@@ -42,6 +47,15 @@ class Transcript:
             whole += text if touching or not whole else f" {text}"
         return whole
 
+    def notes(self) -> Iterator[str]:
+        """Say how much of the recording has no speech, if more than a rest, and where speech has no text."""
+        silent_s = sum(segment.end - segment.start for segment in self.segments if not segment.has_speech)
+        if silent_s > _REST_S or not any(segment.has_speech for segment in self.segments):
+            yield f"{_NO_SPEECH} in {silent_s:.1f} of its {self.segments[-1].end:.1f} s"
+        for segment, text in zip(self.segments, self.texts, strict=True):
+            if segment.has_speech and not text:
+                yield f"{segment.start:.1f} to {segment.end:.1f} s: {_NO_TEXT} ({self.model})"
+
     def written(self, form: str) -> str:
         """As `txt`, `srt` or `json`."""
         rows = list(zip(self.segments, self.texts, strict=True))
@@ -54,7 +68,11 @@ class Transcript:
                 for number, (segment, text) in enumerate(spoken, start=1)
             ]
             return "\n".join(cues)
-        segments = [{"start": round(p.start, 3), "end": round(p.end, 3), "text": text} for p, text in rows]
+        segments = [
+            {"start": round(segment.start, 3), "end": round(segment.end, 3), "text": text}
+            | ({} if text else {"note": _NO_TEXT if segment.has_speech else _NO_SPEECH})
+            for segment, text in rows
+        ]
         found = {"file": str(self.file), "model": self.model, "text": self.text, "segments": segments}
         return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
 
@@ -66,6 +84,8 @@ class RecordingTranscriber:
         self.name, self.how = model.name, how
         decoding = {"beams": how.beams, "device": how.device or default_device(), "compiled": how.compile}
         engine = TorchWhisper(*read_model_folder(model.opened), **decoding)
+        if how.tag not in POLICIES:  # looked for before anything is read
+            language_id(engine.tokenizer, how.tag)
         self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size)
         self.longest_s = min(how.longest or engine.window.seconds, engine.window.seconds)
 
@@ -88,7 +108,7 @@ class RecordingTranscriber:
         waiting: list[tuple[Path, list[Segment]]] = []
         for file in files:
             try:
-                waiting.append((file, segments_of(file, self.longest_s)))
+                waiting.append((file, segments_of(file, self.longest_s, self.how.everything)))
             except UserError as error:
                 if failed is None:
                     raise
@@ -102,12 +122,14 @@ class RecordingTranscriber:
         self, recordings: Sequence[tuple[Path, list[Segment]]], done: Callable[[float], None]
     ) -> Iterator[Transcript]:
         speech = [
-            self._utterance(file, segment) for file, parts in recordings for segment in parts if not segment.is_silent
+            self._utterance(file, segment) for file, parts in recordings for segment in parts if segment.has_speech
         ]
         by_place = iter(self.transcriber.transcribe(speech, "transcribe", done))
         for file, parts in recordings:
-            yield Transcript(file, self.name, parts, ["" if segment.is_silent else next(by_place) for segment in parts])
-            done(sum(segment.end - segment.start for segment in parts if segment.is_silent))
+            yield Transcript(
+                file, self.name, parts, [next(by_place) if segment.has_speech else "" for segment in parts]
+            )
+            done(sum(segment.end - segment.start for segment in parts if not segment.has_speech))
 
     def _utterance(self, file: Path, segment: Segment) -> Utterance:
         pair = self.how.pair or "und"
@@ -158,6 +180,8 @@ def transcribe(
         transcriber = RecordingTranscriber(model, how)
         with tqdm(desc=model.name, total=_seconds(files), bar_format=shape, leave=False, disable=None) as bar:
             for transcript in transcriber(files, bar.update, failures.__setitem__):
+                for note in transcript.notes():
+                    tqdm.write(f"note: {transcript.file}: {note}", file=sys.stderr)
                 if out is None:
                     _show(transcript, forms[0], many=len(files) > 1 or len(models) > 1)
                 for form in forms if out is not None else ():
@@ -165,8 +189,11 @@ def transcribe(
                     write_text(folder / f"{names[transcript.file]}.{form}", transcript.written(form))
     for error in failures.values():
         print(f"error: {error}", file=sys.stderr)
+    told = f"{len(files) - len(failures)} of {len(files)} recordings transcribed"
     if out is not None:
-        print(f"{out}: {len(files) - len(failures)} of {len(files)} recordings transcribed")
+        print(f"{out}: {told}")
+    elif failures:
+        print(told, file=sys.stderr)
     return 1 if failures else 0
 
 

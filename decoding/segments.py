@@ -1,76 +1,131 @@
-"""Cut recordings of any length at their pauses, into segments that the model's window holds.
+"""Find the speech of a recording of any length, and cut it at pauses into segments that the model's window holds.
 
-Shape suffixes: F frames of 20 ms.
+Voice activity is told by silero-vad (https://github.com/snakers4/silero-vad), whose package brings its weights.
+
+Shape suffixes: F frames of 32 ms, S samples at 16 kHz.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
-from common.audio import mono
+from common.audio import SAMPLE_RATE_HZ, mono, resample
 from common.errors import UserError
 from common.sound_files import opened
 
-_FRAME_S = 0.02
-_PAUSE_FRAMES = 10  # a pause is looked for as 0.2 s of little sound
-_SILENCE = 1e-3  # root mean square of a frame, -60 dB of the loudest there can be
+_FRAME = 512  # samples: what silero-vad judges at once
+_FRAME_S = _FRAME / SAMPLE_RATE_HZ
+_BLOCK_S = 32  # a whole number of frames
+_PAUSE_FRAMES = 6  # a pause is looked for as 0.2 s of little sound
+_FAINTEST = 1e-6  # -120 dB: what is weaker is rounding
+_LOUDEST = 0.5  # that a block is brought to before it is judged
+_REST = {"min_speech_duration_ms": 0, "min_silence_duration_ms": 2000, "speech_pad_ms": 400}  # as in faster-whisper
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A part of a recording, in seconds; `is_silent` where no frame of it is loud enough to be speech."""
+    """A part of a recording, in seconds."""
 
     start: float
     end: float
-    is_silent: bool = False
+    has_speech: bool = True
 
 
-def segments_of(path: Path, longest_s: float) -> list[Segment]:
-    """Cut a recording into segments of at most `longest_s` seconds, which together cover all of it.
+@dataclass(frozen=True)
+class Sound:
+    """The course of a recording: the level of each frame (F,), the probability of speech in it (F,), and how long."""
+
+    levels_F: Tensor
+    speech_F: Tensor
+    duration_s: float
+
+
+def segments_of(path: Path, longest_s: float, everything: bool = False) -> list[Segment]:
+    """Cut a recording into segments, which together cover all of it; those with speech last at most `longest_s`.
+
+    Args:
+        path: the recording.
+        longest_s: of a segment with speech.
+        everything: take all of it for speech.
 
     Raises:
         UserError: where it cannot be read, or holds no audio.
     """
-    rms_F, duration_s = loudness(path)
-    cuts = [0.0]
-    while duration_s - cuts[-1] > longest_s:
-        cuts.append(_pause(rms_F, cuts[-1], longest_s))
-    cuts.append(duration_s)
-    return [Segment(start, end, _is_silent(rms_F, start, end)) for start, end in pairwise(cuts)]
+    sound = sound_of(path)
+    segments: list[Segment] = []
+    before_s = 0.0
+    for start_s, end_s in [(0.0, sound.duration_s)] if everything else _speech(sound):
+        if start_s > before_s:
+            segments.append(Segment(before_s, start_s, has_speech=False))
+        cuts = [start_s]
+        while end_s - cuts[-1] > longest_s:
+            cuts.append(_pause(sound.levels_F, cuts[-1], longest_s))
+        segments += [Segment(*borders) for borders in pairwise([*cuts, end_s])]
+        before_s = end_s
+    if before_s < sound.duration_s:
+        segments.append(Segment(before_s, sound.duration_s, has_speech=False))
+    return segments
 
 
-def loudness(path: Path) -> tuple[np.ndarray, float]:
-    """Return the root mean square of each 20 ms of a recording (F,), and its duration in seconds.
+def sound_of(path: Path) -> Sound:
+    """Measure a recording, block by block. Each block is judged without its mean and at a level of its own.
 
     Raises:
         UserError: where it cannot be read, or holds no audio.
     """
-    squares = []
-    count = 0
+    detector = _detector()
+    detector.reset_states()
+    levels, speech, count = [], [], 0
     with opened(path) as file:
-        rate_hz, size = file.samplerate, max(1, round(_FRAME_S * file.samplerate))
-        for block in file.blocks(blocksize=500 * size, dtype="float32", always_2d=True):
+        for block in file.blocks(blocksize=_BLOCK_S * file.samplerate, dtype="float32", always_2d=True):
             count += len(block)
-            padded = np.pad(mono(block, path).astype(np.float64), (0, -len(block) % size))
-            squares.append((padded.reshape(-1, size) ** 2).mean(axis=1))
+            waveform_S = resample(torch.from_numpy(mono(block, path)), file.samplerate)
+            waveform_S = waveform_S - waveform_S.mean()
+            peak = float(waveform_S.abs().max())
+            frames_FS = pad(waveform_S, (0, -len(waveform_S) % _FRAME)).view(-1, _FRAME)
+            levels.append(frames_FS.square().mean(1).sqrt())
+            speech.append(_probabilities(frames_FS * (_LOUDEST / peak)) if peak > _FAINTEST else 0 * levels[-1])
+        duration_s = count / file.samplerate
     if not count:
         raise UserError(f"{path}: the file holds no audio")
-    return np.sqrt(np.concatenate(squares)), count / rate_hz
+    return Sound(torch.cat(levels), torch.cat(speech), duration_s)
 
 
-def _pause(rms_F: np.ndarray, start_s: float, longest_s: float) -> float:
+@cache
+def _detector() -> torch.jit.ScriptModule:
+    threads = torch.get_num_threads()
+    from silero_vad import load_silero_vad
+
+    torch.set_num_threads(threads)  # which the package sets to 1
+    return load_silero_vad()
+
+
+@torch.inference_mode()
+def _probabilities(frames_FS: Tensor) -> Tensor:
+    return torch.cat([_detector()(frame_S[None], SAMPLE_RATE_HZ)[0] for frame_S in frames_FS])
+
+
+def _speech(sound: Sound) -> Iterator[tuple[float, float]]:
+    """Yield where speech begins and ends, in seconds; rests of up to two seconds belong to it."""
+    from silero_vad import get_speech_timestamps_from_probs
+
+    samples = round(sound.duration_s * SAMPLE_RATE_HZ)
+    for found in get_speech_timestamps_from_probs(sound.speech_F.tolist(), audio_length_samples=samples, **_REST):
+        yield found["start"] / SAMPLE_RATE_HZ, min(found["end"] / SAMPLE_RATE_HZ, sound.duration_s)
+
+
+def _pause(levels_F: Tensor, start_s: float, longest_s: float) -> float:
     """Find the end of the segment that begins at `start_s`: its second half's quietest place, the last of equals."""
     first = int((start_s + longest_s / 2) / _FRAME_S)
     last = int((start_s + longest_s) / _FRAME_S)
-    around = np.convolve(rms_F[first:last], np.ones(_PAUSE_FRAMES) / _PAUSE_FRAMES, mode="valid")
-    if not len(around):
+    if last - first < _PAUSE_FRAMES:
         return start_s + longest_s
-    quietest = len(around) - 1 - int(np.argmin(around[::-1]))
+    around_F = levels_F[first:last].unfold(0, _PAUSE_FRAMES, 1).mean(1)
+    quietest = len(around_F) - 1 - int(around_F.flip(0).argmin())
     return (first + quietest + _PAUSE_FRAMES / 2) * _FRAME_S
-
-
-def _is_silent(rms_F: np.ndarray, start_s: float, end_s: float) -> bool:
-    part_F = rms_F[int(start_s / _FRAME_S) : int(np.ceil(end_s / _FRAME_S))]
-    return bool((part_F < _SILENCE).all())

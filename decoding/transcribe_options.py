@@ -33,6 +33,8 @@ class RecordingDecoding:
         None, metavar="SECONDS", shown_default="what the model's window holds"
     )
     """Longest segment or subtitle."""
+    everything: bool = False
+    """Transcribe also where no speech is found, such as songs."""
     beams: Count = 1
     """Width of the beam search; 1 is greedy."""
     compile: bool = False

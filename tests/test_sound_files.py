@@ -18,7 +18,7 @@ from corpora.check import check
 from corpora.corpus import prepare
 from corpora.readers.folder import Folder
 from corpora.readers.source import SourceFiles
-from decoding.segments import loudness
+from decoding.segments import sound_of
 from tests.corpus_trees import put
 
 HZ = 16_000
@@ -65,7 +65,7 @@ def test_the_length_is_what_the_file_holds(name: str, tmp_path: Path):
         assert file.frames / file.samplerate == pytest.approx(duration_s, abs=1e-3)
     waveform_S = load_waveform(path)
     assert len(waveform_S) == pytest.approx(duration_s * HZ, abs=16)
-    assert loudness(path)[1] == pytest.approx(duration_s, abs=1e-3)
+    assert sound_of(path).duration_s == pytest.approx(duration_s, abs=1e-3)
     end = load_waveform(path, duration_s - 0.5, 0.5)
     assert np.array_equal(end, waveform_S[round((duration_s - 0.5) * HZ) :])
     if "plain" not in name and "opus" not in name and "ogg" not in name:

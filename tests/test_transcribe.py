@@ -15,15 +15,19 @@ import soundfile
 
 from backbone.model_folder.candidates import candidates
 from backbone.model_folder.read import read_model_folder
+from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
 from common.options import run
 from decoding.recordings import RecordingTranscriber, Transcript
-from decoding.segments import Segment, segments_of
+from decoding.segments import Segment, segments_of, sound_of
 from decoding.transcribe_options import TRANSCRIBE, RecordingDecoding
 from decoding.transcriber import TorchWhisper, Transcriber
 
 ROOT = Path(__file__).parent.parent
+HZ = 16_000
+# "Mittlerweile hat er sich dem Skydance-Acro-Team angeschlossen.", of Kerstin's recordings (rhasspy), CC0-1.0
+SPEECH = soundfile.read(Path(__file__).parent / "kerstin.opus")[0]
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -38,24 +42,78 @@ def write(path: Path, *parts: np.ndarray, rate_hz: int = 16_000) -> Path:
 def test_long_recordings_are_cut_in_their_pauses(tmp_path: Path):
     quiet = np.zeros(8_000)
     talk = write(tmp_path / "talk.wav", noise(3), quiet, noise(3), quiet, noise(2.5))
-    found = segments_of(talk, longest_s=4)
+    found = segments_of(talk, longest_s=4, everything=True)
     assert [segment.start for segment in found[1:]] == pytest.approx([3.25, 6.75], abs=0.25)
     assert found[0].start == 0 and found[-1].end == 9.5
     for one, two in pairwise(found):
         assert one.end == two.start
-    assert all(segment.end - segment.start <= 4 and not segment.is_silent for segment in found)
+    assert all(segment.end - segment.start <= 4 and segment.has_speech for segment in found)
 
 
 def test_without_a_pause_pieces_still_fit_and_cover_everything(tmp_path: Path):
-    found = segments_of(write(tmp_path / "a.wav", noise(21.3)), longest_s=2)
+    found = segments_of(write(tmp_path / "a.wav", noise(21.3)), longest_s=2, everything=True)
     assert max(segment.end - segment.start for segment in found) <= 2
     assert min(segment.end - segment.start for segment in found[:-1]) >= 1
     assert (found[0].start, found[-1].end) == (0, 21.3)
 
 
-def test_silence_is_told(tmp_path: Path):
-    found = segments_of(write(tmp_path / "a.wav", np.zeros(32_000), noise(2)), longest_s=2)
-    assert found[0].is_silent and not any(segment.is_silent for segment in found[1:])
+@pytest.mark.parametrize("peak_db", [0, -40, -72])
+@pytest.mark.parametrize("offset", [0.0, 0.05])
+def test_speech_is_found_at_every_level(peak_db: int, offset: float, tmp_path: Path):
+    """Two seconds and a half between rests of 4 s, at 24 bits; 0.4 s are kept around it."""
+    speech = SPEECH[int(0.3 * HZ) : int(2.8 * HZ)]
+    waveform = np.concatenate([np.zeros(4 * HZ), speech / np.abs(speech).max(), np.zeros(4 * HZ)])
+    path = tmp_path / "a.wav"
+    soundfile.write(path, 0.9 * 10 ** (peak_db / 20) * waveform + offset, HZ, subtype="PCM_24")
+    found = segments_of(path, longest_s=30)
+    assert [segment.has_speech for segment in found] == [False, True, False]
+    assert (found[1].start, found[1].end) == pytest.approx((3.6, 6.9), abs=0.25)
+    assert (found[0].start, found[-1].end) == (0, 10.5)
+    assert len(segments_of(path, longest_s=2)) == 4
+
+
+def without_speech() -> dict[str, np.ndarray]:
+    time = np.arange(6 * HZ) / HZ
+    hum = sum(0.02 / n * np.sin(2 * np.pi * 50 * n * time) for n in (1, 2, 3, 5))
+    chord = sum(0.1 * np.sin(2 * np.pi * hertz * time) * np.exp(-(time % 1.5)) for hertz in (220, 277.2, 329.6, 440))
+    return {
+        "silence": np.zeros(6 * HZ),
+        "offset": np.full(6 * HZ, 0.05),
+        "hum": hum,
+        "chords": chord,
+        "noise": 1e-3 * np.random.default_rng(0).standard_normal(6 * HZ),
+    }
+
+
+@pytest.mark.parametrize("name", without_speech())
+def test_where_nobody_speaks_nothing_is_written_but_a_note(
+    name: str, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path = write(tmp_path / "a.wav", without_speech()[name])
+    assert run(TRANSCRIBE, [str(tiny_model), str(path), "--language", "ko", "--format", "json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["segments"] == [{"start": 0, "end": 6, "text": "", "note": "no speech"}]
+    assert said.err == f"note: {path}: no speech in 6.0 of its 6.0 s\n"
+    assert run(TRANSCRIBE, [str(tiny_model), str(path), "--language", "ko", "--everything"]) == 0
+    assert capsys.readouterr().out.strip()  # what this model invents
+
+
+def test_channels_that_cancel_are_heard_as_one(tmp_path: Path):
+    for name, other in (("against", -SPEECH), ("with", SPEECH), ("silent", 0 * SPEECH)):
+        soundfile.write(tmp_path / f"{name}.wav", np.stack([SPEECH, other], axis=1), HZ, subtype="FLOAT")
+    one = load_waveform(tmp_path / "with.wav")
+    assert load_waveform(tmp_path / "against.wav").equal(one)
+    assert load_waveform(tmp_path / "silent.wav").equal(one / 2)
+    assert sound_of(tmp_path / "against.wav").speech_F.equal(sound_of(tmp_path / "with.wav").speech_F)
+    assert any(segment.has_speech for segment in segments_of(tmp_path / "against.wav", 30))
+
+
+def test_blocks_are_judged_as_one_recording(tmp_path: Path):
+    """Speech across the border of two blocks of 32 s."""
+    path = write(tmp_path / "a.flac", np.zeros(int(30.5 * HZ)), SPEECH, np.zeros(4 * HZ))
+    (_, speech, _) = found = segments_of(path, 30)
+    assert speech.has_speech and (speech.start, speech.end) == pytest.approx((30.2, 34.1), abs=0.3)
+    assert found[-1].end == pytest.approx(30.5 + len(SPEECH) / HZ + 4)
 
 
 @pytest.mark.parametrize("ending", ["wav", "flac", "ogg", "mp3"])
@@ -64,7 +122,9 @@ def test_every_format_is_heard_as_its_samples(ending: str, tiny_model: Path, tmp
     stereo = np.stack([noise(1.2), noise(1.2, seed=1)], axis=1)
     path = tmp_path / f"a.{ending}"
     soundfile.write(path, stereo, 22_050)
-    (heard,) = RecordingTranscriber(candidates([str(tiny_model)])[0], RecordingDecoding(language="ko"))([path])
+    (heard,) = RecordingTranscriber(
+        candidates([str(tiny_model)])[0], RecordingDecoding(language="ko", everything=True)
+    )([path])
     transcriber = Transcriber(TorchWhisper(*read_model_folder(tiny_model)), language="ko")
     duration = soundfile.info(path).duration
     assert heard.text == transcriber.transcribe([Utterance("a", path, duration, "a", "ko", "ko")])[0]
@@ -75,7 +135,7 @@ def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
     whole = np.concatenate([noise(1.5), np.zeros(8_000), noise(1.8, seed=1)])
     talk = write(tmp_path / "talk.flac", whole)
     transcriber = RecordingTranscriber(
-        candidates([str(tiny_model)])[0], RecordingDecoding(language="ko", longest=2, batch_size=1)
+        candidates([str(tiny_model)])[0], RecordingDecoding(language="ko", longest=2, batch_size=1, everything=True)
     )
     engine, heard = transcriber.transcriber.engine, []
     encode = engine.encode
@@ -89,8 +149,8 @@ def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
 
 
 def transcript() -> Transcript:
-    parts = [Segment(0, 2.5), Segment(2.5, 3661.25), Segment(3661.25, 3662, is_silent=True)]
-    return Transcript(Path("talk.wav"), "mine", parts, ["이번 project", "는 좋아", ""])
+    parts = [Segment(0, 2.5), Segment(2.5, 3661.25), Segment(3661.25, 3662, has_speech=False), Segment(3662, 3663)]
+    return Transcript(Path("talk.wav"), "mine", parts, ["이번 project", "는 좋아", "", ""])
 
 
 def test_what_is_written():
@@ -100,6 +160,10 @@ def test_what_is_written():
     )
     found = json.loads(transcript().written("json"))
     assert found["segments"][1] == {"start": 2.5, "end": 3661.25, "text": "는 좋아"}
+    assert [segment.get("note") for segment in found["segments"]] == [
+        *(None, None, "no speech", "speech, but the model wrote nothing")
+    ]
+    assert list(transcript().notes()) == ["3662.0 to 3663.0 s: speech, but the model wrote nothing (mine)"]
     japanese = Transcript(Path("a"), "m", [Segment(0, 1)] * 3, ["これは", "データ", "project"])
     assert japanese.text == "これはデータ project"
 
@@ -107,7 +171,7 @@ def test_what_is_written():
 def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "in/deep").mkdir(parents=True)
     for place in ("in/a.wav", "in/deep/b.flac"):
-        write(tmp_path / place, noise(0.3))
+        write(tmp_path / place, SPEECH)
     (tmp_path / "in/notes.txt").write_text("no sound")
     out = tmp_path / "out"
     given = [f"one={tiny_model}", str(tmp_path / "in"), "--beside", f"two={tiny_model}", "--pair", "ko-en"]
@@ -128,11 +192,16 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
     (tmp_path / "b.wav").write_bytes(b"nothing")
     write(tmp_path / "c.wav", np.zeros(0))
     write(tmp_path / "d.wav", noise(0.3))
+    (tmp_path / "my memo.m4a").write_bytes(b"\0\0\0\x1cftypM4A \0\0\2\0")
+    (tmp_path / "sent.wav").write_bytes(b"\xff\xf1\x50\x40\x03\x9f\xfc\xde")
     assert run(TRANSCRIBE, [str(tiny_model), str(tmp_path), "--out", str(tmp_path / "out"), "--language", "ko"]) == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.txt", "d.txt"]
     found = capsys.readouterr()
     assert "b.wav: the audio cannot be read" in found.err and "c.wav: the file holds no audio" in found.err
-    assert "2 of 4 recordings transcribed" in found.out
+    assert "my memo.m4a: the audio cannot be read: it is AAC or other sound in an MP4 container" in found.err
+    assert "convert it: ffmpeg -i 'my memo.m4a' 'my memo.wav'" in found.err
+    assert "it is AAC; convert it: ffmpeg -i sent.wav sent-converted.wav" in found.err
+    assert "2 of 6 recordings transcribed" in found.out
 
 
 @pytest.mark.parametrize(
@@ -159,11 +228,11 @@ def test_mistakes_are_answered(
 
 
 def test_the_command_prints_what_it_heard(tiny_model: Path, tmp_path: Path):
-    write(tmp_path / "a.wav", noise(0.3))
+    write(tmp_path / "a.wav", SPEECH)
     command = [sys.executable, "evaluate.py", "transcribe", str(tiny_model), str(tmp_path / "a.wav")]
     found = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, cwd=ROOT)
     assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)["segments"][0]["end"] == 0.3
+    assert json.loads(found.stdout)["segments"][-1]["end"] == 3.372
     assert not re.search("\x1b", found.stdout + found.stderr)  # no colours where nobody looks
 
 
@@ -173,7 +242,7 @@ def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path)
 
     path = write(tmp_path / "a.wav", noise(1))
     models = candidates([f"one={tiny_model}", f"two={tiny_model}"])
-    transcribers = [RecordingTranscriber(model, RecordingDecoding(language="ko")) for model in models]
+    transcribers = [RecordingTranscriber(model, RecordingDecoding(language="ko", everything=True)) for model in models]
     demo = page(transcribers)
     (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "transcribed"]
     boxes = handler.fn(str(path), "ko")
