@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo study-whisper splicing results backbone speech test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo study-whisper splicing results results-whisper backbone speech test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,7 +38,7 @@ study-whisper: $(STAMP)  ## the study on OpenAI's whisper-base (downloads 290 MB
 	@$(WHISPER).yaml --cores $(CORES)
 	@$(WHISPER)_tags.yaml --cores $(CORES)
 	@$(BIN)/python -m workflow show outputs/whisper_base/study/study.yaml
-	@$(BIN)/python -m workflow show outputs/whisper_base/tags-1-seed/study.yaml
+	@$(BIN)/python -m workflow show outputs/whisper_base/whisper_base_tags-1-seed/study.yaml
 
 SPLICING := $(BIN)/python -m workflow run configs/study/splicing
 splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (1 h 40 min on two cores)
@@ -46,9 +46,13 @@ splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and it
 	@$(SPLICING)-ablations.yaml --cores $(CORES)
 	@$(BIN)/python -m workflow show outputs/splicing/splicing-5-seeds/study.yaml
 
-results: study-demo splicing  ## RESULTS.md, from both
+results: study-demo splicing  ## their sections of RESULTS.md
 	$(BIN)/python -m workflow results outputs/demo/study-5-seeds/study.yaml \
 	  outputs/splicing/splicing-5-seeds/study.yaml outputs/splicing/splicing-ablations-1-seed/study.yaml
+
+results-whisper: study-whisper  ## its sections of RESULTS.md
+	$(BIN)/python -m workflow results outputs/whisper_base/study/study.yaml \
+	  outputs/whisper_base/whisper_base_tags-1-seed/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
 	$(BIN)/python prepare.py demo --out data/backbone --backbone 6000

@@ -137,14 +137,20 @@ def test_a_further_study_is_a_section_of_the_results(tmp_path: Path):
     assert "fish − erm" in (summary / "report.html").read_text()
     [told] = json.loads((summary / "table.json").read_text())["differences"]
     assert (told["model"], told["other"], told["seen"]["value"]) == ("fish", "erm", pytest.approx(0.1))
-    write_results([first, second], tmp_path / "RESULTS.md")
-    text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
-    section = text[text.index("## Mine") : text.index("## How it was made")]
+    page = tmp_path / "RESULTS.md"
+    write_results([first], page)
+    page.write_text(page.read_text(encoding="utf-8") + "\n<!-- study elsewhere -->\n## Made elsewhere\n\n41.5\n")
+    write_results([second], page)
+    write_results([second], page)
+    text = page.read_text(encoding="utf-8")
+    assert [line for line in text.splitlines() if line.startswith("## ")] == ["## Mine", "## Out", "## Made elsewhere"]
+    assert text.endswith("<!-- study elsewhere -->\n## Made elsewhere\n\n41.5\n")
+    section = text[text.index("## Mine") : text.index("## Out")]
     assert "What of it holds?" in section and "configs/study/mine.yaml" in section
     assert "| fish − erm | +10.0 [+10.0, +10.0] | +10.0 [+10.0, +10.0] |" in section
     for figure in ("mine_rates", "mine_curve_share"):
         assert f"docs/figures/{figure}.png" in section and (tmp_path / f"docs/figures/{figure}.png").is_file()
-    assert "sign_conflicts" not in section and "docs/figures/sign_conflicts.png" in text
+    assert "sign_conflicts" not in section and "docs/figures/out_sign_conflicts.png" in text
     assert "python -m workflow run configs/study/mine.yaml --cores 2 --config 'seeds=[0,1]'" in text
 
 

@@ -188,10 +188,10 @@ def test_results_carry_figures_commands_and_times(collected: Collected, tmp_path
     assert "| fine-tunes | 2 | 30–31 | 1.0 | 512 |" in text
     assert "python 3, torch 2" in text
     assert "`c0ffee`" in text
-    assert "make study-demo" in text
+    assert "python -m workflow run configs/study/out.yaml --cores 2 --config 'seeds=[0,1]'" in text
     for link in ("rates", "rows_changed", "cosines", "sign_conflicts"):
-        assert f"docs/figures/{link}.png" in text
-        assert (tmp_path / f"docs/figures/{link}.png").is_file()
+        assert f"docs/figures/out_{link}.png" in text
+        assert (tmp_path / f"docs/figures/out_{link}.png").is_file()
 
 
 def test_a_named_study_that_looks_into_no_weights_sums_up_beside_another(tmp_path: Path):

@@ -29,7 +29,7 @@ class ResultsOptions:
     """The page."""
 
     studies: list[Path] = option(positional=True, metavar="STUDY.yaml")
-    """The studies' files; each one after the first is a section."""
+    """The studies' files; each is a section, above those of other studies that the page has."""
     out: Path = Path("RESULTS.md")
     """The page's file."""
 
@@ -65,7 +65,7 @@ COMMAND = Command(
     commands=(
         RUN,
         Command("show", "Print the table, and where everything is.", OneStudy, _show),
-        Command("results", "Write a page of one study or several.", ResultsOptions, _results),
+        Command("results", "Write the sections of studies on a page of results.", ResultsOptions, _results),
         Command("summary", "Write tables, figures and page: the workflow's last step.", OneStudy, _summary),
     ),
     examples="""

@@ -73,6 +73,11 @@ class Study(StudyFile):
         return f"{folder}/{self.name}" if self.name else folder
 
     @property
+    def label(self) -> str:
+        """What its file and its figures are called: its name, or that of its root."""
+        return self.name or Path(self.root).name
+
+    @property
     def tag(self) -> str:
         """The prefix of the study's own logs."""
         return f"{self.name}_" if self.name else ""

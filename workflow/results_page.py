@@ -1,12 +1,16 @@
-"""RESULTS.md: the figures of studies with the commands, machine, time and versions that made them."""
+"""RESULTS.md: the figures of studies with the commands, machine, time and versions that made them.
+
+A study is a section. Writing one leaves the sections of other studies on the page, which may have taken days on another
+machine.
+"""
 
 import json
 import os
 import platform
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from common.files import atomic_file, write_text
 from scoring import escape
@@ -23,43 +27,53 @@ ANALYSIS = {
     "sign_conflicts.png": "Sign conflict between the pairs' task vectors, by layer and module",
 }
 STAGES = {"corpus": "corpora", "train": "fine-tunes", "evaluate": "evaluation", "analyze": "analysis"}
-_PAGE = Path(__file__).parent / "page/results.md"
+_PAGES = Path(__file__).parent / "page"
+_SECTION = re.compile(r"^<!-- study (\S+) -->\n", re.MULTILINE)
 
 
 def write_results(collected: Sequence[Collected], out: Path) -> None:
-    """Write the page of a study, others being sections of it, and copy all figures to `docs/figures` beside it.
+    """Write a section a study, in this order, above those of other studies that the page has.
+
+    All figures are copied to `docs/figures` beside the page.
 
     Raises:
         UserError: where a figure is missing.
     """
-    folders = {Path(folder, run) for one in collected for folder in one.study.folders for run in one.study.runs}
-    runs = [json.loads((folder / "run.json").read_text()) for folder in sorted(folders)]
-    versions = collected[0].versions | {name: version for run in runs for name, version in run["versions"].items()}
-    page = escape.template(_PAGE).render(
-        sections=[_section(one, out) for one in collected],
-        machine=_machine(),
-        versions=sorted(versions.items()),
-        commits=sorted({str(run["commit"]) for run in runs}),
-    )
-    write_text(out, page)
+    sections = {one.study.label: _section(one, out) for one in collected}
+    if out.is_file():
+        _, *before = _SECTION.split(out.read_text(encoding="utf-8"))
+        sections |= {name: text for name, text in zip(before[::2], before[1::2], strict=True) if name not in sections}
+    head = (_PAGES / "results.md").read_text(encoding="utf-8")
+    bodies = [f"<!-- study {name} -->\n{text.strip()}\n" for name, text in sections.items()]
+    write_text(out, "\n".join([head, *bodies]))
 
 
-def _section(collected: Collected, out: Path) -> dict[str, Any]:
+def _section(collected: Collected, out: Path) -> str:
     study, measured = collected.study, jobs(collected.study)
     parts = to_markdown(study_table(collected)).strip().split("\n\n")
     stages: dict[str, list[Job]] = {}
     for job in measured:
         stages.setdefault(STAGES.get(job.name.split("_")[0], "merges"), []).append(job)
-    return {
-        "study": study,
-        "name": study.name or Path(study.root).name,
-        "about": escape.markdown(" ".join(study.about.split())),
-        "tables": list(zip(parts[::2], parts[1::2], strict=True)),
-        "grids": grids(collected, differences(collected)),
-        "figures": _figures(collected, out),
-        "busy_s": busy_s(measured),
-        "stages": stages,
-    }
+    runs = [
+        json.loads(finished(Path(folder, run, "run.json")).read_text(encoding="utf-8"))
+        for folder in study.folders
+        for run in study.runs
+    ]
+    versions = collected.versions | {name: version for run in runs for name, version in run["versions"].items()}
+    notes = _PAGES / f"{study.label}.md"
+    return escape.template(_PAGES / "study.md").render(
+        study=study,
+        about=escape.markdown(" ".join(study.about.split())),
+        tables=list(zip(parts[::2], parts[1::2], strict=True)),
+        grids=grids(collected, differences(collected)),
+        figures=_figures(collected, out),
+        notes=notes.read_text(encoding="utf-8") if notes.is_file() else "",
+        busy_s=busy_s(measured),
+        stages=stages,
+        machine=_machine(),
+        versions=sorted(versions.items()),
+        commits=sorted({str(run["commit"]) for run in runs}),
+    )
 
 
 def _figures(collected: Collected, out: Path) -> list[tuple[str, str]]:
@@ -73,7 +87,7 @@ def _figures(collected: Collected, out: Path) -> list[tuple[str, str]]:
         analysis = Path(study.folder(study.seeds[0]), "analysis")
         sources += [(title, analysis / name) for name, title in ANALYSIS.items()]
     for title, source in sources:
-        place = f"docs/figures/{study.tag}{source.name}"
+        place = f"docs/figures/{study.label}_{source.name}"
         with atomic_file(out.parent / place) as partial:
             shutil.copyfile(finished(source), partial)
         figures.append((title, place))

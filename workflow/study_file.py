@@ -116,6 +116,9 @@ class StudyFile:
     merge: MergePlan
     evaluate: dict[str, Any]
     name: str | None = None
+    """Of its scores and summary, in a root that several studies share; also that of its file."""
+    title: str = ""
+    """Of its section in RESULTS.md; its label where left out."""
     about: str = ""
     train: dict[str, Any] = field(default_factory=dict)
     tags: TagPlan = field(default_factory=TagPlan)
