@@ -18,13 +18,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "outputs" / "benchmarks"
 sys.path.insert(0, str(ROOT))
+
+from common.versions import versions  # noqa: E402
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("WANDB_MODE", "disabled")
@@ -121,19 +123,13 @@ def machine() -> dict[str, Any]:
     git = shutil.which("git")
     describe = [git, "describe", "--always", "--dirty"] if git else ["true"]
     commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
     return {
         "processor": models[0].split(":")[1].strip() if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "python": platform.python_version(),
-        "versions": versions,
+        "versions": versions(_PACKAGES),
         "commit": commit.strip(),
         "day": datetime.now(UTC).date().isoformat(),
         "load": round(os.getloadavg()[0], 1),

@@ -1,7 +1,6 @@
 """Writes `run.json`: what a run was made of."""
 
 import hashlib
-import importlib.metadata
 import json
 import platform
 import subprocess
@@ -19,6 +18,7 @@ from callbacks.checkpoint_files import checkpoints, digest_of
 from callbacks.development import Development
 from common.errors import UserError
 from common.files import write_text
+from common.versions import versions
 from datamodules.pairs import PairDataModule
 
 _PACKAGES = ("torch", "torchaudio", "lightning", "transformers", "mergekit", "jiwer")
@@ -73,7 +73,7 @@ class RunRecord(L.Callback):
                 "seconds": round(self._seconds(), 1),
                 "machine": platform.platform(),
                 "python": platform.python_version(),
-                "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+                "versions": versions(_PACKAGES),
                 "commit": _commit(),
                 "weights": _weights(folder / "model"),
                 "corpora": corpora_of(trainer.datamodule),

@@ -3,9 +3,7 @@
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
+from common.versions import versions
 from evaluation.evaluation_options import Decoding, EvaluationOptions
 from evaluation.hypotheses import FASTER_WHISPER, StoredHypotheses, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
@@ -212,8 +211,5 @@ def _check(job: Evaluation) -> None:
 
 
 def _versions(backend: str = "") -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in (*_PACKAGES, *(("faster-whisper", "ctranslate2") if backend == FASTER_WHISPER else ())):
-        with suppress(metadata.PackageNotFoundError):  # the project itself may run from a checkout
-            found[name] = metadata.version(name)
-    return found
+    own = ("faster-whisper", "ctranslate2") if backend == FASTER_WHISPER else ()
+    return {"python": platform.python_version()} | versions([*_PACKAGES, *own])

@@ -5,6 +5,7 @@ Whisper needs), so its methods are called on tensors and the folder around them 
 """
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,11 +20,16 @@ METHODS = (
 
 
 def check(method: str, parameters: Mapping[str, Any]) -> None:
-    """Check that mergekit has a method with such parameters.
+    """Check that mergekit is installed and has a method with such parameters.
 
     Raises:
         UserError: naming what it has not, and what to take instead.
     """
+    if find_spec("mergekit") is None:
+        raise UserError(
+            "--engine mergekit: mergekit is not installed, as on Python 3.14, for which it cannot be had; leave out "
+            "--engine mergekit (the default engine makes the same model), or take Python 3.11 to 3.13"
+        )
     if method not in METHODS:
         raise UserError(f"mergekit has no method {method}; leave out --engine mergekit (it has {', '.join(METHODS)})")
     for name, value, instead in (("rescale", "1/p", "l1 or none"), ("rescale", "1/density", "l1 or none"),

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from mergekit.merge_methods.api import merge_tensors
 
 from merging.mergekit_engine import METHODS
 from merging.methods import methods
 from tests.merging_arrays import merge_arrays
+
+merge_tensors = pytest.importorskip("mergekit.merge_methods.api").merge_tensors  # not on Python 3.14
 
 SHAPES = {"one element": (1,), "a vector": (37,), "a matrix": (16, 24), "a convolution": (8, 6, 3)}
 PARAMETERS = {

@@ -42,10 +42,19 @@ def _assert_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if "seed" not in methods()[name].parameters])
 def test_both_engines_make_the_same_model(whispers: Path, tmp_path: Path, method: str):  # noqa: F811
+    pytest.importorskip("mergekit")
     by_module = ["--lambda", "encoder=0.7", "decoder=1,0.5"] if "lambda" in methods()[method].parameters else []
     ours = _merge(whispers, method, tmp_path / "ours", *by_module)
     theirs = _merge(whispers, method, tmp_path / "theirs", *by_module, "--engine", "mergekit")
     _assert_equal(ours, theirs, 1e-6)
+
+
+def test_without_mergekit_its_engine_says_so(whispers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # noqa: F811
+    monkeypatch.setitem(sys.modules, "mergekit", None)
+    with pytest.raises(UserError, match="mergekit is not installed, as on Python 3.14.*leave out --engine mergekit"):
+        _merge(whispers, "ties", tmp_path / "out", "--engine", "mergekit")
+    assert not (tmp_path / "out").exists()
+    _merge(whispers, "ties", tmp_path / "out")
 
 
 @pytest.mark.parametrize("method", methods())

@@ -211,6 +211,7 @@ def test_a_second_study_of_a_root_makes_what_the_first_has_not(two_studies: Path
 def test_the_papers_study_runs_whole_and_goes_on_after_a_kill(paper_in_small: tuple[Path, list[str]], monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    pytest.importorskip("mergekit")  # the paper's engine
     folder, arguments = paper_in_small
     study, seed_folder = Study(read_yaml(folder / "whole.yaml")), folder / "outputs/paper/seed-3"
 
