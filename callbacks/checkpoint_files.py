@@ -5,7 +5,6 @@ so that the checksums and the places of the parts are checked, too.
 """
 
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -20,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from common.errors import UserError
 from common.files import atomic_file
+from common.json_lines import read_object
 
 _DIGEST_BYTES = 64
 _NAME = re.compile(r"step-(\d+)\.ckpt")
@@ -152,7 +152,8 @@ def _is_finished(run: Path, newest: Path) -> bool:
     Times are no evidence: clocks are set back, and copying a folder keeps some of them and not others.
     """
     try:
-        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_object(run / "run.json")
+    except UserError:
         return False
-    return (run / "model" / "config.json").is_file() and record.get("last_checkpoint") == digest_of(newest)
+    is_there = (run / "model" / "config.json").is_file() and newest.is_file()
+    return is_there and record.get("last_checkpoint") == digest_of(newest)

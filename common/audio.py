@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -80,7 +81,9 @@ def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
     file.seek(min(first, file.frames))
     frames = file.frames - first if count < 0 else min(count, file.frames - first)
     if frames * file.channels > MOST_SAMPLES:  # a header may promise anything, and the room is made before reading
-        raise UserError(f"{file.name}: {frames} samples in {file.channels} channels at once; more than is read at once")
+        raise UserError(
+            f"{os.fsdecode(file.name)}: {frames} samples in {file.channels} channels at once; more than is read at once"
+        )
     return file.read(count, dtype="float32", always_2d=True)
 
 

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from common.errors import UserError, nearest
+from common.input_files import SETTINGS, read_text
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 RECIPES = ("recipe", "pair", "overlay")  # the folders of train.py's configurations
 _MOST_VALUES = 100_000  # far more than any configuration has
+_MOST_DIGITS = 1_000
 
 
 def find_config(name: str, folders: str | Path | Sequence[str] = RECIPES) -> Path:
@@ -42,12 +44,26 @@ def read_yaml(path: Path) -> dict[str, Any]:
         UserError: if it is no mapping, or its aliases stand for more values than a configuration can hold.
     """
     try:
-        content = load_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        content = load_yaml(read_text(path, SETTINGS))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
     return content
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Makes lists, mappings, text, numbers, true, false and null; a date stays the text that it is written as."""
+
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {
+        first: [(tag, pattern) for tag, pattern in found if not tag.endswith(":timestamp")]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        tag: make
+        for tag, make in yaml.SafeLoader.yaml_constructors.items()
+        if not str(tag).endswith((":timestamp", ":binary", ":set", ":omap", ":pairs"))
+    }
 
 
 def load_yaml(text: str) -> Any:
@@ -59,7 +75,9 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError: if it is no YAML, asks for objects, or stands for too many values.
     """
-    loader = yaml.SafeLoader(text)
+    if len(text) > SETTINGS:
+        raise yaml.YAMLError(f"has more than {SETTINGS:,} characters")
+    loader = _PlainLoader(text)
     try:
         node = loader.get_single_node()
         if node is None:
@@ -85,6 +103,8 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
         parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int") and len(node.value) > _MOST_DIGITS:
+            raise yaml.YAMLError(f"a number of {len(node.value):,} digits, {str(node.start_mark).strip()}")
         inside = 0 if isinstance(node, yaml.ScalarNode) else sum(_count(part, known) for part in parts)
         known[id(node)] = 1 + inside
     if known[id(node)] > _MOST_VALUES:

@@ -1,12 +1,14 @@
-"""JSON from elsewhere, an object a line: each with its place (file and line), which errors name."""
+"""JSON from elsewhere, whole files and an object a line: each with its place (file and line), which errors name."""
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.input_files import TEXT, read_lines, read_text
+
+_DEEPEST = 100  # of lists and objects in one another: what is read is copied, printed and written again, too
 
 
 def parse_json(text: str, where: str) -> Any:
@@ -17,6 +19,8 @@ def parse_json(text: str, where: str) -> Any:
     """
     try:
         content = json.loads(text)
+        if text.count("[") + text.count("{") > _DEEPEST:
+            _check_depth(content)
         if "\\ud" in text.lower():  # a character beyond U+FFFF is two escapes; either alone cannot be written again
             json.dumps(content, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
@@ -24,7 +28,44 @@ def parse_json(text: str, where: str) -> Any:
         raise UserError(f"{where}: not JSON ({error.msg} at {line}column {error.colno})") from None
     except (ValueError, RecursionError) as error:
         reason = "half a character, a \\u escape without its other" if isinstance(error, UnicodeError) else error
+        reason = "nested too deep" if isinstance(error, RecursionError) else reason
         raise UserError(f"{where}: JSON that cannot be used ({reason})") from None
+    return content
+
+
+def _check_depth(content: Any) -> None:
+    level = [content]
+    for _ in range(_DEEPEST):
+        inside = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list))
+        level = [part for parts in inside for part in parts if isinstance(part, dict | list)]
+        if not level:
+            return
+    raise RecursionError
+
+
+def read_json(path: Path | str, most: int = TEXT) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: naming the file, where it cannot be read, has more than `most` bytes, or as `parse_json`.
+    """
+    return parse_json(read_text(path, most), str(path))
+
+
+def read_object(path: Path | str, what: str = "a mapping", most: int = TEXT) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        what: the object, in words.
+        most: the bytes that it may have.
+
+    Raises:
+        UserError: as `read_json`, or where it holds something else.
+    """
+    content = read_json(path, most)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected {what}, found {type(content).__name__}")
     return content
 
 
@@ -38,7 +79,7 @@ def wrong_field(where: str, name: str, value: Any, expected: str, kind: str = "f
         expected: what it must hold.
         kind: what such fields are called.
     """
-    return UserError(f"{where}: the {kind} {name!r} is {value!r}, expected {expected}")
+    return UserError(f"{where}: the {kind} {name!r} is {value!r:.200}, expected {expected}")
 
 
 def parse_rows(lines: Iterable[str], name: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -67,21 +108,4 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         UserError: where the file cannot be read or is not UTF-8, or a line is not a JSON object.
     """
-    with naming(path), Path(path).open(encoding="utf-8-sig") as file:
-        yield from parse_rows(file, path)
-
-
-@contextmanager
-def naming(path: Path | str) -> Iterator[None]:
-    """Name the file `path` in what goes wrong while it is read.
-
-    Raises:
-        UserError: where the file cannot be read or is not UTF-8.
-    """
-    try:
-        yield
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start})") from None
-    except OSError as error:
-        is_missing = isinstance(error, FileNotFoundError)
-        raise UserError(f"{path}: {'no such file' if is_missing else f'cannot be read ({error.strerror})'}") from None
+    yield from parse_rows(read_lines(path), path)

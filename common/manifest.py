@@ -95,7 +95,7 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
             `common.trust`), or (with `check_audio`) does not exist.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise UserError(f"{path}: no such manifest")
     roots = (absolute(path.parent), *trusted_roots())
     for where, row in read_rows(path):

@@ -10,6 +10,7 @@ from jinja2 import StrictUndefined, Template
 
 from common.configs import load_yaml
 from common.errors import UserError
+from common.input_files import read_text
 
 _HEAD = re.compile(r"\A---\n(.*?)\n---(?:\n|\Z)", re.DOTALL)
 
@@ -39,8 +40,8 @@ def split(card: str) -> tuple[dict[str, Any], str]:
 def licence_of(folder: Path) -> str | None:
     """Return the licence that a model folder's card states, or None."""
     try:
-        head, _ = split((folder / "README.md").read_text(encoding="utf-8", errors="replace"))
-    except (OSError, UserError):
+        head, _ = split(read_text(folder / "README.md", errors="replace"))
+    except UserError:
         return None
     return str(head["license"]) if head.get("license") else None
 

@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import mmap
+import os
 import re
 import shlex
 import struct
@@ -21,6 +22,7 @@ import soundfile
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
 from common.errors import UserError
+from common.input_files import check_file
 
 MOST_SAMPLES = 2**28  # four hours of mono speech at 16 kHz: what is held in memory at once
 _MOST_TAPS = 2**24  # 44,100 Hz needs 70,560; 64 MB of filter
@@ -58,9 +60,11 @@ def opened(file: Path | str | io.BytesIO, name: str | None = None) -> Iterator[s
         if isinstance(file, io.BytesIO):
             rewritten = _rewritten(file.getvalue(), name)
         else:
-            stat = Path(file).stat()
+            stat = check_file(file).stat()
             rewritten = _rewritten_file(Path(file), stat.st_mtime_ns) if stat.st_size else None
-        with soundfile.SoundFile(io.BytesIO(rewritten) if rewritten else file) as sound:
+        source = io.BytesIO(rewritten) if rewritten else file
+        # soundfile takes a name that is not UTF-8 as bytes alone
+        with soundfile.SoundFile(source if isinstance(source, io.BytesIO) else os.fsencode(source)) as sound:
             rate_hz = sound.samplerate
             if rate_hz * SAMPLE_RATE_HZ // math.gcd(rate_hz, SAMPLE_RATE_HZ) ** 2 > _MOST_TAPS:
                 reason = f"a sample rate of {rate_hz} Hz is none that audio is recorded at; convert the file"
@@ -68,7 +72,6 @@ def opened(file: Path | str | io.BytesIO, name: str | None = None) -> Iterator[s
             yield sound
     except (soundfile.LibsndfileError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error).rsplit(": ", 1)[-1]
-        reason = "no such file" if isinstance(error, FileNotFoundError) else reason
         raise UserError(f"{name}: the audio cannot be read: {_foreign(file, name) or reason}") from None
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from common.files import write_text
+from common.input_files import read_text
 
 AUDIO_ROOTS = "CROSSPAIR_AUDIO_ROOTS"  # environment variable: further folders, separated by `:`
 RECORD = ".audio_roots"  # in the working folder, a folder a line: the sources of the corpora prepared there
@@ -46,4 +47,4 @@ def trust(source: Path | str) -> bool:
 
 def _recorded() -> list[str]:
     file = Path(RECORD)
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    return read_text(file).splitlines() if file.is_file() else []

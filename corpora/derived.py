@@ -7,6 +7,8 @@ from typing import Any
 
 from common.errors import UserError
 from common.files import write_text
+from common.input_files import RECORDS
+from common.json_lines import read_object
 from common.manifest import Utterance, listed
 from corpora.manifest_counts import ManifestCounts
 
@@ -41,10 +43,9 @@ def follows_from(folder: Path, recipe: Mapping[str, Any]) -> bool:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(folder / RECORD, most=RECORDS)
+    except UserError:
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:

@@ -1,13 +1,13 @@
 """The test sets of an evaluation: utterances, their corpus's own labels, and their hypotheses to score."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.json_lines import naming, parse_json
+from common.input_files import RECORDS, digest_of_file
+from common.json_lines import read_object
 from common.manifest import Utterance, read_manifest
 from scoring.contributions import UtteranceToScore
 from scoring.transcript_files import spellings, usable_spans
@@ -53,7 +53,7 @@ def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:
         EvaluationSet(
             name,
             str(path),
-            f"sha256:{hashlib.sha256(Path(path).read_bytes()).hexdigest()}",
+            f"sha256:{digest_of_file(path)}",
             read_manifest(path),
             _read_labels(Path(path).with_suffix(".labels.json")),
         )
@@ -64,8 +64,16 @@ def read_sets(manifests: Mapping[str, str]) -> list[EvaluationSet]:
 def _read_labels(file: Path) -> dict[str, dict[str, Any]]:
     if not file.is_file():
         return {}
-    with naming(file):
-        labels = parse_json(file.read_text(encoding="utf-8"), str(file))
-    if not isinstance(labels, dict) or not all(isinstance(row, dict) for row in labels.values()):
-        raise UserError(f"{file}: expected an object of labels by utterance id; prepare the corpus again")
+    labels = read_object(file, "an object of labels by utterance id", RECORDS)
+    for name, row in labels.items():
+        try:
+            spellings(row.get("loanwords")), spellings(row.get("transliterations"))
+            is_right = isinstance(row.get("text_normalized"), str | None)
+        except (AttributeError, TypeError, ValueError):
+            is_right = False
+        if not is_right:
+            expected = "text_normalized as text, loanwords as [[native, borrowed]]"
+            raise UserError(
+                f"{file}: the labels of {name!r} are not a corpus's own, expected {expected}; prepare the corpus again"
+            )
     return labels

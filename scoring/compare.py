@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.text import Text
 
 from common.errors import UserError, nearest
-from common.json_lines import parse_json
+from common.input_files import RECORDS
+from common.json_lines import read_object
 from scoring.contributions import UtteranceToScore
 from scoring.escape import visible
 from scoring.results import SetScore, compare, differences, error_rates, score_set
@@ -116,5 +117,8 @@ def _scores(
 def _averaged(folder: Path) -> dict[str, Any]:
     """The seen and unseen pairs of an evaluation."""
     file = folder / "scores.json"
-    scores = parse_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else {}
-    return {name: scores.get(name, []) for name in ("seen", "unseen")}
+    scores = read_object(file, "an evaluation's scores", RECORDS) if file.exists() else {}
+    found = {name: scores.get(name, []) for name in ("seen", "unseen")}
+    if not all(isinstance(pairs, list) and all(isinstance(pair, str) for pair in pairs) for pairs in found.values()):
+        raise UserError(f"{file}: seen or unseen is no list of pairs; expected the file as evaluate.py wrote it")
+    return found

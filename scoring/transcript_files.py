@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.json_lines import naming, read_rows
+from common.input_files import RECORDS, naming, read_bytes
+from common.json_lines import read_rows
 from common.manifest import check_plain
 from scoring.contributions import ScoredUtterance, UtteranceToScore
 
@@ -150,7 +151,7 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
 
 def _lines(path: Path | str) -> list[str]:
     with naming(path):
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = read_bytes(path, RECORDS).decode("utf-8-sig")
     # Not splitlines(): a line separator or form feed inside a transcript ends no line.
     lines = text.replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines

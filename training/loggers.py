@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from common.errors import UserError
 from common.files import write_text
+from common.input_files import read_text
 from common.wandb_mode import wandb_mode
 
 Kind = Literal["wandb", "tensorboard", "csv"]
@@ -77,7 +78,7 @@ def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
             file = folder / "wandb" / "run-id"
             if not (resumes and file.is_file()):
                 write_text(file, uuid.uuid4().hex[:8])
-            logger._wandb_init["id"] = logger._id = file.read_text(encoding="utf-8").strip()
+            logger._wandb_init["id"] = logger._id = read_text(file).strip()
 
 
 def _wandb(mode: str, folder: Path, name: str, study: str, method: str, pairs: Sequence[str]) -> WandbLogger:

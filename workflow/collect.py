@@ -1,12 +1,13 @@
 """The scores of all seeds of a study: every figure of every model, by seed."""
 
-import json
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
+from common.input_files import RECORDS
+from common.json_lines import read_object
 from scoring.table import MACRO, MICRO, SEEN, TOLERANT, UNSEEN, in_order, is_oracle
 from workflow.plan import BEST, Study
 
@@ -68,7 +69,7 @@ def collect(study: Study) -> Collected:
         UserError: where a seed has none, or was scored otherwise than another seed or than the study says.
     """
     files = [finished(Path(study.scored(folder), "scores.json")) for folder in study.folders]
-    scores = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    scores = [read_object(file, "an evaluation's scores", RECORDS) for file in files]
     first, rows = scores[0], study.rows(study.seeds[0])
     for file, found in zip(files, scores, strict=True):
         for key in ("profile", "decoding", "seen", "unseen"):

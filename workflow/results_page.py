@@ -4,7 +4,6 @@ A study is a section. Writing one leaves the sections of other studies on the pa
 machine.
 """
 
-import json
 import os
 import platform
 import re
@@ -13,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.files import atomic_file, write_text
+from common.input_files import read_text
+from common.json_lines import read_object
 from scoring import escape
 from scoring.table import to_markdown
 from workflow.collect import Collected, finished
@@ -41,7 +42,7 @@ def write_results(collected: Sequence[Collected], out: Path) -> None:
     """
     sections = {one.study.label: _section(one, out) for one in collected}
     if out.is_file():
-        _, *before = _SECTION.split(out.read_text(encoding="utf-8"))
+        _, *before = _SECTION.split(read_text(out))
         sections |= {name: text for name, text in zip(before[::2], before[1::2], strict=True) if name not in sections}
     head = (_PAGES / "results.md").read_text(encoding="utf-8")
     bodies = [f"<!-- study {name} -->\n{text.strip()}\n" for name, text in sections.items()]
@@ -54,11 +55,7 @@ def _section(collected: Collected, out: Path) -> str:
     stages: dict[str, list[Job]] = {}
     for job in measured:
         stages.setdefault(STAGES.get(job.name.split("_")[0], "merges"), []).append(job)
-    runs = [
-        json.loads(finished(Path(folder, run, "run.json")).read_text(encoding="utf-8"))
-        for folder in study.folders
-        for run in study.runs
-    ]
+    runs = [read_object(finished(Path(folder, run, "run.json"))) for folder in study.folders for run in study.runs]
     versions = collected.versions | {name: version for run in runs for name, version in run["versions"].items()}
     notes = _PAGES / f"{study.label}.md"
     return escape.template(_PAGES / "study.md").render(

@@ -10,6 +10,7 @@ from typing import Any
 from backbone.model_folder.locate import check_generation_config, named_models
 from backbone.model_folder.read import read
 from backbone.model_folder.stored import ModelFolder
+from common.input_files import read_bytes
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Candidate:
         """A hash of the folder's weights, configurations and tokenizer."""
         digest = hashlib.sha256(self.opened.weights_hash.encode())
         for file in sorted(self.folder.glob("*.json")):
-            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode() + file.read_bytes())
+            digest.update(f"{file.name}\0{file.stat().st_size}\0".encode() + read_bytes(file))
         return f"sha256:{digest.hexdigest()}"
 
 

@@ -1,15 +1,18 @@
 """Publish a model folder: add scores to its card, check its files, push it to the Hub."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from jinja2 import TemplateError
 
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.stored import PROCESSORS
 from backbone.model_folder.training_card import with_scores
 from common.errors import UserError
 from common.files import write_text
+from common.input_files import RECORDS, read_text
+from common.json_lines import read_object
 from common.markdown import split
 from common.options import Command, main, option
 
@@ -73,17 +76,28 @@ def add_scores(folder: Path, scores_file: Path) -> None:
     Raises:
         UserError: where the evaluation scored other models, or a file cannot be read.
     """
+    scores = read_object(scores_file, "the scores of an evaluation", RECORDS)
+    not_scores = UserError(f"{scores_file}: not the scores.json of an evaluation")
     try:
-        scores = json.loads(scores_file.read_text(encoding="utf-8"))
-        identities = {model["identity"]: name for name, model in scores["models"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"{scores_file}: not the scores.json of an evaluation") from None
+        identities = {str(model["identity"]): name for name, model in scores["models"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise not_scores from None
     model = identities.get(Candidate("model", str(folder)).identity)
     if model is None:
         raise UserError(
             f"{scores_file}: scores {', '.join(identities.values())}, none of which is now in {folder}; evaluate it"
         )
-    write_text(folder / CARD, with_scores(_card(folder), folder.name, scores, model))
+    try:
+        card = with_scores(_card(folder), folder.name, scores, model)
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        TemplateError,
+    ):  # a figure is no number, a field is missing
+        raise not_scores from None
+    write_text(folder / CARD, card)
 
 
 def push(folder: Path, repo: str, *, upload: bool = False, private: bool = False) -> list[str]:
@@ -141,9 +155,9 @@ def _checked(folder: Path) -> list[Path]:
 
 def _card(folder: Path) -> str:
     try:
-        return (folder / CARD).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{folder}: has no readable model card ({CARD}); train.py and merge.py write one") from None
+        return read_text(folder / CARD)
+    except UserError as error:
+        raise UserError(f"no readable model card ({error}); train.py and merge.py write one") from None
 
 
 if __name__ == "__main__":

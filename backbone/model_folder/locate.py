@@ -1,12 +1,12 @@
 """Models as users name them (a folder, a Hub id, NAME=PATH), and the files that hold their weights."""
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.json_lines import read_json
 
 WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 WINDOW = "encoder_window"  # in config.json: the audio that the encoder had in training; absent where it is the whole
@@ -105,11 +105,11 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         raise UserError(f"{folder}: holds neither {WEIGHTS} nor {INDEX}; is it a model folder?")
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(read_json(index)["weight_map"].values()))
         if any(Path(name).name != name for name in names):
             raise ValueError("a shard outside of the folder")
         shards = [folder / name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{index}: no index of safetensors files; copy or download the folder again") from None
     for shard in shards:
         if not shard.is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from safetensors import SafetensorError, safe_open
 from backbone.model_folder.architecture import DEFAULTS, EMBEDDING, PROJECTION
 from backbone.model_folder.locate import weight_files
 from common.errors import UserError
+from common.input_files import check_file
+from common.json_lines import read_object
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,20 +116,16 @@ class ModelFolder:
         Raises:
             UserError: where it is missing or holds no mapping.
         """
-        path = self.path / file
+        if not (self.path / file).exists():
+            raise UserError(f"{self.path}: has no {file}; is it a model folder?")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise UserError(f"{self.path}: has no {file}; is it a model folder?") from None
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}: not JSON ({str(error)[:200]}); copy or download it again") from None
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: expected a mapping, found {type(content).__name__}; copy or download it again")
-        return content
+            return read_object(self.path / file)
+        except UserError as error:
+            raise UserError(f"{error}; copy or download it again") from None
 
     def json_or_nothing(self, file: str) -> dict[str, Any]:
         """Read one of the folder's JSON files; a missing one is empty."""
-        return self.json(file) if (self.path / file).is_file() else {}
+        return self.json(file) if (self.path / file).exists() else {}
 
     @cached_property
     def vocabulary(self) -> dict[str, int]:
@@ -197,7 +194,7 @@ class ModelFolder:
     @staticmethod
     def _open(file: Path) -> Any:
         try:
-            return safe_open(file, framework="pt")
+            return safe_open(check_file(file), framework="pt")
         except (SafetensorError, OSError, ValueError) as error:
             reason = str(error)[:200]
             raise UserError(

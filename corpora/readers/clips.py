@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from common.errors import UserError
+from common.input_files import check_file
 from common.sound_files import opened
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
@@ -101,7 +102,7 @@ def _header_of(source: SourceFiles, name: str) -> Header:
 
 
 def _header(file: Path | io.BytesIO, where: str) -> Header:
-    with file.open("rb") if isinstance(file, Path) else file as stored:
+    with check_file(file).open("rb") if isinstance(file, Path) else file as stored:
         head, size = stored.read(12), stored.seek(0, io.SEEK_END)
         if not size:
             raise BrokenRecord(f"{where}: the audio file holds 0 bytes")

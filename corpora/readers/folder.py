@@ -65,5 +65,5 @@ class Folder(Reader):
 
 
 def _is_of_common_voice(source: SourceFiles, name: str) -> bool:
-    header = source.read(name).split(b"\n", 1)[0].split(b"\t")
-    return {b"path", b"sentence"} <= set(header) and PurePosixPath(name).stem not in FIELDS["common_voice_others"]
+    header = next(source.lines(name), "").split("\t")
+    return {"path", "sentence"} <= set(header) and PurePosixPath(name).stem not in FIELDS["common_voice_others"]

@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from common.errors import UserError
+from common.input_files import check_file
 from common.json_lines import wrong_field
 from corpora.readers.reader import Clip
-from corpora.readers.source import SourceFiles
+from corpora.readers.source import MAX_RATIO, RATIO_MATTERS_FROM_BYTES, SourceFiles
 from corpora.readers.tables import require_names
 
 ROWS_AT_ONCE = 16
+_MOST_ROWS = 10_000_000
 
 
 def read_parquet(
@@ -35,14 +37,23 @@ def read_parquet(
     for name in source.require(f"*{split}-*.parquet" if split != "*" else "*.parquet", "the hub's data files"):
         where = source.where(name)
         try:
-            file = pyarrow.parquet.ParquetFile(source.path(name) or io.BytesIO(source.read(name)))
+            path = source.path(name)
+            file = pyarrow.parquet.ParquetFile(check_file(path) if path else io.BytesIO(source.read(name)))
+            _refuse_bomb(file.metadata, source.size(name), where)
             require_names(required, file.schema_arrow.names, where, "column")
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
                 for row in batch.to_pylist():
                     yield f"{where}, row {count}", count, row
                     count += 1
-        except (pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError, TypeError) as error:
             raise UserError(f"{where}: not a readable parquet file ({error}); fetch it again") from None
+
+
+def _refuse_bomb(metadata: Any, size: int, where: str) -> None:
+    unpacked = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if metadata.num_rows > _MOST_ROWS or unpacked > max(RATIO_MATTERS_FROM_BYTES, MAX_RATIO * size):
+        reason = f"{size:,} bytes that unpack to {metadata.num_rows:,} rows and {unpacked:,} bytes; that is no speech"
+        raise UserError(f"{where}: {reason}")
 
 
 def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source: SourceFiles) -> Clip:
@@ -60,6 +71,8 @@ def clip_of(row: dict[str, Any], column: str, identity: str, where: str, source:
     """
     cell = row[column]
     if not isinstance(cell, dict) or not {"bytes", "path"} & set(cell):
+        raise wrong_field(where, column, str(cell)[:60], "audio (bytes and path)", "column")
+    if not isinstance(cell.get("bytes"), bytes | None) or not isinstance(cell.get("path"), str | None):
         raise wrong_field(where, column, str(cell)[:60], "audio (bytes and path)", "column")
     if cell.get("bytes") is not None:
         return Clip(f"{identity}.audio", data=cell["bytes"])

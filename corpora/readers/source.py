@@ -5,21 +5,28 @@ An archive that could harm (absolute or climbing names, links, encrypted members
 """
 
 import fnmatch
+import io
+import lzma
 import os
 import re
 import stat
+import struct
 import unicodedata
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from common.errors import UserError
+from common.input_files import RECORDS, check_file, read_bytes, read_lines
 from common.json_lines import wrong_field
 
 MAX_MEMBER_BYTES = 2**30  # an hour of 16 kHz speech is a tenth of this
 MAX_RATIO = 100  # speech deflates by 1.1 to 2, JSON by 10 to 30; a bomb by 1000
 RATIO_MATTERS_FROM_BYTES = 2**28
+_SURROGATE = re.compile("[\ud800-\udfff]")  # what Python makes of bytes that are not UTF-8
 TABLES = (".csv", ".tsv", ".json", ".jsonl")
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, RuntimeError, ValueError, struct.error)
 
 
 class SourceFiles:
@@ -51,6 +58,9 @@ class SourceFiles:
             found = "a file of another kind" if self.root.exists() else "nothing there"
             raise UserError(f"{self.root}: expected a folder, a .zip archive or a table, found {found}")
         self.names = sorted(self._files)
+        for name in map(self.where, self.names):
+            if _SURROGATE.search(name):
+                raise UserError(f"{name!r}: the name is not UTF-8, so no manifest can hold it; rename it")
 
     def glob(self, pattern: str) -> list[str]:
         """The names matching `pattern`, where `*` also crosses folders, sorted."""
@@ -83,12 +93,29 @@ class SourceFiles:
     def read(self, name: str) -> bytes:
         """The whole file."""
         if path := self.path(name):
-            return path.read_bytes()
+            return read_bytes(path, RECORDS)
         archive, member = self._files[name]
         try:
             return archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        except _BROKEN as error:
             raise UserError(f"{self.where(name)}: the archive is damaged ({error}); fetch it again") from None
+
+    def lines(self, name: str) -> Iterator[str]:
+        """Yield a text's lines in NFC, one at a time where it lies on the disk.
+
+        Raises:
+            UserError: where it is not UTF-8.
+        """
+        if path := self.path(name):
+            lines = read_lines(path)
+        else:
+            try:
+                lines = io.StringIO(self.read(name).decode("utf-8-sig"), newline=None)
+            except UnicodeDecodeError as error:
+                reason = f"not UTF-8 text ({error.reason} at byte {error.start})"
+                raise UserError(f"{self.where(name)}: {reason}") from None
+        for line in lines:
+            yield unicodedata.normalize("NFC", line.removesuffix("\n"))
 
     def where(self, name: str) -> str:
         """The name as messages give it: with the root before it."""
@@ -130,8 +157,8 @@ class SourceFiles:
 
     def _add_archive(self, path: Path, prefix: str) -> None:
         try:
-            archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+            archive = zipfile.ZipFile(check_file(path))
+        except _BROKEN as error:
             raise UserError(f"{path}: not a readable zip archive ({error}); fetch it again") from None
         members = [member for member in archive.infolist() if not member.is_dir()]
         for member in members:

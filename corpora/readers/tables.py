@@ -3,8 +3,8 @@
 import contextlib
 import csv
 import math
-import unicodedata
 from collections.abc import Collection, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,7 @@ def read_text(source: SourceFiles, name: str) -> str:
     Raises:
         UserError: where it is not UTF-8.
     """
-    try:
-        text = source.read(name).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8 text ({error.reason} at byte {error.start}); convert the file to UTF-8"
-        raise UserError(f"{source.where(name)}: {reason}") from None
-    return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    return "\n".join(source.lines(name))
 
 
 def read_jsonl(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -38,7 +33,7 @@ def read_jsonl(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, 
     Raises:
         UserError: where a line is not a JSON object.
     """
-    yield from parse_rows(read_text(source, name).split("\n"), source.where(name))
+    yield from parse_rows(source.lines(name), source.where(name))
 
 
 def read_table(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -58,11 +53,12 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
     Raises:
         UserError: where the header has a name twice, a row has more or fewer cells, or a quote is not closed.
     """
-    lines = read_text(source, name).split("\n")
-    mark = next((mark for mark in ",\t;" if mark in lines[0]), ",")  # German spreadsheets save a CSV with semicolons
+    lines = source.lines(name)
+    first = next(lines, "")
+    mark = next((mark for mark in ",\t;" if mark in first), ",")  # German spreadsheets save a CSV with semicolons
     is_tsv = name.lower().endswith(".tsv")
     kind = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if is_tsv else {"delimiter": mark}
-    rows = csv.reader((line + "\n" for line in lines), strict=True, **kind)
+    rows = csv.reader((line + "\n" for line in chain([first], lines)), strict=True, **kind)
     header: list[str] = []
     begin = 1
     try:

@@ -27,6 +27,7 @@ from backbone.devices import end_with
 from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.files import atomic_file, sole_writer, write_text
+from common.json_lines import read_json
 from common.manifest import Span, Utterance, write_manifest
 from common.progress_meter import progress
 from corpora.derived import follows_from
@@ -224,7 +225,7 @@ def _write_split(shards: Sequence[_Shard]) -> dict[str, Any]:
     """Write a split's manifest and labels; return its statistics."""
     utterances, labels = [], {}
     for shard in shards:
-        rows = json.loads(shard.record.read_text(encoding="utf-8"))
+        rows = read_json(shard.record)
         for reading, (duration_s, borders_s) in zip(shard.readings, rows, strict=True):
             utterances.append(_utterance(shard, reading, duration_s, borders_s))
             if reading.sentence.labels:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.json_lines import naming, read_rows
+from common.input_files import read_text
+from common.json_lines import read_rows
 
 OWN_SETS = Path(__file__).parent / "sentence_sets"
 SPLITS = ("train", "dev", "test")
@@ -128,9 +129,7 @@ def _side_by_side(row: dict[str, Any], where: str) -> Iterator[WrittenSentence]:
 def _plain(path: Path, language: str | None, split: str) -> Iterator[WrittenSentence]:
     if language is None:
         raise UserError(f"{path}: plain text needs --language, a code such as 'de' (a mixed sentence set is .jsonl)")
-    with naming(path):
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         name = f"{path.stem}-{number:05d}"
         if not line.strip():
             continue
