@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WhisperForConditionalGeneration
 
+from backbone.guards import ends_in_loop
+
 _LIVING_SHARE = 0.75  # below it, the utterances that have ended leave the batch: leaving costs about one step
 _FIRST_ROOM = 64  # tokens; the room doubles
 _STEPS_A_LOOK = {"cpu": 1}  # at which utterances have ended; elsewhere 8, as to look is to wait for the device
@@ -119,15 +121,22 @@ def greedy(
     never_V: Tensor,
     never_first_V: Tensor,
     *,
+    most_B: Tensor | None = None,
+    repeats: int = 0,
     compiled: bool = False,
 ) -> Tensor:
     """The most probable token after each other, until every utterance has ended or the decoder is full.
+
+    With the guards `most_B` and `repeats` an utterance also ends soon after a guard cuts it; cutting is up to
+    `backbone.guards.cut`, so that the result does not depend on when one looks.
 
     Args:
         model, encoded_BTD: in evaluation mode, and its encoder's states.
         prompt_BU: what each utterance's tokens begin with.
         end: the token that ends an utterance.
         never_V, never_first_V: added to the logits of every token but the first, and of the first.
+        most_B: tokens that each utterance may have before its end; one more shows that it has not ended.
+        repeats: end an utterance in a loop; see `backbone.guards.Guards`.
         compiled: as in `StepDecoder`.
 
     Returns:
@@ -136,6 +145,8 @@ def greedy(
     decoder = StepDecoder(model, encoded_BTD, compiled=compiled)
     rows_R = torch.arange(len(prompt_BU), device=prompt_BU.device)  # of the utterances still decoded
     room = decoder.most - prompt_BU.shape[1]
+    most_R = prompt_BU.new_full((len(prompt_BU),), room) if most_B is None else most_B
+    room = min(room, int(most_R.max()) + 1)
     tokens_BU = prompt_BU.new_full((len(prompt_BU), room), end)
     ended_R = torch.zeros(len(prompt_BU), dtype=torch.bool, device=prompt_BU.device)
     look = _STEPS_A_LOOK.get(prompt_BU.device.type, 8)
@@ -144,14 +155,17 @@ def greedy(
         logits_RV = decoder(inputs_RU).float() + (never_V if place else never_first_V)
         next_R = logits_RV.argmax(-1).masked_fill(ended_R, end)
         tokens_BU[rows_R, place] = next_R
-        ended_R = next_R == end
+        ended_R = (next_R == end) | (place >= most_R)
         inputs_RU = next_R[:, None]
         if (place + 1) % look:
             continue
+        if repeats:
+            written = tokens_BU[rows_R, : place + 1].tolist()
+            ended_R |= torch.tensor([ends_in_loop(row, repeats) > 0 for row in written], device=ended_R.device)
         going = (~ended_R).nonzero()[:, 0]
         if not len(going):
             break
         if len(going) <= _LIVING_SHARE * len(rows_R):  # one that loops would keep the whole batch to the last token
-            rows_R, inputs_RU, ended_R = rows_R[going], inputs_RU[going], ended_R[going]
+            rows_R, inputs_RU, ended_R, most_R = rows_R[going], inputs_RU[going], ended_R[going], most_R[going]
             decoder.keep(going)
     return tokens_BU[:, : place + 1]

@@ -167,8 +167,8 @@ class Development(L.Callback):
         for first in range(0, len(batches), trainer.world_size):
             self._leave_if_asked(trainer)
             for rows in batches[first + trainer.global_rank : first + trainer.global_rank + 1]:
-                texts = transcriber.transcribe_batch([self.chosen[row] for row in rows])
-                hypotheses |= dict(zip(rows, texts, strict=True))
+                found = transcriber.transcribe_batch([self.chosen[row] for row in rows])
+                hypotheses |= dict(zip(rows, (one.text for one in found), strict=True))
         module.model.train()
         shares = [hypotheses] * trainer.world_size
         if trainer.world_size > 1:

@@ -7,6 +7,7 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens, F mel bins, T frame
 
 import hashlib
 import importlib.metadata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,9 +108,16 @@ class FasterWhisper:
             )
         return [ranked[0][0].strip("<|>") for ranked in self.model.detect_language(encoded)]
 
-    def generate(self, encoded: Any, prompt_BU: list[list[int]]) -> list[list[int]]:
-        """The tokens after the prompt, greedily or by beam search, under the folder's own suppressions."""
+    def generate(
+        self, encoded: Any, prompt_BU: list[list[int]], most_B: Sequence[int], repeats: int
+    ) -> list[list[int]]:
+        """The tokens after the prompt, greedily or by beam search, under the folder's own suppressions.
+
+        Arguments as in `Engine`. CTranslate2 has one bound for a batch, and knows no loops; where beams end decides
+        what they find, so that those of an utterance would depend on its neighbours' bound.
+        """
         room = self.max_tokens - len(prompt_BU[0])
+        most = min(room, max(most_B) + 1) if self.beams == 1 else room
         # CTranslate2 writes no more than half of max_length.
-        results = self.model.generate(encoded, prompt_BU, beam_size=self.beams, max_length=2 * room)
+        results = self.model.generate(encoded, prompt_BU, beam_size=self.beams, max_length=2 * most)
         return [result.sequences_ids[0] for result in results]

@@ -86,7 +86,7 @@ class RecordingTranscriber:
         engine = TorchWhisper(*read_model_folder(model.opened), **decoding)
         if how.tag not in POLICIES:  # looked for before anything is read
             language_id(engine.tokenizer, how.tag)
-        self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size)
+        self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size, guards=how)
         self.longest_s = min(how.longest or engine.window.seconds, engine.window.seconds)
 
     def __call__(

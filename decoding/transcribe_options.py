@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from backbone.guards import Guards
 from common.errors import UserError
 from common.option_types import Count, Range
 from common.options import Command, option
@@ -22,7 +23,7 @@ class RecordingOptions:
 
 
 @dataclass(frozen=True)
-class RecordingDecoding:
+class RecordingDecoding(Guards):
     """Decoding."""
 
     pair: str | None = None
@@ -45,6 +46,7 @@ class RecordingDecoding:
     """Where to decode: cpu, cuda, cuda:1."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.pair is None and self.language in ("matrix", "embedded", "two_tag"):
             raise UserError(f"--language {self.language} asks for --pair, such as ko-en, to know the languages")
         if self.compile and self.beams > 1:

@@ -1,9 +1,10 @@
 """Transcribe utterances in batches, each with its own language tags.
 
-Shape suffixes: B utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
+Shape suffixes: B utterances, N beams of all utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
 
@@ -11,16 +12,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
-from transformers import GenerationMixin, WhisperForConditionalGeneration, WhisperProcessor, WhisperTokenizer
+from transformers import (
+    GenerationMixin,
+    LogitsProcessorList,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from backbone.greedy import greedy
+from backbone.guards import Guards, cut
 from backbone.language_tags import language_id, prompt_ids, prompt_languages, special_id
 from backbone.log_mel import LogMel
 from backbone.window import FRAMES_PER_SECOND, Window, check_lengths, take_short_windows, window_of
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
+
+_GUARDS = Guards()
 
 
 class Engine(Protocol):
@@ -38,8 +48,25 @@ class Engine(Protocol):
     def detect(self, encoded: Any) -> list[str]:
         """The model's own language code for each utterance: its most probable first tag."""
 
-    def generate(self, encoded: Any, prompt_BU: list[list[int]]) -> list[list[int]]:
-        """The tokens after the prompt, which is equally long for all, up to the end token."""
+    def generate(
+        self, encoded: Any, prompt_BU: list[list[int]], most_B: Sequence[int], repeats: int
+    ) -> list[list[int]]:
+        """The tokens after the prompt, which is equally long for all.
+
+        Args:
+            encoded: what `encode` returned.
+            prompt_BU: the prompts.
+            most_B: one token more than so many is enough of each utterance.
+            repeats: as in `Guards`; what follows a loop is not needed.
+        """
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a model wrote, and what the guards cut of it: `length`, `repetition`, or nothing."""
+
+    text: str
+    cut: str | None = None
 
 
 class Transcriber:
@@ -49,10 +76,13 @@ class Transcriber:
         engine: the model.
         language: policy of the language tags; see `backbone.language_tags`, and `auto` for the model's own choice.
         batch_size: utterances decoded side by side.
+        guards: against loops.
     """
 
-    def __init__(self, engine: Engine, *, language: str = "matrix", batch_size: int = 32) -> None:
-        self.engine = engine
+    def __init__(
+        self, engine: Engine, *, language: str = "matrix", batch_size: int = 32, guards: Guards = _GUARDS
+    ) -> None:
+        self.engine, self.guards = engine, guards
         self.language = language
         self.batch_size = batch_size
 
@@ -75,8 +105,8 @@ class Transcriber:
         texts = [""] * len(utterances)
         for rows in self.batches(utterances, name):
             batch = [utterances[row] for row in rows]
-            for row, text in zip(rows, self.transcribe_batch(batch), strict=True):
-                texts[row] = text
+            for row, found in zip(rows, self.transcribe_batch(batch), strict=True):
+                texts[row] = found.text
             done(sum(utterance.duration for utterance in batch))
         return texts
 
@@ -103,7 +133,7 @@ class Transcriber:
             for start in range(0, len(members), self.batch_size)
         ]
 
-    def transcribe_batch(self, utterances: Sequence[Utterance]) -> list[str]:
+    def transcribe_batch(self, utterances: Sequence[Utterance]) -> list[Hypothesis]:
         """Transcribe one batch of utterances whose prompts are equally long."""
         waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in utterances]
         waveforms_BS = pad_sequence(waveforms, batch_first=True)
@@ -117,8 +147,16 @@ class Transcriber:
         else:
             tags = [self._tags(utterance) for utterance in utterances]
         prompt_BU = [prompt_ids(self.engine.tokenizer, codes) for codes in tags]
-        tokens = self.engine.generate(encoded, prompt_BU)
-        return [text.strip() for text in self.engine.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+        most_B = [self.guards.most_tokens(utterance.duration) for utterance in utterances]
+        written = self.engine.generate(encoded, prompt_BU, most_B, self.guards.repeats)
+        end = special_id(self.engine.tokenizer, "endoftext")
+        rows = [cut(tokens, end, most, self.guards.repeats) for tokens, most in zip(written, most_B, strict=True)]
+        texts = self.engine.tokenizer.batch_decode([tokens for tokens, _ in rows], skip_special_tokens=True)
+        return [
+            # a cut may go through the bytes of a character
+            Hypothesis(text.rstrip("\ufffd" if by else "").strip(), by)
+            for text, (_, by) in zip(texts, rows, strict=True)
+        ]
 
     def _tags(self, utterance: Utterance) -> tuple[str, ...]:
         return prompt_languages(self.language, utterance.matrix_language, utterance.languages)
@@ -185,19 +223,28 @@ class TorchWhisper:
         return [tags[best].strip("<|>") for best in logits_BV[:, ids].argmax(-1).tolist()]
 
     @torch.inference_mode()
-    def generate(self, encoded_BTD: Tensor, prompt_BU: list[list[int]]) -> list[list[int]]:
-        """The tokens after the prompt, greedily or by beam search."""
-        prompt = torch.tensor(prompt_BU, device=self.device)
+    def generate(
+        self, encoded_BTD: Tensor, prompt_BU: list[list[int]], most_B: Sequence[int], repeats: int
+    ) -> list[list[int]]:
+        """The tokens after the prompt, greedily or by beam search; arguments as in `Engine`."""
+        prompt, most = (torch.tensor(rows, device=self.device) for rows in (prompt_BU, most_B))
         if self.beams > 1:
-            return self._beam(encoded_BTD, prompt).tolist()
-        tokens_BU = greedy(
-            self.model, encoded_BTD, prompt, self.end, self.never_V, self.never_first_V, compiled=self.compiled
-        )
-        return tokens_BU.tolist()
+            return self._beam(encoded_BTD, prompt, most).tolist()
+        masks, guards = (self.never_V, self.never_first_V), {"most_B": most, "repeats": repeats}
+        return greedy(self.model, encoded_BTD, prompt, self.end, *masks, compiled=self.compiled, **guards).tolist()
 
-    def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor) -> Tensor:
+    def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor, most_B: Tensor) -> Tensor:
         """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""
-        config = self.model.generation_config
+        config, begin = self.model.generation_config, prompt_BU.shape[1]
+        most_N = most_B.repeat_interleave(self.beams)
+        never_but_end_V = torch.full_like(self.never_V, -torch.inf)
+        never_but_end_V[self.end] = 0
+
+        def bounded(tokens_NU: Tensor, scores_NV: Tensor) -> Tensor:
+            """End an utterance after one token more than it may have."""
+            full_N = tokens_NU.shape[1] - begin > most_N
+            return torch.where(full_N[:, None], never_but_end_V, scores_NV)
+
         tokens_BU = GenerationMixin.generate(  # not Whisper's own: it builds prompts of its own, without two tags
             self.model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
@@ -208,5 +255,6 @@ class TorchWhisper:
             max_length=self.model.config.max_target_positions,
             suppress_tokens=config.suppress_tokens,
             begin_suppress_tokens=config.begin_suppress_tokens,
+            logits_processor=LogitsProcessorList([bounded]),
         )
-        return tokens_BU[:, prompt_BU.shape[1] :]
+        return tokens_BU[:, begin:]

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,15 +10,17 @@ from typing import Any
 
 from rich.console import Console
 
+from backbone.guards import LENGTH, REPETITION, Guards
 from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
 from common.versions import versions
+from decoding.transcriber import Hypothesis
 from evaluation.evaluation_options import Decoding, EvaluationOptions
 from evaluation.hypotheses import FASTER_WHISPER, StoredHypotheses, Task, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
-from scoring.contributions import check_references
+from scoring.contributions import UtteranceToScore, check_references
 from scoring.report import write_report
 from scoring.results import Results, differences, error_rates, interval_to_dict, results_table, score_set, to_dict
 from scoring.summary import failure_lines
@@ -78,17 +81,20 @@ def evaluate(job: Evaluation) -> Table:
     job.out.mkdir(parents=True, exist_ok=True)  # an unwritable folder is reported before hours of decoding
     stored = {(model.name, one.name): _stored(job, model, one) for model in job.models for one in sets}
     _transcribe(job, sets, stored)
-    results: Results = {
-        model.name: {
-            one.name: score_set(one.transcripts(_whole(stored[model.name, one.name], one)), job.profile) for one in sets
-        }
-        for model in job.models
-    }
     groups = {model.name: model.group for model in job.models}
+    written = {(model, one.name): _whole(stored[model, one.name], one) for model in groups for one in sets}
+    results: Results = {
+        model: {one.name: score_set(_texts(one, written[model, one.name]), job.profile) for one in sets}
+        for model in groups
+    }
     table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
-    table = replace(table, tags={model.name: model.language for model in job.models if model.language})
+    tags = {model.name: model.language for model in job.models if model.language}
+    cuts = {key: _cuts(found) for key, found in written.items()}
+    by_model = {model: sum(sum(cuts[model, one.name].values()) for one in sets) for model in groups}
+    table = replace(table, tags=tags, cut={model: number for model, number in by_model.items() if number})
     _write_hypotheses(job, results)
-    write_text(job.out / "scores.json", json.dumps(_scores(job, sets, stored, results), ensure_ascii=False, indent=1))
+    scores = _scores(job, sets, stored, results, cuts)
+    write_text(job.out / "scores.json", json.dumps(scores, ensure_ascii=False, indent=1))
     write_table(table, job.out)
     _write_report(job, sets, results, table)
     console = Console()
@@ -100,7 +106,8 @@ def evaluate(job: Evaluation) -> Table:
 def _stored(job: Evaluation, model: Candidate, one: EvaluationSet) -> StoredHypotheses:
     how = job.decoding
     made_from = {"model": model.identity, "manifest": one.identity, "language": model.language or how.language}
-    made_from |= {"beams": how.beams, "backend": how.backend} | ({"window": how.window} if how.window else {})
+    made_from |= {"beams": how.beams, "backend": how.backend, "guards": how.settings}
+    made_from |= {"window": how.window} if how.window else {}
     return StoredHypotheses(job.out / "decoded", one.name, made_from)
 
 
@@ -116,14 +123,25 @@ def _transcribe(
     transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
 
 
-def _whole(stored: StoredHypotheses, one: EvaluationSet) -> dict[str, str]:
+def _whole(stored: StoredHypotheses, one: EvaluationSet) -> dict[str, Hypothesis]:
     """Return the hypotheses of a whole test set; a missing one must not count as an empty one."""
     if lost := stored.missing(one.utterances):
         raise UserError(
             f"{stored.folder}: {len(lost)} hypotheses of {one.name} have disappeared since they were written, such as "
             f"{lost[0].id}; does another evaluation use the folder? Run again, only they are transcribed"
         )
-    return stored.read()
+    found = stored.read()
+    return {utterance.id: found[utterance.id] for utterance in one.utterances}
+
+
+def _texts(one: EvaluationSet, written: Mapping[str, Hypothesis]) -> list[UtteranceToScore]:
+    return one.transcripts({name: hypothesis.text for name, hypothesis in written.items()})
+
+
+def _cuts(written: Mapping[str, Hypothesis]) -> dict[str, int]:
+    """Count the hypotheses that each guard cut."""
+    found = Counter(hypothesis.cut for hypothesis in written.values() if hypothesis.cut)
+    return {guard: found[guard] for guard in (LENGTH, REPETITION)}
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:
@@ -137,7 +155,11 @@ def _write_hypotheses(job: Evaluation, results: Results) -> None:
 
 
 def _scores(
-    job: Evaluation, sets: Sequence[EvaluationSet], stored: Mapping[tuple[str, str], StoredHypotheses], results: Results
+    job: Evaluation,
+    sets: Sequence[EvaluationSet],
+    stored: Mapping[tuple[str, str], StoredHypotheses],
+    results: Results,
+    cuts: Mapping[tuple[str, str], Mapping[str, int]],
 ) -> dict[str, Any]:
     """Return the content of `scores.json`: every figure with its interval, and what it was made from."""
     models = {}
@@ -150,7 +172,8 @@ def _scores(
             "weights": model.opened.weights_hash,
             **({"language": model.language} if model.language else {}),
             "sets": {
-                name: {"made_from": files.made_from, "made_with": files.made_with()} | to_dict(by_set[name])
+                name: {"made_from": files.made_from, "made_with": files.made_with(), "cut": cuts[of, name]}
+                | to_dict(by_set[name])
                 for (of, name), files in stored.items()
                 if of == model.name
             },
@@ -171,7 +194,7 @@ def _scores(
     }
     return {
         "profile": job.profile,
-        "decoding": {"language": how.language, "beams": how.beams, "backend": how.backend},
+        "decoding": {"language": how.language, "beams": how.beams, "backend": how.backend, "guards": how.settings},
         "baseline": job.baseline,
         "seen": list(job.seen),
         "unseen": list(job.unseen),
@@ -187,6 +210,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
     notes = {
         "Language tag": how.language + table.own_tags,
         "Decoding": "greedy" if how.beams == 1 else f"{how.beams} beams",
+        "Guards against loops": _guards(how) + table.cuts,
         "Backend": how.backend,
         "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),
     }
@@ -195,6 +219,11 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
         used = f"normalised references and loanwords of {labelled}"
         notes["Corpus labels"] = used if labelled else "none beside the manifests"
     write_report(job.out / "report.html", results, table, audio=lambda *key: load_clip(by_id[key]), notes=notes)
+
+
+def _guards(how: Guards) -> str:
+    bound = f"at most {how.tokens_per_second:g} tokens a second" if how.tokens_per_second else "no bound on tokens"
+    return f"{bound}, {f'{how.repeats} repeats end a hypothesis' if how.repeats else 'repeats end none'}"
 
 
 def _check(job: Evaluation) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from backbone.guards import Guards
 from backbone.model_folder.locate import named_models
 from common.errors import UserError
 from common.option_types import Count, Range
@@ -32,7 +33,7 @@ class ScoredOptions:
 
 
 @dataclass(frozen=True)
-class Decoding:
+class Decoding(Guards):
     """Decoding."""
 
     language: str = option("matrix", metavar="TAG")

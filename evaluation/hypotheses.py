@@ -21,7 +21,7 @@ from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
 from common.manifest import Utterance
 from decoding.faster_whisper import FasterWhisper, convert
-from decoding.transcriber import Engine, TorchWhisper, Transcriber
+from decoding.transcriber import Engine, Hypothesis, TorchWhisper, Transcriber
 from evaluation.evaluation_options import Decoding
 
 TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
@@ -43,9 +43,10 @@ class StoredHypotheses:
         digest = hashlib.sha256(json.dumps(self.made_from, sort_keys=True).encode()).hexdigest()
         return f"{self.name.replace('/', '_')}-{digest[:16]}"
 
-    def read(self) -> dict[str, str]:
+    def read(self) -> dict[str, Hypothesis]:
         """Return hypotheses by utterance id, without lines that are damaged or cut short."""
-        return {row["id"]: row["hypothesis"] for row in self._rows() if {"id", "hypothesis"} <= row.keys()}
+        rows = (row for row in self._rows() if {"id", "hypothesis"} <= row.keys())
+        return {row["id"]: Hypothesis(row["hypothesis"], row.get("cut")) for row in rows}
 
     def missing(self, utterances: Iterable[Utterance]) -> list[Utterance]:
         """Return the utterances without a hypothesis."""
@@ -56,7 +57,7 @@ class StoredHypotheses:
         """Return the versions of the programs that transcribed."""
         return next((row["made_with"] for row in self._rows() if "made_with" in row), {})
 
-    def append(self, rank: int, rows: Iterable[tuple[str, str]], made_with: dict[str, str]) -> None:
+    def append(self, rank: int, rows: Iterable[tuple[str, Hypothesis]], made_with: dict[str, str]) -> None:
         """Append to the file of a process.
 
         Args:
@@ -68,7 +69,9 @@ class StoredHypotheses:
         with (self.folder / f"{self._stem}.{rank}.jsonl").open("a", encoding="utf-8", newline="\n") as stream:
             fresh = stream.tell() == 0
             head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
-            lines = head + [{"id": name, "hypothesis": text} for name, text in rows]
+            lines = head + [
+                {"id": name, "hypothesis": one.text} | ({"cut": one.cut} if one.cut else {}) for name, one in rows
+            ]
             text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
             stream.write(text if fresh else "\n" + text)  # a line that was cut short stays on its own
 
@@ -142,13 +145,13 @@ def transcribe_share(
     with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress:
         for model, group in groupby(tasks, key=lambda task: task.model):
             engine, language = _engine(model, how, device, conversions.get(model)), model.language or how.language
-            transcriber = Transcriber(engine, language=language, batch_size=how.batch_size)
+            transcriber = Transcriber(engine, language=language, batch_size=how.batch_size, guards=how)
             batches = _batches(transcriber, list(group))[rank::world]
             bar = progress.add_task(model.name, total=sum(len(utterances) for _, utterances in batches))
             for task, utterances in batches:
-                texts = _transcribe(transcriber, model, utterances)
+                found = _transcribe(transcriber, model, utterances)
                 ids = [utterance.id for utterance in utterances]
-                task.stored.append(rank, zip(ids, texts, strict=True), made_with)
+                task.stored.append(rank, zip(ids, found, strict=True), made_with)
                 progress.advance(bar, len(utterances))
 
 
@@ -170,7 +173,7 @@ def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task
         raise UserError(f"model {tasks[0].model.name}: {error}") from None
 
 
-def _transcribe(transcriber: Transcriber, model: Candidate, utterances: Sequence[Utterance]) -> list[str]:
+def _transcribe(transcriber: Transcriber, model: Candidate, utterances: Sequence[Utterance]) -> list[Hypothesis]:
     try:
         return transcriber.transcribe_batch(utterances)
     except RuntimeError as error:

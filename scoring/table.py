@@ -51,7 +51,7 @@ class Table:
 
     Sets outside `seen` and `unseen` follow them, and the average of the single languages. The best of each column is
     bold; a group whose name begins with "oracle" is out of that contest. `tags` names the models that were decoded with
-    a policy of language tags of their own.
+    a policy of language tags of their own, and `cut` says of how many hypotheses a guard against loops cut the end.
     """
 
     profile: str
@@ -60,6 +60,7 @@ class Table:
     rows: Sequence[Row]
     baseline: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    cut: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def own_tags(self) -> str:
@@ -67,6 +68,12 @@ class Table:
         policies = dict.fromkeys(self.tags.values())
         models = {policy: ", ".join(name for name, own in self.tags.items() if own == policy) for policy in policies}
         return "".join(f"; tag {policy} for {escape.visible(names)}" for policy, names in models.items())
+
+    @property
+    def cuts(self) -> str:
+        """How many hypotheses of each model were cut, as the rest of a line; nothing where none was."""
+        numbers = ", ".join(f"{escape.visible(model)} {number}" for model, number in self.cut.items())
+        return f"; hypotheses cut as too long or repetitive: {numbers}" if numbers else ""
 
     @cached_property
     def columns(self) -> list[str]:
@@ -139,6 +146,7 @@ class Table:
         over = "micro (pooled over utterances)" if figure != MACRO else "macro (mean over utterances)"
         kind = "Script-tolerant mixed error rate" if figure == TOLERANT else "Mixed error rate"
         text = f"{kind} (%), {over}, profile {self.profile}{self.own_tags}; best in bold"
+        text += self.cuts if figure == MICRO else ""
         if figure == TOLERANT:
             text += "; the strict figure minus this one is the script-error rate"
         if figure == MICRO and any(row.significant for row in self.rows):

@@ -9,14 +9,20 @@ import pytest
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from backbone import greedy as module
+from backbone.greedy import StepDecoder
+from backbone.guards import LENGTH, REPETITION, Guards, cut
 from backbone.language_tags import prompt_ids
 from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.write import write_model_folder
 from common.audio import load_waveform
+from common.constants import MAX_TOKENS
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from decoding.faster_whisper import FasterWhisper, convert
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.transcriber import Hypothesis, TorchWhisper, Transcriber
+
+OFF = Guards(tokens_per_second=0, repeats=0)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +52,8 @@ def test_utterances_end_at_places_of_their_own(model_that_speaks, utterances: li
     engine = TorchWhisper(*model_that_speaks)
     waves = [load_waveform(utterance.audio) for utterance in utterances]
     prompt = prompt_ids(engine.tokenizer, ("ko",))
-    rows = engine.generate(engine.encode(pad_sequence(waves, batch_first=True)), [prompt] * len(waves))
+    most = [MAX_TOKENS] * len(waves)
+    rows = engine.generate(engine.encode(pad_sequence(waves, batch_first=True)), [prompt] * len(waves), most, 0)
     ends = [row.index(engine.end) if engine.end in row else None for row in rows]
     assert None in ends and len(set(ends)) > 6
     for row, end in zip(rows, ends, strict=True):
@@ -58,7 +65,8 @@ def test_utterances_end_at_places_of_their_own(model_that_speaks, utterances: li
 def test_equals_generate(model_that_speaks, utterances: list[Utterance], beams: int):
     model, processor = model_that_speaks
     utterances = utterances[:: 2 * beams]
-    ours = Transcriber(TorchWhisper(model, processor, beams=beams), batch_size=5).transcribe(utterances)
+    engine = TorchWhisper(model, processor, beams=beams)
+    ours = Transcriber(engine, batch_size=5, guards=OFF).transcribe(utterances)
     for utterance, text in zip(utterances, ours, strict=True):
         wave = load_waveform(utterance.audio).numpy()
         features = processor.feature_extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
@@ -67,6 +75,69 @@ def test_equals_generate(model_that_speaks, utterances: list[Utterance], beams: 
         tokens = model.generate(features, language=language, task="transcribe", do_sample=False, num_beams=beams)
         assert text == processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip(), utterance.id
     assert len(set(ours)) > 1 and len({len(text) for text in ours}) > 1
+
+
+def written(engine: TorchWhisper, utterances: list[Utterance], most: list[int] | None = None) -> list[list[int]]:
+    """Tokens without any guard but a bound."""
+    waves = pad_sequence([load_waveform(utterance.audio) for utterance in utterances], batch_first=True)
+    prompts = [prompt_ids(engine.tokenizer, (utterance.matrix_language,)) for utterance in utterances]
+    return engine.generate(engine.encode(waves), prompts, most or [MAX_TOKENS] * len(utterances), 0)
+
+
+def hypotheses(engine, utterances: list[Utterance], guards: Guards, batch_size: int = 5) -> list[Hypothesis]:
+    transcriber = Transcriber(engine, batch_size=batch_size, guards=guards)
+    found = {}
+    for rows in transcriber.batches(utterances):
+        found |= dict(zip(rows, transcriber.transcribe_batch([utterances[row] for row in rows]), strict=True))
+    return [found[row] for row in range(len(utterances))]
+
+
+@pytest.mark.parametrize("guards", [Guards(20, 0), Guards(0, 3), Guards(12, 4)], ids=str)
+def test_guards_cut_what_would_go_on(model_that_speaks, utterances: list[Utterance], guards: Guards, monkeypatch):
+    """A hypothesis is the one without guards up to the cut, in every batch, however seldom one looks."""
+    engine = TorchWhisper(*model_that_speaks)
+    most = [guards.most_tokens(utterance.duration) for utterance in utterances]
+    rows = zip(written(engine, utterances), most, strict=True)
+    tokens, cuts = zip(*(cut(row, engine.end, bound, guards.repeats) for row, bound in rows), strict=True)
+    assert set(cuts) >= {None, *([LENGTH] if guards.tokens_per_second else []), *([REPETITION] * (guards.repeats > 0))}
+    texts = engine.tokenizer.batch_decode(list(tokens), skip_special_tokens=True)
+    expected = [Hypothesis(text.rstrip("\ufffd" * bool(by)).strip(), by) for text, by in zip(texts, cuts, strict=True)]
+    for look, batch_size in ((1, 32), (3, 5), (8, 1)):
+        monkeypatch.setitem(module._STEPS_A_LOOK, "cpu", look)
+        assert hypotheses(engine, utterances, guards, batch_size) == expected
+
+
+def test_what_a_guard_cuts_is_not_decoded(model_that_speaks, utterances: list[Utterance], monkeypatch):
+    """A model that knows one word: bounded by its longest audio, 1.75 s, or by the 12 tokens of a loop."""
+    steps: list[int] = []
+    whole = StepDecoder.__call__
+    monkeypatch.setattr(StepDecoder, "__call__", lambda *given: steps.append(len(given[1])) or whole(*given))
+    engine = TorchWhisper(*model_that_speaks)
+    engine.never_V = engine.never_first_V = torch.full_like(engine.never_V, -torch.inf)
+    engine.never_V[65] = 0
+    word = engine.tokenizer.decode([65])
+    for guards, count, cut_by, length in (
+        (OFF, 124, None, 124), (Guards(10, 0), 28, LENGTH, 27), (Guards(0, 4), 12, REPETITION, 1)
+    ):  # fmt: skip
+        steps.clear()
+        found = hypotheses(engine, utterances, guards, 32)
+        assert (steps[-1] < 18) == (cut_by == LENGTH)  # shorter audio has left the batch before
+        assert len(steps) == count and found[5] == Hypothesis(word * length, cut_by)
+
+
+def test_beams_are_bounded_each_by_its_own_audio(model_that_speaks, utterances: list[Utterance]):
+    engine, guards = TorchWhisper(*model_that_speaks, beams=3), Guards(8, 0)
+    found = hypotheses(engine, utterances[::2], guards)
+    assert found == hypotheses(engine, utterances[::2], guards, 1)
+    free = hypotheses(engine, utterances[::2], OFF)
+    assert {one.cut for one in found} == {None, LENGTH} and {one.cut for one in free} == {None}
+    assert all(one.cut or one == other for one, other in zip(found, free, strict=True))
+    most = [3 + row for row in range(len(free))]
+    rows = written(engine, utterances[::2], most)
+    lengths = [row.index(engine.end) if engine.end in row else len(row) for row in rows]
+    assert (
+        all(length <= bound + 1 for length, bound in zip(lengths, most, strict=True)) and max(lengths) == most[-1] + 1
+    )
 
 
 @pytest.mark.parametrize("batch_size", [1, 8, 32])

@@ -23,7 +23,7 @@ from common.configs import read_yaml
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.options import parse
-from decoding.transcriber import Transcriber
+from decoding.transcriber import Hypothesis, Transcriber
 from evaluate import EVALUATE
 from evaluation.evaluate_models import Candidate, Evaluation, candidates, evaluate
 from evaluation.evaluation_options import Decoding, EvaluationOptions, evaluation_settings
@@ -39,7 +39,7 @@ class Parrot(Transcriber):
 
     def transcribe_batch(self, utterances):
         Parrot.heard.update(utterance.id for utterance in utterances)
-        return [utterance.text if int(utterance.id[-1]) % 2 else "" for utterance in utterances]
+        return [Hypothesis(utterance.text if int(utterance.id[-1]) % 2 else "") for utterance in utterances]
 
 
 @pytest.fixture
@@ -96,7 +96,10 @@ def test_table_json_has_the_promised_form(job: Evaluation, parrot: type[Parrot])
 def test_every_figure_is_left_with_what_it_was_made_from(job: Evaluation, parrot: type[Parrot]):
     evaluate(replace(job, baseline="base"))
     scores = json.loads((job.out / "scores.json").read_text())
-    assert scores["decoding"] == {"language": "matrix", "beams": 1, "backend": "transformers"}
+    assert scores["decoding"] == {
+        "language": "matrix", "beams": 1, "backend": "transformers",
+        "guards": {"tokens_per_second": 12, "repeats": 4},
+    }  # fmt: skip
     assert {"python", "torch", "transformers", "rapidfuzz"} <= scores["versions"].keys()
     assert scores["test"]["ko"]["utterances"] == 6
     other = scores["models"]["other"]
@@ -164,6 +167,36 @@ def test_a_model_may_have_language_tags_of_its_own(job: Evaluation, parrot: type
     assert models["base"]["sets"]["ko"]["made_from"]["language"] == "matrix"
     assert "profile cjk; tag two\\_tag for tagged; best" in (job.out / "table.md").read_text()
     assert "matrix; tag two_tag for tagged" in (job.out / "report.html").read_text()
+
+
+def test_what_guards_cut_is_counted_and_their_options_keep_transcripts_apart(
+    job: Evaluation, parrot: type[Parrot], monkeypatch
+):
+    """Of each set the first and the last utterance are cut, whatever is decoded again."""
+    whole = Parrot.transcribe_batch
+    cuts = {"0": "length", "5": "repetition"}
+
+    def looping(self, utterances):
+        return [
+            replace(one, cut=cuts.get(u.id[-1])) for one, u in zip(whole(self, utterances), utterances, strict=True)
+        ]
+
+    monkeypatch.setattr(Parrot, "transcribe_batch", looping)
+    for _ in range(2):  # the second time, from what is stored
+        table = evaluate(job)
+        scores = json.loads((job.out / "scores.json").read_text())
+        assert scores["models"]["other"]["sets"]["ko-en"]["cut"] == {"length": 1, "repetition": 1}
+        assert table.cut == {"base": 8, "other": 8}
+        assert "; hypotheses cut as too long or repetitive: base 8, other 8" in (job.out / "table.md").read_text()
+        page = (job.out / "report.html").read_text()
+        assert "at most 12 tokens a second, 4 repeats end a hypothesis; hypotheses cut" in page
+        assert set(parrot.heard.values()) == {2}
+    evaluate(replace(job, decoding=Decoding(tokens_per_second=0, repeats=0)))
+    assert set(parrot.heard.values()) == {4}
+    assert "no bound on tokens, repeats end none" in (job.out / "report.html").read_text()
+    monkeypatch.setattr(Parrot, "transcribe_batch", whole)
+    evaluate(replace(job, decoding=Decoding(repeats=3)))
+    assert "hypotheses cut" not in (job.out / "table.md").read_text() + (job.out / "report.html").read_text()
 
 
 def test_an_interrupted_evaluation_goes_on_with_the_next_batch(job: Evaluation, parrot: type[Parrot], monkeypatch):
@@ -253,7 +286,7 @@ def test_the_hike_profile_scores_as_hike_does(tmp_path: Path, tiny_model: Path, 
     shutil.copy(Path(__file__), audio)  # never read: the parrot hears for it
     utterances = [Utterance(f"h{n}", audio, 1.0, text, "ko-en", "ko") for n, text in enumerate(said)]
     write_manifest(tmp_path / "test.jsonl", utterances)
-    monkeypatch.setattr(Parrot, "transcribe_batch", lambda _, us: [heard[int(u.id[1])] for u in us])
+    monkeypatch.setattr(Parrot, "transcribe_batch", lambda _, us: [Hypothesis(heard[int(u.id[1])]) for u in us])
     monkeypatch.setattr("evaluation.evaluate_models.load_clip", lambda _: b"")
     job = Evaluation(
         [Candidate("m", str(tiny_model))], {"ko-en": str(tmp_path / "test.jsonl")}, tmp_path / "out", profile="hike"

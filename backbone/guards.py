@@ -1,0 +1,78 @@
+"""Guards against loops: how many tokens an utterance may have, and where a hypothesis begins to repeat itself.
+
+Whisper sometimes writes one phrase again and again until its decoder is full: 448 tokens for four seconds of audio.
+One such hypothesis takes as long as ten others, and decides the error rate of a small test set. Imports nothing heavy.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from common.constants import MAX_TOKENS
+from common.errors import UserError
+from common.option_types import Range
+from common.options import option
+
+LENGTH, REPETITION = "length", "repetition"  # what a guard says of a hypothesis that it cut
+
+_LOOP_TOKENS = 12  # a loop has at least so many: people do say a short word four times
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Guards against loops."""
+
+    tokens_per_second: Annotated[float, Range(0)] = option(12.0, metavar="N")
+    """Most tokens for each second of audio, and for one second more; 0 sets no bound."""
+    repeats: Annotated[int, Range(0)] = 4
+    """End a hypothesis where a phrase stands so many times in a row, and keep it once; 0 never does."""
+
+    def __post_init__(self) -> None:
+        if self.repeats == 1:
+            raise UserError("--repeats 1: expected how often a phrase must stand in a row, 2 or more; 0 never ends one")
+
+    def most_tokens(self, duration_s: float) -> int:
+        """Return how many tokens an utterance may have, without prompt and end."""
+        if not self.tokens_per_second:
+            return MAX_TOKENS
+        return min(MAX_TOKENS, int(self.tokens_per_second * (duration_s + 1)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The guards' own options by name, as they are recorded."""
+        return {field.name: getattr(self, field.name) for field in fields(Guards)}
+
+
+def ends_in_loop(tokens: Sequence[int], repeats: int) -> int:
+    """Return the size of the shortest phrase that ends the tokens as a loop; 0 where there is none.
+
+    A loop is a phrase that stands `repeats` times in a row, and short ones as often as makes 12 tokens.
+    """
+    for size in range(1, len(tokens) // repeats + 1):
+        if tokens[-1] != tokens[-1 - size]:  # most phrases end here
+            continue
+        length = _loop_length(size, repeats)
+        if length <= len(tokens) and tokens[-length:-size] == tokens[size - length :]:
+            return size
+    return 0
+
+
+def cut(tokens: list[int], end: int, most: int, repeats: int) -> tuple[list[int], str | None]:
+    """Return a hypothesis without its end token, after the guards, and what they cut: LENGTH, REPETITION or None.
+
+    Args:
+        tokens: the hypothesis, which may go on after its end.
+        end: the token that ends it.
+        most: tokens that it may have.
+        repeats: as in `Guards`.
+    """
+    text = tokens[: tokens.index(end)] if end in tokens else tokens
+    for length in range(1, min(len(text), most) + 1) if repeats else ():
+        if size := ends_in_loop(text[:length], repeats):
+            return text[: length - _loop_length(size, repeats) + size], REPETITION
+    return text[:most], LENGTH if len(text) > most else None
+
+
+def _loop_length(size: int, repeats: int) -> int:
+    return size * max(repeats, math.ceil(_LOOP_TOKENS / size))
