@@ -197,7 +197,10 @@ def _aligned(job: _Job, least_score: float) -> Utterance:
     if not job.reason:
         is_switch = [before.language != after.language for before, after in pairwise(spans)]
         switches = [switch for switch, counts in zip(found, is_switch, strict=True) if counts]
-        job.errors_ms = list(_errors_ms(utterance, switches))
+        known = [b.start for a, b in pairwise(utterance.spans or ()) if a.language != b.language]
+        if len(known) == len(switches):
+            found_and_known = zip(switches, known, strict=True)
+            job.errors_ms = [1000 * (s.time_s - start_s) for s, start_s in found_and_known if start_s is not None]
         if any(switch.score < least_score for switch in switches):
             job.reason = f"with a switch that scores under {least_score:g}"
     if job.reason:
@@ -224,12 +227,6 @@ def _joined(spans: Sequence[Span], text: str, unsure: Collection[int] | None = N
         else:
             found.append(span)
     return found
-
-
-def _errors_ms(utterance: Utterance, found: Sequence[Switch]) -> Iterator[float]:
-    known = [after.start for before, after in pairwise(utterance.spans or ()) if before.language != after.language]
-    if len(known) == len(found):
-        yield from (1000 * (s.time_s - start) for s, start in zip(found, known, strict=True) if start is not None)
 
 
 def span_words(span: Span) -> list[Span]:

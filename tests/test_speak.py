@@ -15,7 +15,7 @@ from common.errors import UserError
 from common.manifest import read_manifest
 from corpora.speak import engines, spoken
 from corpora.speak.engine import Speech
-from corpora.speak.espeak_engine import EspeakEngine
+from corpora.speak.espeak import EspeakEngine
 from corpora.speak.kokoro import RATE_HZ, Kokoro, span_borders, trimmed
 from corpora.speak.korean import korean_phonemes
 from corpora.speak.ogg_opus import encode_opus
@@ -105,7 +105,7 @@ def test_a_plain_text_file_is_a_corpus_of_its_language(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"id": "a b", "split": "train", "spans": [["ko", "x"]]}, "'id' is 'a b'"),
+        ({"id": "a b", "split": "train", "spans": [["ko", "x"]]}, "'id': 'a b' cannot name"),
         ({"id": "a", "split": "valid", "spans": [["ko", "x"]]}, "'split' is 'valid', expected one of train, dev, test"),
         ({"id": "a", "split": "train", "spans": []}, "'spans' must be a list"),
         ({"id": "a", "split": "train", "spans": [["ko", "x", "y"]]}, "'spans' must be a list"),

@@ -1,7 +1,7 @@
 """The engines that can be asked for by name."""
 
 from corpora.speak.engine import SpeechEngine
-from corpora.speak.espeak_engine import EspeakEngine
+from corpora.speak.espeak import EspeakEngine
 from corpora.speak.kokoro import Kokoro
 
 ENGINES: dict[str, type[SpeechEngine]] = {"kokoro": Kokoro, "espeak": EspeakEngine}

@@ -7,9 +7,11 @@ audio needs a fresh process that speaks the same sentences in the same order; `s
 """
 
 import ctypes
+import importlib.metadata
 import importlib.util
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -18,6 +20,8 @@ import torch
 
 from common.audio import SAMPLE_RATE_HZ, resample
 from common.errors import UserError
+from common.languages import script, scripts_of
+from corpora.speak.engine import Spans, Speaker, Speech
 
 KEPT_SILENCE_S = 0.08
 SPOKEN_LANGUAGES = {"en": "en-us", "de": "de", "ko": "ko", "ja": "ja"}
@@ -26,6 +30,7 @@ _SYNCHRONOUS, _UTF8, _SSML = 2, 1, 0x10
 _RATE, _PITCH = 1, 3
 _BUFFER_MS = 5000  # few callbacks a sentence: each costs more than the speech in it
 _LAST_EVENT, _MARK_EVENT = 0, 3
+_ENGINE_SEED, _WORDS_A_MINUTE, _ENGINE_PITCH = 1, 165, 50  # of `EspeakEngine`
 
 
 class _Event(ctypes.Structure):
@@ -88,8 +93,8 @@ class Espeak:
         self._library.espeak_SetSynthCallback(self._callback)
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
 
-    def say(self, spans: tuple[tuple[str, str], ...], voice: Voice) -> tuple[np.ndarray, list[int]]:
-        """Speaks the spans in one breath; returns int16 samples at `rate_hz` and the sample where each span ends."""
+    def say(self, spans: Spans, voice: Voice) -> Speech:
+        """Speaks the spans in one breath, with 80 ms of silence around them."""
         matrix = spans[0][0]
         name = f"{SPOKEN_LANGUAGES[matrix]}+{voice.variant}"
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
@@ -108,8 +113,18 @@ class Espeak:
         self._library.espeak_Synchronize()
         if not set(range(len(spans) - 1)) <= set(self._marks):  # the last mark may come after the end
             raise RuntimeError(f"espeak-ng reported marks {sorted(self._marks)} of {len(spans)} spans: {ssml.decode()}")
-        audio = np.concatenate(self._chunks)
-        return audio, [*(self._marks[i] for i in range(len(spans) - 1)), len(audio)]
+        audio, borders_s = self._trimmed(np.concatenate(self._chunks), [self._marks[i] for i in range(len(spans) - 1)])
+        samples_S = resample(torch.from_numpy(audio.astype(np.float32) / 32768), self.rate_hz).clamp(-1, 1)
+        return Speech(samples_S, tuple(min(border_s, len(samples_S) / SAMPLE_RATE_HZ) for border_s in borders_s))
+
+    def _trimmed(self, audio: np.ndarray, marks: list[int]) -> tuple[np.ndarray, list[float]]:
+        """Int16 samples without the silence around them, and the seconds where spans begin and end."""
+        loudness = np.abs(audio.astype(np.int32))
+        loud = np.flatnonzero(loudness > 0.01 * loudness.max())
+        silence = round(KEPT_SILENCE_S * self.rate_hz)
+        padded = np.pad(audio, silence)  # espeak-ng begins at once
+        borders_s = [(place - loud[0] + silence) / self.rate_hz for place in (loud[0], *marks, loud[-1] + 1)]
+        return padded[loud[0] : loud[-1] + 1 + 2 * silence], [round(float(border_s), 4) for border_s in borders_s]
 
     def _receive(self, samples: ctypes.Array, count: int, events: ctypes.Array) -> int:
         if samples and count > 0:
@@ -136,36 +151,65 @@ def speak_all(lines: list[Line], folder: Path, seed: int) -> list[Spoken]:
     engine = Espeak(seed)
     spoken = []
     for line in lines:
-        audio, borders_s = _fitting(engine, line)
-        audio = resample(torch.from_numpy(audio.astype(np.float32) / 32768), engine.rate_hz)
-        duration_s = len(audio) / SAMPLE_RATE_HZ
-        soundfile.write(folder / f"{line.name}.wav", audio.clamp(-1, 1).numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
-        spoken.append(Spoken(duration_s, tuple(min(border, duration_s) for border in borders_s)))
+        speech = _fitting(engine, line)
+        soundfile.write(folder / f"{line.name}.wav", speech.samples_S.numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
+        spoken.append(Spoken(len(speech.samples_S) / SAMPLE_RATE_HZ, speech.borders_s))
     return spoken
 
 
-def _fitting(engine: Espeak, line: Line) -> tuple[np.ndarray, list[float]]:
+def _fitting(engine: Espeak, line: Line) -> Speech:
     voice = line.voice
     for _ in range(5):
-        audio, borders_s = trimmed(*engine.say(line.spans, voice), engine.rate_hz)
-        if len(audio) <= line.longest_s * engine.rate_hz:
-            return audio, borders_s
+        speech = engine.say(line.spans, voice)
+        if len(speech.samples_S) <= line.longest_s * SAMPLE_RATE_HZ:
+            return speech
         voice = Voice(voice.variant, round(voice.rate * 1.12), voice.pitch)
     raise RuntimeError(f"{line.name}: longer than {line.longest_s} s even at {voice.rate} words a minute")
 
 
-def trimmed(audio: np.ndarray, ends: list[int], rate_hz: int) -> tuple[np.ndarray, list[float]]:
-    """Leaves 80 ms of silence around the speech; returns the borders of the spans in seconds from the new begin.
+class EspeakEngine:
+    """espeak-ng's voice variants, each a speaker.
 
-    Args:
-        audio: int16 samples.
-        ends: the sample at which each span ends.
-        rate_hz: of the samples.
+    Raises:
+        UserError: where espeak-ng is not installed.
     """
-    loudness = np.abs(audio.astype(np.int32))
-    loud = np.flatnonzero(loudness > 0.01 * loudness.max())
-    silence = round(KEPT_SILENCE_S * rate_hz)
-    padded = np.pad(audio, silence)  # espeak-ng begins at once
-    borders = [loud[0], *ends[:-1], loud[-1] + 1]
-    borders_s = [round(float(border - loud[0] + silence) / rate_hz, 4) for border in borders]
-    return padded[loud[0] : loud[-1] + 1 + 2 * silence], borders_s
+
+    voices = ("f1", "f2", "f4", "f5", "m1", "m2", "m4", "m5", "m7", "Alex", "anika", "adam", "shelby", "Reed")
+    held_out_voices = ("f3", "m3", "Annie", "Michael", "linda", "max", "aunty", "m6")
+    mixes = False
+    stateless = False  # the library's state outlives its random seed
+
+    def __init__(self) -> None:
+        require()
+
+    def sounds(self, spans: Spans) -> str:
+        """The spans as they are written: espeak-ng reads them itself.
+
+        Raises:
+            ValueError: where a language has no voice, or a letter is not of its script.
+        """
+        for language, text in spans:
+            if language not in SPOKEN_LANGUAGES:
+                known = ", ".join(sorted(SPOKEN_LANGUAGES))
+                raise ValueError(f"no voice for the language {language!r}; expected one of {known}")
+            for char in text:
+                if char.isalpha() and script(char) not in scripts_of(language):
+                    raise ValueError(f"{char!r} is {script(char)}, not a letter of the language {language!r}")
+        return repr(tuple(spans))
+
+    def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
+        """Speak the spans in one breath; see `engine`."""
+        ((variant, _),) = speaker.voices
+        return self._library.say(spans, Voice(variant, round(_WORDS_A_MINUTE * speed), _ENGINE_PITCH))
+
+    def about(self) -> dict[str, Any]:
+        """What the audio follows from."""
+        return {
+            "engine": "espeak",
+            "versions": {"espeakng-loader": importlib.metadata.version("espeakng-loader")},
+            "licence": "audio generated with espeak-ng",
+        }
+
+    @cached_property
+    def _library(self) -> Espeak:
+        return Espeak(_ENGINE_SEED)

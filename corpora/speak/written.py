@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
+from common.files import check_name
 from common.input_files import read_text
-from common.json_lines import read_rows
+from common.json_lines import read_rows, wrong_field
+from corpora.readers.tables import text_field
 
 OWN_SETS = Path(__file__).parent / "sentence_sets"
 SPLITS = ("train", "dev", "test")
-_IN_A_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*")
 _FIELDS = ("id", "split", "matrix", "spans")
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 
@@ -130,15 +131,10 @@ def _plain(path: Path, language: str | None, split: str) -> Iterator[WrittenSent
     if language is None:
         raise UserError(f"{path}: plain text needs --language, a code such as 'de' (a mixed sentence set is .jsonl)")
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        name = f"{path.stem}-{number:05d}"
-        if not line.strip():
-            continue
-        if not _IN_A_NAME.fullmatch(name):
-            raise UserError(
-                f"{path}: rename the file: its name becomes that of audio files, so letters and digits only"
-            )
-        spans = ((language, unicodedata.normalize("NFC", line).strip()),)
-        yield WrittenSentence(name, split, language, language, spans, f"{path}:{number}")
+        if line.strip():
+            name = check_name(f"{path.stem}-{number:05d}", f"{path}: rename the file, as its name begins the ids")
+            spans = ((language, unicodedata.normalize("NFC", line).strip()),)
+            yield WrittenSentence(name, split, language, language, spans, f"{path}:{number}")
 
 
 def _pairs(value: Any, name: str, where: str) -> tuple[tuple[str, str], ...]:
@@ -151,17 +147,12 @@ def _pairs(value: Any, name: str, where: str) -> tuple[tuple[str, str], ...]:
 
 
 def _id(row: dict[str, Any], where: str) -> str:
-    name = row.get("id")
-    if not isinstance(name, str) or not _IN_A_NAME.fullmatch(name):
-        raise UserError(
-            f"{where}: 'id' is {name!r}, expected letters, digits, '-', '_' and '.' (it names an audio file)"
-        )
-    return name
+    return check_name(text_field(row, "id", where), f"{where}: 'id'")  # it becomes an audio file's name
 
 
 def _split(row: dict[str, Any], where: str) -> str:
     if row.get("split") not in SPLITS:
-        raise UserError(f"{where}: 'split' is {row.get('split')!r}, expected one of {', '.join(SPLITS)}")
+        raise wrong_field(where, "split", row.get("split"), f"one of {', '.join(SPLITS)}")
     return row["split"]
 
 
