@@ -120,13 +120,6 @@ def matrix(title: str, caption: str, names: Sequence[str], values: np.ndarray, s
     return figure
 
 
-def save(figure: Figure, stem: str) -> None:
-    """Write `stem`.png and `stem`.svg, the same bytes for the same data."""
-    with rc_context({"svg.hashsalt": "crosspair"}):
-        figure.savefig(f"{stem}.png", dpi=200)
-        figure.savefig(f"{stem}.svg", metadata={"Date": None})
-
-
 def _page(title: str, caption: str, size: tuple[float, float], note: str = "") -> Figure:
     """Return a figure with title, caption and note above so much width and height for axes."""
     width = max(size[0], _NARROWEST)

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from analysis.deltas import PlaceMeasure
-from analysis.heat_maps import DIVERGING, ColourScale, Values, heat_maps, matrix, save
+from analysis.heat_maps import DIVERGING, ColourScale, Values, heat_maps, matrix
 from analysis.measures_csv import Measures, chance_conflict, groups, projections
+from common.figures import save
 
 _MOST_PANELS = 6  # figures of pairs of models show each pair up to so many, else their mean
 

@@ -1,7 +1,6 @@
 """The mixed error rate on development sets while training; early stopping and the choice of weights by it."""
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from common.manifest import Utterance, read_manifest
 from datamodules.leaks import HeldOut, check_leaks
 from decoding.transcriber import TorchWhisper, Transcriber
 from lightning_modules.whisper import WhisperModule
-from scoring.metrics import score
+from scoring.metrics import rates_by_pair
 
 MEAN = "mean"
 
@@ -139,13 +138,7 @@ class Development(L.Callback):
 
     def _evaluate(self, trainer: L.Trainer, module: WhisperModule) -> None:
         self.texts = self._transcribe(trainer, module)
-        by_pair: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-        for utterance, text in zip(self.chosen, self.texts, strict=True):
-            by_pair[utterance.pair].append((utterance.text, text, utterance.id))
-        rates = {}
-        for pair, rows in by_pair.items():
-            references, hypotheses, names = zip(*rows, strict=True)
-            rates[pair] = score(references, hypotheses, names=names).micro
+        rates = rates_by_pair(self.chosen, self.texts)
         rates[MEAN] = math.fsum(rates.values()) / len(rates)
         self.rows.append({"step": trainer.global_step} | rates)
         if self.best and self.best_row is self.rows[-1]:

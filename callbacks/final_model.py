@@ -8,7 +8,7 @@ import lightning as L
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from backbone.lora import merged
-from backbone.model_folder.training_card import Corpus, Recipe, training_card
+from backbone.model_folder.training_card import Recipe, training_card
 from backbone.model_folder.write import write_model_folder
 from callbacks.development import MEAN, Development
 from callbacks.run_record import corpora_of
@@ -49,10 +49,6 @@ class FinalModel(L.Callback):
 
     def _recipe(self, trainer: L.Trainer, module: WhisperModule) -> Recipe:
         data = trainer.datamodule
-        corpora = [
-            Corpus(pair, about["utterances"], about["sources"], about["licences"])
-            for pair, about in corpora_of(data).items()
-        ]
         method = type(module.algorithm).__name__
         own = {name: value for name, value in vars(module.algorithm).items() if not name.startswith("_")}
         settings: dict[str, Any] = {
@@ -70,7 +66,7 @@ class FinalModel(L.Callback):
             settings["LoRA"] = f"rank {module.lora.rank} at {', '.join(module.lora.targets)}, merged into the weights"
         if module.frozen:
             settings["frozen"] = ", ".join(module.frozen)
-        return Recipe(self.name, module.backbone, method, corpora, settings, self._notes())
+        return Recipe(self.name, module.backbone, method, corpora_of(data), settings, self._notes())
 
     def _notes(self) -> list[str]:
         best = self.development.best_row

@@ -11,9 +11,9 @@ from backbone.devices import default_device
 from backbone.model_folder.architecture import PROJECTION
 from backbone.model_folder.locate import check_generation_config
 from common.errors import UserError
-from common.manifest import Utterance, read_manifest
+from common.manifest import read_manifest
 from decoding.transcriber import TorchWhisper, Transcriber
-from scoring.metrics import score
+from scoring.metrics import rates_by_pair
 
 
 def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Sequence[Path]) -> dict[str, float]:
@@ -34,14 +34,7 @@ def score_state_dict(folder: Path, weights: Mapping[str, Tensor], manifests: Seq
         raise UserError(f"{folder}: the weights are not those of its config.json: {len(odd)} differ, such as {odd[0]}")
     engine.model.load_state_dict(weights)
     utterances = [utterance for manifest in manifests for utterance in read_manifest(manifest)]
-    texts = Transcriber(engine).transcribe(utterances)
-    by_pair: dict[str, list[tuple[Utterance, str]]] = {}
-    for utterance, text in zip(utterances, texts, strict=True):
-        by_pair.setdefault(utterance.pair, []).append((utterance, text))
-    return {
-        pair: score([u.text for u, _ in rows], [text for _, text in rows], names=[u.id for u, _ in rows]).micro
-        for pair, rows in by_pair.items()
-    }
+    return rates_by_pair(utterances, Transcriber(engine).transcribe(utterances))
 
 
 @lru_cache(maxsize=1)

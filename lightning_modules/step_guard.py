@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from common.errors import UserError
 from common.files import atomic_file
 from datamodules.batch import SpeechBatch
 from lightning_modules.algorithms.context import StepContext
@@ -103,11 +102,3 @@ class Undo:
         for part, state in zip(self.stateful, self._states, strict=True):
             part.load_state_dict(state)
         self.context.optimizer.zero_grad(set_to_none=True)
-
-
-def unusable_step_error(error: UnusableStepError, batch_file: Path) -> UserError:
-    """Return the error that ends the run."""
-    return UserError(
-        f"{error}; no update was made, and the batch was saved as {batch_file}. Look at these utterances' audio, lower "
-        "model.learning_rate, or let model.max_unusable_steps pass over a few such steps"
-    )

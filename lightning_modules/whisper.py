@@ -32,7 +32,7 @@ from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.algorithms.forward import Forward
 from lightning_modules.ranks import on_first_rank
-from lightning_modules.step_guard import StepGuard, Undo, UnusableStepError, unusable_step_error
+from lightning_modules.step_guard import StepGuard, Undo, UnusableStepError
 from lightning_modules.trainer_checks import check_pairs, check_trainer
 from lightning_modules.warmup_cosine import warmup_cosine
 
@@ -228,7 +228,9 @@ class WhisperModule(L.LightningModule):
             UserError: where `max_unusable_steps` have been undone before.
         """
         if undo is None or len(self.unusable_steps) == self.max_unusable_steps:
-            raise on_first_rank(unusable_step_error(error, batch_file)) from None
+            done = f"no update was made, and the batch was saved as {batch_file}. Look at these utterances' audio"
+            advice = "lower model.learning_rate, or let model.max_unusable_steps pass over a few such steps"
+            raise on_first_rank(UserError(f"{error}; {done}, {advice}")) from None
         undo()
         self.unusable_steps.append(str(error))
         self.print(f"warning: {error}; passed over, {len(self.unusable_steps)} of {self.max_unusable_steps}")

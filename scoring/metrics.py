@@ -1,10 +1,12 @@
 """The mixed error rate: integer counts, pooled over utterances (micro) or averaged over them (macro)."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from common.errors import UserError
+from common.manifest import Utterance
 from scoring.edit_alignment import Counts, align
 from scoring.tokens import get_profile
 
@@ -65,6 +67,19 @@ def score(
             raise empty_reference(name, reference, profile)
         utterances.append(align(tokens, splitter.hypothesis(hypothesis)).counts)
     return Score(profile, tuple(utterances))
+
+
+def rates_by_pair(utterances: Sequence[Utterance], hypotheses: Sequence[str]) -> dict[str, float]:
+    """Score each pair's utterances by themselves, and return the micro rates, profile `cjk`.
+
+    Raises:
+        UserError: as `score`.
+    """
+    by_pair: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for utterance, text in zip(utterances, hypotheses, strict=True):
+        by_pair[utterance.pair].append((utterance.text, text, utterance.id))
+    columns = {pair: list(zip(*rows, strict=True)) for pair, rows in by_pair.items()}
+    return {pair: score(said, written, names=names).micro for pair, (said, written, names) in columns.items()}
 
 
 def empty_reference(name: str, text: str, profile: str) -> UserError:

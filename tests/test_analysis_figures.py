@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from analysis.deltas import MODULES, Place
-from analysis.heat_maps import ColourScale, heat_maps, matrix, save
+from analysis.heat_maps import ColourScale, heat_maps, matrix
+from common.figures import save
 
 CAPTION = "Rows of each projection matrix whose mean absolute change exceeds 5e-5, as a caption of some length."
 NOTE = "Nearly all rows lie above this threshold. Half of all rows lie above 0.0018: try --threshold 0.0018, or auto."

@@ -17,7 +17,7 @@ from backbone.lora import LoRA
 from backbone.model_folder.candidates import candidates
 from backbone.model_folder.hub import HUB, add_scores, push
 from backbone.model_folder.read import read_model_folder
-from backbone.model_folder.training_card import Corpus, Recipe, training_card
+from backbone.model_folder.training_card import Recipe, training_card
 from callbacks.final_model import FinalModel
 from common.errors import UserError
 from common.manifest import read_manifest, write_manifest
@@ -30,7 +30,7 @@ from tests.algorithm_runs import fit
 
 
 def recipe(*licences: str) -> Recipe:
-    corpora = [Corpus("ko-en", 1234, ["AI Hub"], licences)]
+    corpora = {"ko-en": {"utterances": 1234, "sources": ["AI Hub"], "licences": licences}}
     return Recipe("mine", "openai/whisper-medium", "Fishr", corpora, {"steps": 195})
 
 

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from backbone.precision import resolve_precision
 from common.errors import UserError
 from lightning_modules import algorithms
 from lightning_modules.trainer_checks import check_trainer
-from training.trainer import FineTuningTrainer
+from training.trainer import FineTuningTrainer, resolve_precision
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from common.errors import UserError
 from scoring.contributions import UtteranceToScore
 from scoring.metrics import score
-from scoring.plots import PlotScale
+from scoring.panels import PlotScale
 from scoring.report import write_report
 from scoring.results import results_table, score_set
 

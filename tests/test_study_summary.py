@@ -13,10 +13,9 @@ from common.errors import UserError
 from scoring.table import Row
 from workflow.collect import Collected, SeedRates, collect
 from workflow.plan import Study
-from workflow.results_page import write_results
+from workflow.results_page import Job, busy_s, jobs, write_results
 from workflow.study_page import write_summary
 from workflow.study_table import StudyTable, beside, study_table
-from workflow.times import Job, busy_s, jobs
 
 # By model, by seed: ko-en (seen), ja-en (seen), ko-ja (unseen).
 RATES = {

@@ -11,7 +11,6 @@ import lightning as L
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from backbone.precision import resolve_precision
 from callbacks.checkpoint_files import CheckpointFiles, starting_point
 from callbacks.final_model import FinalModel
 from callbacks.metrics_file import MetricsFile
@@ -29,7 +28,7 @@ from lightning_modules.trainer_checks import check_strategy
 from lightning_modules.whisper import WhisperModule
 from training.loggers import keep_identity, loggers, run_folder, study_of
 from training.train_options import command
-from training.trainer import FineTuningTrainer
+from training.trainer import FineTuningTrainer, resolve_precision
 
 
 class TrainingRun:

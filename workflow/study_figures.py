@@ -1,9 +1,7 @@
 """A study's figures: the error rates of all models at a glance, and curves over one choice that the study varies."""
 
-import io
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from scoring.escape import visible
@@ -68,15 +66,6 @@ def draw_curve(collected: Collected, curve: Curve) -> Figure:
     axes.set_title(_seeds(collected), loc="left", fontsize=10)
     _clear(axes, "y", "top", "right")
     return figure
-
-
-def to_bytes(figure: Figure, kind: str) -> bytes:
-    """Return the figure as a file's content, `png` or `svg`, the same for the same figure."""
-    stream = io.BytesIO()
-    dateless = {"Date": None} if kind == "svg" else {"Software": None}
-    with rc_context({"svg.hashsalt": "crosspair"}):
-        figure.savefig(stream, format=kind, dpi=150, metadata=dateless)
-    return stream.getvalue()
 
 
 def _clear(axes: Any, grid: str, *spines: str) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from common.files import atomic_file, write_text
+from common.figures import save
+from common.files import write_text
 from scoring.escape import template
 from scoring.table import AVERAGES, MICRO, column_head, to_latex, to_markdown
 from scoring.terminal import to_terminal
 from workflow.collect import Collected
 from workflow.differences import differences
-from workflow.study_figures import draw_curve, draw_rates, to_bytes
+from workflow.study_figures import draw_curve, draw_rates
 from workflow.study_table import grids, study_table, to_csv, to_json
 
 _PAGE = Path(__file__).parent / "page/report.html"
@@ -30,9 +31,7 @@ def write_summary(collected: Collected) -> None:
     figures = {"rates": draw_rates(collected)}
     figures |= {f"curve_{name}": draw_curve(collected, curve) for name, curve in study.curves.items()}
     for name, figure in figures.items():
-        for kind in ("png", "svg"):
-            with atomic_file(folder / f"{name}.{kind}") as partial:
-                partial.write_bytes(to_bytes(figure, kind))
+        save(figure, folder / name, dpi=150)
     analysis = Path(study.folder(study.seeds[0]), "analysis")
     page = template(_PAGE).render(
         study=study,

@@ -15,16 +15,6 @@ _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """The training speech of one pair."""
-
-    pair: str
-    utterances: int
-    sources: Sequence[str]
-    licences: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Recipe:
     """How a fine-tune was trained.
 
@@ -32,7 +22,7 @@ class Recipe:
         name: of the run.
         base: the model that was fine-tuned.
         method: the algorithm, in words.
-        corpora: what it was trained on.
+        corpora: by pair, the utterances, sources and licences of what it was trained on.
         settings: options by name.
         notes: sentences that a reader must know, such as how the weights were chosen.
     """
@@ -40,20 +30,20 @@ class Recipe:
     name: str
     base: str
     method: str
-    corpora: Sequence[Corpus]
+    corpora: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     notes: Sequence[str] = ()
 
 
 def training_card(recipe: Recipe) -> str:
     """Return a fine-tune's card, without scores."""
-    licences = sorted({licence for corpus in recipe.corpora for licence in corpus.licences})
+    licences = sorted({licence for corpus in recipe.corpora.values() for licence in corpus["licences"]})
     bound = [licence for licence in licences if _NON_COMMERCIAL.search(licence)]
     return render(
         Path(__file__).with_name("training_card.md.jinja"),
         recipe=recipe,
         bound=bound,
-        languages=list(dict.fromkeys(code for corpus in recipe.corpora for code in corpus.pair.split("-"))),
+        languages=list(dict.fromkeys(code for pair in recipe.corpora for code in pair.split("-"))),
         base_licence=licence_of(Path(recipe.base)),
     )
 
