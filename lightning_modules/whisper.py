@@ -17,10 +17,9 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from backbone.ctc import CTCHead, mix
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
-from backbone.loss import WhisperLoss
+from backbone.loss import CTCHead, WhisperLoss, mix
 from backbone.read_for_training import read_for_training
 from backbone.window import WHOLE, window_of
 from common.errors import UserError, in_range
@@ -54,7 +53,7 @@ class WhisperModule(L.LightningModule):
         seed: of the algorithms' own draws.
         spec_augment: masks on the training speech's log-mel; `{}` takes their defaults, null sets none.
         lora: train low-rank adapters instead of the weights, merged into them at export; `{}` takes their defaults.
-        frozen: parts of the model not to train, such as encoder; see `backbone.freezing`.
+        frozen: parts of the model not to train, such as encoder; see `backbone.read_for_training`.
         max_unusable_steps: how many steps a run may skip because a loss or gradient is not finite; a skipped step
             changes nothing, for which a copy of weights and optimizer is held. 0 stops at the first.
         divergence_threshold: a pair's loss that makes a step unusable, too; null sets none.

@@ -6,7 +6,7 @@ from itertools import groupby, product
 
 import torch
 
-from backbone.ctc import CTCHead, mix
+from backbone.loss import CTCHead, mix
 
 END = 2
 

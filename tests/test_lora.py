@@ -12,9 +12,9 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from backbone.freezing import freeze
 from backbone.lora import LoRA, merged
 from backbone.model_folder.read import read_model_folder
+from backbone.read_for_training import freeze
 from callbacks.checkpoint_files import CheckpointFiles, newest_good
 from callbacks.checkpoints import Checkpoints
 from callbacks.final_model import FinalModel

@@ -12,8 +12,7 @@ import pytest
 from common.errors import UserError
 from scoring.table import single_languages
 from tests.test_study_summary import scored, small
-from workflow.collect import collect
-from workflow.differences import differences
+from workflow.collect import collect, differences
 from workflow.plan import Study
 from workflow.results_page import write_results
 from workflow.study_figures import draw_curve

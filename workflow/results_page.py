@@ -18,8 +18,7 @@ from common.input_files import read_text
 from common.json_lines import read_object
 from scoring import escape
 from scoring.table import to_markdown
-from workflow.collect import Collected, finished
-from workflow.differences import differences
+from workflow.collect import Collected, differences, finished
 from workflow.plan import Study
 from workflow.study_table import grids, study_table
 

@@ -12,8 +12,7 @@ from common.files import write_text
 from scoring.escape import template
 from scoring.table import AVERAGES, MICRO, column_head, to_latex, to_markdown
 from scoring.terminal import to_terminal
-from workflow.collect import Collected
-from workflow.differences import differences
+from workflow.collect import Collected, differences
 from workflow.study_figures import draw_curve, draw_rates
 from workflow.study_table import grids, study_table, to_csv, to_json
 

@@ -11,8 +11,7 @@ from scoring import escape
 from scoring.bootstrap import Estimate
 from scoring.results import interval_to_dict
 from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text
-from workflow.collect import Collected
-from workflow.differences import Differences
+from workflow.collect import Collected, Differences
 
 
 @dataclass(frozen=True)
