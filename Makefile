@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo study-whisper splicing results results-whisper backbone speech test test-all test-whisper bench faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo study-whisper splicing results results-whisper backbone speech test test-all test-whisper bench gpu-check faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,8 +75,11 @@ test-whisper: $(STAMP)  ## the tests with real weights: downloads openai/whisper
 	$(BIN)/python -c 'from huggingface_hub import snapshot_download as get; get("openai/whisper-base")'
 	$(BIN)/python -m pytest -m whisper
 
-bench: $(STAMP)  ## every benchmark, then docs/performance.md (half an hour on two otherwise idle cores)
+bench: $(STAMP)  ## every benchmark, then docs/performance.md (under half an hour, on an otherwise idle machine)
 	$(BIN)/python benchmarks/run_all.py
+
+gpu-check: $(STAMP)  ## this machine's GPU: training, decoding, algorithms, resuming, into docs/performance.md (8 minutes at most)
+	$(BIN)/python benchmarks/gpu_check.py
 
 faults: $(STAMP)  ## kill, truncate, fill disks and run at the same time; count what is lost (docs/reliability.md)
 	$(BIN)/python -m pytest tests/faults

@@ -20,9 +20,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import measuring
 import torch
+from measuring import ratio, spread, write
 from torch import Tensor, nn
 from torch.func import grad, vmap
 from torch.nn import functional
@@ -186,18 +188,27 @@ def peak(device: str) -> int:
 
 
 def report(turns: dict[str, Turns], args: argparse.Namespace) -> None:
-    """A Markdown table; the first round does not count."""
-    middle = statistics.median
-    median = {name: (middle(turn.seconds[1:]), middle(turn.gigabytes[1:])) for name, turn in turns.items()}
-    seconds, gigabytes = median["ERM"]
+    """Print a Markdown table of medians, and write the figures; the first round does not count."""
+    erm = turns["ERM"]
+    rows: dict[str, dict[str, Any]] = {
+        name: {
+            "seconds": spread(turn.seconds[1:]),
+            "beside_erm": ratio(turn.seconds[1:], erm.seconds[1:]),
+            "gigabytes": statistics.median(turn.gigabytes[1:]),
+        }
+        for name, turn in turns.items()
+    }
     print(f"whisper-{args.shape}, {args.pairs} x {args.utterances} utterances, {' '.join(sys.argv[1:])}")
     print("| algorithm | seconds a step | beside ERM | memory of a step, GB | over ERM, GB |")
     print("|---|---|---|---|---|")
-    for name, (own_seconds, own_gigabytes) in median.items():
+    for name, row in rows.items():
+        over = row["gigabytes"] - rows["ERM"]["gigabytes"]
         print(
-            f"| {name} | {own_seconds:.3g} | {own_seconds / seconds:.2f} | {own_gigabytes:.2f} "
-            f"| {own_gigabytes - gigabytes:+.2f} |"
+            f"| {name} | {row['seconds']['median']:.3g} | {row['beside_erm']['median']:.2f} "
+            f"| {row['gigabytes']:.2f} | {over:+.2f} |"
         )
+    about = {key: getattr(args, key) for key in ("shape", "window", "tokens", "pairs", "utterances", "precision")}
+    write(about | {"rows": rows})
 
 
 if __name__ == "__main__":

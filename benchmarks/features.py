@@ -46,7 +46,7 @@ def main() -> None:
         faster = ratio(seconds_of["transformers"], seconds_of["ours"])
         results[str(bins)] = {"faster": faster, "largest_difference": worst, "seconds": seconds_of}
         print(f"{bins} bins, {args.batch} utterances: {shown(faster)} times as fast, differs by {worst:.1e}")
-    write("features", results)
+    write(results)
 
 
 if __name__ == "__main__":

@@ -126,7 +126,7 @@ def main() -> None:
         "speedup": statistics.median(2 * one / two for one, two in turns),
     }
     print("ranks", results["ranks"])
-    write("growth", results)
+    write(results)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "outputs" / "benchmarks"
+FOLDER_VARIABLE, NAME_VARIABLE = "BENCHMARK_FOLDER", "BENCHMARK_NAME"  # where `budget` has a part's figures go
 sys.path.insert(0, str(ROOT))
 
 from common.versions import versions  # noqa: E402
@@ -60,7 +61,9 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def shown(figure: Mapping[str, float], digits: int = 2) -> str:
-    """`1.23 (1.20 - 1.31)`."""
+    """`1.23 (1.20 - 1.31)`, or `1.23 (once)` for what was seen once."""
+    if figure.get("rounds") == 1:
+        return f"{figure['median']:.{digits}f} (once)"
     return f"{figure['median']:.{digits}f} ({figure['low']:.{digits}f} - {figure['high']:.{digits}f})"
 
 
@@ -109,12 +112,25 @@ def alone(*command: object) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def write(name: str, results: Mapping[str, Any], out: Path = RESULTS) -> None:
-    """Leaves `<out>/<name>.json`: the results, and what they were measured with."""
+def write(results: Mapping[str, Any]) -> None:
+    """Leave `outputs/benchmarks/<script>.json`: the results, and what they were measured with."""
+    out = Path(os.environ.get(FOLDER_VARIABLE, RESULTS))
+    name = os.environ.get(NAME_VARIABLE, Path(sys.argv[0]).stem)
     out.mkdir(parents=True, exist_ok=True)
-    made = {"command": " ".join(["python", *sys.argv]), "machine": machine(), "results": results}
+    made = {
+        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "machine": machine(),
+        "results": results,
+    }
     (out / f"{name}.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
-    print(f"{out / name}.json")
+    print(f"{out / name}.json", flush=True)
+
+
+def gpu() -> str | None:
+    """The GPU's name, or None."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def machine() -> dict[str, Any]:
@@ -127,6 +143,7 @@ def machine() -> dict[str, Any]:
         "processor": models[0].split(":")[1].strip() if models else platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0)))),
+        "gpu": gpu(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9),
         "python": platform.python_version(),
         "versions": versions(_PACKAGES),

@@ -11,11 +11,12 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from measuring import alone, peak, ratio, reset_peak, shown, write
 from workload import SHAPES, corpus, model_folder
 
-WAYS = {
+WAYS: dict[str, dict[str, Any]] = {
     "recipe": {},
     "recipe, checkpointing": {"checkpointing": True},
     "30s": {"window": "30s"},
@@ -71,7 +72,7 @@ def main() -> None:
     }
     for way, figure in results["of_recipe"].items():
         print(f"whisper-{args.shape}, {way}: {shown(figure)} of the recipe's peak")
-    write(f"memory-{args.shape}", results)
+    write({"shape": args.shape} | results)
 
 
 if __name__ == "__main__":

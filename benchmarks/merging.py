@@ -1,10 +1,11 @@
 """What merging costs beside mergekit and beside reading and writing the bytes: `python benchmarks/merging.py`.
 
-A base and three fine-tunes of random weights are made at the size asked for (whisper-medium: 12.2 GB, in --folder, and
-removed at the end). Then all take turns, round after round, each in a process of its own: the floor (the bytes of all
-four files read and of one written and fsynced, nothing else), `merge.py`, and `mergekit-pytorch`, mergekit's command
-that can read Whisper's files. Printed are medians of seconds from start to end of each command, of the seconds of
-processor time, and the peak of anonymous memory, which leaves out the files that the system keeps in memory.
+A base and three fine-tunes are made: of random weights at the size asked for (whisper-medium: 12.2 GB, in --folder, and
+removed at the end), or of published ones that the Hub's cache has, each fine-tune a random step away. Then all take
+turns, round after round, each in a process of its own: the floor (the bytes of all four files read and of one written
+and fsynced, nothing else), `merge.py`, and `mergekit-pytorch`, mergekit's command that can read Whisper's files.
+Measured are seconds from start to end of each command, seconds of processor time, and the peak of anonymous memory,
+which leaves out the files that the system keeps in memory.
 
 Most of a round is mergekit's TIES, so that one is the default; `--rounds 3` gives medians.
 `--cold` drops the files from the system's memory before each run. `--mergekit 2` adds runs of mergekit with the options
@@ -14,35 +15,33 @@ that made it fastest. `--sweep` adds a sweep of ten step lengths, without scorin
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import torch
 import yaml
+from measuring import ROOT, ratio, shown, spread, write
+from workload import prepared
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.write import write_model_folder
 
-from backbone.model_folder.write import SafetensorsWriter  # noqa: E402
-
-# Layers on each side, width, attention heads.
-SHAPES = {"tiny": (4, 384, 6), "base": (6, 512, 8), "small": (12, 768, 12), "medium": (24, 1024, 16)}
 PARAMETERS = {
     "task_arithmetic": {"weight": 1.0},
     "ties": {"weight": 1.0, "density": 0.2},
     "dare_linear": {"weight": 1.0, "density": 0.5},
     "dare_ties": {"weight": 1.0, "density": 0.5},
 }
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MERGEKIT = {
     "mergekit": [],
     "mergekit, best flags": ["--clone-tensors", "--async-write", "--write-threads", "2", "--lazy-unpickle"],
@@ -89,39 +88,19 @@ class Figures:
     memory: list[float] = field(default_factory=list)
 
 
-def make_models(folder: Path, size: str, dtype: str = "F32") -> list[Path]:
-    """Writes a base and three fine-tunes that share half of their change; returns their folders."""
-    import torch
-    from tokenizers import Tokenizer, models
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
-
-    layers, width, heads = SHAPES[size]
-    config = WhisperConfig(
-        vocab_size=51865, d_model=width, encoder_layers=layers, decoder_layers=layers, encoder_attention_heads=heads,
-        decoder_attention_heads=heads, encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width,
-    )  # fmt: skip
-    with torch.device("meta"):
-        shapes = {name: tuple(p.shape) for name, p in WhisperForConditionalGeneration(config).named_parameters()}
+def make_models(folder: Path, model: str, dtype: str) -> list[Path]:
+    """Write a base and three fine-tunes that share half of their change; return their folders."""
+    whisper, processor = read_model_folder(prepared(model, folder / "made"))
+    torch.manual_seed(0)
+    shared = {name: torch.randn_like(parameter) for name, parameter in whisper.named_parameters()}
+    base = {name: parameter.detach().clone() for name, parameter in whisper.named_parameters()}
     folders = [folder / name for name in ("base", "one", "two", "three")]
-    generator = np.random.default_rng(0)
-    with ExitStack() as files:
-        writers = []
-        for each in folders:
-            config.save_pretrained(each)
-            WhisperFeatureExtractor().save_pretrained(each)
-            tokenizer = Tokenizer(models.BPE())
-            tokenizer.add_special_tokens(["<|endoftext|>", "<|transcribe|>"])
-            tokenizer.save(str(each / "tokenizer.json"))
-            writers.append(
-                files.enter_context(SafetensorsWriter(each / "model.safetensors", shapes, dict.fromkeys(shapes, dtype)))
-            )
-        for name, shape in shapes.items():
-            base = generator.standard_normal(shape, np.float32) * np.float32(0.02)
-            shared = generator.standard_normal(shape, np.float32)
-            writers[0].write(name, torch.from_numpy(base))
-            for writer in writers[1:]:
-                noise = shared + generator.standard_normal(shape, np.float32)
-                writer.write(name, torch.from_numpy(base + noise * np.float32(2e-4)))
+    for each in folders:
+        for name, parameter in whisper.named_parameters():
+            if each.name != "base":
+                parameter.data = base[name] + 2e-4 * (shared[name] + torch.randn_like(parameter))
+        write_model_folder(each, whisper.to(DTYPES[dtype]), processor)
+        whisper.float()
     return folders
 
 
@@ -185,54 +164,54 @@ def commands(
     return found
 
 
-def report(figures: dict[str, Figures]) -> str:
-    """A Markdown table of medians, with ratios to the floor and to mergekit."""
-    floor = statistics.median(figures["floor, two threads"].seconds)
-    lines = [
-        "| what | seconds | processor s | over the floor | times as fast as mergekit | GB |",
-        "|---|---|---|---|---|---|",
-    ]
+def rows_of(figures: dict[str, Figures]) -> list[dict[str, Any]]:
+    """What each contestant took, beside the floor and beside mergekit."""
+    floor = figures["floor, two threads"].seconds
+    rows = []
     for name, each in figures.items():
-        seconds = statistics.median(each.seconds)
-        theirs = [figures.get(name.replace("merge.py", kind)) for kind in MERGEKIT if name.endswith("merge.py")]
-        ratios = [statistics.median(other.seconds) / seconds for other in theirs if other is not None]
-        faster = " / ".join(f"{ratio:.1f}" for ratio in ratios)
-        processor = statistics.median(each.processor)
-        lines.append(
-            f"| {name} | {seconds:.1f} | {processor:.1f} | {seconds / floor:.2f} | {faster} | {max(each.memory):.2f} |"
-        )
-    return "\n".join(lines)
+        row: dict[str, Any] = {"what": name, "seconds": spread(each.seconds), "peak_gb": max(each.memory)}
+        row |= {"processor_s": spread(each.processor), "over_floor": ratio(each.seconds, floor)}
+        method, _, kind = name.partition(", ")
+        if kind == "merge.py" and (theirs := figures.get(f"{method}, mergekit")):
+            row["faster_than_mergekit"] = ratio(theirs.seconds, each.seconds)
+        rows.append(row)
+        print(f"{name}: {shown(row['seconds'], 1)} s, {row['peak_gb']:.2f} GB")
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SHAPES, default="medium")
+    parser.add_argument("--models", nargs="+", default=["medium"], help="shapes, of random weights, and ids on the Hub")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="where 5 models have room")
-    parser.add_argument("--dtype", choices=["F32", "F16"], default="F32", help="what the models are stored in")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["float32"], help="of the models' files")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--methods", nargs="+", choices=PARAMETERS, default=["task_arithmetic", "ties", "dare_linear"])
     parser.add_argument("--mergekit", type=int, choices=[0, 1, 2], default=1, help="not, as it is, with best flags too")
     parser.add_argument("--cold", action="store_true", help="read from the disk, not from the system's memory")
     parser.add_argument("--sweep", action="store_true", help="time a sweep, too")
     options = parser.parse_args()
-    work = Path(tempfile.mkdtemp(dir=options.folder, prefix="merging-benchmark-"))
-    try:
-        folders = make_models(work, options.size, options.dtype)
-        flags = dict(list(MERGEKIT.items())[: options.mergekit])
-        contestants = commands(folders, work, options.methods, flags, options.sweep)
-        figures = {name: Figures() for name in contestants}
-        for place in range(options.rounds):
-            for name, command in contestants.items():
-                if options.cold:
-                    drop_from_memory(folders)
-                measure(command, figures[name])
-                seconds, memory = figures[name].seconds[-1], figures[name].memory[-1]
-                print(f"round {place + 1}: {name}: {seconds:.1f} s, {memory:.2f} GB", flush=True)
-                shutil.rmtree(work / "theirs", ignore_errors=True)
-        print(f"\n{report(figures)}")
-        print(json.dumps({name: vars(each) for name, each in figures.items()}))
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    results: dict[str, Any] = {}
+    for model in options.models:
+        for dtype in options.dtypes:
+            with tempfile.TemporaryDirectory(dir=options.folder, prefix="merging-benchmark-") as name:
+                figures = take_turns(Path(name), model, dtype, options)
+            results[f"{model}, {dtype}"] = rows_of(figures)
+            write(results)
+
+
+def take_turns(work: Path, model: str, dtype: str, options: argparse.Namespace) -> dict[str, Figures]:
+    """Run every contestant in each round."""
+    folders = make_models(work, model, dtype)
+    flags = dict(list(MERGEKIT.items())[: options.mergekit if find_spec("mergekit") else 0])
+    contestants = commands(folders, work, options.methods, flags, options.sweep)
+    figures = {name: Figures() for name in contestants}
+    for _ in range(options.rounds):
+        for name, command in contestants.items():
+            if options.cold:
+                drop_from_memory(folders)
+            measure(command, figures[name])
+            shutil.rmtree(work / "theirs", ignore_errors=True)
+    return figures
 
 
 if __name__ == "__main__":

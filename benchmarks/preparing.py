@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+from measuring import write
 
 
 def main() -> None:
@@ -27,16 +27,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         write_corpora(root, args.utterances)
-        print(f"{args.utterances:,} utterances of 1 s; {measure(nothing, root)[2]:.0f} MB are Python and its libraries")
-        for step in (prepare_jsonl, prepare_csv_with_guard, prepare_archive, prepare_and_draw, check_manifest):
-            report(step, root)
+        steps = (prepare_jsonl, prepare_csv_with_guard, prepare_archive, prepare_and_draw, check_manifest)
+        rows = {step.__name__: report(step, root) for step in (nothing, *steps)}
         write_long_manifest(root, args.lines)
-        report(read_long_manifest, root, f"{args.lines:,} lines")
+        rows[read_long_manifest.__name__] = report(read_long_manifest, root)
+    write({"utterances": args.utterances, "lines": args.lines, "rows": rows})
 
 
-def report(step: Callable[[Path], None], root: Path, note: str = "") -> None:
+def report(step: Callable[[Path], None], root: Path) -> dict[str, float]:
     clock_s, processor_s, megabytes = measure(step, root)
-    print(f"{step.__name__:<24} {clock_s:6.1f} s, {processor_s:6.1f} s of processor, {megabytes:5.0f} MB  {note}")
+    print(f"{step.__name__:<24} {clock_s:6.1f} s, {processor_s:6.1f} s of processor, {megabytes:5.0f} MB", flush=True)
+    return {"seconds": clock_s, "processor_s": processor_s, "peak_mb": megabytes}
 
 
 def write_corpora(root: Path, count: int) -> None:
@@ -129,11 +130,11 @@ def command(*arguments: object) -> None:
     import contextlib
     import os
 
-    import prepare
+    from common.options import run
+    from prepare import PREPARE
 
-    args = prepare.parser().parse_args(list(map(str, arguments)))
     with Path(os.devnull).open("w") as sink, contextlib.redirect_stdout(sink):
-        args.run(args)
+        run(PREPARE, list(map(str, arguments)))
 
 
 def measure(step: Callable[[Path], None], root: Path) -> tuple[float, float, float]:

@@ -10,12 +10,11 @@ import argparse
 import os
 import random
 import resource
-import sys
 import time
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from measuring import write
 
 from scoring.contributions import UtteranceToScore
 from scoring.results import SetScore, score_set, to_dict
@@ -55,9 +54,10 @@ def transcripts(count: int, seed: int) -> list[UtteranceToScore]:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__).parse_args()  # there is nothing to choose, but --help is answered
-    print(f"{'':44} {'seconds':>8}")
-    utterances = transcripts(100_000, seed=0)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--utterances", type=int, default=100_000)
+    count = parser.parse_args().utterances
+    utterances = transcripts(count, seed=0)
     start = time.process_time()
     scored = score_set(utterances)
     aligned = time.process_time()
@@ -68,19 +68,25 @@ def main() -> None:
     scored.tallies  # noqa: B018  (computed when first asked for)
     tallied = time.process_time() - summed
     tokens = scored.score.counts.reference_tokens / len(utterances)
-    print(f"{f'100,000 utterances of {tokens:.0f} tokens, all breakdowns':44} {aligned - start + tallied:8.1f}")
-    print(f"{'  aligned, languages and failures found':44} {aligned - start - tolerant:8.1f}")
-    print(f"{'  script-tolerant errors':44} {tolerant:8.1f}")
-    print(f"{'  figures summed':44} {tallied:8.1f}")
 
     sets: list[SetScore] = [score_set(transcripts(500, seed)) for seed in range(1, 6)]
     for one in sets:
         one.tallies  # noqa: B018
-    start = time.process_time()
+    start_draws = time.process_time()
     figures = sum(len(to_dict(one)["figures"]) for one in sets)
-    name = f"1,000 draws of five sets of 500, {figures // 5} figures each"
-    print(f"{name:44} {time.process_time() - start:8.2f}")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+    drawn = time.process_time() - start_draws
+    seconds = {
+        f"{count:,} utterances of {tokens:.0f} tokens, all breakdowns": aligned - start + tallied,
+        "of it: aligned, languages and failures found": aligned - start - tolerant,
+        "of it: script-tolerant errors": tolerant,
+        "of it: figures summed": tallied,
+        f"1,000 draws of five sets of 500, {figures // 5} figures each": drawn,
+    }
+    for what, taken in seconds.items():
+        print(f"{what:55} {taken:8.2f} s")
+    peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"peak memory {peak_gib:.2f} GiB")
+    write({"seconds": seconds, "peak_gib": peak_gib})
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main() -> None:
     }
     for name, figures in results.items():
         print(f"{name:18} {shown(figures['seconds'])} s")
-    write("startup", results)
+    write(results)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,20 @@ from transformers import (
 from common.manifest import Utterance
 from datamodules.dataset import LabelMaker
 from lightning_modules.warmup_cosine import warmup_cosine
+
+
+@dataclass
+class Trained:
+    """What a run of training left: each step's loss, and when the first batch was asked for and the steps ended."""
+
+    losses: list[float] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+    data_wait: float = 0.0
+    peak_gb: float | None = None
+
+    def seconds_a_step(self, warm_up: int = 0) -> float:
+        """The mean over the steps after the first `warm_up`."""
+        return (self.ends[-1] - self.ends[warm_up]) / (len(self.ends) - 1 - warm_up)
 
 
 class Utterances(Dataset):
@@ -75,8 +90,8 @@ class _InOrder(Seq2SeqTrainer):
 
 
 class _Stamps(TrainerCallback):
-    def __init__(self) -> None:
-        self.ends: list[float] = []
+    def __init__(self, trained: Trained) -> None:
+        self.ends = trained.ends
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """Before the first batch is asked for."""
@@ -88,7 +103,7 @@ class _Stamps(TrainerCallback):
 
 
 def train(
-    folder: Path,
+    folder: Path | str,
     utterances: Sequence[Utterance],
     out: Path,
     *,
@@ -97,8 +112,8 @@ def train(
     workers: int,
     checkpointing: bool = False,
     bf16: bool = False,
-) -> tuple[list[float], float]:
-    """One pass over the utterances; returns each step's loss, and the seconds from the first batch's asking on."""
+) -> Trained:
+    """One pass over the utterances."""
     steps = len(utterances) // batch
     model = WhisperForConditionalGeneration.from_pretrained(folder)
     model.config.use_cache = False
@@ -124,15 +139,15 @@ def train(
         gradient_checkpointing=checkpointing,
         seed=0,
     )
-    stamps = _Stamps()
+    trained = Trained()
     trainer = _InOrder(
         model=model,
         args=arguments,
         train_dataset=Utterances(utterances, processor),
         data_collator=Collator(processor),
         optimizers=(optimizer, schedule),
-        callbacks=[stamps],
+        callbacks=[_Stamps(trained)],
     )
     trainer.train()
-    losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
-    return losses, stamps.ends[-1] - stamps.ends[0]
+    trained.losses += [row["loss"] for row in trainer.state.log_history if "loss" in row]
+    return trained

@@ -44,7 +44,7 @@ def main() -> None:
                 rates[trained][decoded] += rate / args.seeds
     for trained, by_window in rates.items():
         print(trained, {decoded: f"{100 * rate:.1f} %" for decoded, rate in by_window.items()})
-    write("windows", rates)
+    write(rates)
 
 
 if __name__ == "__main__":

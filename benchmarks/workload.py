@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 import torch
+from huggingface_hub import try_to_load_from_cache
 from torch import nn
 from transformers import (
     WhisperConfig,
@@ -123,6 +126,19 @@ def model_folder(
     return folder
 
 
+def prepared(model: str, root: Path, **options: Any) -> Path | str:
+    """A model to measure: `base` is one of random weights in that shape, `openai/whisper-base` the published one.
+
+    Raises:
+        SystemExit: for a published one that the Hub's cache lacks; nothing is downloaded in a benchmark.
+    """
+    if model in SHAPES:
+        return model_folder(root / model, model, **options)
+    if not isinstance(try_to_load_from_cache(model, "config.json"), str):
+        sys.exit(f"{model}: is none of {', '.join(SHAPES)}, and not in the Hub's cache: hf download {model}")
+    return model
+
+
 def corpus(folder: Path, count: int, pair: str = "ko-en", tokens: int = 24, seed: int = 0) -> Path:
     """A manifest of WAV files of 3 to 8 s: noise in bursts, like syllables, with transcripts of so many tokens."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,7 +156,7 @@ def corpus(folder: Path, count: int, pair: str = "ko-en", tokens: int = 24, seed
     return folder / f"{pair}.jsonl"
 
 
-def cut(folder: Path, to: Path, seconds: int) -> Path:
+def cut(folder: Path | str, to: Path, seconds: int) -> Path:
     """A copy of a model whose window is shorter, by means of transformers alone."""
     model, processor = read_model_folder(folder)
     table = model.model.encoder.embed_positions.weight.detach()
