@@ -14,12 +14,7 @@ from evaluation.evaluation_options import EvaluationOptions, check_compare, eval
 
 _TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
 EVALUATE = Command(
-    "evaluate.py",
-    _TEXT,
-    EvaluationOptions,
-    examples=_EXAMPLES,
-    config=("evaluate",),
-    commands=[TRANSCRIBE],
+    "evaluate.py", _TEXT, EvaluationOptions, examples=_EXAMPLES, config=("evaluate",), commands=[TRANSCRIBE]
 )
 
 

@@ -58,15 +58,15 @@ def losses_of_logits(logits_NV: Tensor, labels_N: Tensor, label_smoothing: float
 
 
 class Losses(NamedTuple):
-    """What a forward pass leaves: each token's loss, 0 where it has no label, and the states that led to it.
+    """Each token's loss, 0 where it has no label, the output projection's output and input, and the encoder's states.
 
-    `logits_BUV` is None unless asked for, and 0 where there is no label.
+    `logits_BUV` is there only where it was asked for, and 0 where there is no label.
     """
 
     losses_BU: Tensor
-    hidden_BUD: Tensor
-    encoded_BTD: Tensor
-    logits_BUV: Tensor | None
+    logits_BUV: Tensor | None = None
+    hidden_BUD: Tensor | None = None
+    encoded_BTD: Tensor | None = None
 
 
 class WhisperLoss(nn.Module):
@@ -108,7 +108,7 @@ class WhisperLoss(nn.Module):
             losses_N = losses_of_logits(logits_NV, labels_N, self.label_smoothing)
         else:
             losses_N = token_losses(hidden_ND, self.model.proj_out.weight, labels_N, self.label_smoothing)
-        return Losses(_spread_out(losses_N, labelled_BU), hidden_BUD, states.encoder_last_hidden_state, logits_BUV)
+        return Losses(_spread_out(losses_N, labelled_BU), logits_BUV, hidden_BUD, states.encoder_last_hidden_state)
 
 
 def _spread_out(values: Tensor, labelled_BU: Tensor) -> Tensor:

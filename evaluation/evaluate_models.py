@@ -22,7 +22,7 @@ from evaluation.hypotheses import FASTER_WHISPER, StoredHypotheses, Task, transc
 from evaluation.test_sets import EvaluationSet, read_sets
 from scoring.contributions import UtteranceToScore, check_references
 from scoring.report import write_report
-from scoring.results import Results, differences, error_rates, interval_to_dict, results_table, score_set, to_dict
+from scoring.results import Results, differences, error_rates, estimate_to_dict, results_table, score_set, to_dict
 from scoring.summary import failure_lines
 from scoring.table import AVERAGES, Table, write_table
 from scoring.terminal import to_terminal
@@ -180,11 +180,11 @@ def _scores(
         }
         for figure, prefix in (("mer", ""), ("tolerant", "tolerant_")):
             rates = error_rates(by_set, job.seen, job.unseen, figure)
-            found[f"{prefix}averages"] = {name: interval_to_dict(rates[name]) for name in AVERAGES if name in rates}
+            found[f"{prefix}averages"] = {name: estimate_to_dict(rates[name]) for name in AVERAGES if name in rates}
             if job.baseline not in (None, model.name):
                 against = differences(by_set, results[job.baseline], job.seen, job.unseen, figure)
                 found[f"{prefix}minus_baseline"] = {
-                    name: interval_to_dict(one) | {"significant": one.significant} for name, one in against.items()
+                    name: estimate_to_dict(one) | {"significant": one.significant} for name, one in against.items()
                 }
     how = job.decoding
     tests = {

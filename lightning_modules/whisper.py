@@ -19,7 +19,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
-from backbone.loss import CTCHead, WhisperLoss, mix
+from backbone.loss import CTCHead, Losses, WhisperLoss, mix
 from backbone.read_for_training import read_for_training
 from backbone.window import WHOLE, window_of
 from common.errors import UserError, in_range
@@ -29,7 +29,6 @@ from datamodules.pairs import PairDataModule
 from lightning_modules.algorithms.algorithm import Algorithm, Figures
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.erm import ERM
-from lightning_modules.algorithms.forward import Forward
 from lightning_modules.ranks import on_first_rank
 from lightning_modules.step_guard import StepGuard, Undo, UnusableStepError
 from lightning_modules.trainer_checks import check_pairs, check_trainer
@@ -206,7 +205,7 @@ class WhisperModule(L.LightningModule):
         with strategy.block_backward_sync() if waits else nullcontext():
             self.manual_backward(loss)
 
-    def token_losses(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
+    def token_losses(self, batch: SpeechBatch, *, with_logits: bool = False) -> Losses:
         """Return each token's cross-entropy, computed in the trainer's precision."""
         with self._forward_context():
             out = self._loss[0](
@@ -218,7 +217,7 @@ class WhisperModule(L.LightningModule):
                 losses_BU = mix(losses_BU, ctc_B, batch.labels_BU, self.ctc_weight)
         if self._guard:
             self._guard.note(batch, losses_BU)
-        return Forward(losses_BU, out.logits_BUV, out.hidden_BUD)
+        return out._replace(losses_BU=losses_BU, encoded_BTD=None)
 
     def _pass_over(self, error: UnusableStepError, batch_file: Path, undo: Undo | None) -> None:
         """Undo an unusable step, if there are not yet too many; its batch was saved in a file.

@@ -93,21 +93,17 @@ def to_dict(result: SetScore) -> dict[str, Any]:
         TOLERANT: result.tolerant,
         "script-error": result.score.micro - result.tolerant,
         "interval": {"level": LEVEL, "folds": result.folds, "unit": result.tallies.unit, "seed": result.seed},
-        "figures": {name: estimate_to_dict(estimate) for name, estimate in sorted(result.estimates.items())},
+        "figures": {
+            name: estimate_to_dict(one, "numerator", "denominator") for name, one in sorted(result.estimates.items())
+        },
     }
 
 
-def estimate_to_dict(estimate: Estimate) -> dict[str, float | None]:
-    """Return value, interval, numerator and denominator for JSON, null where not defined."""
-    names = ("value", "low", "high", "numerator", "denominator")
+def estimate_to_dict(estimate: Estimate, *sums: str) -> dict[str, float | None]:
+    """Return value and interval for JSON, and the `sums` named, numerator and denominator; null where not defined."""
+    names = ("value", "low", "high", *sums)
     numbers = {name: getattr(estimate, name) for name in names}
     return {name: None if number is None or math.isnan(number) else number for name, number in numbers.items()}
-
-
-def interval_to_dict(estimate: Estimate) -> dict[str, Any]:
-    """Return value and interval for JSON; averages and differences have no counts of their own."""
-    found = estimate_to_dict(estimate)
-    return {key: found[key] for key in ("value", "low", "high")}
 
 
 Results = Mapping[str, Mapping[str, SetScore]]  # by model, then by test set

@@ -86,7 +86,7 @@ def _grid(names: int, widths: Mapping[str, int], rows: Iterable[Iterable[Rendera
     grid = Grid(box=None, padding=0, show_header=False)
     grid.add_column(width=names, overflow="fold")
     for column, width in widths.items():
-        grid.add_column(width=width, no_wrap=True, style=_style(column))
+        grid.add_column(width=width, no_wrap=True, style="cyan" if column in AVERAGES else "")
     for row in rows:
         grid.add_row(*row)
     return grid
@@ -96,7 +96,3 @@ def _head_words(column: str) -> list[str]:
     """Return a column's title by line: two for an average, one for a test set."""
     head = column_head(column, str)
     return head.split(" ") if column in AVERAGES else [head]
-
-
-def _style(column: str) -> str:
-    return "cyan" if column in AVERAGES else ""

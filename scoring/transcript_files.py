@@ -123,12 +123,8 @@ def to_row(utterance: ScoredUtterance) -> Mapping[str, Any]:
     """Return a scored utterance as a JSON object that `read_json_lines` reads again."""
     item, alignment = utterance.transcript, utterance.alignment
     return {
-        "id": item.id,
-        "reference": item.reference,
-        "hypothesis": item.hypothesis,
+        **{name: getattr(item, name) for name in ("id", "reference", "hypothesis", "matrix_language", "speaker")},
         "pair": "-".join(item.languages) if item.languages else None,
-        "matrix_language": item.matrix_language,
-        "speaker": item.speaker,
         "spans": None if item.spans is None else [{"language": code, "text": text} for code, text in item.spans],
         **({"loanwords": [list(pair) for pair in item.loanwords]} if item.loanwords else {}),
         **({"normalized": item.normalized} if item.normalized else {}),

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from backbone.loss import IGNORED_LABEL
+from backbone.loss import IGNORED_LABEL, Losses
 from datamodules.batch import SpeechBatch
 from lightning_modules.algorithms.context import StepContext
-from lightning_modules.algorithms.forward import Forward
 
 
 def speech_batch(pairs: list[str], decoder_inputs_BU: Tensor, labels_BU: Tensor) -> SpeechBatch:
@@ -39,8 +38,8 @@ class Quadratics(nn.Module):
     def gradient(self, pair: str, theta: Tensor) -> Tensor:
         return self.curvatures[pair] @ (theta - self.centres[pair])
 
-    def forward(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
-        return Forward(torch.stack([self.loss(pair) for pair in batch.pairs])[:, None])
+    def forward(self, batch: SpeechBatch, *, with_logits: bool = False) -> Losses:
+        return Losses(torch.stack([self.loss(pair) for pair in batch.pairs])[:, None])
 
     def batch(self) -> SpeechBatch:
         zeros = torch.zeros(len(self.centres), 1, dtype=torch.long)
@@ -56,11 +55,11 @@ class TinyDecoder(nn.Module):
         self.weight_VD = nn.Parameter(torch.randn(vocabulary, width, generator=generator, dtype=torch.float64))
         self.mixer_DD = nn.Parameter(torch.randn(width, width, generator=generator, dtype=torch.float64))
 
-    def forward(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
+    def forward(self, batch: SpeechBatch, *, with_logits: bool = False) -> Losses:
         hidden_BUD = torch.tanh(self.weight_VD[batch.decoder_inputs_BU] @ self.mixer_DD)
         logits_BUV = hidden_BUD @ self.weight_VD.T
         losses = functional.cross_entropy(logits_BUV.transpose(1, 2), batch.labels_BU, reduction="none")
-        return Forward(losses, logits_BUV, hidden_BUD)
+        return Losses(losses, logits_BUV, hidden_BUD)
 
 
 def token_batch(

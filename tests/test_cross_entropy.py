@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from backbone import loss
-from backbone.loss import IGNORED_LABEL, token_losses
+from backbone.loss import IGNORED_LABEL, Losses, token_losses
 from common.manifest import read_manifest
 from datamodules.batch import SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, collate
 from lightning_modules.algorithms.context import StepContext
 from lightning_modules.algorithms.fishr import Fishr
-from lightning_modules.algorithms.forward import Forward
 from lightning_modules.whisper import WhisperModule
 
 TOLERANCES = {torch.float64: (1e-12, 1e-13), torch.float32: (1e-5, 1e-6)}
@@ -122,14 +121,14 @@ def test_no_more_logits_are_held_than_a_chunk(monkeypatch: pytest.MonkeyPatch):
 class PlainModule(WhisperModule):
     """The same module with transformers' own projection and PyTorch's own loss."""
 
-    def token_losses(self, batch: SpeechBatch, *, with_logits: bool = False) -> Forward:
+    def token_losses(self, batch: SpeechBatch, *, with_logits: bool = False) -> Losses:
         inputs: list[Tensor] = []
         with self.model.proj_out.register_forward_pre_hook(lambda _, given: inputs.append(given[0])):
             out = self.model(input_features=batch.mel_BFT, decoder_input_ids=batch.decoder_inputs_BU)
         losses = functional.cross_entropy(
             out.logits.transpose(1, 2), batch.labels_BU, reduction="none", label_smoothing=self.label_smoothing
         )
-        return Forward(losses, out.logits, inputs[0])
+        return Losses(losses, out.logits, inputs[0])
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.2])

@@ -9,10 +9,10 @@ import lightning as L
 import pytest
 import torch
 
+from backbone.loss import Losses
 from callbacks.checkpoints import Checkpoints
 from common.errors import UserError
 from lightning_modules import algorithms
-from lightning_modules.algorithms.forward import Forward
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import fit, make
 from tests.test_reliability_resume import assert_same
@@ -32,7 +32,7 @@ class Poisoned(WhisperModule):
             batch.mel_BFT[-1] *= self.audio
         return batch
 
-    def token_losses(self, batch: Any, **options: Any) -> Forward:
+    def token_losses(self, batch: Any, **options: Any) -> Losses:
         out = super().token_losses(batch, **options)
         if self.global_step not in self.at:
             return out
@@ -40,7 +40,7 @@ class Poisoned(WhisperModule):
             out.hidden_BUD.register_hook(lambda gradient: gradient * self.gradient)
         row = (torch.arange(len(batch)) == len(batch) - 1)[:, None]
         losses_BU = torch.where(row, out.losses_BU + self.term, out.losses_BU)
-        return Forward(losses_BU, out.logits_BUV, out.hidden_BUD)
+        return Losses(losses_BU, out.logits_BUV, out.hidden_BUD)
 
 
 class States(L.Callback):

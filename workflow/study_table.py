@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from common import markdown as cards
 from scoring import escape
 from scoring.bootstrap import Estimate
-from scoring.results import interval_to_dict
+from scoring.results import estimate_to_dict
 from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text
 from workflow.collect import Collected, Differences
 
@@ -178,7 +178,7 @@ def to_json(collected: Collected, found: Differences) -> str:
     document = {"profile": collected.profile, "seeds": collected.study.seeds, "rows": rows}
     if found:
         document["differences"] = [
-            {"model": model, "other": other} | {name: interval_to_dict(one) for name, one in by_average.items()}
+            {"model": model, "other": other} | {name: estimate_to_dict(one) for name, one in by_average.items()}
             for (model, other), by_average in found.items()
         ]
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

@@ -13,7 +13,7 @@ from itertools import pairwise, product
 from typing import NamedTuple
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
-from common.manifest import Span, Utterance
+from common.manifest import Utterance
 from datamodules.splicing.splice_text import Text, divided, is_bound, unspaced
 
 _LEAST_SHARE = 0.01  # of the distance between two borders, which stays however far jitter would move them
@@ -152,7 +152,8 @@ def jittered(utterance: Utterance, jitter_s: float) -> Utterance:
     spans = utterance.spans
     if not jitter_s or not spans or any(span.start is None or span.end is None for span in spans):
         return utterance
-    borders = _in_order(spans)
+    times = [time for span in spans for time in (span.start, span.end)]
+    borders = [*(before for before, after in pairwise(times) if before != after), times[-1]]  # one where two spans meet
     if borders != sorted(set(borders)) or borders[0] < 0:
         return utterance
     rng = random.Random(f"jitter {utterance.id}")
@@ -163,9 +164,3 @@ def jittered(utterance: Utterance, jitter_s: float) -> Utterance:
         least, most = least + _LEAST_SHARE * (border - least), most - _LEAST_SHARE * (most - border)
         moved[border] = min(max(border + rng.uniform(-jitter_s, jitter_s), least), most)
     return replace(utterance, spans=tuple(replace(s, start=moved[s.start], end=moved[s.end]) for s in spans))
-
-
-def _in_order(spans: tuple[Span, ...]) -> list[float]:
-    """The borders in the spans' order; where two spans meet there is one."""
-    times = [time for span in spans for time in (span.start, span.end)]
-    return [*(before for before, after in pairwise(times) if before != after), times[-1]]

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from backbone.loss import IGNORED_LABEL
-from lightning_modules.algorithms.forward import Forward, Head, HeadPenalty, PairBatch, head_of, with_penalty
+from backbone.loss import IGNORED_LABEL, Losses
+from lightning_modules.algorithms.forward import Head, HeadPenalty, PairBatch, head_of, with_penalty
 from lightning_modules.algorithms.sharded import whole
 
 Gradients = list[Tensor]
@@ -44,7 +44,7 @@ class StepContext:
     """
 
     parameters: Iterable[nn.Parameter]
-    forward: Callable[..., Forward]
+    forward: Callable[..., Losses]
     optimizer: torch.optim.Optimizer
     head_weight: nn.Parameter | None = None
     label_smoothing: float = 0.0
@@ -177,7 +177,7 @@ class StepContext:
 
     def _pass(
         self, batch: PairBatch, part: PairBatch, normaliser_P: Tensor, head: object | None
-    ) -> tuple[Forward, Tensor]:
+    ) -> tuple[Losses, Tensor]:
         """A forward pass over a part of the batch, and what it adds to each pair's loss (P,)."""
         out = self.forward(part, with_logits=head is not None)
         slices, zero = part.pair_slices(), out.losses_BU.new_zeros(())

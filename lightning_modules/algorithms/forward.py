@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from backbone.loss import IGNORED_LABEL
+from backbone.loss import IGNORED_LABEL, Losses
 from lightning_modules.algorithms.sharded import whole
 
 
@@ -26,17 +26,6 @@ class PairBatch(Protocol):
 
     def by_pair(self) -> dict[str, Self]:
         """A view for each pair, in the batch's order."""
-
-
-class Forward(NamedTuple):
-    """Each token's loss, 0 where its label is ignored, and the output projection's output and input.
-
-    `logits_BUV` is there only where it was asked for.
-    """
-
-    losses_BU: Tensor
-    logits_BUV: Tensor | None = None
-    hidden_BUD: Tensor | None = None
 
 
 class Head(NamedTuple):
@@ -62,7 +51,7 @@ class HeadPenalty(NamedTuple):
     d_hidden_BUD: Tensor
 
 
-def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Forward, rows: slice) -> Tensor:
+def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Losses, rows: slice) -> Tensor:
     """Return the loss plus the penalty, whose gradient reaches the rows of a forward pass.
 
     Args:
@@ -82,7 +71,7 @@ def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Forward, rows: 
 
 
 def head_of(
-    outs: Sequence[Forward],
+    outs: Sequence[Losses],
     batch: PairBatch,
     normaliser_P: Tensor,
     weight_VD: Tensor | None,
