@@ -1,7 +1,6 @@
 """The figures of every step in `<run>/metrics.csv`, the same whether or not the run was interrupted."""
 
 import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import lightning as L
 
 from common.files import write_text
+from scoring.table import csv_text
 
 
 class MetricsFile(L.Callback):
@@ -69,11 +69,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, fl
         columns: their names, in order.
         rows: values by column; a missing one leaves an empty cell.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text([columns, *([row.get(name, "") for name in columns] for row in rows)]))
 
 
 def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> None:

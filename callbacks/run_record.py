@@ -1,4 +1,4 @@
-"""Writes `run.json`: what a run was made of."""
+"""Writes `config.yaml` and `run.json`: what a run was made of."""
 
 import hashlib
 import json
@@ -32,19 +32,26 @@ class RunRecord(L.Callback):
         name: the run's.
         seed: the run's.
         development: what may end training early.
+        config: the resolved configuration, as YAML that `train.py --config` runs again.
     """
 
     name: str
     seed: int
     development: Development
+    config: str
 
     def __post_init__(self) -> None:
         self._started = self._resumed = time.time()
         self._seconds_before = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Starts the clock."""
+        """Starts the clock, and writes `<run>/config.yaml`.
+
+        By then the manifests are read: a mistake in them leaves no folder behind.
+        """
         self._resumed = time.time()
+        if trainer.is_global_zero:
+            write_text(Path(trainer.default_root_dir) / "config.yaml", self.config)
 
     def state_dict(self) -> dict[str, float]:
         """When the run began and how long it has taken, without interruptions."""

@@ -17,7 +17,7 @@ from callbacks.metrics_file import MetricsFile
 from callbacks.run_record import RunRecord
 from callbacks.throughput import Interlude, Throughput, TrainingProgress
 from common.errors import UserError
-from common.files import sole_writer, write_text
+from common.files import sole_writer
 from common.options import parse
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
@@ -97,13 +97,12 @@ class TrainingRun:
         text = self.parser.dump(config, skip_unset=False)
         given, throughput = vars(made.trainer), Throughput()
         own = [
-            SaveConfig(text),
             throughput,
             MetricsFile(),
             made.pair_gradients,
             made.development,
             FinalModel(made.development, name),
-            RunRecord(name, config.seed_everything, made.development),
+            RunRecord(name, config.seed_everything, made.development, text),
             made.dashboard.of_run(name, yaml.safe_load(text), made.development),
             made.checkpoint,
         ]
@@ -123,18 +122,6 @@ class TrainingRun:
         trainer.callbacks.append(Interlude(throughput))  # behind the checkpoints, which Lightning puts last
         complete(trainer.strategy, config.rank_timeout_s)
         return trainer
-
-
-class SaveConfig(L.Callback):
-    """Write the resolved configuration to `<run>/config.yaml`, which `train.py --config` runs again."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Write it before the first step, once the manifests are read: a mistake in them leaves no folder behind."""
-        if trainer.is_global_zero:
-            write_text(Path(trainer.default_root_dir) / "config.yaml", self.text)
 
 
 def _several(value: Any) -> list[Any]:
