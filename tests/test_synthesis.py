@@ -13,8 +13,7 @@ from common.manifest import read_manifest
 from common.options import run
 from corpora.speak import demo_corpora as corpora
 from corpora.speak import espeak
-from corpora.speak.grammar import Blank, Filling, english, german, indefinite_article, particle
-from corpora.speak.lexicon import spoken, words, written
+from corpora.speak.grammar import Blank, Filling, english, german, indefinite_article, particle, spoken, words, written
 from corpora.speak.mixing import switched
 from corpora.speak.sentences import SentenceStream, templates
 from datamodules.leaks import transcript_key

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import UserError
-from corpora.speak.grammar import GRAMMARS, Blank, Filling, capitalised, particle
-from corpora.speak.lexicon import Word, spoken, words, written
+from corpora.speak.grammar import GRAMMARS, Blank, Filling, Word, capitalised, particle, spoken, words, written
 from corpora.speak.mixing import Pieces, switched
 
 _BLANK = re.compile(r"\{([a-z+]+)(?::([a-z,]+))?(?:\|([^}]+))?\}")

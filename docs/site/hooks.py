@@ -13,10 +13,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent.parent
-ROOMS = (
-    *("common", "backbone", "datamodules", "corpora", "decoding", "scoring", "merging", "analysis"),
-    *("lightning_modules", "callbacks", "training", "evaluation", "workflow"),
-)
+ROOMS = sorted(path.parent.name for path in ROOT.glob("*/__init__.py") if path.parent.name != "tests")
 BESIDE = {f"{name.upper()}.md": f"{name}.md" for name in ("results", "contributing", "changelog", "third_party")}
 SECTIONS = {"": "Guides", "howto": "How to", "algorithms": "Algorithms"}
 _LINK = re.compile(r"\[([^]]*)\]\((?!\w+:|#)([^)\s#]+)(#[^)]*)?\)")
