@@ -7,16 +7,10 @@ from typing import Any
 from common.configs import read_yaml
 from common.errors import UserError
 
-# What a configuration leaves out has these values in transformers' WhisperConfig.
-DEFAULTS: dict[str, Any] = {
-    "model_type": "whisper", "vocab_size": 51865, "num_mel_bins": 80, "d_model": 384,
-    "encoder_layers": 4, "decoder_layers": 4, "encoder_attention_heads": 6, "decoder_attention_heads": 6,
-    "encoder_ffn_dim": 1536, "decoder_ffn_dim": 1536, "max_source_positions": 1500, "max_target_positions": 448,
-    "activation_function": "gelu", "scale_embedding": False, "tie_word_embeddings": True,
-}  # fmt: skip
+_TABLE = read_yaml(Path(__file__).with_name("whisper_tensors.yaml"))
+DEFAULTS: dict[str, Any] = _TABLE["defaults"]
 EMBEDDING = "model.decoder.embed_tokens.weight"
 PROJECTION = "proj_out.weight"  # the embedding itself where the two are tied; some files hold it twice
-_TENSORS = Path(__file__).with_name("whisper_tensors.yaml")
 _LARGEST = 10_000_000  # no size of a Whisper comes near it
 _MOST_LAYERS = 256
 
@@ -47,12 +41,11 @@ def check_architecture(config: Mapping[str, Any], where: str) -> None:
 
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor by name; a tied output projection is left out."""
-    table = read_yaml(_TENSORS)
     found: dict[str, tuple[int, ...]] = {}
     for side in ("encoder", "decoder"):
         sizes = {**config, "ffn_dim": config[f"{side}_ffn_dim"]}
         layers = [(f"model.{side}.layers.{number}", f"{side}_layer") for number in range(config[f"{side}_layers"])]
         for prefix, part in ((f"model.{side}", side), *layers):
-            for name, shape in table[part].items():
+            for name, shape in _TABLE[part].items():
                 found[f"{prefix}.{name}"] = tuple(sizes.get(size, size) for size in shape)
     return found if config["tie_word_embeddings"] else found | {PROJECTION: found[EMBEDDING]}

@@ -5,26 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from common.configs import read_yaml
 from common.errors import UserError
 from common.json_lines import read_json
 
-WEIGHTS, INDEX, PICKLE = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 WINDOW = "encoder_window"  # in config.json: the audio that the encoder had in training; absent where it is the whole
 _HUB_FILES = ("*.json", "*.txt", "README.md", WEIGHTS, "model-*-of-*.safetensors")
-
-_PICKLED = (
-    f"holds {PICKLE} and no {WEIGHTS}; pickles are not opened: where you trust it, load it with transformers and save "
-    "it again (from_pretrained, save_pretrained), which writes safetensors"
-)
-_RELATIVES = {
-    "adapter_config.json": "this is a LoRA adapter (adapter_config.json); merge it into its base (merge_and_unload of "
-    "peft) and save that (save_pretrained)",
-    "model.bin": "this is a CTranslate2 conversion (model.bin), which faster-whisper reads; give the folder that it "
-    "was converted from",
-    PICKLE: _PICKLED,
-    f"{PICKLE}.index.json": _PICKLED,
-}
-"""What a folder without weights or configuration is, by a file in it."""
 
 
 def short_name(source: Path | str) -> str:
@@ -83,7 +70,7 @@ def check_kind(folder: Path) -> None:
     """
     has = {file.name for file in folder.iterdir()}
     if "config.json" not in has or not has & {WEIGHTS, INDEX}:
-        for file, problem in _RELATIVES.items():
+        for file, problem in read_yaml(Path(__file__).with_name("relatives.yaml")).items():
             if file in has:
                 raise UserError(f"{folder}: {problem}")
     if "config.json" not in has:
