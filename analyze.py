@@ -5,8 +5,11 @@ python analyze.py ko-en=outputs/ko-en/model ja-en=outputs/ja-en/model --base ope
 python analyze.py --config demo.yaml
 """
 
-from analysis.analysis_options import COMMAND
-from common.options import main
+from analysis.analysis_options import AnalysisOptions, run
+from common.options import Command, main
+
+_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
+ANALYZE = Command("analyze.py", _TEXT, AnalysisOptions, run, _EXAMPLES, config=("analyze",))
 
 if __name__ == "__main__":
-    main(COMMAND)
+    main(ANALYZE)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from common.errors import UserError
 from common.option_types import Range
-from common.options import Command, option
+from common.options import option
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,3 @@ def run(options: AnalysisOptions) -> None:
     from analysis.analyze_models import analyze
 
     analyze(options.models, options.base, options.threshold, options.out)
-
-
-COMMAND = Command(
-    "analyze.py",
-    "Shows what fine-tuning changed, layer by layer: changed rows, delta norms, cosines, sign conflicts.",
-    AnalysisOptions,
-    run,
-    """
-    python analyze.py outputs/ko-en/model --base openai/whisper-medium
-    python analyze.py ko-en=outputs/ko-en/model ja-en=outputs/ja-en/model --base openai/whisper-medium --out DIR
-    python analyze.py --config demo.yaml
-    """,
-    config=("analyze",),
-)

@@ -1,4 +1,8 @@
-"""`python -m scoring`: scores transcripts of any system."""
+"""Mixed error rate of code-switched transcripts of any system, with its interval and where the errors are.
+
+python -m scoring references.txt hypotheses.txt --languages ko-en
+python -m scoring transcripts.jsonl --json
+"""
 
 import json
 from dataclasses import dataclass
@@ -46,15 +50,8 @@ def run(options: ScoringOptions) -> None:
         Console().print(summary(result))
 
 
-SCORING = Command(
-    "python -m scoring",
-    "Mixed error rate of code-switched transcripts, with its interval and where the errors are.",
-    ScoringOptions,
-    run,
-    examples="""
-        python -m scoring references.txt hypotheses.txt --languages ko-en
-        python -m scoring transcripts.jsonl --json""",
-)
+_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
+SCORING = Command("python -m scoring", _TEXT, ScoringOptions, run, _EXAMPLES)
 
 if __name__ == "__main__":
     main(SCORING)

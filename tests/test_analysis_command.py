@@ -17,9 +17,10 @@ import yaml
 
 from analysis import analyze_models as run
 from analysis import pictures
-from analysis.analysis_options import COMMAND, AnalysisOptions
+from analysis.analysis_options import AnalysisOptions
 from analysis.analyze_models import analyze
 from analysis.measures_csv import chance_conflict, groups
+from analyze import ANALYZE
 from common.errors import UserError
 from common.options import parse
 from tests.analysis_models import shifted, tensors, write
@@ -237,7 +238,7 @@ def test_thresholds_out_of_range(threshold: object, tmp_path: Path):
     config = tmp_path / "mine.yaml"
     config.write_text(json.dumps({"threshold": threshold}))
     with pytest.raises(UserError, match="threshold is .*, expected a number of 0 or more or one of auto"):
-        parse(COMMAND, ["m", "--base", "b", "--config", str(config)])
+        parse(ANALYZE, ["m", "--base", "b", "--config", str(config)])
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -260,8 +261,8 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     names = ("entries", "base", "threshold", "out")
     monkeypatch.setattr("analysis.analyze_models.analyze", lambda *given: asked.update(zip(names, given, strict=True)))
-    parsed = parse(COMMAND, arguments)
-    COMMAND.run(parsed.options)
+    parsed = parse(ANALYZE, arguments)
+    ANALYZE.run(parsed.options)
     return asked
 
 

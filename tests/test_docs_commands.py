@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from analysis.analysis_options import COMMAND as ANALYZE
+from analyze import ANALYZE
 from common import options
 from common.configs import CONFIGS, find_config, read_yaml
 from common.errors import UserError

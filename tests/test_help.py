@@ -14,7 +14,7 @@ import docstring_parser
 import pytest
 from lightning import Trainer
 
-from analysis.analysis_options import COMMAND as ANALYZE
+from analyze import ANALYZE
 from backbone.lora import LoRA
 from common.completion import SCRIPTS, script
 from common.configs import CONFIGS, RECIPES

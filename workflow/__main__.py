@@ -1,4 +1,9 @@
-"""Runs a study's workflow, and sums it up over its seeds."""
+"""Runs a study's workflow, and sums it up over its seeds.
+
+python -m workflow run configs/study/demo.yaml --cores 2        # further options are Snakemake's
+python -m workflow show outputs/demo/study/study.yaml
+python -m workflow results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md
+"""
 
 from __future__ import annotations
 
@@ -59,20 +64,17 @@ def _results(options: ResultsOptions) -> None:
 
 
 RUN = Command("run", "Run Snakemake on a study, as soon as no earlier call works on it.", OneStudy)
+_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
 COMMAND = Command(
     "python -m workflow",
-    "Runs a study's workflow, and sums it up over its seeds.",
+    _TEXT,
+    examples=_EXAMPLES,
     commands=(
         RUN,
         Command("show", "Print the table, and where everything is.", OneStudy, _show),
         Command("results", "Write the sections of studies on a page of results.", ResultsOptions, _results),
         Command("summary", "Write tables, figures and page: the workflow's last step.", OneStudy, _summary),
     ),
-    examples="""
-    python -m workflow run configs/study/demo.yaml --cores 2        # further options are Snakemake's
-    python -m workflow show outputs/demo/study/study.yaml
-    python -m workflow results outputs/demo/study-5-seeds/study.yaml --out RESULTS.md
-    """,
 )
 
 

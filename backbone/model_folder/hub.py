@@ -1,4 +1,9 @@
-"""Publish a model folder: add scores to its card, check its files, push it to the Hub."""
+"""Completes a model folder's card, and pushes the folder to the Hugging Face Hub.
+
+python -m backbone.model_folder.hub card outputs/fishr/model --scores outputs/evaluation/scores.json
+python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en
+python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en --upload --private
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +61,11 @@ def run_push(options: PushOptions) -> None:
     print("\n".join(push(options.folder, options.repo, upload=options.upload, private=options.private)))
 
 
+_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
 HUB = Command(
     "python -m backbone.model_folder.hub",
-    "Completes a model folder's card, and pushes the folder to the Hugging Face Hub.",
-    examples="""
-        python -m backbone.model_folder.hub card outputs/fishr/model --scores outputs/evaluation/scores.json
-        python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en
-        python -m backbone.model_folder.hub push outputs/fishr/model you/whisper-ko-en --upload --private""",
+    _TEXT,
+    examples=_EXAMPLES,
     commands=[
         Command("card", "Write an evaluation's scores into the folder's card", CardOptions, run_card),
         Command("push", "Push the folder; without --upload only list what would be pushed", PushOptions, run_push),
