@@ -1,4 +1,14 @@
-"""What `train.py` takes: the run's own options, and those of the classes that a run is made of."""
+"""Fine-tunes Whisper on language pairs.
+
+Recipes, pairs and overlays compose from left to right; any value can be given on the command line.
+An algorithm's own options are --model.algorithm.NAME, explained in docs/algorithms/.
+
+python train.py --config fishr.yaml
+python train.py --config erm.yaml --config demo.yaml --trainer.max_steps 50
+python train.py --config fishr.yaml --config lora.yaml --model.lora.rank 8
+python train.py --config fishr.yaml --resume
+python -m torch.distributed.run --nproc-per-node 2 train.py --config fishr.yaml
+"""
 
 import sys
 import textwrap
@@ -55,22 +65,9 @@ def command() -> Command:
     """The command line of `train.py`."""
     algorithms.import_all()  # so that a bare class name such as `Fishr` is found
     names = ", ".join(sorted(path.stem for folder in RECIPES for path in (CONFIGS / folder).glob("*.yaml")))
-    return Command(
-        "train.py",
-        "Fine-tunes Whisper on language pairs.\n\n"
-        "Recipes, pairs and overlays compose from left to right; any value can be given on the command line.\n"
-        "An algorithm's own options are --model.algorithm.NAME, explained in docs/algorithms/.\n"
-        + textwrap.fill(f"There are: {names}.", 79),
-        RunOptions,
-        examples="""
-            python train.py --config fishr.yaml
-            python train.py --config erm.yaml --config demo.yaml --trainer.max_steps 50
-            python train.py --config fishr.yaml --config lora.yaml --model.lora.rank 8
-            python train.py --config fishr.yaml --resume
-            python -m torch.distributed.run --nproc-per-node 2 train.py --config fishr.yaml""",
-        config=RECIPES,
-        extend=_add_classes,
-    )
+    text, _, examples = (__doc__ or "").rpartition("\n\n")
+    text = f"{text}\n{textwrap.fill(f'There are: {names}.', 79)}"
+    return Command("train.py", text, RunOptions, examples=examples, config=RECIPES, extend=_add_classes)
 
 
 def _add_classes(parser: Parser) -> None:

@@ -4,20 +4,15 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
+
+import yaml
 
 from corpora.speak.engine import Speaker, SpeechEngine
 from corpora.speak.written import WrittenSentence
 
-DEFAULT_SPEAKERS = (8, 4)  # training and test speakers of a corpus
-# As many as fit the recorded corpora that they stand for: JECS has a single speaker.
-SPEAKERS = {
-    "ko-en": (8, 4),
-    "ja-en": (1, 3),
-    "de-en": (6, 4),
-    "ko-ja": (3, 4),
-    "ko-de": (3, 4),
-    **dict.fromkeys(("ko", "ja", "de", "en"), (12, 8)),
-}
+# Training and test speakers of each corpus.
+SPEAKERS: dict[str, list[int]] = yaml.safe_load(Path(__file__).with_name("speakers.yaml").read_text(encoding="utf-8"))
 _SPEEDS = (0.9, 1.05)
 _CONCENTRATION = 0.6  # of the mixtures: below 1, one or two voices prevail
 _HELD_OUT_SHARE = (0.5, 0.9)
@@ -57,7 +52,7 @@ def assign(
     for sentence in sentences:
         tested = sentence.split == "test"
         if (sentence.corpus, tested) not in casts:
-            usual = SPEAKERS.get(sentence.corpus, DEFAULT_SPEAKERS)[tested]
+            usual = SPEAKERS.get(sentence.corpus, SPEAKERS["others"])[tested]
             number = (test_speakers if tested else speakers) or usual
             casts[sentence.corpus, tested] = cast(sentence.corpus, tested, number, engine, seed)
         members = casts[sentence.corpus, tested]
