@@ -53,7 +53,7 @@ def analyze(entries: Sequence[Any], base: str, threshold: float | str, out: Path
         draw(folder, names, measures, chosen, suggested)
         record = {"base": base, "models": sources, "threshold": chosen, "threshold_given": threshold}
         (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _report(names, models, measures, chosen, suggested, out)
+    _report(models, measures, chosen, suggested, out)
     return measures
 
 
@@ -64,15 +64,9 @@ def suggested_threshold(measures: Measures) -> float:
     return float(f"{changed.median().item():.1e}") if len(changed) else 0.0
 
 
-def _report(
-    names: Sequence[str],
-    models: Sequence[ModelFolder],
-    measures: Measures,
-    threshold: float,
-    suggested: float,
-    out: Path,
-) -> None:
+def _report(models: Sequence[ModelFolder], measures: Measures, threshold: float, suggested: float, out: Path) -> None:
     """Print the whole models' figures."""
+    names = [model.label for model in models]
     whole = PlaceMeasure.total(measures.values())
     rows = PlaceMeasure.total(tables.projections(measures).values())
     console = Console()

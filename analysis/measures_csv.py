@@ -10,6 +10,7 @@ from analysis.deltas import Place, PlaceMeasure
 
 ALL = Place("all", None, "all")
 Measures = Mapping[Place, PlaceMeasure]
+Groups = Mapping[tuple[str, ...], tuple[int, ...]]  # models' numbers by what stands for them in a line
 
 
 def projections(measures: Measures) -> dict[Place, PlaceMeasure]:
@@ -54,30 +55,24 @@ def csv_files(names: Sequence[str], measures: Measures, threshold: float) -> dic
         return *measure.geometry.conflict(group), measure.geometry.percent_conflict(group)
 
     single = {(name,): (number,) for number, name in enumerate(names)}
-    columns = "rows,rows_above,percent_above,median_mav,max_mav,threshold"
-    files = {"rows_changed.csv": _csv("model", columns, single, projections(measures), rows)}
-    columns = "parameters,delta_norm,base_norm,relative_norm_percent"
-    files["norms.csv"] = _csv("model", columns, single, measures, norms)
+    head = "model,side,layer,module,rows,rows_above,percent_above,median_mav,max_mav,threshold"
+    files = {"rows_changed.csv": _csv(head, single, projections(measures), rows)}
+    head = "model,side,layer,module,parameters,delta_norm,base_norm,relative_norm_percent"
+    files["norms.csv"] = _csv(head, single, measures, norms)
     if len(names) > 1:
         pairs = {(names[a], names[b]): (a, b) for a, b in combinations(range(len(names)), 2)}
-        files["cosines.csv"] = _csv("model_a,model_b", "cosine", pairs, measures, cosine)
+        files["cosines.csv"] = _csv("model_a,model_b,side,layer,module,cosine", pairs, measures, cosine)
         titled = {(title,): group for title, group in groups(names).items()}
-        columns = "shared,conflicting,percent_conflicting"
-        files["sign_conflicts.csv"] = _csv("models", columns, titled, measures, conflicts)
+        head = "models,side,layer,module,shared,conflicting,percent_conflicting"
+        files["sign_conflicts.csv"] = _csv(head, titled, measures, conflicts)
     return files
 
 
-def _csv(
-    of_models: str,
-    columns: str,
-    groups: Mapping[tuple[str, ...], tuple[int, ...]],
-    measures: Measures,
-    figures: Callable[..., Sequence[float]],
-) -> str:
+def _csv(head: str, groups: Groups, measures: Measures, figures: Callable[..., Sequence[float]]) -> str:
     """Return a line a group of models and place; `figures` takes the place's measure and the models' numbers."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(f"{of_models},side,layer,module,{columns}".split(","))
+    writer.writerow(head.split(","))
     every = {ALL: PlaceMeasure.total(measures.values()), **measures}
     for names, group in groups.items():
         for place, measure in every.items():

@@ -85,9 +85,7 @@ def speak(options: SpeakOptions) -> int:
             raise UserError(f"--corpora {unknown[0]}: not in the sentence sets, which have {', '.join(sorted(found))}")
         sentences = [sentence for sentence in sentences if sentence.corpus in options.corpora]
     engine = ENGINES[options.engine]()
-    readings = assign(
-        sentences, engine, speakers=options.speakers, test_speakers=options.test_speakers, seed=options.seed
-    )
+    readings = assign(sentences, engine, (options.speakers, options.test_speakers), options.seed)
     licence = options.licence or ("sentences of unknown licence" if options.sets else OWN_LICENCE)
     encoding = Encoding(options.audio, options.bit_rate, options.longest)
     folders = write_spoken(

@@ -13,6 +13,7 @@ from corpora.speak.written import WrittenSentence
 
 # Training and test speakers of each corpus.
 SPEAKERS: dict[str, list[int]] = yaml.safe_load(Path(__file__).with_name("speakers.yaml").read_text(encoding="utf-8"))
+Numbers = tuple[int | None, int | None]
 _SPEEDS = (0.9, 1.05)
 _CONCENTRATION = 0.6  # of the mixtures: below 1, one or two voices prevail
 _HELD_OUT_SHARE = (0.5, 0.9)
@@ -28,12 +29,7 @@ class Reading:
 
 
 def assign(
-    sentences: Iterable[WrittenSentence],
-    engine: SpeechEngine,
-    *,
-    speakers: int | None = None,
-    test_speakers: int | None = None,
-    seed: int = 0,
+    sentences: Iterable[WrittenSentence], engine: SpeechEngine, numbers: Numbers = (None, None), seed: int = 0
 ) -> list[Reading]:
     """Give each sentence a speaker, in turn within its corpus and split.
 
@@ -42,8 +38,7 @@ def assign(
     Args:
         sentences: in any order; that of each split decides who speaks what.
         engine: whose voices are mixed.
-        speakers: training speakers of each corpus; None takes as many as the recorded corpus of that name has.
-        test_speakers: speakers of its test sentences, likewise.
+        numbers: of each corpus's training and test speakers; None takes as many as the recorded corpus of its name has.
         seed: of the mixtures and the speeds.
     """
     turns: dict[tuple[str, str], count[int]] = {}
@@ -53,8 +48,7 @@ def assign(
         tested = sentence.split == "test"
         if (sentence.corpus, tested) not in casts:
             usual = SPEAKERS.get(sentence.corpus, SPEAKERS["others"])[tested]
-            number = (test_speakers if tested else speakers) or usual
-            casts[sentence.corpus, tested] = cast(sentence.corpus, tested, number, engine, seed)
+            casts[sentence.corpus, tested] = cast(sentence.corpus, tested, numbers[tested] or usual, engine, seed)
         members = casts[sentence.corpus, tested]
         turn = next(turns.setdefault((sentence.corpus, sentence.split), count()))
         speed = random.Random(f"{seed} {sentence.corpus} {sentence.id}").uniform(*_SPEEDS)
