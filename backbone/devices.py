@@ -18,6 +18,12 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_decoding_precision(precision: str, device: str) -> None:
+    """Raise a `UserError` where the device cannot decode in a number format."""
+    if precision == "float16" and device == "cpu":
+        raise UserError("--precision float16 is for GPUs; on the device cpu take bfloat16, or float32, the default")
+
+
 def on_devices(work: Callable[..., None], device: str, devices: int, *arguments: Any) -> None:
     """Call `work(device, rank, world, *arguments)` in one process per device, and wait for all.
 

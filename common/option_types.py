@@ -43,6 +43,9 @@ class Range:
 Count = Annotated[int, Range(1)]
 """A whole number of 1 or more."""
 
+NumberFormat = Literal["float32", "bfloat16", "float16"]
+"""The number format of decoding."""
+
 
 def bare(hint: Any) -> Any:
     """Return a type without its annotations, and without `| None`."""

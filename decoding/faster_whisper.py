@@ -9,7 +9,7 @@ import hashlib
 import importlib.metadata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from backbone.log_mel import LogMel
 from backbone.window import window_of
 from common.errors import UserError
 from common.files import atomic_folder
+from common.option_types import NumberFormat
 
 
 def convert(source: Path, identity: str, cache: Path) -> Path:
@@ -64,6 +65,7 @@ class FasterWhisper:
         beams: width of the beam search; 1 is greedy.
         device: where to decode.
         window: how much audio the encoder is given; None takes what the original was trained with.
+        precision: number format of weights and arithmetic.
     """
 
     def __init__(
@@ -74,14 +76,20 @@ class FasterWhisper:
         beams: int = 1,
         device: torch.device | str = "cpu",
         window: str | float | None = None,
+        precision: str = "float32",
     ) -> None:
+        from ctranslate2 import get_supported_compute_types
         from faster_whisper import WhisperModel
 
         self.device = torch.device(device)
+        if precision not in (known := get_supported_compute_types(self.device.type, self.device.index or 0)):
+            formats = ", ".join(sorted(known & set(get_args(NumberFormat))))
+            raise UserError(f"--precision {precision}: CTranslate2 on this {self.device.type} knows {formats}")
         self.model = WhisperModel(
             str(folder),
             device=self.device.type,
             device_index=self.device.index or 0,
+            compute_type=precision,
             cpu_threads=torch.get_num_threads(),
             local_files_only=True,
         ).model

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from backbone.guards import Guards
 from common.errors import UserError
-from common.option_types import Count, Range
+from common.option_types import Count, NumberFormat, Range
 from common.options import Command, option
 
 
@@ -42,6 +42,8 @@ class RecordingDecoding(Guards):
     """Compile the greedy step by torch.compile, for a GPU."""
     batch_size: Count = 16
     """Segments side by side."""
+    precision: NumberFormat = "float32"
+    """Number format of weights and arithmetic; float16 on GPUs alone."""
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to decode: cpu, cuda, cuda:1."""
 

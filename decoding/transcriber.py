@@ -171,6 +171,7 @@ class TorchWhisper:
         device: where to decode.
         window: how much audio the encoder is given; None takes what the model was trained with.
         compiled: translate the decoder's greedy step by torch.compile.
+        precision: number format of weights and arithmetic; None leaves the model's.
     """
 
     def __init__(
@@ -182,8 +183,9 @@ class TorchWhisper:
         device: torch.device | str = "cpu",
         window: str | float | None = None,
         compiled: bool = False,
+        precision: str | None = None,
     ) -> None:
-        self.model = model.to(device).eval()
+        self.model = model.to(device, precision and getattr(torch, precision)).eval()
         self.tokenizer = processor.tokenizer
         self.beams = beams
         self.compiled = compiled

@@ -106,7 +106,8 @@ def evaluate(job: Evaluation) -> Table:
 def _stored(job: Evaluation, model: Candidate, one: EvaluationSet) -> StoredHypotheses:
     how = job.decoding
     made_from = {"model": model.identity, "manifest": one.identity, "language": model.language or how.language}
-    made_from |= {"beams": how.beams, "backend": how.backend, "guards": how.settings}
+    made_from |= {"beams": how.beams, "backend": how.backend, "precision": how.precision}
+    made_from |= {"guards": how.settings}
     made_from |= {"window": how.window} if how.window else {}
     return StoredHypotheses(job.out / "decoded", one.name, made_from)
 
@@ -194,7 +195,10 @@ def _scores(
     }
     return {
         "profile": job.profile,
-        "decoding": {"language": how.language, "beams": how.beams, "backend": how.backend, "guards": how.settings},
+        "decoding": {
+            **{"language": how.language, "beams": how.beams, "backend": how.backend, "precision": how.precision},
+            "guards": how.settings,
+        },
         "baseline": job.baseline,
         "seen": list(job.seen),
         "unseen": list(job.unseen),
@@ -209,7 +213,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
     by_id = {(one.name, utterance.id): utterance for one in sets for utterance in one.utterances}
     notes = {
         "Language tag": how.language + table.own_tags,
-        "Decoding": "greedy" if how.beams == 1 else f"{how.beams} beams",
+        "Decoding": ("greedy" if how.beams == 1 else f"{how.beams} beams") + f", {how.precision}",
         "Guards against loops": _guards(how) + table.cuts,
         "Backend": how.backend,
         "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),

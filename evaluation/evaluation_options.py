@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from backbone.guards import Guards
 from backbone.model_folder.locate import named_models
 from common.errors import UserError
-from common.option_types import Count, Range
+from common.option_types import Count, NumberFormat, Range
 from common.options import Parsed, option
 
 
@@ -50,6 +50,8 @@ class Decoding(Guards):
     """Compile the greedy step by torch.compile, for a GPU."""
     batch_size: Count = 32
     """Utterances side by side."""
+    precision: NumberFormat = "float32"
+    """Number format of weights and arithmetic; float16 on GPUs alone."""
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to decode: cpu, cuda, cuda:1."""
     devices: Count = 1

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from backbone.devices import default_device, on_devices
+from backbone.devices import check_decoding_precision, default_device, on_devices
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
@@ -113,12 +113,13 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
         )
     if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
         raise UserError("compile is for greedy decoding by the backend transformers; leave out one of them")
+    device = how.device or default_device()
+    check_decoding_precision(how.precision, device)
     conversions: dict[Candidate, Path] = {}
     if how.backend == FASTER_WHISPER:
         for model in dict.fromkeys(task.model for task in tasks):
             conversions[model] = convert(model.folder, model.identity, cache)
     if tasks:
-        device = how.device or default_device()
         on_devices(transcribe_share, device, how.devices, tasks, how, conversions, made_with)
 
 
@@ -156,7 +157,7 @@ def transcribe_share(
 
 
 def _engine(model: Candidate, how: Decoding, device: str, conversion: Path | None) -> Engine:
-    options = {"beams": how.beams, "device": device, "window": how.window}
+    options = {"beams": how.beams, "device": device, "window": how.window, "precision": how.precision}
     if conversion:
         return FasterWhisper(conversion, model.folder, **options)
     return TorchWhisper(*read_model_folder(model.opened), compiled=how.compile, **options)

@@ -180,6 +180,13 @@ def test_over_the_window_and_unknown_language(tiny_model: Path, utterances: list
         Transcriber(engine, language="xx").transcribe(utterances[:1])
 
 
+def test_precision_is_the_format_of_the_weights(tiny_model: Path, utterances: list[Utterance]):
+    for precision, dtype in ((None, torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        engine = TorchWhisper(*read_model_folder(tiny_model), precision=precision)
+        assert engine.encode(load_waveform(utterances[0].audio)[None]).dtype == dtype == engine.model.dtype
+        assert len(Transcriber(engine).transcribe(utterances[:3])) == 3
+
+
 @pytest.mark.skipif(importlib.util.find_spec("faster_whisper") is None, reason="faster-whisper is not installed")
 class TestFasterWhisper:
     @pytest.fixture(scope="class")
@@ -207,6 +214,17 @@ class TestFasterWhisper:
         with pytest.raises(UserError, match="nowhere: CTranslate2 cannot convert the model"):
             convert(Path("nowhere"), "nothing", folder.parent)
         assert not list(folder.parent.glob(".*"))
+
+    def test_a_guarded_conversion_hears_the_same(self, model_that_speaks, utterances, folders):
+        source, folder = folders
+        for guards in (Guards(12, 0), Guards(0, 3)):
+            found = hypotheses(FasterWhisper(folder, source), utterances, guards)
+            assert found == hypotheses(TorchWhisper(*model_that_speaks), utterances, guards)
+            assert {one.cut for one in found} > {None}
+
+    def test_formats_that_the_processor_lacks(self, folders):
+        with pytest.raises(UserError, match="--precision float16: CTranslate2 on this cpu knows .*float32"):
+            FasterWhisper(folders[1], folders[0], precision="float16")
 
     def test_auto_needs_a_vocabulary_like_whispers(self, folders, utterances):
         source, folder = folders

@@ -97,7 +97,7 @@ def test_every_figure_is_left_with_what_it_was_made_from(job: Evaluation, parrot
     evaluate(replace(job, baseline="base"))
     scores = json.loads((job.out / "scores.json").read_text())
     assert scores["decoding"] == {
-        "language": "matrix", "beams": 1, "backend": "transformers",
+        "language": "matrix", "beams": 1, "backend": "transformers", "precision": "float32",
         "guards": {"tokens_per_second": 12, "repeats": 4},
     }  # fmt: skip
     assert {"python", "torch", "transformers", "rapidfuzz"} <= scores["versions"].keys()
@@ -193,6 +193,8 @@ def test_what_guards_cut_is_counted_and_their_options_keep_transcripts_apart(
         assert set(parrot.heard.values()) == {2}
     evaluate(replace(job, decoding=Decoding(tokens_per_second=0, repeats=0)))
     assert set(parrot.heard.values()) == {4}
+    evaluate(replace(job, decoding=Decoding(tokens_per_second=0, repeats=0, precision="bfloat16")))
+    assert set(parrot.heard.values()) == {6} and "greedy, bfloat16" in (job.out / "report.html").read_text()
     assert "no bound on tokens, repeats end none" in (job.out / "report.html").read_text()
     monkeypatch.setattr(Parrot, "transcribe_batch", whole)
     evaluate(replace(job, decoding=Decoding(repeats=3)))
@@ -389,6 +391,10 @@ def test_names_of_models():
         ({"profile": "cjl"}, "no scoring profile is called 'cjl', did you mean 'cjk'"),
         ({"decoding": Decoding(language="xx")}, "model base: language 'xx' has no tag"),
         ({"decoding": Decoding(backend="whisper")}, "no backend is called 'whisper'"),
+        (
+            {"decoding": Decoding(precision="float16", device="cpu")},
+            "--precision float16 is for GPUs; on the device cpu",
+        ),
         ({"decoding": Decoding(device="gpu")}, "no device is called 'gpu'"),
         ({"decoding": Decoding(device="cuda:99")}, r"--device cuda:99 --devices 1: PyTorch finds \d+ GPUs"),
         ({"decoding": Decoding(device="cuda:0", devices=2)}, "expected one named GPU, or so many"),

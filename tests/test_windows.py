@@ -273,4 +273,4 @@ def test_transcripts_of_another_window_are_kept_apart(tiny_model: Path, manifest
         for window in (None, "longest", 1.5)
     ]
     assert [made.pop("window", None) for made in made_from] == [None, "longest", 1.5]
-    assert made_from[0] == made_from[1] == made_from[2] and len(made_from[0]) == 6
+    assert made_from[0] == made_from[1] == made_from[2] and len(made_from[0]) == 7
