@@ -49,8 +49,8 @@ class NotAlignable(Exception):
 class Aligner(Protocol):
     """Find when a speaker switches."""
 
-    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Get ready for the utterances to align, with their spans, before the first is aligned."""
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
+        """Get ready for the utterances to align, with their spans; return the states of those that it encoded."""
 
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Turn a batch of waveforms, each (S,), into the states (T, D) that `switches` reads."""
@@ -124,8 +124,8 @@ def align(
     jobs = {manifest: [_job(utterance, words) for utterance in read_manifest(manifest)] for manifest in manifests}
     every = [job for of_manifest in jobs.values() for job in of_manifest]
     possible = [job for job in every if not job.reason]
-    aligner.prepare([(job.utterance, job.spans) for job in possible])
-    for index, waveform_S, states_TD in encoded(aligner, [job.utterance for job in possible], "aligning"):
+    known = aligner.prepare([(job.utterance, job.spans) for job in possible])
+    for index, waveform_S, states_TD in encoded(aligner, [job.utterance for job in possible], "aligning", known):
         job = possible[index]
         try:
             job.switches = aligner.switches(states_TD, job.spans) if len(job.spans) > 1 else []
@@ -174,19 +174,25 @@ def _report(jobs: Sequence[_Job]) -> Report:
     return Report(len(jobs), left_out, [error_ms for job in jobs for error_ms in job.errors_ms])
 
 
-def encoded(aligner: Aligner, utterances: Sequence[Utterance], title: str) -> Iterator[tuple[int, Tensor, Tensor]]:
+def encoded(
+    aligner: Aligner, utterances: Sequence[Utterance], title: str, known: Mapping[int, Tensor] | None = None
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield each utterance's index, waveform (S,) and states (T, D), shortest first: in batches with little padding.
 
     Args:
         aligner: what encodes.
         utterances: what to encode.
         title: of the work, for the progress meter.
+        known: states by index that need not be encoded again; these come last, and are forgotten one by one.
     """
-    order = sorted(range(len(utterances)), key=lambda index: utterances[index].duration)
-    batches = [order[begin : begin + _BATCH] for begin in range(0, len(order), _BATCH)]
-    for batch in progress(batches, f"{title}, batches", len(batches)):
+    found = dict(known or {})
+    order = sorted(range(len(utterances)), key=lambda index: (index in found, utterances[index].duration))
+    fresh, old = order[: len(order) - len(found)], order[len(order) - len(found) :]
+    batches = [part[begin : begin + _BATCH] for part in (fresh, old) for begin in range(0, len(part), _BATCH)]
+    for batch in progress(batches, title, len(utterances), len):
         waveforms = [load_waveform(u.audio, u.offset, u.duration) for u in (utterances[index] for index in batch)]
-        yield from zip(batch, waveforms, aligner.encode(waveforms), strict=True)
+        states = [found.pop(index) for index in batch] if batch[0] in found else aligner.encode(waveforms)
+        yield from zip(batch, waveforms, states, strict=True)
 
 
 def _aligned(job: _Job, least_score: float) -> Utterance:

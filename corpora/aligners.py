@@ -22,6 +22,7 @@ from backbone.model_folder.read import read_model_folder
 from backbone.window import LONGEST, WHOLE, check_lengths, take_short_windows, window_of
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
+from common.progress_meter import progress
 from corpora.align import NotAlignable, Switch, encoded, letters
 
 POSITIONS_PER_S = 50
@@ -41,7 +42,7 @@ class _WhisperAligner:
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(None, self.whisper.config)).to(device)
         self.device = device
 
-    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
         """Take the model's whole window where an utterance is beyond the one that it was trained with.
 
         Raises:
@@ -50,6 +51,7 @@ class _WhisperAligner:
         if any(utterance.duration > self.log_mel.window_s for utterance, _ in utterances):
             self.log_mel.window = window_of(WHOLE, self.whisper.config)
         check_lengths([utterance for utterance, _ in utterances], self.log_mel.window_s, "align")
+        return {}
 
     @torch.inference_mode()
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
@@ -79,8 +81,8 @@ class CTCAligner(_WhisperAligner):
         self.kinds: dict[str, int] = {}
         self.head: nn.Linear
 
-    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        """Choose the window, and fit the head to a sample of the utterances.
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
+        """Choose the window, and fit the head to a sample of the utterances, whose states are returned.
 
         Raises:
             UserError: for an utterance beyond the model's window.
@@ -93,19 +95,21 @@ class CTCAligner(_WhisperAligner):
         rng = random.Random(self.seed)
         chosen = rng.sample(range(len(utterances)), min(_FIT_UTTERANCES, len(utterances)))
         chosen.sort(key=lambda index: utterances[index][0].duration)
-        features = [states_TD for _, _, states_TD in encoded(self, [utterances[i][0] for i in chosen], "encoding")]
-        labels = [self._labels(texts[index]) for index in chosen]
+        sample = encoded(self, [utterances[index][0] for index in chosen], "encoding")
+        found = {chosen[place]: states_TD for place, _, states_TD in sample}
+        features, labels = list(found.values()), [self._labels(texts[index]) for index in found]
         torch.manual_seed(self.seed)
         self.head = nn.Linear(self.whisper.config.d_model, len(self.kinds) + 1).to(self.device)
         optimizer = torch.optim.AdamW(self.head.parameters(), lr=0.1 / self.whisper.config.d_model**0.5)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, _STEPS)
-        for _ in range(_STEPS):
+        for _ in progress(range(_STEPS), "fitting", _STEPS):
             rows = rng.sample(range(len(chosen)), min(_BATCH, len(chosen)))
             loss = self._loss([features[row] for row in rows], [labels[row] for row in rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
+        return found
 
     @torch.inference_mode()
     def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:

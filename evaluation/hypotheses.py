@@ -12,14 +12,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from backbone.devices import check_decoding_precision, default_device, on_devices
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
 from common.manifest import Utterance
+from common.progress_meter import progress
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import Engine, Hypothesis, TorchWhisper, Transcriber
 from evaluation.evaluation_options import Decoding
@@ -142,18 +140,16 @@ def transcribe_share(
         conversions: the folders of models that another program than PyTorch runs.
         made_with: versions of the programs.
     """
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress:
-        for model, group in groupby(tasks, key=lambda task: task.model):
-            engine, language = _engine(model, how, device, conversions.get(model)), model.language or how.language
-            transcriber = Transcriber(engine, language=language, batch_size=how.batch_size, guards=how)
-            batches = _batches(transcriber, list(group))[rank::world]
-            bar = progress.add_task(model.name, total=sum(len(utterances) for _, utterances in batches))
-            for task, utterances in batches:
-                found = _transcribe(transcriber, model, utterances)
-                ids = [utterance.id for utterance in utterances]
-                task.stored.append(rank, zip(ids, found, strict=True), made_with)
-                progress.advance(bar, len(utterances))
+    for model, group in groupby(tasks, key=lambda task: task.model):
+        engine, language = _engine(model, how, device, conversions.get(model)), model.language or how.language
+        transcriber = Transcriber(engine, language=language, batch_size=how.batch_size, guards=how)
+        batches = _batches(transcriber, list(group))[rank::world]
+        total = sum(len(utterances) for _, utterances in batches)
+        shown = batches if rank else progress(batches, model.name, total, lambda batch: len(batch[1]))
+        for task, utterances in shown:
+            found = _transcribe(transcriber, model, utterances)
+            ids = [utterance.id for utterance in utterances]
+            task.stored.append(rank, zip(ids, found, strict=True), made_with)
 
 
 def _engine(model: Candidate, how: Decoding, device: str, conversion: Path | None) -> Engine:

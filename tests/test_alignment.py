@@ -23,6 +23,7 @@ from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.options import run
+from corpora import aligners
 from corpora.align import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
 from corpora.aligners import AttentionAligner, CTCAligner, monotone_path
 from tests.test_windows import cut_by_hand
@@ -197,6 +198,17 @@ def test_a_switch_lies_where_the_letter_before_it_ends(tiny_model: Path):
     assert switch.score == pytest.approx((0.9 * 0.8 * 0.5 * 0.7) ** 0.25, rel=1e-2)
 
 
+def test_nothing_is_encoded_twice(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The head is fitted to three of seven, whose states the alignment takes as they are."""
+    monkeypatch.setattr(aligners, "_FIT_UTTERANCES", 3)
+    write_manifest(tmp_path / "in" / "train.jsonl", spoken(tmp_path / "audio", 7))
+    aligner = CTCAligner(str(tiny_model))
+    rows = []
+    aligner.whisper.model.encoder.register_forward_hook(lambda _, given, states: rows.append(len(given[0])))
+    report = align([tmp_path / "in" / "train.jsonl"], tmp_path / "out", aligner, 0.0)
+    assert rows == [3, 4] and report.aligned == 7
+
+
 def test_ctc_refuses_more_text_than_sound(tiny_model: Path, tmp_path: Path):
     utterances = spoken(tmp_path / "audio", 4)
     found = CTCAligner(str(tiny_model))
@@ -278,8 +290,9 @@ def test_a_model_hears_the_window_that_it_was_trained_with(tiny_model: Path, tmp
 class Fixed:
     """Every switch at a third of the utterance; unsure of what says `may`."""
 
-    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
         self.asked = [utterance.text for utterance, _ in utterances]
+        return {}
 
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         return list(waveforms)
@@ -329,8 +342,8 @@ class Listed:
     def __init__(self, *switches: tuple[float, float]) -> None:
         self.found = [Switch(*switch) for switch in switches]
 
-    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> None:
-        pass
+    def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
+        return {}
 
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         return list(waveforms)
