@@ -94,7 +94,8 @@ def mono(samples: np.ndarray, path: Path) -> np.ndarray:
         UserError: naming the file, where a sample is no finite number.
     """
     channels = samples.shape[1]
-    mean_S = samples[:, 0] if channels == 1 else samples.mean(axis=1)
+    with np.errstate(invalid="ignore"):  # opposite infinities, refused below
+        mean_S = samples[:, 0] if channels == 1 else samples.mean(axis=1)
     if not np.isfinite(mean_S).all():
         raise UserError(f"{path}: the audio holds samples that are not finite numbers")
     if channels > 1 and len(samples):

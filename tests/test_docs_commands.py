@@ -162,6 +162,8 @@ def _parse(words: list[str], monkeypatch) -> None:
     monkeypatch.setattr(sys, "path", [str((ROOT / words[0]).parent), *sys.path])
     try:
         if words[0] == "-m":
+            for module in (words[1], f"{words[1]}.__main__"):  # as in a fresh process, where none is imported yet
+                monkeypatch.delitem(sys.modules, module, raising=False)
             runpy.run_module(words[1], run_name="__main__", alter_sys=True)
         else:
             runpy.run_path(str(ROOT / words[0]), run_name="__main__")

@@ -58,6 +58,25 @@ def test_snakemake_is_given_the_study_and_its_own_options(study: Study):
     assert words[-3:] == ["--cores", "2", "--dry-run"]
 
 
+def test_it_has_the_default_profiles_options_without_a_word_of_snakemakes(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    from snakemake.cli import parse_args
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.syspath_prepend(ROOT / "workflow" / "plugins")
+    with pytest.raises(Started) as started:
+        running.run(study, DEMO, ["--cores", "2"])
+    _, given = parse_args(started.value.args[0][3:])
+    assert not capsys.readouterr().err
+    _, by_profile = parse_args(["--configfile", str(DEMO), "--logger", "study", "--cores", "2"])
+    assert "Using workflow specific profile" in capsys.readouterr().err
+    for name in ("workflow_profile", "max_jobs_per_timespan"):  # the latter's objects are never equal
+        del vars(given)[name], vars(by_profile)[name]
+    assert given == by_profile
+    assert given.nolock and given.rerun_incomplete
+
+
 @pytest.mark.parametrize(
     ("code", "held", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pandas
@@ -35,6 +36,15 @@ def overlay(tiny_model: Path, manifests: dict[str, str], tmp_path: Path) -> list
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     return ["--config", str(tmp_path / "tiny.yaml")]
+
+
+def test_lightning_is_silent_about_ranks(overlay: list[str]):
+    """Its line a rank, and the banner of the first."""
+    TrainingRun(["--config", "erm.yaml", *overlay])
+    from lightning.fabric.utilities import distributed, rank_zero
+
+    assert not distributed.log.isEnabledFor(logging.INFO)
+    assert not rank_zero.rank_zero_module.log.isEnabledFor(logging.INFO)
 
 
 def test_base_is_the_papers_setting(overlay: list[str]):

@@ -139,8 +139,13 @@ def _algorithm(value: Any) -> type[Algorithm]:
 
 def _quiet_libraries() -> None:
     """Silence advertisements and notes that users cannot act on."""
-    for name in ("utilities.rank_zero", "trainer.connectors.checkpoint_connector"):
-        logging.getLogger(f"lightning.pytorch.{name}").setLevel(logging.WARNING)
+    for name in (
+        "pytorch.utilities.rank_zero",
+        "pytorch.trainer.connectors.checkpoint_connector",
+        "fabric.utilities.distributed",  # "Initializing distributed: GLOBAL_RANK: 0, MEMBER: 1/2", a line a rank
+        "fabric.utilities.rank_zero",  # and its banner
+    ):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     for message in (
         "Experiment logs directory .* exists and is not empty",
         ".*LeafSpec.* is deprecated",

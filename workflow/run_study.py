@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from common.configs import read_yaml
 from common.errors import UserError
 from common.files import sole_writer
 from workflow.plan import Study
 
 _PLUGINS = Path(__file__).parent / "plugins"
+_PROFILE = Path(__file__).parent / "profiles" / "default" / "config.yaml"
 
 
 def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
@@ -38,9 +40,16 @@ def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
         for written in (folder, *(folder / run for run in study.runs)):
             _wait_for_writer(written)
     os.set_inheritable(lock, True)  # Snakemake holds the lock as long as it lives
-    words = ["-m", "snakemake", "--configfile", str(file), "--logger", "study", *arguments]
+    words = ["-m", "snakemake", "--configfile", str(file), *_profile(), "--logger", "study", *arguments]
     path = os.pathsep.join(filter(None, [str(_PLUGINS), os.environ.get("PYTHONPATH")]))
     os.execve(sys.executable, [sys.executable, *words], os.environ | {"PYTHONPATH": path})
+
+
+def _profile() -> list[str]:
+    """The default profile's options in words: of a profile that it reads itself, Snakemake prints a line."""
+    options = read_yaml(_PROFILE).items()
+    words = [word for key, value in options for word in (f"--{key}", *(value if isinstance(value, list) else ()))]
+    return ["--workflow-profile", "none", *words]
 
 
 def _wait_for_writer(folder: Path) -> None:
