@@ -51,8 +51,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000) -> WhisperToke
     learnt = json.loads(bpe.to_str())["model"]
     tokenizer = WhisperTokenizer(vocab=learnt["vocab"], merges=[tuple(merge) for merge in learnt["merges"]])
     special = ["startoftranscript", *WHISPER_LANGUAGES, *_TASKS]  # the tokenizer itself began with <|endoftext|>
-    tokenizer.add_tokens([_added(name, special=True) for name in special], special_tokens=True)
-    tokenizer.add_tokens([_added(name, special=False) for name in _TIMESTAMPS])
+    for names, is_special in ((special, True), (_TIMESTAMPS, False)):
+        added = [AddedToken(f"<|{name}|>", special=is_special, normalized=False) for name in names]
+        tokenizer.add_tokens(added, special_tokens=is_special)
     return tokenizer
 
 
@@ -112,10 +113,6 @@ def generation_config(tokenizer: WhisperTokenizer, config: WhisperConfig) -> Gen
         alignment_heads=heads,
         return_timestamps=False,
     )
-
-
-def _added(name: str, *, special: bool) -> AddedToken:
-    return AddedToken(f"<|{name}|>", special=special, normalized=False)
 
 
 @dataclass(frozen=True)
