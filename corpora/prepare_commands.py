@@ -1,5 +1,6 @@
 """The commands of `prepare.py`: one for each reader, and those that work on manifests; imports nothing heavy."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -63,7 +64,8 @@ def reader_command(name: str, reader: type[Reader]) -> Command:
         text = f"{shared['held_out'].text.rstrip('.')}, besides data/{reader.held_out}."
         shared["held_out"] = replace(shared["held_out"], text=text)
     own = options_of(reader, "The corpus's layout")
-    text = f"{reader.summary}; needs {reader.needs}\n\n{reader.__doc__}"
+    summary, _, layout = (inspect.getdoc(reader) or "").partition(".\n")
+    text = f"{summary}; needs {reader.needs}\n{layout}"
     return Command(name, text, [*shared.values(), *own], partial(run_reader, reader))
 
 

@@ -633,7 +633,7 @@ def test_every_corpus_has_a_command(name: str, tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(SystemExit) as end:
         run("--help")
     assert end.value.code == 0
-    assert discover()[name].summary.split()[0] in capsys.readouterr().out
+    assert discover()[name].__doc__.split()[0] in capsys.readouterr().out
 
 
 def test_an_option_with_several_values(tmp_path: Path):

@@ -27,10 +27,12 @@ _SPOKEN_FIELDS = ("text", "form", "word", "pronunciation")
 
 @dataclass(frozen=True)
 class AiHub(Reader):
-    """A `.json` label a recording, beside a `.pcm` (16 kHz, 16-bit, mono) or `.wav` of the same stem, zipped or not."""
+    """ko-en training speech, dialogues (AI-Hub 71260).
+
+    A `.json` label a recording, beside a `.pcm` (16 kHz, 16-bit, mono) or `.wav` of the same stem, zipped or not.
+    """
 
     name: ClassVar[str] = "aihub"
-    summary: ClassVar[str] = "ko-en training speech, dialogues (AI-Hub 71260)"
     needs: ClassVar[str] = "the folder of the delivery, its zip archives as they are; apply at aihub.or.kr"
     licence: ClassVar[str] = "AI-Hub terms of use, not redistributable"
     sample_rate_hz: ClassVar[int | None] = RAW_RATE_HZ

@@ -14,10 +14,12 @@ from corpora.readers.tables import FIELDS, number_field, optional_text, read_jso
 
 @dataclass(frozen=True)
 class CsFleurs(Reader):
-    """`<subset>/metadata.jsonl` with paths relative to it; the READ subset (`read/test`) is spoken by people."""
+    """ko-en, ja-en and de-en test speech (CS-FLEURS, READ).
+
+    `<subset>/metadata.jsonl` with paths relative to it; the READ subset (`read/test`) is spoken by people.
+    """
 
     name: ClassVar[str] = "cs_fleurs"
-    summary: ClassVar[str] = "ko-en, ja-en and de-en test speech (CS-FLEURS, READ)"
     needs: ClassVar[str] = "the hub's byan/cs-fleurs (the default) or a snapshot's folder"
     licence: ClassVar[str] = "CC-BY-NC-4.0"
     hub_id: ClassVar[str | None] = "byan/cs-fleurs"

@@ -16,10 +16,12 @@ TABLES = ("metadata.csv", "metadata.tsv", "metadata.jsonl")
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(Reader):
-    """One table or one a split folder (`train/metadata.csv`), with `file_name` and `transcription` or `text`."""
+    """Your own recordings with a metadata.csv or metadata.jsonl.
+
+    One table or one a split folder (`train/metadata.csv`), with `file_name` and `transcription` or `text`.
+    """
 
     name: ClassVar[str] = "folder"
-    summary: ClassVar[str] = "your own recordings with a metadata.csv or metadata.jsonl"
     needs: ClassVar[str] = "a folder with the table (file_name, transcription or text), and --pair"
 
     pair: str

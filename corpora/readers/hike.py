@@ -17,10 +17,12 @@ COLUMNS = ("audio", "text", "sample_id", *LABELS)
 
 @dataclass(frozen=True)
 class Hike(Reader):
-    """One parquet file, one `test` split; HiKE's own labels go beside the manifest, for scoring as HiKE scores."""
+    """ko-en test speech (HiKE).
+
+    One parquet file, one `test` split; HiKE's own labels go beside the manifest, for scoring as HiKE scores.
+    """
 
     name: ClassVar[str] = "hike"
-    summary: ClassVar[str] = "ko-en test speech (HiKE)"
     needs: ClassVar[str] = "the hub's thetaone-ai/HiKE (the default) or a snapshot's folder"
     licence: ClassVar[str] = "Apache-2.0"
     hub_id: ClassVar[str | None] = "thetaone-ai/HiKE"

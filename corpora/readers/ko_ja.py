@@ -12,10 +12,12 @@ from corpora.readers.tables import optional_text, text_field, unknown_fields
 
 @dataclass(frozen=True)
 class KoJa(Reader):
-    """Parquet files with an audio and a text column; without an `id` column, ids are row numbers."""
+    """ko-ja test speech, two speakers.
+
+    Parquet files with an audio and a text column; without an `id` column, ids are row numbers.
+    """
 
     name: ClassVar[str] = "ko_ja"
-    summary: ClassVar[str] = "ko-ja test speech, two speakers"
     needs: ClassVar[str] = "the hub's thetaone-ai/Korean-Japanese-Code-Switching-Speech (the default) or a folder"
     licence: ClassVar[str] = "Apache-2.0"
     hub_id: ClassVar[str | None] = "thetaone-ai/Korean-Japanese-Code-Switching-Speech"

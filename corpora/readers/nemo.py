@@ -14,13 +14,14 @@ from corpora.readers.tables import FIELDS, number_field, optional_text, text_fie
 
 @dataclass(frozen=True, kw_only=True)
 class Nemo(Folder):
-    """Manifests of a folder, each a split by its name (`train.jsonl`, `dev_manifest.json`), or a single one.
+    """A NeMo manifest (audio_filepath, duration, text, offset, lang).
+
+    Manifests of a folder, each a split by its name (`train.jsonl`, `dev_manifest.json`), or a single one.
 
     Unlike a corpus from elsewhere, a NeMo manifest is one's own: its audio paths may be absolute.
     """
 
     name: ClassVar[str] = "nemo"
-    summary: ClassVar[str] = "a NeMo manifest (audio_filepath, duration, text, offset, lang)"
     needs: ClassVar[str] = "the manifest or a folder of them, and --pair"
 
     corpus: str = "nemo"

@@ -71,10 +71,12 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True)
 class Reader(ABC):
-    """A corpus. A subclass's dataclass fields, each with a docstring, are its command-line options."""
+    """A corpus. A subclass's dataclass fields, each with a docstring, are its command-line options.
+
+    Its own docstring says in the first line what corpus it is, as the list of commands has it, and then its layout.
+    """
 
     name: ClassVar[str] = ""
-    summary: ClassVar[str]
     needs: ClassVar[str]
     licence: ClassVar[str]
     hub_id: ClassVar[str | None] = None

@@ -29,10 +29,12 @@ _ARRAY = re.compile(rf"(?:array\()?\[\s*{_INTEGER}(?:[\s,]+{_INTEGER})*\s*\](?:,
 
 @dataclass(frozen=True)
 class UniCoM(Reader):
-    """Mixed sentences spliced from two recordings and converted to one voice; lower-case, without punctuation."""
+    """de-en training speech spliced from FLEURS (UniCoM, not CS-FLEURS).
+
+    Mixed sentences spliced from two recordings and converted to one voice; lower-case, without punctuation.
+    """
 
     name: ClassVar[str] = "unicom"
-    summary: ClassVar[str] = "de-en training speech spliced from FLEURS (UniCoM, not CS-FLEURS)"
     needs: ClassVar[str] = "the generator's output folder (the one that holds intra/), from the authors or made anew"
     licence: ClassVar[str] = "UniCoM: not published; made from FLEURS (CC-BY-4.0)"
     sample_rate_hz: ClassVar[int | None] = ANCHOR_RATE_HZ
