@@ -70,7 +70,6 @@ def prepare_recorded(sheet: Path, audio: Path, folder: Path, speaker: str | None
 class KoDeSheet(Reader):
     """The filled sheet, its recordings being the source."""
 
-    name: ClassVar[str] = "ko_de"
     licence: ClassVar[str] = "sentences after HiKE (Apache-2.0); recordings: their makers'"
 
     sheet: str

@@ -12,6 +12,6 @@ def discover() -> dict[str, type[Reader]]:
     for module in pkgutil.iter_modules(__path__):
         for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(item, type) and issubclass(item, Reader) and item.__module__.endswith(f".{module.name}"):
-                found[item.name] = item
-    found.pop(Reader.name, None)
+                found[module.name] = item
+    found.pop("reader")  # what they all are
     return dict(sorted(found.items()))

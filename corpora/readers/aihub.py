@@ -32,7 +32,6 @@ class AiHub(Reader):
     A `.json` label a recording, beside a `.pcm` (16 kHz, 16-bit, mono) or `.wav` of the same stem, zipped or not.
     """
 
-    name: ClassVar[str] = "aihub"
     needs: ClassVar[str] = "the folder of the delivery, its zip archives as they are; apply at aihub.or.kr"
     licence: ClassVar[str] = "AI-Hub terms of use, not redistributable"
     sample_rate_hz: ClassVar[int | None] = RAW_RATE_HZ

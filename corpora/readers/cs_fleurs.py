@@ -19,7 +19,6 @@ class CsFleurs(Reader):
     `<subset>/metadata.jsonl` with paths relative to it; the READ subset (`read/test`) is spoken by people.
     """
 
-    name: ClassVar[str] = "cs_fleurs"
     needs: ClassVar[str] = "the hub's byan/cs-fleurs (the default) or a snapshot's folder"
     licence: ClassVar[str] = "CC-BY-NC-4.0"
     hub_id: ClassVar[str | None] = "byan/cs-fleurs"

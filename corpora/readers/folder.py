@@ -21,7 +21,6 @@ class Folder(Reader):
     One table or one a split folder (`train/metadata.csv`), with `file_name` and `transcription` or `text`.
     """
 
-    name: ClassVar[str] = "folder"
     needs: ClassVar[str] = "a folder with the table (file_name, transcription or text), and --pair"
 
     pair: str

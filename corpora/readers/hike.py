@@ -22,7 +22,6 @@ class Hike(Reader):
     One parquet file, one `test` split; HiKE's own labels go beside the manifest, for scoring as HiKE scores.
     """
 
-    name: ClassVar[str] = "hike"
     needs: ClassVar[str] = "the hub's thetaone-ai/HiKE (the default) or a snapshot's folder"
     licence: ClassVar[str] = "Apache-2.0"
     hub_id: ClassVar[str | None] = "thetaone-ai/HiKE"

@@ -19,7 +19,6 @@ class Jecs(Reader):
     `jecs_ver1/<emotion>/transcripts_cs.txt` beside `wav24kHz16bit/<id>.wav`; no official split, all is training.
     """
 
-    name: ClassVar[str] = "jecs"
     needs: ClassVar[str] = "jecs_ver1, its folder or .zip, downloaded by hand"
     licence: ClassVar[str] = "JECS: text CC-BY-3.0, audio for non-commercial research only"
     sample_rate_hz: ClassVar[int | None] = 24000

@@ -17,7 +17,6 @@ class KoJa(Reader):
     Parquet files with an audio and a text column; without an `id` column, ids are row numbers.
     """
 
-    name: ClassVar[str] = "ko_ja"
     needs: ClassVar[str] = "the hub's thetaone-ai/Korean-Japanese-Code-Switching-Speech (the default) or a folder"
     licence: ClassVar[str] = "Apache-2.0"
     hub_id: ClassVar[str | None] = "thetaone-ai/Korean-Japanese-Code-Switching-Speech"

@@ -21,7 +21,6 @@ class Nemo(Folder):
     Unlike a corpus from elsewhere, a NeMo manifest is one's own: its audio paths may be absolute.
     """
 
-    name: ClassVar[str] = "nemo"
     needs: ClassVar[str] = "the manifest or a folder of them, and --pair"
 
     corpus: str = "nemo"

@@ -76,13 +76,18 @@ class Reader(ABC):
     Its own docstring says in the first line what corpus it is, as the list of commands has it, and then its layout.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str]
+    """The name of its module; of the corpus and the command, too."""
     needs: ClassVar[str]
     licence: ClassVar[str]
     hub_id: ClassVar[str | None] = None
     sample_rate_hz: ClassVar[int | None] = None
     held_out: ClassVar[str | None] = None
     """Test manifests this corpus is known to overlap with: a glob beside the output folder."""
+
+    def __init_subclass__(cls) -> None:
+        """Name the corpus by its module."""
+        cls.name = cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def read(self, source: SourceFiles) -> Iterator[Record | LeftOut | Notice]:

@@ -34,7 +34,6 @@ class UniCoM(Reader):
     Mixed sentences spliced from two recordings and converted to one voice; lower-case, without punctuation.
     """
 
-    name: ClassVar[str] = "unicom"
     needs: ClassVar[str] = "the generator's output folder (the one that holds intra/), from the authors or made anew"
     licence: ClassVar[str] = "UniCoM: not published; made from FLEURS (CC-BY-4.0)"
     sample_rate_hz: ClassVar[int | None] = ANCHOR_RATE_HZ
