@@ -8,8 +8,7 @@ python analyze.py --config demo.yaml
 from analysis.analysis_options import AnalysisOptions, run
 from common.options import Command, main
 
-_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
-ANALYZE = Command("analyze.py", _TEXT, AnalysisOptions, run, _EXAMPLES, config=("analyze",))
+ANALYZE = Command("analyze.py", __doc__ or "", AnalysisOptions, run, config=("analyze",))
 
 if __name__ == "__main__":
     main(ANALYZE)

@@ -12,10 +12,7 @@ from common.options import Command, Parsed, parse
 from decoding.transcribe_options import TRANSCRIBE
 from evaluation.evaluation_options import EvaluationOptions, check_compare, evaluation_settings
 
-_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
-EVALUATE = Command(
-    "evaluate.py", _TEXT, EvaluationOptions, examples=_EXAMPLES, config=("evaluate",), commands=[TRANSCRIBE]
-)
+EVALUATE = Command("evaluate.py", __doc__ or "", EvaluationOptions, config=("evaluate",), commands=[TRANSCRIBE])
 
 
 def main() -> int | None:

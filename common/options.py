@@ -78,10 +78,11 @@ class Command:
 
     Attributes:
         name: the command's last word, such as `evaluate.py` or `ties`; `python -m scoring` for a module.
-        text: what it does; its first line is the summary in the help of the command above it.
+        text: what it does, such as a script's docstring; its first line is the summary in the help of the command above
+            it, its last paragraph examples if that begins with `python`.
         options: a dataclass, of which `run` gets an instance; or single options, of which it gets a dictionary.
         run: what it does with them; returns an exit code, or None for 0.
-        examples: lines for the end of the help.
+        examples: lines for the end of the help, where they are no part of the text.
         config: the folders of `configs/` in which `--config` looks a name up; empty for commands without `--config`.
         commands: subcommands, in the help's order.
         extend: adds classes to the parser, whose arguments are then options below the class's name: `--data.workers`.
@@ -323,9 +324,10 @@ def build(command: Command, prog: str | None = None) -> Parser:
     declared = options_of(command.options) if isinstance(command.options, type) else command.options
     places = [_shown_positional(one) for one in declared if one.positional]
     usage = " ".join([prog, *places, *["COMMAND ..."] * bool(command.commands and not places), "[--OPTION VALUE ...]"])
-    examples = inspect.cleandoc(command.examples).replace("\n", "\n  ")
+    text, _, commands = command.text.partition("\n\npython ")  # at the end of a docstring
+    examples = inspect.cleandoc(command.examples or (commands and f"python {commands}")).replace("\n", "\n  ")
     epilog = f"examples:\n  {examples}" if examples else None
-    parser = Parser(prog=prog, description=command.text, epilog=epilog, usage=usage, add_help=False)
+    parser = Parser(prog=prog, description=text, epilog=epilog, usage=usage, add_help=False)
     groups = {one.group: parser.add_argument_group(one.group) for one in declared}
     for one in declared:
         _add(groups[one.group], one, "_" if command.extend else "-")

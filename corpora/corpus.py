@@ -90,8 +90,7 @@ def prepare(
 
 def configured(reader: type[Reader], values: dict[str, Any]) -> Reader:
     """The reader with its options out of parsed command-line values."""
-    chosen = {item.name: values[item.name] for item in dataclasses.fields(reader)}
-    return reader(**{name: tuple(value) if isinstance(value, list) else value for name, value in chosen.items()})
+    return reader(**{item.name: values[item.name] for item in dataclasses.fields(reader)})
 
 
 def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -> list[Path]:

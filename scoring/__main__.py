@@ -50,8 +50,7 @@ def run(options: ScoringOptions) -> None:
         Console().print(summary(result))
 
 
-_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
-SCORING = Command("python -m scoring", _TEXT, ScoringOptions, run, _EXAMPLES)
+SCORING = Command("python -m scoring", __doc__ or "", ScoringOptions, run)
 
 if __name__ == "__main__":
     main(SCORING)

@@ -2,6 +2,7 @@
 
 Recipes, pairs and overlays compose from left to right; any value can be given on the command line.
 An algorithm's own options are --model.algorithm.NAME, explained in docs/algorithms/.
+NAMES
 
 python train.py --config fishr.yaml
 python train.py --config erm.yaml --config demo.yaml --trainer.max_steps 50
@@ -65,9 +66,8 @@ def command() -> Command:
     """The command line of `train.py`."""
     algorithms.import_all()  # so that a bare class name such as `Fishr` is found
     names = ", ".join(sorted(path.stem for folder in RECIPES for path in (CONFIGS / folder).glob("*.yaml")))
-    text, _, examples = (__doc__ or "").rpartition("\n\n")
-    text = f"{text}\n{textwrap.fill(f'There are: {names}.', 79)}"
-    return Command("train.py", text, RunOptions, examples=examples, config=RECIPES, extend=_add_classes)
+    text = (__doc__ or "").replace("NAMES", textwrap.fill(f"There are: {names}.", 79))
+    return Command("train.py", text, RunOptions, config=RECIPES, extend=_add_classes)
 
 
 def _add_classes(parser: Parser) -> None:

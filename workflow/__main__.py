@@ -64,11 +64,9 @@ def _results(options: ResultsOptions) -> None:
 
 
 RUN = Command("run", "Run Snakemake on a study, as soon as no earlier call works on it.", OneStudy)
-_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
 COMMAND = Command(
     "python -m workflow",
-    _TEXT,
-    examples=_EXAMPLES,
+    __doc__ or "",
     commands=(
         RUN,
         Command("show", "Print the table, and where everything is.", OneStudy, _show),

@@ -61,11 +61,9 @@ def run_push(options: PushOptions) -> None:
     print("\n".join(push(options.folder, options.repo, upload=options.upload, private=options.private)))
 
 
-_TEXT, _, _EXAMPLES = (__doc__ or "").partition("\n\n")
 HUB = Command(
     "python -m backbone.model_folder.hub",
-    _TEXT,
-    examples=_EXAMPLES,
+    __doc__ or "",
     commands=[
         Command("card", "Write an evaluation's scores into the folder's card", CardOptions, run_card),
         Command("push", "Push the folder; without --upload only list what would be pushed", PushOptions, run_push),
