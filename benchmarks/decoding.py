@@ -25,6 +25,8 @@ from workload import SHAPES, corpus, cut, prepared
 
 from backbone.guards import Guards
 from backbone.model_folder.read import read_model_folder
+from common.audio import load_waveform
+from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Utterance, read_manifest
 from decoding.faster_whisper import FasterWhisper, convert
 from decoding.transcriber import TorchWhisper, Transcriber
@@ -55,20 +57,20 @@ def by_pipeline(
     options = GREEDY | ({"max_new_tokens": tokens} if tokens else {})
 
     def transcribe() -> list[str]:
-        waves = [soundfile.read(u.audio, dtype="float32") for u in utterances]
-        rows = ({"raw": wave, "sampling_rate": rate_hz} for wave, rate_hz in waves)
+        waves = (load_waveform(u.audio, u.offset, u.duration).numpy() for u in utterances)
+        rows = ({"raw": wave, "sampling_rate": SAMPLE_RATE_HZ} for wave in waves)
         return [one["text"].strip() for one in recognise(rows, batch_size=batch, generate_kwargs=options)]
 
     return transcribe
 
 
 def by_ours(
-    folder: Path | str, dtype: torch.dtype, window: str, compiled: bool, utterances: list[Utterance], batch: int
+    folder: Path | str, precision: str, window: str, compiled: bool, utterances: list[Utterance], batch: int
 ) -> Way:
     """As `evaluate.py` decodes, without its guards against loops: both ways write as much."""
-    model, processor = read_model_folder(folder)
-    option = window if window in ("30s", "longest") else float(window)
-    engine = TorchWhisper(model.to(dtype), processor, device=DEVICE, window=option, compiled=compiled)
+    options = {"device": DEVICE, "precision": precision, "compiled": compiled}
+    options["window"] = window if window in ("30s", "longest") else float(window)
+    engine = TorchWhisper(*read_model_folder(folder), **options)
     return lambda: Transcriber(engine, batch_size=batch, guards=NO_GUARDS).transcribe(utterances)
 
 
@@ -116,7 +118,7 @@ def measure(model: str, args: argparse.Namespace, root: Path) -> list[dict[str, 
         for window in args.windows:
             for compiled in (False, True)[: 1 + args.compile]:
                 engine = "crosspair, compiled" if compiled else "crosspair"
-                ways[engine, window] = by_ours(folder, dtype, window, compiled, utterances, args.batch)
+                ways[engine, window] = by_ours(folder, precision, window, compiled, utterances, args.batch)
         if is_random and precision == "float32":
             try:
                 ways["CTranslate2", "30s"] = by_faster_whisper(Path(folder), root, utterances, args.batch)

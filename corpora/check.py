@@ -11,6 +11,7 @@ from tqdm import tqdm
 from common.constants import DURATION_TOLERANCE_S, MAX_TOKENS, SAMPLE_RATE_HZ, WINDOW_S
 from common.errors import UserError
 from common.manifest import Utterance, iter_manifest
+from common.progress_meter import progress
 from common.sound_files import opened
 from corpora.manifest_counts import character_name, counted, lasting, surprises, tokens_of
 from datamodules.leaks import transcript_key
@@ -35,7 +36,7 @@ def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
     for manifest in manifests:
         files = Counter(str(utterance.audio) for utterance in iter_manifest(manifest, check_audio=False))
         utterances = iter_manifest(manifest, check_audio=False)
-        for utterance in tqdm(utterances, str(manifest), files.total(), disable=None):
+        for utterance in progress(utterances, str(manifest), files.total()):
             shared = files[str(utterance.audio)] > 1
             for level, kind, message in checked.findings(utterance, manifest, shared):
                 counts[level, kind] += 1

@@ -7,12 +7,12 @@ from itertools import chain, islice
 from pathlib import Path
 
 import soundfile
-from tqdm import tqdm
 
 from common.constants import MAX_TOKENS, SAMPLE_RATE_HZ
 from common.errors import UserError
 from common.files import atomic_folder, check_replaceable
 from common.manifest import Utterance, read_manifest, write_manifest
+from common.progress_meter import progress
 from corpora.derived import RECORD, about, earlier_manifests, write_record
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_plan import SplicePlan
@@ -59,7 +59,7 @@ def write_spliced(
         with atomic_folder(out / pair) as folder:
             rows = []
             (folder / "audio").mkdir()
-            for plan in tqdm(plans, pair, utterances, disable=None):
+            for plan in progress(plans, pair, utterances):
                 audio = folder / "audio" / f"{len(rows):05d}.wav"
                 waveform_S = splicer.sound(plan)
                 peak = max(1.0, float(waveform_S.abs().max()))
