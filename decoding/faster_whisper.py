@@ -48,8 +48,9 @@ def convert(source: Path, identity: str, cache: Path) -> Path:
         try:
             TransformersConverter(str(source)).convert(str(partial), force=True)
             processor = WhisperProcessor.from_pretrained(source)
-        except (OSError, ValueError, RuntimeError, NotImplementedError) as error:
-            raise UserError(f"{source}: CTranslate2 cannot convert the model: {str(error).splitlines()[0]}") from None
+        except Exception as error:  # neither library has errors of its own
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"{source}: CTranslate2 cannot convert the model: {reason}") from None
         # Without these two, faster-whisper downloads whisper-tiny's tokenizer and assumes 80 mel bins.
         processor.tokenizer.save_pretrained(partial)
         processor.feature_extractor.save_pretrained(partial)

@@ -4,6 +4,7 @@ Shape suffixes: B utterances, N beams of all utterances, S samples at 16 kHz, U 
 """
 
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 from transformers import (
+    GenerationConfig,
     GenerationMixin,
     LogitsProcessorList,
     WhisperForConditionalGeneration,
@@ -30,6 +32,10 @@ from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import UserError
 from common.manifest import Utterance
 
+_OWN = (  # of a model's generation configuration, for the beam search
+    "decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens",
+    "begin_suppress_tokens",
+)  # fmt: skip
 _GUARDS = Guards()
 
 
@@ -247,16 +253,18 @@ class TorchWhisper:
             full_N = tokens_NU.shape[1] - begin > most_N
             return torch.where(full_N[:, None], never_but_end_V, scores_NV)
 
+        config, model = self.model.generation_config, copy(self.model)
+        # Nothing else of the model's own: a length, a penalty or a time limit in it would change what is found.
+        model.generation_config = GenerationConfig(
+            **{name: getattr(config, name) for name in _OWN}, max_length=self.model.config.max_target_positions
+        )
         tokens_BU = GenerationMixin.generate(  # not Whisper's own: it builds prompts of its own, without two tags
-            self.model,
+            model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
             attention_mask=torch.ones(encoded_BTD.shape[:2], dtype=torch.long, device=self.device),
             decoder_input_ids=prompt_BU,
             num_beams=self.beams,
             do_sample=False,
-            max_length=self.model.config.max_target_positions,
-            suppress_tokens=config.suppress_tokens,
-            begin_suppress_tokens=config.begin_suppress_tokens,
             logits_processor=LogitsProcessorList([bounded]),
         )
         return tokens_BU[:, begin:]

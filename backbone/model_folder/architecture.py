@@ -11,8 +11,8 @@ _TABLE = read_yaml(Path(__file__).with_name("whisper_tensors.yaml"))
 DEFAULTS: dict[str, Any] = _TABLE["defaults"]
 EMBEDDING = "model.decoder.embed_tokens.weight"
 PROJECTION = "proj_out.weight"  # the embedding itself where the two are tied; some files hold it twice
-_LARGEST = 10_000_000  # no size of a Whisper comes near it
-_MOST_LAYERS = 256
+_MOST = {"encoder_layers": 256, "decoder_layers": 256, "num_mel_bins": 1024, "max_target_positions": 100_000}
+_MOST_OF_OTHERS = 1_000_000
 
 
 def check_architecture(config: Mapping[str, Any], where: str) -> None:
@@ -22,13 +22,15 @@ def check_architecture(config: Mapping[str, Any], where: str) -> None:
         UserError: naming the key and the value.
     """
     if config["model_type"] != DEFAULTS["model_type"]:
-        raise UserError(f"{where}: model_type is {config['model_type']!r}, expected 'whisper'; name a Whisper model")
+        raise UserError(
+            f"{where}: model_type is {config['model_type']!r:.100}, expected 'whisper'; name a Whisper model"
+        )
     for key, default in DEFAULTS.items():
         value = config[key]
         if type(value) is not type(default):
             kind = type(default).__name__
-            raise UserError(f"{where}: {key} is {value!r}, expected a value of type {kind} as {default!r}")
-        most = _MOST_LAYERS if key.endswith("_layers") else _LARGEST
+            raise UserError(f"{where}: {key} is {value!r:.100}, expected a value of type {kind} as {default!r}")
+        most = _MOST.get(key, _MOST_OF_OTHERS)
         if type(value) is int and not 1 <= value <= most:
             raise UserError(f"{where}: {key} is {value}, expected 1 to {most:,}; copy the file from the base")
     for side in ("encoder", "decoder"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from backbone.model_folder.architecture import EMBEDDING, PROJECTION, check_architecture, expected_shapes
 from backbone.model_folder.locate import check_kind, find_model, short_name
+from backbone.model_folder.plausible import check_entries, check_numbers, check_tokenizer_parts
 from backbone.model_folder.stored import DTYPES, PROCESSORS, ModelFolder, check_finite
 from common.errors import UserError
 
@@ -35,7 +36,9 @@ def read(source: Path | str, label: str | None = None) -> ModelFolder:
     """
     folder = ModelFolder(find_model(source), str(source), label or short_name(source))
     check_kind(folder.path)
+    check_entries(folder.path)
     check_architecture(folder.config, str(folder.path / "config.json"))
+    check_numbers(folder)
     _check_weights(folder)
     _check_tokenizer(folder)
     _check_processor(folder)
@@ -69,6 +72,11 @@ def read_model_folder(
             f"{folder.name}: the model cannot be loaded: {reason}. "
             "Expected a model folder or the id of a Whisper model on the Hugging Face Hub"
         ) from None
+    if (tokens := len(processor.tokenizer)) > model.config.vocab_size:  # further files may add some
+        raise UserError(
+            f"{folder.path}: the tokenizer has {tokens} tokens, but config.json says vocab_size "
+            f"{model.config.vocab_size}; copy the tokenizer's files from the base"
+        )
     for name, weight in model.state_dict().items():
         check_finite(folder, name, weight)
     return model, processor
@@ -118,6 +126,7 @@ def _check_tokenizer(folder: ModelFolder) -> None:
             f"{folder.path}: has no tokenizer (tokenizer.json, or vocab.json and merges.txt); copy tokenizer.json, "
             "tokenizer_config.json and preprocessor_config.json from the model that this one was fine-tuned from"
         )
+    check_tokenizer_parts(folder)
     generation = folder.json_or_nothing("generation_config.json")
     if (
         folder.config["vocab_size"] == _ENGLISH_ONLY

@@ -140,7 +140,7 @@ class ModelFolder:
                 found = dict(tokenizer.get("model", {}).get("vocab", {})) | added
             elif found := self.json_or_nothing("vocab.json"):
                 found |= self.json_or_nothing("added_tokens.json")
-            if not all(type(number) is int for number in found.values()):
+            if not all(type(number) is int and number >= 0 for number in found.values()):
                 raise ValueError
         except (AttributeError, TypeError, KeyError, ValueError):
             raise UserError(f"{self.path}: its tokenizer cannot be read; copy tokenizer.json from the base") from None
