@@ -6,11 +6,13 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import torch
 
-from common.errors import UserError
+from common.constants import MOST_PROCESSES, ON_THIS_MACHINE
+from common.errors import UserError, in_range
 
 
 def default_device() -> str:
@@ -45,8 +47,14 @@ def on_devices(work: Callable[..., None], device: str, devices: int, *arguments:
     context, prepared = multiprocessing.get_context("spawn"), (device, devices, os.getpid())
     with ProcessPoolExecutor(devices, context, _prepare, prepared) as pool:
         jobs = [pool.submit(work, name, rank, devices, *arguments) for rank, name in enumerate(names)]
-    for job in jobs:
-        job.result()
+    try:
+        for job in jobs:
+            job.result()
+    except BrokenProcessPool:
+        raise UserError(
+            f"one of the {devices} processes was ended from outside, such as for want of memory; what they finished is "
+            "kept: run again, with fewer --devices or a smaller --batch-size"
+        ) from None
 
 
 def _prepare(device: str, devices: int, parent: int) -> None:
@@ -69,6 +77,8 @@ def _check(device: str, devices: int) -> None:
         raise UserError(f"no device is called {device!r}; expected cpu, cuda, or one GPU such as cuda:1")
     if devices < 1 or (devices > 1 and colon):
         raise UserError(f"--device {device} --devices {devices}: expected one named GPU, or so many of cpu or cuda")
+    if kind == "cpu":
+        in_range("--devices", devices, 1, MOST_PROCESSES, what=ON_THIS_MACHINE)
     here = torch.cuda.device_count()
     if kind == "cuda" and here < (int(index) + 1 if colon else devices):
         raise UserError(f"--device {device} --devices {devices}: PyTorch finds {here} GPUs on this machine")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import torch
 from tokenizers import Regex, Tokenizer
@@ -30,7 +31,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from backbone.model_folder.write import write_model_folder
 from common.manifest import read_manifest
-from common.option_types import Count
+from common.option_types import Range, Seed
 from common.options import Command, main, option
 
 # The 99 languages of Whisper's multilingual checkpoints before large-v3, in their order.
@@ -123,11 +124,11 @@ class MiniatureOptions:
     """Manifests of single languages."""
     out: Path = option(metavar="DIR")
     """Model folder to write."""
-    window: Count = option(5, metavar="SECONDS")
+    window: Annotated[int, Range(1, 30)] = option(5, metavar="SECONDS")
     """Encoder's window."""
-    vocabulary: Count = 2000
+    vocabulary: Annotated[int, Range(1, 100_000)] = 2000
     """Most tokens of the BPE."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the weights."""
 
 

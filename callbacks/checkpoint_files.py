@@ -9,7 +9,10 @@ import os
 import pickle
 import re
 import sys
+import traceback
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -137,6 +140,30 @@ def newest_good(run: Path) -> Path | None:
             return path
         rank_zero_only(print)(f"warning: {path}: {damage}; going back to the one before", file=sys.stderr)
     return None
+
+
+@contextmanager
+def readable_restoring(checkpoint: Path | None) -> Iterator[None]:
+    """Say in one line that a checkpoint does not fit the run: Lightning and torch take any to be of this very one.
+
+    Args:
+        checkpoint: what the run goes on from, if anything.
+
+    Raises:
+        UserError: naming the checkpoint.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        steps = traceback.extract_tb(error.__traceback__)
+        in_lightning = [step.name for step in steps if step.filename.endswith("checkpoint_connector.py")]
+        if checkpoint is None or not any(re.match("_?(restore|resume)", name) for name in in_lightning):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        advice = "go on with the recipe that it was made with, or name another --name to begin anew"
+        raise UserError(f"{checkpoint}: does not fit this run ({type(error).__name__}: {reason}); {advice}") from None
 
 
 def digest_of(checkpoint: Path) -> str:

@@ -110,6 +110,25 @@ def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:
     return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
 
 
+def write_sound(path: Path, waveform_S: np.ndarray, kind: str = "WAV") -> None:
+    """Write 16 kHz mono as a file of 16-bit samples.
+
+    Args:
+        path: the file.
+        waveform_S: samples in [-1, 1].
+        kind: WAV or FLAC.
+
+    Raises:
+        UserError: where the file cannot be written, such as on a full disk, of which libsndfile says nothing.
+    """
+    buffer = io.BytesIO()
+    soundfile.write(buffer, waveform_S, SAMPLE_RATE_HZ, format=kind, subtype="PCM_16")
+    try:
+        path.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
 def load_clip(utterance: Utterance) -> bytes:
     """The utterance as the bytes of a 16 kHz WAV file, for pages that play it."""
     waveform_S = load_waveform(utterance.audio, utterance.offset, utterance.duration)

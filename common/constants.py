@@ -1,6 +1,10 @@
-"""What every Whisper has in common, and how far files may differ from what manifests say of them."""
+"""What every Whisper has in common, how far files may differ from their manifests, and how much a machine can do."""
+
+import os
 
 SAMPLE_RATE_HZ = 16_000  # what a lower rate lacks, no resampling brings back
 WINDOW_S = 30.0  # the encoder's
 MAX_TOKENS = 448  # the decoder's, prompt included
+MOST_PROCESSES = max(4, 2 * (os.cpu_count() or 1))  # side by side on this machine
+ON_THIS_MACHINE = f"on this machine of {os.cpu_count()} cores "
 DURATION_TOLERANCE_S = 0.1  # between a file and the duration that its corpus or manifest states

@@ -4,7 +4,11 @@ import difflib
 import math
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable
+from pathlib import Path
+
+_ROOT = f"{Path(__file__).parent.parent}{os.sep}"
 
 
 class UserError(Exception):
@@ -37,10 +41,26 @@ def in_range(name: str, value: float, low: float, high: float = math.inf, what: 
     return value
 
 
+def _unforeseen(error: Exception) -> str:
+    """The message for an error that nothing has worded: what it is, where it arose, and how to see more."""
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        return f"{error.object[:200]!r}: a name that is not UTF-8; rename the file or folder"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
+        return f"there is not enough memory ({_first_line(error)})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_ROOT)]
+    where = f" in {frames[-1].filename.removeprefix(_ROOT)}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}, which was not foreseen: {_first_line(error)}; --debug shows more"
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
+
+
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit: 0, its own code, 2 after a `UserError` or a full disk, 130 after Ctrl-C.
 
-    With `--debug`, or `CROSSPAIR_DEBUG=1`, the traceback is shown.
+    Any other error is a fault of the program, and ends in one message with code 2, too. With `--debug`, or
+    `CROSSPAIR_DEBUG=1`, the traceback is shown.
     """
     if "--debug" in sys.argv[1:]:
         sys.argv.remove("--debug")
@@ -61,4 +81,9 @@ def run_script(main: Callable[[], int | None]) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except Exception as error:
+        if os.environ.get("CROSSPAIR_DEBUG") == "1":
+            raise
+        print(f"error: {_unforeseen(error)}", file=sys.stderr)
+        code = 2
     sys.exit(code)

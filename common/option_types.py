@@ -42,6 +42,10 @@ class Range:
 
 Count = Annotated[int, Range(1)]
 """A whole number of 1 or more."""
+Seed = Annotated[int, Range(0, 2**32 - 1)]
+"""A seed that NumPy and PyTorch take, too."""
+Beams = Annotated[int, Range(1, 100)]
+"""Hypotheses side by side: each has room of its own."""
 
 NumberFormat = Literal["float32", "bfloat16", "float16"]
 """The number format of decoding."""

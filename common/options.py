@@ -495,6 +495,8 @@ def _is_of_kind(hint: Any, value: Any) -> bool:
         return True
     if value is None:
         return type(None) in get_args(hint)
+    if bare(hint) is str:
+        return isinstance(value, str | int | float) and not isinstance(value, bool)
     return isinstance(value, bool if bare(hint) is bool else list if items(hint) else object)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from common.errors import UserError
-from common.option_types import Count, Range
+from common.option_types import Count, Range, Seed
 from common.options import Command, option, options_of
 from corpora import readers
 from corpora.readers.reader import Reader
@@ -21,7 +21,7 @@ class DemoOptions:
 
     out: Path = option(Path("data/demo"), metavar="DIR")
     """Output folder."""
-    backbone: Count | None = option(None, metavar="N", shown_default="the demo's corpora")
+    backbone: Annotated[int, Range(1, 1_000_000)] | None = option(None, metavar="N", shown_default="the demo's corpora")
     """Make, instead, N training utterances of each language, for a backbone."""
 
 
@@ -47,7 +47,7 @@ class ReaderOptions:
     """Output folder."""
     train_utterances: Count | None = option(None, metavar="N", shown_default="all")
     """Draw so many training utterances of each pair."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw."""
     held_out: list[Path] | None = option(None, metavar="MANIFEST")
     """Test manifests whose sentences training must not contain."""
@@ -140,13 +140,13 @@ class SplicedOptions:
     """Output folder: <out>/<pair>/spliced.jsonl."""
     pairs: list[str] | None = option(None, metavar="PAIR", shown_default="all that the manifests do not hold")
     """Pairs to make."""
-    utterances: Count = 64
+    utterances: Annotated[int, Range(1, 100_000)] = 64
     """Utterances of each pair."""
     pattern: str = option("host", metavar="host|chain")
     """How an utterance is put together, see docs/splicing.md."""
     window: Annotated[float, Range(0, above=True)] = option(30.0, metavar="SECONDS")
     """Longest utterance."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draws."""
 
 
@@ -180,7 +180,7 @@ class AlignOptions:
     """Lowest score of a switch."""
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to compute: cpu or cuda."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the fit."""
 
 

@@ -6,9 +6,8 @@ from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 
-import soundfile
-
-from common.constants import MAX_TOKENS, SAMPLE_RATE_HZ
+from common.audio import write_sound
+from common.constants import MAX_TOKENS
 from common.errors import UserError
 from common.files import atomic_folder, check_replaceable
 from common.manifest import Utterance, read_manifest, write_manifest
@@ -63,7 +62,7 @@ def write_spliced(
                 audio = folder / "audio" / f"{len(rows):05d}.wav"
                 waveform_S = splicer.sound(plan)
                 peak = max(1.0, float(waveform_S.abs().max()))
-                soundfile.write(audio, (waveform_S / peak).numpy(), SAMPLE_RATE_HZ, subtype="PCM_16")
+                write_sound(audio, (waveform_S / peak).numpy())
                 rows.append(replace(plan.utterance, id=f"{pair}-spliced-{len(rows):05d}", audio=audio))
             write_manifest(folder / "spliced.jsonl", rows)
             made_by = {"sources": list(map(str, manifests)), "pattern": options.pattern, "seed": seed}

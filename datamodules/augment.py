@@ -65,8 +65,8 @@ class SpecAugment:
     frequency_bins: int = 27
 
     def __post_init__(self) -> None:
-        if min(self.time_masks, self.time_frames, self.frequency_masks, self.frequency_bins) < 0:
-            raise UserError(f"model.spec_augment: expected numbers of 0 or more, found {self}")
+        for name in ("time_masks", "time_frames", "frequency_masks", "frequency_bins"):
+            in_range(f"model.spec_augment.{name}", getattr(self, name), 0, 10_000)
         in_range("model.spec_augment.time_share", self.time_share, 0, 1, "a share from ")
 
     @torch.no_grad()

@@ -1,6 +1,5 @@
 """What a run trains on: each pair's manifests with their weights, and its utterances a step."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from common.errors import UserError, in_range, nearest
 # How the manifests of the study's own corpora are made, shown when one is missing.
 PREPARE_COMMANDS = {name: f"python prepare.py {name} --source FOLDER" for name in ("aihub", "jecs", "unicom")}
 PREPARE_COMMANDS |= {"demo": "python prepare.py demo", "backbone": "make backbone"}
+_MOST_UTTERANCES = 10_000  # of a pair and step
 
 
 class WeightedManifest(NamedTuple):
@@ -43,14 +43,12 @@ def utterances_of(pairs: Iterable[str], utterances_per_pair: int | dict[str, int
     """
     pairs = list(pairs)
     if isinstance(utterances_per_pair, int):
-        in_range("data.utterances_per_pair", utterances_per_pair, 1)
+        in_range("data.utterances_per_pair", utterances_per_pair, 1, _MOST_UTTERANCES)
         return dict.fromkeys(pairs, utterances_per_pair)
     for pair in pairs:
         if pair not in utterances_per_pair:
             raise UserError(f"data.utterances_per_pair lacks {pair}: give one number, or one for every pair")
-        if utterances_per_pair[pair] < 1:
-            found = f"data.utterances_per_pair of {pair} is {utterances_per_pair[pair]}"
-            raise UserError(f"{found}, expected 1 or more; data.pairs chooses among pairs")
+        in_range(f"data.utterances_per_pair of {pair}", utterances_per_pair[pair], 1, _MOST_UTTERANCES)
     return {pair: utterances_per_pair[pair] for pair in pairs}
 
 
@@ -89,8 +87,9 @@ def _entry(pair: str, item: Any) -> WeightedManifest:
     if unknown := sorted(set(item) - {"manifest", "weight"}):
         raise UserError(f"{where}: no option {unknown[0]!r}{nearest(unknown[0], ['manifest', 'weight'])}")
     weight = item.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < math.inf:
-        raise UserError(f"{where}: the weight of {item['manifest']} is {weight!r}, expected a number above 0")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.001 <= weight <= 1000:
+        found = f"the weight of {item['manifest']} is {weight!r}"
+        raise UserError(f"{where}: {found}, expected a number from 0.001 to 1000")
     return WeightedManifest(item["manifest"], float(weight))
 
 

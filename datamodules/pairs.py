@@ -1,7 +1,10 @@
 """The data module: some utterances of each language pair a step; only manifests are held in memory."""
 
+import re
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from backbone.language_tags import Tokenizer
 from backbone.window import check_lengths
-from common.errors import in_range
+from common.constants import MOST_PROCESSES, ON_THIS_MACHINE
+from common.errors import UserError, in_range
 from common.manifest import Utterance, read_manifest
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import SpeechBatch
@@ -24,6 +28,33 @@ from datamodules.sampler import PairBatchSampler
 from datamodules.skips import SkipBudget
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
+
+_ENDED = re.compile(r"DataLoader worker.*(killed by signal: [\w ]+|exited unexpectedly)")
+
+
+def _without_reset_connections(worker: int) -> None:
+    """Let a worker end in silence where the process that it sends tensors to is gone: that one has a message."""
+    shown = sys.excepthook
+    sys.excepthook = lambda kind, *more: None if issubclass(kind, ConnectionError | EOFError) else shown(kind, *more)
+
+
+@contextmanager
+def readable_worker_errors() -> Iterator[None]:
+    """Say in one line that a process which decodes audio was ended from outside.
+
+    Raises:
+        UserError: naming how it ended.
+    """
+    try:
+        yield
+    except Exception as error:  # torch's own, or one that it makes of it while it cleans up
+        while error is not None and not _ENDED.search(str(error)):
+            error = error.__context__
+        if error is None:
+            raise
+        found = _ENDED.search(str(error))[0]
+        advice = "a checkpoint goes on with --resume, with fewer data.workers where memory was short"
+        raise UserError(f"a process that decodes audio was ended from outside ({found}); {advice}") from None
 
 
 @dataclass(eq=False)
@@ -57,6 +88,7 @@ class PairDataModule(L.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        in_range("data.workers", self.workers, 0, MOST_PROCESSES, ON_THIS_MACHINE)
         in_range("data.max_broken", self.max_broken, 0, what="a number of utterances, ")
         self.train = mixture(self.train or {}, self.pairs)
         self.utterances_per_pair = utterances_of(self.train, self.utterances_per_pair)
@@ -141,6 +173,7 @@ class PairDataModule(L.LightningDataModule):
             collate_fn=collate,
             pin_memory=trainer.strategy.root_device.type == "cuda",
             multiprocessing_context="fork" if self.workers else None,
+            worker_init_fn=_without_reset_connections,
         )
 
     def transfer_batch_to_device(self, batch: SpeechBatch, device: torch.device, dataloader_idx: int) -> SpeechBatch:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from backbone.guards import Guards
 from common.errors import UserError
-from common.option_types import Count, NumberFormat, Range
+from common.option_types import Beams, Count, NumberFormat, Range
 from common.options import Command, option
 
 
@@ -36,7 +36,7 @@ class RecordingDecoding(Guards):
     """Longest segment or subtitle."""
     everything: bool = False
     """Transcribe also where no speech is found, such as songs."""
-    beams: Count = 1
+    beams: Beams = 1
     """Width of the beam search; 1 is greedy."""
     compile: bool = False
     """Compile the greedy step by torch.compile, for a GPU."""
@@ -76,7 +76,7 @@ class PageOptions:
 
     gradio: bool = False
     """Serve a page with a microphone, the models side by side."""
-    port: Count = 7860
+    port: Annotated[int, Range(1, 65_535)] = 7860
     """Port of the page, which this machine alone reaches."""
 
 

@@ -243,7 +243,7 @@ class TorchWhisper:
 
     def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor, most_B: Tensor) -> Tensor:
         """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""
-        config, begin = self.model.generation_config, prompt_BU.shape[1]
+        begin = prompt_BU.shape[1]
         most_N = most_B.repeat_interleave(self.beams)
         never_but_end_V = torch.full_like(self.never_V, -torch.inf)
         never_but_end_V[self.end] = 0

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from backbone.guards import Guards
 from backbone.model_folder.locate import named_models
 from common.errors import UserError
-from common.option_types import Count, NumberFormat, Range
+from common.option_types import Beams, Count, NumberFormat, Range
 from common.options import Parsed, option
 
 
@@ -38,7 +38,7 @@ class Decoding(Guards):
 
     language: str = option("matrix", metavar="TAG")
     """Language tag: matrix, embedded, auto, two_tag, or a code."""
-    beams: Count = 1
+    beams: Beams = 1
     """Hypotheses kept side by side; 1 is greedy."""
     backend: str = "transformers"
     """What decodes: transformers, or faster-whisper on a conversion of the model."""

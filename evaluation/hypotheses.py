@@ -16,6 +16,8 @@ from backbone.devices import check_decoding_precision, default_device, on_device
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
+from common.input_files import RECORDS, read_text
+from common.json_lines import parse_json
 from common.manifest import Utterance
 from common.progress_meter import progress
 from decoding.faster_whisper import FasterWhisper, convert
@@ -43,8 +45,13 @@ class StoredHypotheses:
 
     def read(self) -> dict[str, Hypothesis]:
         """Return hypotheses by utterance id, without lines that are damaged or cut short."""
-        rows = (row for row in self._rows() if {"id", "hypothesis"} <= row.keys())
-        return {row["id"]: Hypothesis(row["hypothesis"], row.get("cut")) for row in rows}
+        return {
+            row["id"]: Hypothesis(row["hypothesis"], row.get("cut"))
+            for row in self._rows()
+            if isinstance(row.get("id"), str)
+            and isinstance(row.get("hypothesis"), str)
+            and isinstance(row.get("cut"), str | None)
+        }
 
     def missing(self, utterances: Iterable[Utterance]) -> list[Utterance]:
         """Return the utterances without a hypothesis."""
@@ -53,7 +60,7 @@ class StoredHypotheses:
 
     def made_with(self) -> dict[str, str]:
         """Return the versions of the programs that transcribed."""
-        return next((row["made_with"] for row in self._rows() if "made_with" in row), {})
+        return next((row["made_with"] for row in self._rows() if isinstance(row.get("made_with"), dict)), {})
 
     def append(self, rank: int, rows: Iterable[tuple[str, Hypothesis]], made_with: dict[str, str]) -> None:
         """Append to the file of a process.
@@ -75,10 +82,10 @@ class StoredHypotheses:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.folder.glob(f"{self._stem}.*.jsonl")):
-            for line in file.read_text(encoding="utf-8", errors="replace").split("\n"):
+            for line in read_text(file, RECORDS, errors="replace").split("\n"):
                 try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
+                    row = parse_json(line, str(file))
+                except UserError:
                     continue
                 if isinstance(row, dict):
                     yield row

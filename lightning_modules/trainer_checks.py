@@ -1,14 +1,39 @@
 """Checks of strategy, precision and number of pairs, before the first step."""
 
+import os
+from typing import Any
+
 import lightning as L
+import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, SingleDeviceStrategy, StrategyRegistry
 
-from common.errors import UserError
+from common.constants import MOST_PROCESSES, ON_THIS_MACHINE
+from common.errors import UserError, in_range
 from lightning_modules import algorithms
 from lightning_modules.algorithms.algorithm import Algorithm
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed")
+_LAUNCHED = {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK", "GROUP_RANK"}  # set by what starts processes
 _STRATEGIES = (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy)
+
+
+def check_devices(options: Any) -> None:
+    """Check, before Lightning starts a process for each, that this machine has room for them and somebody the others.
+
+    Args:
+        options: of the trainer.
+
+    Raises:
+        UserError: where a CPU is to be divided into more devices than make sense, or other machines are never started.
+    """
+    is_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
+    if is_cpu and str(options.devices).isdecimal():
+        in_range("trainer.devices", int(options.devices), 1, MOST_PROCESSES, ON_THIS_MACHINE)
+    if options.num_nodes > 1 and not _LAUNCHED & os.environ.keys():
+        raise UserError(
+            f"trainer.num_nodes is {options.num_nodes}, but nothing starts the others: start every process by srun or "
+            "torchrun (python -m torch.distributed.run), see docs/reliability.md"
+        )
 
 
 def check_pairs(algorithm: Algorithm, pairs: int) -> None:

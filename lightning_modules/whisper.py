@@ -237,14 +237,22 @@ class WhisperModule(L.LightningModule):
         """Add what resuming must know beside the weights."""
         checkpoint["unusable_steps"] = self.unusable_steps
         checkpoint["adapters"] = self.lora is not None
+        checkpoint["algorithm"] = type(self.algorithm).__name__
+        checkpoint["frozen"] = sorted(self.frozen)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Read it back.
 
         Raises:
-            UserError: where the checkpoint is of a run with adapters and this one has none, or the other way round.
+            UserError: where the checkpoint is of a run with another algorithm, other frozen parts, or with adapters
+                where this one has none, or the other way round.
         """
-        self.unusable_steps = checkpoint.get("unusable_steps", [])
+        for name, here in (("algorithm", type(self.algorithm).__name__), ("frozen", sorted(self.frozen))):
+            if (found := checkpoint.get(name, here)) != here:
+                raise UserError(
+                    f"the checkpoint is of a run with model.{name} {found}, this one has {here}; go on as it began"
+                )
+        self.unusable_steps = list(checkpoint.get("unusable_steps", []))
         has_adapters = checkpoint.get("adapters", False)  # divided over ranks, the weights themselves are not here
         if has_adapters != (self.lora is not None):
             found, here = ("with", "without") if has_adapters else ("without", "with")

@@ -42,6 +42,8 @@ class MergeSettings:
     """Merge every subset of the models; without effect in a sweep."""
     skip_existing: bool = option(False, in_config=False)
     """Leave merges alone that were made by the same recipe of the same weights."""
+    yes: bool = option(False, in_config=False)
+    """Go on although there are more than 64 merges, or more than 200 points in a sweep."""
     engine: Literal["stream", "mergekit"] = "stream"
     """What merges; a sweep always takes stream."""
     method: str | None = None
@@ -153,6 +155,8 @@ def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, Merg
     """Return the merges to make, by folder."""
     from merging.inputs import read_all
 
+    if options["subsets"] is not None:
+        recipes.check_count(recipes.count_of_subsets(recipe), recipes.MOST_MERGES, "merges", options["yes"])
     parts = dict(recipes.subsets(recipe, options["subsets"], [model.label for model in read_all(recipe.models)]))
     if options["out"] is not None and options["subsets"] is None:
         return {Path(options["out"]): part for part in parts.values()}

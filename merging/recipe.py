@@ -1,6 +1,7 @@
 """A merge's recipe: configs composed from left to right, the command line last, checked whole."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,6 +18,8 @@ CONFIGS = ALL_CONFIGS / "merge"
 DTYPES = {"auto": None, "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 """What the merged weights may be stored as, and safetensors' name of it; `auto` is the base's own."""
 RECIPE_FILE = "merge_recipe.yaml"
+MOST_MERGES, MOST_POINTS = 64, 200
+"""How many merges, and points of a sweep, are made without asking."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,7 @@ def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterat
     if which is None:
         yield name_of(recipe.method, labels), recipe
         return
-    fewest, most = kind.models
-    for size in range(int(max(fewest, min(most, 2))), int(min(most, len(recipe.models))) + 1):
+    for size in _sizes(recipe):
         for chosen in itertools.combinations(range(len(recipe.models)), size):
             values = {
                 name: [value[i] for i in chosen]
@@ -111,6 +113,32 @@ def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterat
             }
             part = replace(recipe, models=tuple(recipe.models[i] for i in chosen), parameters=values)
             yield name_of(recipe.method, [labels[i] for i in chosen]), part
+
+
+def count_of_subsets(recipe: MergeRecipe) -> int:
+    """Return how many merges `subsets` yields with `all`."""
+    return sum(math.comb(len(recipe.models), size) for size in _sizes(recipe))
+
+
+def check_count(count: int, most: int, what: str, yes: bool) -> None:
+    """Check, before work begins, that there is no more of it than was surely meant.
+
+    Args:
+        count: how much there is.
+        most: how much nobody is asked about.
+        what: there is, in the plural.
+        yes: whether the user has said that so many are meant.
+
+    Raises:
+        UserError: giving the count.
+    """
+    if count > most and not yes:
+        raise UserError(f"{count:,} {what}, and more than {most} may be a mistake: give --yes to go on")
+
+
+def _sizes(recipe: MergeRecipe) -> range:
+    fewest, most = methods()[recipe.method].models
+    return range(int(max(fewest, min(most, 2))), int(min(most, len(recipe.models))) + 1)
 
 
 def name_of(method: str, labels: list[str]) -> str:

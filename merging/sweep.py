@@ -21,7 +21,7 @@ from common.json_lines import read_rows
 from merging import merge_engine as engine
 from merging.inputs import read_all
 from merging.merge_run import merge_and_report, open_inputs
-from merging.recipe import MergeRecipe, checked_parameters, name_of
+from merging.recipe import MOST_POINTS, MergeRecipe, check_count, checked_parameters, name_of
 from merging.vectors import step_from
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Score = Callable[[Path, "Mapping[str, Tensor]", Sequence[Path]], Mapping[str, float]]
 """Scores weights: takes a folder with config, tokenizer and processor, the weights by name (float32, without the tied
 projection) and development manifests; returns an error rate for each pair."""
+_MOST_VALUES = 10_000
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ def values(text: str, name: str) -> list[float]:
         if ":" in text:
             first, last, step = (float(part) for part in text.split(":"))
             count = math.floor((last - first) / step + 1e-9) + 1
+            if count > _MOST_VALUES:
+                raise UserError(f"--{name} {text!r}: {count:,} values, expected {_MOST_VALUES:,} at most")
             found = [round(first + place * step, 10) for place in range(count)]
         else:
             found = [float(part) for part in text.split(",")]
-    except (ValueError, ZeroDivisionError):
+    except (ValueError, ZeroDivisionError, OverflowError):
         found = []
     if not found or not all(map(math.isfinite, found)):
         raise UserError(f"--{name} {text!r}: expected FIRST:LAST:STEP, such as 0.2:1.2:0.1, or numbers as 0.2,0.5,1")
@@ -129,10 +132,13 @@ def run_sweep(recipe: MergeRecipe, options: Mapping[str, Any], given: Mapping[st
         raise UserError("sweep: name development manifests of the seen pairs with --score")
     pairs, unseen = pairs_of(manifests, options["seen"] or seen_pairs(labels), allow_unseen=options["allow_unseen"])
     out = Path(options["out"] or Path(options["output_root"]) / f"sweep-{name_of(recipe.method, labels)}")
+    step_lengths = values(" ".join(given.get("lambda", ["0.2:1.2:0.1"])), "lambda")
+    densities = values(" ".join(given["density"]), "density") if "density" in given else [None]
+    check_count(len(step_lengths) * len(densities), MOST_POINTS, "points to score", options["yes"])
     points = sweep(
         recipe,
-        step_lengths=values(" ".join(given.get("lambda", ["0.2:1.2:0.1"])), "lambda"),
-        densities=values(" ".join(given["density"]), "density") if "density" in given else [None],
+        step_lengths=step_lengths,
+        densities=densities,
         manifests=manifests,
         score=score,
         scratch=out,

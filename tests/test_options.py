@@ -214,8 +214,8 @@ def test_mistakes_on_the_command_line(words: str, message: str):
         ("beams: 1\nbatch_size: 2\nbeams: 3\n", "not YAML: the key 'beams' stands twice"),
         ("test: {a: b, a: c}\n", "not YAML: the key 'a' stands twice"),
         ("beams: !!python/name:os.system\n", "not YAML: could not determine a constructor"),
-        ("beams: 2001-99-99\n", "not YAML"),
-        (b"\xff\xfe", "not YAML: 'utf-8' codec"),
+        ("beams: 2001-99-99\n", "beams is '2001-99-99', expected a whole number"),
+        (b"\xff\xfe", "not UTF-8 text"),
         (b"beams: \x00", "not YAML"),
     ],
 )

@@ -21,7 +21,7 @@ from callbacks.dashboard import Dashboard
 from callbacks.development import Development
 from callbacks.pair_gradients import PairGradients
 from common.configs import CONFIGS, RECIPES, read_yaml
-from common.option_types import Count, Range
+from common.option_types import Range, Seed
 from common.options import Command, Parser, option
 from datamodules.pairs import PairDataModule
 from lightning_modules import algorithms
@@ -52,13 +52,13 @@ class RunOptions:
     """Go on from the run's newest whole checkpoint, or begin."""
     ckpt_path: str | None = option(None, metavar="FILE")
     """Go on from this checkpoint."""
-    seed_everything: Annotated[int, Range(0, 2**32 - 1)] = 0
+    seed_everything: Seed = 0
     """Seed of all draws."""
     budget: Annotated[float, Range(0, above=True)] = 1.0
     """Factor for trainer.max_steps."""
     loggers: list[Kind] | None = option(["wandb"])
     """Where curves go besides metrics.csv; null for nowhere."""
-    rank_timeout_s: Count = 600
+    rank_timeout_s: Annotated[int, Range(1, 1_000_000)] = 600
     """Seconds that a rank waits for a silent one."""
 
 

@@ -11,7 +11,7 @@ import lightning as L
 import yaml
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from callbacks.checkpoint_files import CheckpointFiles, starting_point
+from callbacks.checkpoint_files import CheckpointFiles, readable_restoring, starting_point
 from callbacks.final_model import FinalModel
 from callbacks.metrics_file import MetricsFile
 from callbacks.run_record import RunRecord
@@ -19,16 +19,18 @@ from callbacks.throughput import Interlude, Throughput, TrainingProgress
 from common.errors import UserError
 from common.files import sole_writer
 from common.options import parse
-from datamodules.pairs import PairDataModule
+from datamodules.pairs import PairDataModule, readable_worker_errors
 from lightning_modules import algorithms
 from lightning_modules.algorithms.algorithm import Algorithm
 from lightning_modules.algorithms.erm import ERM
 from lightning_modules.ranks import complete, fsdp, launched_ranks
-from lightning_modules.trainer_checks import check_strategy
+from lightning_modules.trainer_checks import check_devices, check_strategy
 from lightning_modules.whisper import WhisperModule
 from training.loggers import keep_identity, loggers, run_folder, study_of
 from training.train_options import command
 from training.trainer import FineTuningTrainer, resolve_precision
+
+_MOST_STEPS = 100_000_000
 
 
 class TrainingRun:
@@ -64,7 +66,8 @@ class TrainingRun:
         with sole_writer(folder) if self.trainer.is_global_zero else nullcontext():
             start = starting_point(folder, self._resume, self._ckpt_path)
             keep_identity(self.trainer.loggers, folder, resumes=start is not None)
-            self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
+            with readable_restoring(start), readable_worker_errors():
+                self.trainer.fit(self.model, datamodule=self.datamodule, ckpt_path=start, weights_only=True)
 
     def _settle(self) -> None:
         """Complete the configuration with what follows from it, and refuse options that manual optimisation ignores."""
@@ -75,8 +78,9 @@ class TrainingRun:
             raise UserError("trainer.accumulate_grad_batches has no effect on the algorithms' own steps; leave it at 1")
         if trainer.max_steps is None or trainer.max_steps < 1:
             raise UserError(f"trainer.max_steps is {trainer.max_steps}, expected the number of steps, 1 or more")
-        if not config.budget * trainer.max_steps >= 1:
-            raise UserError(f"budget is {config.budget}, expected a factor that leaves 1 step or more")
+        if not 1 <= config.budget * trainer.max_steps <= _MOST_STEPS:
+            expected = f"a factor that leaves 1 to {_MOST_STEPS:,} steps of trainer.max_steps {trainer.max_steps}"
+            raise UserError(f"budget is {config.budget}, expected {expected}")
         trainer.max_steps, config.budget = round(config.budget * trainer.max_steps), 1.0
         if trainer.default_root_dir is None:
             trainer.default_root_dir = str(run_folder(config.output_root, config.name))
@@ -87,6 +91,7 @@ class TrainingRun:
         )
         if ranks := launched_ranks():
             trainer.devices, trainer.num_nodes = ranks
+        check_devices(trainer)
         # The saved configuration starts the run from its beginning, however this one was started.
         config.resume, config.ckpt_path = False, None
 

@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from safetensors import SafetensorError
+
 from backbone.model_folder.locate import WINDOW
 from backbone.model_folder.stored import DTYPES, ITEM_BYTES, PROCESSORS, ModelFolder, StoredTensor
 from common.errors import UserError
@@ -47,7 +49,10 @@ def write_model_folder(
         extra: further text files by name, such as the model card.
     """
     with atomic_folder(folder) as partial:
-        model.save_pretrained(partial, state_dict=weights)
+        try:
+            model.save_pretrained(partial, state_dict=weights)
+        except SafetensorError as error:  # a full disk
+            raise UserError(f"{folder}: the weights cannot be written ({error})") from None
         processor.save_pretrained(partial)
         processor.feature_extractor.save_pretrained(partial)
         for name, text in (extra or {}).items():
@@ -158,5 +163,8 @@ def check_disk(base: ModelFolder, dtype: str | None, out: Path) -> None:
     needed = sum(tensor.numel * ITEM_BYTES[dtype or tensor.dtype] for tensor in base.tensors.values())
     existing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
     free = shutil.disk_usage(existing).free
-    if free < needed * 1.02 + 2**26:
-        raise UserError(f"{out}: needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free on that disk")
+    needed = int(needed * 1.02) + 2**26  # the other files, too
+    if free < needed:
+        raise UserError(
+            f"{out}: no space left on that disk: needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free"
+        )

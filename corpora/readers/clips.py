@@ -102,7 +102,11 @@ def _header_of(source: SourceFiles, name: str) -> Header:
 
 
 def _header(file: Path | io.BytesIO, where: str) -> Header:
-    with check_file(file).open("rb") if isinstance(file, Path) else file as stored:
+    try:
+        stored = check_file(file).open("rb") if isinstance(file, Path) else file
+    except UserError as error:
+        raise BrokenRecord(str(error)) from None
+    with stored:
         head, size = stored.read(12), stored.seek(0, io.SEEK_END)
         if not size:
             raise BrokenRecord(f"{where}: the audio file holds 0 bytes")

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from common.constants import MOST_PROCESSES
 from common.errors import UserError
-from common.option_types import Count, Range
+from common.option_types import Range, Seed
 from common.options import option
 
 OWN_LICENCE = "Apache-2.0 (sentences)"
 OWN_ORDER = ("ko-en", "ja-en", "de-en", "parallel", "ko-ja", "ko-de")  # what is spoken first
+
+_Some = Annotated[int, Range(1, 10_000)]
 
 
 @dataclass(frozen=True)
@@ -39,13 +42,13 @@ class Voices:
     engine: Literal["kokoro", "espeak"] = "kokoro"
     """What speaks: a neural voice, or espeak-ng."""
 
-    speakers: Count | None = option(None, shown_default="as many as the recorded corpus has, else 8")
+    speakers: _Some | None = option(None, shown_default="as many as the recorded corpus has, else 8")
     """Training speakers of each corpus."""
 
-    test_speakers: Count | None = option(None, shown_default="likewise, else 4")
+    test_speakers: _Some | None = option(None, shown_default="likewise, else 4")
     """Speakers of the test sentences of each corpus."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Of the speakers and their speeds."""
 
 
@@ -65,7 +68,7 @@ class SpeakOptions(Sentences, Voices):
     longest: Annotated[float, Range(0, 30, above=True)] = 30.0
     """Seconds; a sentence that comes out longer is an error."""
 
-    processes: Count | None = option(None, shown_default="one a core")
+    processes: Annotated[int, Range(1, MOST_PROCESSES)] | None = option(None, shown_default="one a core")
     """Processes side by side."""
 
 

@@ -20,11 +20,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import torch
 
 from backbone.devices import end_with
-from common.audio import SAMPLE_RATE_HZ
+from common.audio import SAMPLE_RATE_HZ, write_sound
 from common.errors import UserError
 from common.files import atomic_file, sole_writer, write_text
 from common.json_lines import read_json
@@ -211,7 +210,7 @@ def _speak(shard: _Shard) -> tuple[_Shard, str]:
                 encoded = encode_opus(speech.samples_S.numpy(), SAMPLE_RATE_HZ, shard.encoding.bit_rate)
                 partial.write_bytes(encoded)
             else:
-                soundfile.write(partial, speech.samples_S.numpy(), SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+                write_sound(partial, speech.samples_S.numpy(), "FLAC")
         rows.append([duration_s, speech.borders_s])
     write_text(shard.record, json.dumps(rows) + "\n")
     return shard, ""

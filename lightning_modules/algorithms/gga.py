@@ -48,7 +48,7 @@ class GGA(Algorithm):
         self.rho = in_range("GGA: rho", rho, 0)
         self.first_step = in_range("GGA: first_step", first_step, 0)
         self.last_step = in_range("GGA: last_step", last_step, first_step)
-        self.trials = in_range("GGA: trials", trials, 1)
+        self.trials = in_range("GGA: trials", trials, 1, 100_000)
         self.tolerance = in_range("GGA: tolerance", tolerance, 0)
         self.relative, self.reset = relative, reset
 
