@@ -213,7 +213,8 @@ def growth(found: Found) -> Lines:
     for shape, costs in results.get("models", {}).items():
         size = f"2 pairs of 1 utterance, whisper-{shape}, {costs['parameters'] / 1e6:.0f} M parameters"
         rows += [[name, size, *cost(one)] for name, one in costs.items() if name != "parameters"]
-    yield from table(["algorithm", "batch", "seconds a step", "memory, GB"], rows)
+    of = f"whisper-{results['shape']}, a window of {results['window_s']} s, one thread" if results else "batch"
+    yield from table(["algorithm", of, "seconds a step", "memory, GB"], rows)
     if results:
         one, two = results["ranks"]["seconds"]
         yield (

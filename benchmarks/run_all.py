@@ -16,15 +16,15 @@ PARTS = {
     "startup": Part("startup.py", 60),
     "features": Part("features.py", 15),
     "training": Part(
-        "training.py --models base openai/whisper-base --batch 4 --steps 2 --rounds 2 --curve-steps 1", 420
+        "training.py --models base openai/whisper-base --batch 2 --steps 2 --rounds 2 --curve-steps 1", 380
     ),
     "decoding": Part("decoding.py --models base openai/whisper-base --utterances 8 --batch 8 --rounds 2", 300),
-    "merging": Part("merging.py --models base openai/whisper-base --dtypes float32 bfloat16", 180),
-    "memory": Part("memory.py --shape base --batch 4", 180),
+    "merging": Part("merging.py --models base openai/whisper-base --dtypes float32 bfloat16", 200),
+    "memory": Part("memory.py --shape base --batch 4", 220),
     "algorithms": Part("algorithms.py --shape tiny --window 8 --tokens 24 --only Fish Fishr GGAL", 120),
     "scoring": Part("scoring.py", 40),
     "preparing": Part("preparing.py --utterances 3000 --lines 200000", 40),
-    "growth": Part("growth.py", 240),
+    "growth": Part("growth.py --shapes tiny base", 200),
 }
 # Seconds each, figures that mean nothing.
 TINY = {
