@@ -108,8 +108,10 @@ class MergeInputs:
 
     def _draw(self, name: str, seed: int) -> Callable[[int, Tensor], Tensor]:
         """Return random numbers that the seed, the tensor's name and the model's label decide, whatever the order."""
+        import torch
+
         generators = [np.random.Generator(np.random.SFC64(self.seed(seed, model.label, name))) for model in self.models]
-        return lambda model, like: like.new_tensor(generators[model].random(tuple(like.shape), dtype=np.float32))
+        return lambda model, like: torch.from_numpy(generators[model].random(tuple(like.shape), dtype=np.float32))
 
     @staticmethod
     def seed(seed: int, *names: str) -> int:

@@ -1,8 +1,7 @@
 """The engine of our own: from safetensors to safetensors, tensor by tensor, on every core.
 
-Tensors are merged in float32 and cast once. The largest (the token embedding, a fifth of a small Whisper) come first,
-one at a time on all cores; the others follow side by side, a core each. So memory follows the largest tensor and not
-the model, and nothing depends on the number of threads.
+Tensors are merged in float32 and cast once, each on one core, the largest (the token embedding) first. So memory
+follows the largest tensor and not the model, and nothing depends on the number of threads.
 """
 
 import os
@@ -20,7 +19,6 @@ from backbone.model_folder.write import SafetensorsWriter
 from merging.inputs import MergeInputs
 from merging.layout import module_of
 
-_LARGE = 2**24
 _STRETCH = 2**18  # entries measured at once: few enough for a core's cache
 _SIGNS = 8  # the signs of one stretch in so many are compared
 _MOST_WORKERS = 4
@@ -57,9 +55,8 @@ def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = 
         result = merged(inputs, name)
         part = _measured(inputs, name, result)
         writer.write(name, result)
-        if result.numel() < _LARGE:  # hashes are made here on all cores; of large tensors later, model beside model
-            for folder in (inputs.base, *inputs.models):
-                folder.digest(name)
+        for folder in (inputs.base, *inputs.models):
+            folder.digest(name)  # of the model's hash, while the tensor is in memory
         return part
 
     with tqdm(total=inputs.base.numel, unit=" weights", unit_scale=True, disable=None, leave=False) as bar:
@@ -89,15 +86,12 @@ def write_steps(inputs: MergeInputs, writer: SafetensorsWriter) -> None:
 
 
 def _side_by_side(inputs: MergeInputs, work: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
-    """Yield each tensor's name and result: large ones one after the other on all cores, then a core each."""
-    sizes = {name: tensor.numel for name, tensor in inputs.base.tensors.items()}
-    names = sorted(sizes, key=lambda name: -sizes[name])
-    large = [name for name in names if sizes[name] >= _LARGE]
-    yield from zip(large, map(work, large), strict=True)
-    threads, small = torch.get_num_threads(), names[len(large) :]
+    """Yield each tensor's name and result: the largest first, a core each."""
+    names = sorted(inputs.base.tensors, key=lambda name: -inputs.base.tensors[name].numel)
+    threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(min(cores(), _MOST_WORKERS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            yield from zip(small, pool.map(work, small), strict=True)
+            yield from zip(names, pool.map(work, names), strict=True)
     finally:
         torch.set_num_threads(threads)
 

@@ -3,8 +3,6 @@
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from operator import attrgetter
 from pathlib import Path
 
 import yaml
@@ -47,9 +45,7 @@ def merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> MergeGeo
     try:
         with sole_writer(out), atomic_folder(out) as folder:
             geometry = _write_weights(folder, recipe, inputs)
-            with ThreadPoolExecutor() as pool:
-                folders = {model.name: model for model in (inputs.base, *inputs.models)}
-                hashes = dict(zip(folders, pool.map(attrgetter("weights_hash"), folders.values()), strict=True))
+            hashes = {model.name: model.weights_hash for model in (inputs.base, *inputs.models)}
             _check_hashes(recipe, hashes)
             (folder / RECIPE_FILE).write_text(recipe.as_yaml(hashes), encoding="utf-8")
             (folder / "README.md").write_text(_card(recipe, inputs, geometry, hashes, notes), encoding="utf-8")

@@ -57,7 +57,7 @@ def largest(vector: Tensor, count: int) -> Tensor:
     del ordered
     magnitude = vector.abs()
     mask = magnitude >= cut
-    if excess := int(mask.sum()) - count:
+    if excess := int(mask.count_nonzero()) - count:
         equal = (magnitude.flatten() == cut).nonzero().flatten()
         mask.view(-1)[equal[equal.numel() - excess :]] = False
     return mask
@@ -78,9 +78,11 @@ def weighted_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool
         weight: w_i.
         normalize: whether to divide by sum_i w_i, unless that is zero.
     """
-    total = _sum(_weighted(vectors, weight))
+    total = vectors[0] * weight[0]
+    for vector, w in zip(vectors[1:], weight[1:], strict=True):
+        total += vector if w == 1 else vector * w
     divisor = sum(np.float32(w) for w in weight)
-    return total / float(divisor) if normalize and abs(divisor) >= 1e-8 else total
+    return total.div_(float(divisor)) if normalize and abs(divisor) >= 1e-8 else total
 
 
 def elected_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool, majority: str) -> Tensor:
@@ -92,25 +94,14 @@ def elected_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool,
         normalize: whether to divide each entry by the weights of those that agree.
         majority: whose sum's sign is elected (zero counts as positive): `weighted` or `unweighted`.
     """
-    weighted = _weighted(vectors, weight)
-    positive = _sum(weighted if majority == "weighted" else vectors) >= 0
+    ballot = weighted_sum(vectors, weight if majority == "weighted" else [1.0] * len(vectors), normalize=False)
+    elected = ballot.ge_(0).mul_(2).sub_(1)  # 1 or -1
+    agreeing = [vector.mul_(w).mul_(elected).relu_() for vector, w in zip(vectors, weight, strict=True)]  # magnitudes
     vectors.clear()
-    total, divisor = weighted[0].new_zeros(positive.shape), weighted[0].new_zeros(positive.shape)
-    for w in weight:
-        vector = weighted.pop(0)
-        agrees = ((vector > 0) == positive) & (vector != 0)
-        total += vector.mul_(agrees)
-        if normalize:
-            divisor.add_(agrees, alpha=w)
-    return total.div_(divisor.masked_fill_(divisor == 0, 1)) if normalize else total
-
-
-def _sum(parts: Sequence[Tensor]) -> Tensor:
-    total = parts[0] + parts[1] if len(parts) > 1 else parts[0].clone()
-    for part in parts[2:]:
+    total = agreeing[0]
+    divisor = total.sign().mul_(weight[0])
+    for part, w in zip(agreeing[1:], weight[1:], strict=True):
         total += part
-    return total
-
-
-def _weighted(parts: Sequence[Tensor], weight: Sequence[float]) -> list[Tensor]:
-    return [part if w == 1 else part * w for part, w in zip(parts, weight, strict=True)]
+        divisor.add_(part.sign_(), alpha=w)
+    total.mul_(elected)
+    return total.div_(divisor.masked_fill_(divisor == 0, 1)) if normalize else total

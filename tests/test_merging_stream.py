@@ -66,7 +66,6 @@ def test_nothing_depends_on_stretches_or_threads(
 ):
     usual = _merge(whispers, method, tmp_path / "usual")
     monkeypatch.setattr(engine, "_STRETCH", 96)
-    monkeypatch.setattr(engine, "_LARGE", 1000)
     monkeypatch.setattr(engine, "cores", lambda: 5)
     _assert_equal(_merge(whispers, method, tmp_path / "small"), usual)
 

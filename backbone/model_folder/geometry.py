@@ -63,8 +63,8 @@ class TaskVectorGeometry:
         # Agreeing minus differing signs is sign.sign; agreeing plus differing is `shared`.
         self.opposed_MM[:count, :count] += (shared_MM - sign_ME @ sign_ME.T) / 2
         self.compared += base_E.numel()
-        self.shared += int((used_ME.sum(0) > 1).sum())
-        self.opposed += int(((sign_ME.amax(0) > 0) & (sign_ME.amin(0) < 0)).sum())
+        self.shared += int((used_ME.sum(0) > 1).count_nonzero())
+        self.opposed += int(((sign_ME.amax(0) > 0) & (sign_ME.amin(0) < 0)).count_nonzero())
 
     @classmethod
     def total(cls, parts: Iterable[Self]) -> Self:

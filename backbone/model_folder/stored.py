@@ -213,5 +213,10 @@ def check_finite(folder: ModelFolder, name: str, tensor: Tensor) -> None:
     Raises:
         UserError: naming the model and the tensor.
     """
-    if not tensor.isfinite().all():
+    if not all_finite(tensor):
         raise UserError(f"{folder.name}: the tensor {name} holds NaN or infinite weights; did its training diverge?")
+
+
+def all_finite(tensor: Tensor) -> bool:
+    """Whether a tensor has neither NaN nor infinite entries: then its sum is finite, too, unless it is too large."""
+    return bool(tensor.sum().isfinite() or tensor.isfinite().all())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from backbone.model_folder.locate import WINDOW
-from backbone.model_folder.stored import DTYPES, ITEM_BYTES, PROCESSORS, ModelFolder, StoredTensor
+from backbone.model_folder.stored import DTYPES, ITEM_BYTES, PROCESSORS, ModelFolder, StoredTensor, all_finite
 from common.errors import UserError
 from common.files import atomic_folder
 
@@ -138,7 +138,7 @@ class SafetensorsWriter(AbstractContextManager["SafetensorsWriter"]):
 
         dtype = DTYPES[self.tensors[name].dtype]
         cast = values.to(getattr(torch, dtype)).contiguous()
-        if not cast.isfinite().all():
+        if not all_finite(cast):
             raise UserError(
                 f"{self.tensors[name].file.name}: the tensor {name} is not finite in {dtype}: the models' weights are, "
                 "so the parameters make it so large; choose smaller weights or a larger --dtype"
