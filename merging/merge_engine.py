@@ -52,12 +52,11 @@ def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = 
     geometry: MergeGeometry = {}
 
     def work(name: str) -> TaskVectorGeometry:
-        result = merged(inputs, name)
-        part = _measured(inputs, name, result)
-        writer.write(name, result)
         for folder in (inputs.base, *inputs.models):
-            folder.digest(name)  # of the model's hash, while the tensor is in memory
-        return part
+            folder.digest(name)  # for the card; refuses weights that are not finite
+        result = merged(inputs, name)
+        writer.write(name, result)
+        return _measured(inputs, name, result)
 
     with tqdm(total=inputs.base.numel, unit=" weights", unit_scale=True, disable=None, leave=False) as bar:
         for name, part in _side_by_side(inputs, work):
@@ -75,10 +74,11 @@ def write_steps(inputs: MergeInputs, writer: SafetensorsWriter) -> None:
     """
 
     def work(name: str) -> None:
+        for folder in (inputs.base, *inputs.models):
+            check_finite(folder, name, folder.tensor(name))
         base = inputs.base.tensor(name).float()
         deltas = [model.tensor(name).float() - base for model in inputs.models]
         result = inputs.merged(name, torch.zeros_like(base), deltas, lambda_=1.0)
-        _check_models(inputs, name)
         writer.write(name, result)
 
     for _ in _side_by_side(inputs, work):
@@ -97,7 +97,7 @@ def _side_by_side(inputs: MergeInputs, work: Callable[[str], Any]) -> Iterator[t
 
 
 def _measured(inputs: MergeInputs, name: str, result: Tensor) -> TaskVectorGeometry:
-    """Return a tensor's geometry; models that are not finite are refused (the writer refuses a merge that is not)."""
+    """Return a tensor's geometry."""
     count = len(inputs.models)
     part = TaskVectorGeometry.zero(count + 1)
     vectors = [model.tensor(name).flatten() for model in inputs.models] + [result.flatten()]
@@ -106,14 +106,7 @@ def _measured(inputs: MergeInputs, name: str, result: Tensor) -> TaskVectorGeome
         base_E = base[first : first + _STRETCH].float()
         delta_ME = torch.stack([vector[first : first + _STRETCH].float() for vector in vectors]).sub_(base_E)
         part.add(base_E, delta_ME, signed=0 if number % _SIGNS else count)
-    if not part.finite:
-        _check_models(inputs, name)
     return part
-
-
-def _check_models(inputs: MergeInputs, name: str) -> None:
-    for folder in (inputs.base, *inputs.models):
-        check_finite(folder, name, folder.tensor(name))
 
 
 def cores() -> int:

@@ -99,6 +99,23 @@ def test_csv_figures(models: Path, tmp_path: Path):
     assert [whole[title] for title in titles] == pytest.approx([50, 50, 50, 75], abs=5)
 
 
+def test_many_pairs_of_models_share_a_panel_of_their_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Five models are ten pairs: the first four are one direction, the fifth its opposite, 6 cosines of 1, 4 of -1."""
+    base = tensors()
+    step = {name: 0.01 * torch.sign(weights) for name, weights in base.items()}
+    write(tmp_path / "base", base)
+    for model in range(5):
+        sign = -1 if model == 4 else 1
+        write(tmp_path / f"m{model}", {name: weights + sign * step[name] for name, weights in base.items()})
+    shown = {}
+    monkeypatch.setattr(pictures, "heat_maps", lambda title, caption, panels, *_: shown.setdefault(title, panels))
+    monkeypatch.setattr(pictures, "save", lambda *_: None)
+    analyze([str(tmp_path / f"m{model}") for model in range(5)], str(tmp_path / "base"), 5e-5, tmp_path / "out")
+    [(title, means)] = shown["Cosine between task vectors by layer"].items()
+    assert title == "mean of 10 pairs"
+    assert list(means.values()) == pytest.approx([0.2] * len(means), abs=1e-4)
+
+
 def test_chance_counts_the_ways_to_differ():
     assert [chance_conflict(n) for n in (2, 3, 4)] == [50.0, 75.0, 87.5]  # of 4, 8, 16 patterns all but two
 

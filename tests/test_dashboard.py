@@ -17,6 +17,7 @@ import torch
 import wandb
 import yaml
 
+from callbacks.checkpoint_files import CheckpointFiles, checkpoint_path
 from callbacks.checkpoints import Checkpoints
 from callbacks.dashboard import COLUMNS, Dashboard, coloured
 from callbacks.development import Development
@@ -28,7 +29,7 @@ from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import PAIRS
 from tests.conftest import write_corpus
 from tests.wandb_records import records
-from training.loggers import study_of
+from training.loggers import run_folder, study_of
 from training.training_run import TrainingRun
 
 STEPS = 4
@@ -235,6 +236,30 @@ def test_a_run_without_development_sets_says_that_it_shows_no_predictions(monkey
     assert not said
     Dashboard().on_train_start(trainer, module)
     assert len(said) == 1 and "development.manifests names none" in said[0]
+
+
+def test_a_run_from_a_named_checkpoint_keeps_its_name_in_wandb(
+    tiny_model: Path, manifests: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """So does one that looks for a checkpoint and finds one; where none is found, the run is a new one."""
+    found: list[bool] = []
+    monkeypatch.setattr("training.training_run.keep_identity", lambda *_, resumes: found.append(resumes))
+    monkeypatch.setattr(L.Trainer, "fit", lambda *_, **options: None)
+    given = arguments(tiny_model, manifests, tmp_path, "erm")
+    TrainingRun([*given, "--resume"]).fit()
+    path = checkpoint_path(tmp_path / "erm", 2)
+    CheckpointFiles().save_checkpoint({"global_step": 2}, path)
+    TrainingRun([*given, "--ckpt_path", str(path)]).fit()
+    TrainingRun([*given, "--resume"]).fit()
+    assert found == [False, True, True]
+
+
+def test_a_trial_lies_in_its_sweep_and_any_other_run_in_its_own_folder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("WANDB_SWEEP_ID", raising=False)
+    monkeypatch.setenv("WANDB_RUN_ID", "trial1")  # as a user may set it
+    assert run_folder("outputs", "erm") == Path("outputs/erm")
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
+    assert run_folder("outputs", "erm") == Path("outputs/sweeps/sweep1/trial1")
 
 
 def test_studies_are_named_by_their_folder():

@@ -147,6 +147,17 @@ def test_finished_work_is_kept_until_what_it_was_made_from_changes(job: Evaluati
         manifest.write_text(text)
 
 
+def test_a_model_is_another_where_a_configuration_changes_at_the_same_size(tiny_model: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    before = Candidate("m", str(folder)).identity
+    config = folder / "config.json"
+    text = config.read_text()
+    config.write_text(text.replace('"dropout": 0.0', '"dropout": 0.1'))
+    assert config.read_text() != text and Candidate("m", str(folder)).identity != before
+    config.write_text(text)
+    assert Candidate("m", str(folder)).identity == before
+
+
 def test_a_model_may_have_language_tags_of_its_own(job: Evaluation, parrot: type[Parrot], monkeypatch):
     policies: list[tuple[str, str]] = []
     batches = Parrot.transcribe_batch

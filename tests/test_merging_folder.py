@@ -239,6 +239,13 @@ def test_subsets_are_those_that_the_method_merges(whispers: Path, tmp_path: Path
         _merge(whispers, "slerp", "--out", tmp_path / "out")
 
 
+def test_a_subset_keeps_each_model_s_own_weight(whispers: Path, tmp_path: Path):  # noqa: F811
+    _merge(whispers, "task_arithmetic", "--weight", "1", "0.5", "2", "--subsets", "all", "--out", tmp_path)
+    for subset, weight in (("ko_en+ja_en", [1, 0.5]), ("ko_en+de_en", [1, 2]), ("ja_en+de_en", [0.5, 2])):
+        recipe = yaml.safe_load((tmp_path / f"task_arithmetic-{subset}" / "merge_recipe.yaml").read_text())
+        assert recipe["weight"] == weight
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(
     whispers: Path,  # noqa: F811
     tmp_path: Path,

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import resource
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,8 @@ from callbacks.checkpoint_files import (
     starting_point,
 )
 from callbacks.checkpoints import Checkpoints
+from callbacks.development import Development
+from callbacks.run_record import RunRecord
 from common.errors import UserError
 from tests.test_reliability_resume import assert_same, run
 
@@ -163,6 +166,19 @@ def test_a_start_loses_no_unfinished_run(tmp_path: Path):
     (tmp_path / "model" / "config.json").write_text("{}")
     (tmp_path / "run.json").write_text(json.dumps({"last_checkpoint": digest_of(newest)}))  # it is finished: begin anew
     assert starting_point(tmp_path, resume=False, named=None) is None
+    (tmp_path / "model" / "config.json").unlink()  # what it was finished with is gone
+    with pytest.raises(UserError, match="holds a run that stopped at step 4"):
+        starting_point(tmp_path, resume=False, named=None)
+
+
+def test_the_clock_goes_on_where_an_interrupted_run_stopped(monkeypatch: pytest.MonkeyPatch):
+    clock = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    record = RunRecord("erm", 0, Development())
+    record.load_state_dict({"started": 100.0, "seconds": 50.0})
+    record.on_fit_start(None, None)
+    clock[0] += 7
+    assert record.state_dict() == {"started": 100.0, "seconds": 57.0}
 
 
 @pytest.mark.parametrize("hours", [-1000, 1000])

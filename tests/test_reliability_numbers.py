@@ -13,6 +13,7 @@ from backbone.loss import Losses
 from callbacks.checkpoints import Checkpoints
 from common.errors import UserError
 from lightning_modules import algorithms
+from lightning_modules.step_guard import StepGuard, UnusableStepError
 from lightning_modules.whisper import WhisperModule
 from tests.algorithm_runs import fit, make
 from tests.test_reliability_resume import assert_same
@@ -155,6 +156,13 @@ def test_a_gradient_that_is_not_finite_names_the_whole_batch(
     with pytest.raises(UserError, match="the gradient is not finite") as caught:
         poisoned(tiny_model, manifests, tmp_path, "ERM", at=(0,), gradient=float("inf"))
     assert all(str(caught.value).count(f"{pair}: ") == 2 for pair in ("ko-en", "ja-en", "de-en"))
+
+
+def test_one_pair_alone_may_diverge():
+    guard, norm = StepGuard(3, divergence_threshold=5.0), torch.tensor(1.0)
+    guard.check(torch.tensor([1.0, 4.9, 1.0]), norm)
+    with pytest.raises(UnusableStepError, match=r"step 3: the loss of a pair is 6, above .*divergence_threshold 5"):
+        guard.check(torch.tensor([1.0, 6.0, 1.0]), norm)
 
 
 def test_divergence_is_refused_where_a_bound_is_set(tiny_model: Path, manifests: dict[str, str], tmp_path: Path):

@@ -48,6 +48,11 @@ def texts(tmp_path):
     return tmp_path
 
 
+def test_no_line_end_is_part_of_a_text(texts):
+    found = read_texts(texts / "refs.txt", texts / "hyps.txt")
+    assert [one.reference for one in found] == ["이번 project는\u2028 좋아", "a\x0c b", "c d"]
+
+
 def test_two_texts_line_by_line(run, texts):
     done = run("refs.txt", "hyps.txt", "--languages", "ko-en", "--json")
     assert done.returncode == 0, done.stderr

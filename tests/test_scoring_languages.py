@@ -79,6 +79,7 @@ def test_spans_that_are_not_the_reference_are_not_used_and_gaps_are_left_open():
         ("", 0, [], []),
         # numbers go with what is before them, at the start with what follows
         ("-k-e", 1, [2, 1, 0, 0], ["k>e"] * 4),
+        ("ke-", 1, [0, 0, 1], ["k>e"] * 3),
         ("---", 0, [None] * 3, [None] * 3),
     ],
 )

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import UserError
+from evaluation.test_sets import read_sets
 from scoring.contributions import UtteranceToScore
 from scoring.edit_alignment import align
 from scoring.loanwords import fold, label_spellings, lexicon
@@ -68,6 +69,24 @@ def test_labels_give_what_no_lexicon_has():
     assert count(reference, "틀렸더니 데이 록크 마이 어카운트", transliterations=spellings)[1].errors == 2
     kanji = label_spellings([("残業", "잔교")])
     assert count("요즘 ja:残業 가", "요즘 잔교가", transliterations=kanji)[1].errors == 0
+
+
+def test_a_labelled_variant_is_reported_as_one_even_where_the_lexicon_has_it():
+    spellings = label_spellings([("meeting", "미팅")])
+    for labels, rule in (({"transliterations": spellings}, "label"), ({}, "lexicon")):
+        _, found = count("오늘 en:meeting 은 길다", "오늘 미팅은 길다", **labels)
+        assert [match.rule for match in found.matches] == [rule]
+
+
+def test_no_variant_is_reported_that_saves_no_error():
+    """Matched, `x` and `y` are substituted; unmatched, 버스 is inserted and `y` deleted: two errors either way."""
+    alignment = align(["bus", "x", "y"], ["버스", "bus", "x"])
+    found = tolerate(alignment, ["en", "ko", "ko"], "ko", transliterations=label_spellings([("bus", "버스")]))
+    assert (alignment.counts.errors, found.errors, found.matches) == (2, 2, ())
+
+
+def test_german_takes_english_loanwords_too():
+    assert count("de:Computer 를", "컴퓨터를", "ko")[1].errors == 0
 
 
 def test_labelled_loanwords_match_in_both_directions():
@@ -250,3 +269,14 @@ def test_transliterations_are_read_and_written(tmp_path):
     path.write_text(json.dumps(row | {"transliterations": ["残業"]}), encoding="utf-8")
     with pytest.raises(UserError, match=r"a\.jsonl:1: expected spans as .* transliterations as"):
         read_json_lines(path)
+
+
+def test_a_corpus_s_labels_reach_the_count(tmp_path):
+    row = {"id": "a", "audio_filepath": "a.wav", "duration": 1.0, "text": "요즘 残業가", "pair": "ko-ja"}
+    (tmp_path / "test.jsonl").write_text(json.dumps(row | {"matrix_language": "ko"}) + "\n", encoding="utf-8")
+    labels = {"a": {"transliterations": {"残業": "잔교"}}}
+    (tmp_path / "test.labels.json").write_text(json.dumps(labels), encoding="utf-8")
+    (tmp_path / "a.wav").touch()
+    [one] = read_sets({"ko-ja": str(tmp_path / "test.jsonl")})
+    result = score_set(one.transcripts({"a": "요즘 잔교가"}), "cjk")
+    assert (result.score.counts.errors, result.utterances[0].tolerance.errors) == (2, 0)

@@ -17,6 +17,7 @@ from common.manifest import Span, Utterance, listed
 from datamodules.splicing.inserts import InsertPool, Room
 from datamodules.splicing.splice_audio import overlap_add
 from datamodules.splicing.splice_options import Splicing
+from datamodules.splicing.splice_plan import Slot, fill
 from datamodules.splicing.splice_text import Text, bare, ending_like, joined
 from datamodules.splicing.stretches import NotCuttable, Stretch, TimedText, jittered, stretches
 
@@ -222,6 +223,17 @@ def test_tokens_count_too():
     assert inserts.least_room("ja") == Room(8_000, 2)
     assert {inserts.draw("ja", Room(8_000, 6), random.Random(seed)).index for seed in range(50)} == {0, 2}
     assert {inserts.draw("ja", Room(8_000, 3), random.Random(seed)).index for seed in range(50)} == {2}
+
+
+def test_room_that_an_insert_leaves_is_the_next_ones():
+    """Beside an insert of 0.9 s a window of 1.8 s has room for another; the smallest take 0.2 s."""
+    inserts = pool(0.9, 0.2)
+    inserts.whole = Room(28_800, 10)
+    lengths = set()
+    for seed in range(50):
+        found = fill([Slot("ja"), Slot("ja")], inserts, 0, random.Random(seed))
+        lengths.add(tuple(excerpt.end - excerpt.begin for excerpt in found))
+    assert lengths == {(14_400, 14_400), (14_400, 3_200), (3_200, 14_400), (3_200, 3_200)}
 
 
 # Borders moved at random

@@ -168,7 +168,9 @@ def test_resuming_ends_with_the_same_weights(overlay: list[str], tmp_path: Path)
     half.fit()
     assert not (tmp_path / "outputs" / "half" / "model").exists()  # a run that did not end leaves no model
     checkpoint = tmp_path / "outputs" / "half" / "checkpoints" / "last.ckpt"
-    TrainingRun([*arguments, "--name", "half", "--trainer.max_steps", "6", "--ckpt_path", str(checkpoint)]).fit()
+    resumed = TrainingRun([*arguments, "--name", "half", "--trainer.max_steps", "6", "--ckpt_path", str(checkpoint)])
+    assert resumed.config.ckpt_path is None  # as it is saved: run again, it begins at the beginning
+    resumed.fit()
     one, two = (
         (tmp_path / "outputs" / name / "model" / "model.safetensors").read_bytes() for name in ("whole", "half")
     )

@@ -148,6 +148,13 @@ def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
         np.testing.assert_allclose(waveform_S.numpy(), whole[begin:end], atol=1e-4)
 
 
+def test_no_segment_is_longer_than_the_models_window(tiny_model: Path, tmp_path: Path):
+    """It holds 2 s."""
+    model, talk = candidates([str(tiny_model)])[0], write(tmp_path / "talk.wav", noise(5))
+    (found,) = RecordingTranscriber(model, RecordingDecoding(language="ko", longest=10))([talk])
+    assert len(found.segments) >= 3 and all(segment.end - segment.start <= 2 for segment in found.segments)
+
+
 def transcript() -> Transcript:
     parts = [Segment(0, 2.5), Segment(2.5, 3661.25), Segment(3661.25, 3662, has_speech=False), Segment(3662, 3663)]
     return Transcript(Path("talk.wav"), "mine", parts, ["이번 project", "는 좋아", "", ""])
@@ -166,6 +173,8 @@ def test_what_is_written():
     assert list(transcript().notes()) == ["3662.0 to 3663.0 s: speech, but the model wrote nothing (mine)"]
     japanese = Transcript(Path("a"), "m", [Segment(0, 1)] * 3, ["これは", "データ", "project"])
     assert japanese.text == "これはデータ project"
+    rounded = Transcript(Path("a"), "m", [Segment(0, 1.0006)], ["a"]).written("srt")
+    assert rounded == "1\n00:00:00,000 --> 00:00:01,001\na\n"
 
 
 def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

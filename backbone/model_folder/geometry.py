@@ -75,11 +75,6 @@ class TaskVectorGeometry:
         """Return the sums over both."""
         return type(self)(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
-    @property
-    def finite(self) -> bool:
-        """Whether every sum is a finite number."""
-        return bool(self.gram_MM.isfinite().all())
-
     def norm(self, vector: int) -> float:
         """L2 norm of a vector."""
         return self.gram_MM[vector, vector].sqrt().item()

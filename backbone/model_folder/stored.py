@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_DIGESTS: dict[tuple[Any, ...], str] = {}  # by file and tensor: merges of the same models in other groups share them
 
 
 @dataclass(frozen=True)
@@ -160,32 +161,35 @@ class ModelFolder:
         Raises:
             UserError: where a weight is not finite, naming the tensor.
         """
-
-        def line(name: str) -> str:
-            stored = self.tensors[name]
-            if name not in self._digests:
-                check_finite(self, name, self.tensor(name))
-            return f"{name} {stored.dtype} {list(stored.shape)} {self.digest(name)}\n"
-
+        names = sorted(self.tensors)
         with ThreadPoolExecutor(4) as pool:
-            lines = list(pool.map(line, sorted(self.tensors)))
+            digests = list(pool.map(self.digest, names))
+        lines = [
+            f"{name} {self.tensors[name].dtype} {list(self.tensors[name].shape)} {digest}\n"
+            for name, digest in zip(names, digests, strict=True)
+        ]
         return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
     def digest(self, name: str) -> str:
-        """Return the SHA-256 of a tensor's bytes, computed once, so that a merge can do it while it has the tensor."""
+        """Return the SHA-256 of a tensor's bytes, computed once a process, as long as the file does not change.
+
+        Raises:
+            UserError: where a weight is not finite, naming the tensor.
+        """
         import torch
 
-        if name not in self._digests:
-            self._digests[name] = hashlib.sha256(self.tensor(name).flatten().view(torch.uint8).numpy()).hexdigest()
-        return self._digests[name]
+        stored = self.tensors[name]
+        state = stored.file.stat()
+        place = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, stored.key)
+        if place not in _DIGESTS:
+            tensor = self.tensor(name)
+            check_finite(self, name, tensor)
+            _DIGESTS[place] = hashlib.sha256(tensor.flatten().view(torch.uint8).numpy()).hexdigest()
+        return _DIGESTS[place]
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the open files, so that the folder can be sent to another process."""
         return {name: value for name, value in vars(self).items() if name != "_handles"}
-
-    @cached_property
-    def _digests(self) -> dict[str, str]:
-        return {}
 
     @cached_property
     def _handles(self) -> dict[Path, Any]:
