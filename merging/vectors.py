@@ -96,12 +96,13 @@ def elected_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool,
     """
     ballot = weighted_sum(vectors, weight if majority == "weighted" else [1.0] * len(vectors), normalize=False)
     elected = ballot.ge_(0).mul_(2).sub_(1)  # 1 or -1
-    agreeing = [vector.mul_(w).mul_(elected).relu_() for vector, w in zip(vectors, weight, strict=True)]  # magnitudes
-    vectors.clear()
-    total = agreeing[0]
-    divisor = total.sign().mul_(weight[0])
-    for part, w in zip(agreeing[1:], weight[1:], strict=True):
+    for vector, w in zip(vectors, weight, strict=True):
+        vector.mul_(w).mul_(elected).relu_().mul_(elected)  # 0 where the signs differ
+    del ballot, elected
+    total = vectors.pop(0)
+    divisor = total.sign().abs_().mul_(weight[0])
+    for w in weight[1:]:
+        part = vectors.pop(0)
         total += part
-        divisor.add_(part.sign_(), alpha=w)
-    total.mul_(elected)
+        divisor.add_(part.sign_().abs_(), alpha=w)
     return total.div_(divisor.masked_fill_(divisor == 0, 1)) if normalize else total

@@ -174,9 +174,9 @@ def test_a_start_loses_no_unfinished_run(tmp_path: Path):
 def test_the_clock_goes_on_where_an_interrupted_run_stopped(monkeypatch: pytest.MonkeyPatch):
     clock = [1000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
-    record = RunRecord("erm", 0, Development())
+    record = RunRecord("erm", 0, Development(), "")
     record.load_state_dict({"started": 100.0, "seconds": 50.0})
-    record.on_fit_start(None, None)
+    record.on_fit_start(SimpleNamespace(is_global_zero=False), None)
     clock[0] += 7
     assert record.state_dict() == {"started": 100.0, "seconds": 57.0}
 
