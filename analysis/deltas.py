@@ -16,13 +16,11 @@ from tqdm import tqdm
 from backbone.model_folder.geometry import TaskVectorGeometry
 from backbone.model_folder.stored import ModelFolder, check_finite
 
+_ATTENTION = {"self_attn": "self", "encoder_attn": "cross"}
 PROJECTIONS = {
-    "self_attn.q_proj": "self q", "self_attn.k_proj": "self k",
-    "self_attn.v_proj": "self v", "self_attn.out_proj": "self out",
-    "encoder_attn.q_proj": "cross q", "encoder_attn.k_proj": "cross k",
-    "encoder_attn.v_proj": "cross v", "encoder_attn.out_proj": "cross out",
-    "fc1": "fc1", "fc2": "fc2",
-}  # fmt: skip
+    f"{a}.{part}_proj": f"{name} {part}" for a, name in _ATTENTION.items() for part in ("q", "k", "v", "out")
+}
+PROJECTIONS |= {"fc1": "fc1", "fc2": "fc2"}
 MODULES = tuple(PROJECTIONS.values())
 SIDES = ("encoder", "decoder")
 OTHER = "other"

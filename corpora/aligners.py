@@ -79,7 +79,6 @@ class CTCAligner(_WhisperAligner):
         super().__init__(model, device)
         self.seed = seed
         self.kinds: dict[str, int] = {}
-        self.head: nn.Linear
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
         """Choose the window, and fit the head to a sample of the utterances, whose states are returned.

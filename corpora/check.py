@@ -14,7 +14,7 @@ from common.manifest import Utterance, iter_manifest
 from common.progress_meter import progress
 from common.sound_files import opened
 from corpora.manifest_counts import character_name, counted, lasting, surprises, tokens_of
-from datamodules.leaks import transcript_key
+from datamodules.leaks import sentence_keys
 
 PROMPT_TOKENS = 4
 SILENCE_PEAK = 10 ** (-50 / 20)
@@ -85,9 +85,7 @@ class _Checked:
             yield level, kind, f"{text} ({utterance.audio})" if level == ERROR else text
         if self._seen("id", place, "", place):
             yield ERROR, "id twice", "ids must be unique within a manifest"
-        keys: dict[str, bytes | str] = {"transcript": transcript_key(utterance.text)}
-        if utterance.source_sentence_id:
-            keys["sentence"] = utterance.source_sentence_id
+        keys = sentence_keys(utterance.text, utterance.source_sentence_id)
         if samples is not None:
             keys["audio"] = samples.tobytes()
         split, other = ("test", "") if (utterance.split or manifest.stem) == "test" else ("", "test")

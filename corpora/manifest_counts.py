@@ -103,7 +103,7 @@ class ManifestCounts:
             "utterances_of_unknown_languages": self.utterances - self.tagged,
             "alphabet_surprises": [
                 {"character": char, "name": character_name(char), "utterances": count, "example": example}
-                for char, count, example in self._ranked_surprises()
+                for char, (count, example) in self._ranked_surprises()
             ],
         }
 
@@ -134,13 +134,12 @@ class ManifestCounts:
         counts = [(_BINS[i], self.durations[i]) for i in range(min(self.durations), max(self.durations) + 1)]
         return [f"{name:>5} s {'█' * math.ceil(32 * count / most):<32} {count:,}" for name, count in counts]
 
-    def _ranked_surprises(self) -> list[tuple[str, int, str]]:
-        ranked = sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
-        return [(char, count, example) for char, (count, example) in ranked]
+    def _ranked_surprises(self) -> list[tuple[str, tuple[int, str]]]:
+        return sorted(self.surprises.items(), key=lambda item: (-item[1][0], item[0]))
 
     def _surprises(self) -> list[str]:
         lines = []
-        for char, count, example in self._ranked_surprises()[:SURPRISES_SHOWN]:
+        for char, (count, example) in self._ranked_surprises()[:SURPRISES_SHOWN]:
             is_visible = char.isprintable() and not unicodedata.combining(char)
             shown = f"{char!r} {character_name(char)}" if is_visible else character_name(char)
             lines.append(f"{shown} in {counted(count, 'utterance')}, first in {example}")

@@ -15,7 +15,7 @@ from corpora.manifest_counts import ManifestCounts, counted, tokens_of
 from corpora.readers.clips import BrokenRecord, Header, measure
 from corpora.readers.reader import LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
-from datamodules.leaks import HeldOut, transcript_key
+from datamodules.leaks import HeldOut, sentence_keys
 
 EXAMPLES_A_KIND = 5
 Sentence = tuple[str, bytes | str, str]  # what its key is of (transcript or sentence id), the key, the split
@@ -126,9 +126,7 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
 
 def _notice_twins(record: Record, held_out: HeldOut, found_before: set[Sentence], prepared: Prepared) -> None:
     """Notice training sentences that a test set has too, of this corpus or held out, and the other way round."""
-    keys: dict[str, bytes | str] = {"transcript": transcript_key(record.text)}
-    if record.source_sentence_id:
-        keys["sentence"] = record.source_sentence_id
+    keys = sentence_keys(record.text, record.source_sentence_id)
     others = ("train", "dev") if record.split == "test" else ("test",)
     for what, key in keys.items():
         shared = record.text if what == "transcript" else record.source_sentence_id

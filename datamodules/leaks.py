@@ -17,6 +17,11 @@ def transcript_key(text: str) -> bytes:
     return hashlib.blake2b(letters.encode(), digest_size=8).digest()
 
 
+def sentence_keys(text: str, source_sentence_id: str | None) -> dict[str, bytes | str]:
+    """What tells that two sentences are the same: their transcript, or where they are from."""
+    return {"transcript": transcript_key(text)} | ({"sentence": source_sentence_id} if source_sentence_id else {})
+
+
 class HeldOut:
     """The sentences of manifests that must stay out of training."""
 

@@ -15,7 +15,6 @@ from lightning.pytorch.strategies import ParallelStrategy
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from backbone.log_mel import LogMel
 from backbone.lora import LoRA
@@ -97,10 +96,6 @@ class WhisperModule(L.LightningModule):
         self.automatic_optimization = False
         self.unusable_steps: list[str] = []
         self._guard: StepGuard | None = None
-        self.model: WhisperForConditionalGeneration
-        self.processor: WhisperProcessor
-        self.log_mel: LogMel
-        self._loss: tuple[WhisperLoss]  # in a tuple, so that the weights are not registered under two names
         self._forward_context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def setup(self, stage: str) -> None:
@@ -129,7 +124,7 @@ class WhisperModule(L.LightningModule):
         )
         config = self.model.config
         self.ctc = CTCHead(config.d_model, config.vocab_size, config.eos_token_id) if self.ctc_weight else None
-        self._loss = (WhisperLoss(self.model, self.label_smoothing),)
+        self._loss = (WhisperLoss(self.model, self.label_smoothing),)  # in a tuple, to register no weight twice
         self.log_mel = LogMel(self.processor.feature_extractor, window_of(self.window, config))
 
     def configure_model(self) -> None:
