@@ -23,7 +23,21 @@ class RecordingOptions:
 
 
 @dataclass(frozen=True)
-class RecordingDecoding(Guards):
+class EngineOptions(Guards):
+    """Decoding."""
+
+    beams: Beams = 1
+    """Hypotheses kept side by side; 1 is greedy."""
+    compile: bool = False
+    """Compile the greedy step by torch.compile, for a GPU."""
+    precision: NumberFormat = "float32"
+    """Number format of weights and arithmetic; float16 on GPUs alone."""
+    device: str | None = option(None, shown_default="cuda if there is one")
+    """Where to decode: cpu, cuda, cuda:1."""
+
+
+@dataclass(frozen=True)
+class RecordingDecoding(EngineOptions):
     """Decoding."""
 
     pair: str | None = None
@@ -36,16 +50,8 @@ class RecordingDecoding(Guards):
     """Longest segment or subtitle."""
     everything: bool = False
     """Transcribe also where no speech is found, such as songs."""
-    beams: Beams = 1
-    """Width of the beam search; 1 is greedy."""
-    compile: bool = False
-    """Compile the greedy step by torch.compile, for a GPU."""
     batch_size: Count = 16
     """Segments side by side."""
-    precision: NumberFormat = "float32"
-    """Number format of weights and arithmetic; float16 on GPUs alone."""
-    device: str | None = option(None, shown_default="cuda if there is one")
-    """Where to decode: cpu, cuda, cuda:1."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

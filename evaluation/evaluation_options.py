@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from backbone.guards import Guards
 from backbone.model_folder.locate import named_models
 from common.errors import UserError
-from common.option_types import Beams, Count, NumberFormat, Range
+from common.option_types import Count, Range
 from common.options import Parsed, option
+from decoding.transcribe_options import EngineOptions
 
 
 @dataclass(frozen=True)
@@ -33,27 +33,19 @@ class ScoredOptions:
 
 
 @dataclass(frozen=True)
-class Decoding(Guards):
+class Decoding(EngineOptions):
     """Decoding."""
 
     language: str = option("matrix", metavar="TAG")
     """Language tag: matrix, embedded, auto, two_tag, or a code."""
-    beams: Beams = 1
-    """Hypotheses kept side by side; 1 is greedy."""
     backend: str = "transformers"
     """What decodes: transformers, or faster-whisper on a conversion of the model."""
     window: str | Annotated[float, Range(0, above=True)] | None = option(
         None, metavar="SECONDS", shown_default="as trained"
     )
     """Audio that the encoder is given: 30s, longest, or seconds."""
-    compile: bool = False
-    """Compile the greedy step by torch.compile, for a GPU."""
     batch_size: Count = 32
     """Utterances side by side."""
-    precision: NumberFormat = "float32"
-    """Number format of weights and arithmetic; float16 on GPUs alone."""
-    device: str | None = option(None, shown_default="cuda if there is one")
-    """Where to decode: cpu, cuda, cuda:1."""
     devices: Count = 1
     """GPUs over which the utterances are divided."""
 
