@@ -288,9 +288,9 @@ def test_columns_that_cannot_be_read_are_refused(tmp_path: Path):
 
 
 def test_whatever_lies_in_a_model_folder_may_be_opened(tiny_model: Path, tmp_path: Path):
-    for make, name in ((pipe, "extra.json"), (device, "README.md"), (of_socket, "vocab.json"), (pipe, "other.bin")):
-        model = tmp_path / name
-        model.mkdir()
+    for make, name in ((pipe, "extra.json"), (device, "README.md"), (of_socket, "vocab.json"), (pipe, "a/b.jinja")):
+        model = tmp_path / name.replace("/", "-")
+        (model / name).parent.mkdir(parents=True)
         for file in tiny_model.iterdir():
             (model / file.name).symlink_to(file)
         make(model / name)

@@ -44,7 +44,7 @@ def check_entries(folder: Path) -> None:
     Raises:
         UserError: naming the first entry that is a pipe, a socket or a device.
     """
-    for entry in sorted(folder.iterdir()):
+    for entry in sorted([*folder.iterdir(), *folder.glob("*/*.jinja")]):  # transformers reads such files, too
         if entry.exists() and not (entry.is_file() or entry.is_dir()):
             raise UserError(f"{entry}: is no regular file; a model folder may hold no pipes and devices")
 
