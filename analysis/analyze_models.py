@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from analysis import measures_csv as tables
@@ -19,6 +17,7 @@ from backbone.model_folder.locate import named_models
 from backbone.model_folder.read import read
 from backbone.model_folder.stored import ModelFolder
 from common.files import atomic_folder, check_replaceable
+from common.printing import console, show
 
 RECORD = "analysis.json"
 # Half a unit in the last place, in per cent of the weight.
@@ -69,25 +68,25 @@ def _report(models: Sequence[ModelFolder], measures: Measures, threshold: float,
     names = [model.label for model in models]
     whole = PlaceMeasure.total(measures.values())
     rows = PlaceMeasure.total(tables.projections(measures).values())
-    console = Console()
+    screen = console()
     table = Table("model", f"rows above {brief(threshold)} (%)", "norm of change", "in % of the base")
     for index, name in enumerate(names):
         figures = rows.percent_above(index, threshold), whole.geometry.norm(index), whole.geometry.relative_norm(index)
-        table.add_row(escape(name), *(f"{figure:.4g}" for figure in figures))
-    console.print(table)
+        table.add_row(name, *(f"{figure:.4g}" for figure in figures))
+    screen.print(table)
     if len(names) > 1:
         table = Table("models", "cosine", "signs in conflict (%)", "by chance (%)")
         for title, group in tables.groups(names).items():
             cosine = f"{whole.geometry.cosine(*group):.3f}" if len(group) == 2 else ""
             chance = tables.chance_conflict(len(group))
-            table.add_row(escape(title), cosine, f"{whole.geometry.percent_conflict(group):.1f}", f"{chance:.3g}")
-        console.print(table)
+            table.add_row(title, cosine, f"{whole.geometry.percent_conflict(group):.1f}", f"{chance:.3g}")
+        screen.print(table)
     for code, (dtype, error) in _ROUNDING.items():
         if stored := [model.label for model in models if code in {tensor.dtype for tensor in model.tensors.values()}]:
-            print(
+            show(
                 f"note: {', '.join(stored)}: stored in {dtype}, whose rounding alone moves weights by up to {error} %; "
                 "that counts as change where the base is stored more exactly"
             )
     if note := saturation(names, measures, threshold, suggested):
-        print(f"note: {note}")
-    print(f"figures and CSV: {out}")
+        show(f"note: {note}")
+    show(f"figures and CSV: {out}")

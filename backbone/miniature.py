@@ -33,6 +33,7 @@ from backbone.model_folder.write import write_model_folder
 from common.manifest import read_manifest
 from common.option_types import Range, Seed
 from common.options import Command, main, option
+from common.printing import show
 
 # The 99 languages of Whisper's multilingual checkpoints before large-v3, in their order.
 WHISPER_LANGUAGES = [code for code in LANGUAGES if code != "yue"]
@@ -140,7 +141,7 @@ def run(options: MiniatureOptions) -> None:
     model = random_model(tokenizer, options.window)
     extractor = WhisperFeatureExtractor(chunk_length=options.window)
     write_model_folder(options.out, model, WhisperProcessor(extractor, tokenizer))
-    print(f"{options.out}: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens")
+    show(f"{options.out}: {model.num_parameters():,} parameters, {len(tokenizer):,} tokens")
 
 
 MINIATURE = Command("python -m backbone.miniature", __doc__ or "", MiniatureOptions, run)

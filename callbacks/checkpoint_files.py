@@ -8,7 +8,6 @@ import hashlib
 import os
 import pickle
 import re
-import sys
 import traceback
 import zipfile
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from common.errors import UserError
 from common.files import atomic_file
 from common.json_lines import read_object
+from common.printing import warn
 
 _DIGEST_BYTES = 64
 _NAME = re.compile(r"step-(\d+)\.ckpt")
@@ -138,7 +138,7 @@ def newest_good(run: Path) -> Path | None:
         damage = damage_of(path)
         if damage is None:
             return path
-        rank_zero_only(print)(f"warning: {path}: {damage}; going back to the one before", file=sys.stderr)
+        rank_zero_only(warn)(f"warning: {path}: {damage}; going back to the one before")
     return None
 
 

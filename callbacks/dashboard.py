@@ -15,8 +15,8 @@ from lightning.pytorch.loggers import WandbLogger
 from callbacks.development import Development
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import in_range
+from common.escape import html
 from scoring.edit_alignment import HIT, align
-from scoring.escape import html
 from scoring.tokens import get_profile
 
 COLUMNS = ["step", "pair", "id", "audio", "reference", "hypothesis", "errors", "error rate, %"]

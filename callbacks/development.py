@@ -14,6 +14,7 @@ from callbacks.checkpoints import Checkpoints
 from callbacks.metrics_file import write_csv
 from common.errors import UserError, in_range, nearest
 from common.manifest import Utterance, read_manifest
+from common.printing import visible
 from datamodules.leaks import HeldOut, check_leaks
 from decoding.transcriber import TorchWhisper, Transcriber
 from lightning_modules.whisper import WhisperModule
@@ -149,7 +150,7 @@ class Development(L.Callback):
         self._write(trainer)
         shown = "  ".join(f"{name} {100 * rate:.1f}" for name, rate in rates.items())
         trainer.should_stop |= self.has_stopped
-        module.print(f"step {trainer.global_step}: mixed error rate on development sets, %: {shown}")
+        module.print(f"step {trainer.global_step}: mixed error rate on development sets, %: {visible(shown)}")
 
     def _transcribe(self, trainer: L.Trainer, module: WhisperModule) -> list[str]:
         """The hypotheses of the current weights; each rank transcribes its share of the batches."""

@@ -4,7 +4,6 @@ import hashlib
 import json
 import platform
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from callbacks.checkpoint_files import checkpoints, digest_of
 from callbacks.development import Development
 from common.errors import UserError
 from common.files import write_text
+from common.printing import warn
 from common.versions import versions
 from datamodules.pairs import PairDataModule
 
@@ -93,7 +93,7 @@ class RunRecord(L.Callback):
             }
             write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
             if skips.skipped:
-                print(f"warning: {skips.summary()} (all in run.json)", file=sys.stderr)
+                warn(f"warning: {skips.summary()} (all in run.json)")
 
 
 def corpora_of(datamodule: PairDataModule) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from common.errors import UserError, run_script
+from common.printing import show
 
 SCRIPTS = ("prepare.py", "train.py", "merge.py", "evaluate.py", "analyze.py")
 _ROOT = Path(__file__).parent.parent
@@ -33,4 +34,4 @@ def script() -> str:
 
 
 if __name__ == "__main__":
-    run_script(lambda: print(script()))
+    run_script(lambda: show(*script().split("\n")))

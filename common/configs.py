@@ -46,10 +46,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = load_yaml(read_text(path, SETTINGS))
     except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{path}: not YAML: {_problem(error)}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of options, found {type(content).__name__}")
     return content
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong and where; the line itself is not quoted, for the file may be anything."""
+    mark = getattr(error, "problem_mark", None)
+    return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}" if mark else str(error)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -104,7 +110,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
             _check_keys(node)
         parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
         if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":int") and len(node.value) > _MOST_DIGITS:
-            raise yaml.YAMLError(f"a number of {len(node.value):,} digits, {str(node.start_mark).strip()}")
+            raise yaml.YAMLError(f"a number of {len(node.value):,} digits, at line {node.start_mark.line + 1}")
         inside = 0 if isinstance(node, yaml.ScalarNode) else sum(_count(part, known) for part in parts)
         known[id(node)] = 1 + inside
     if known[id(node)] > _MOST_VALUES:
@@ -116,4 +122,4 @@ def _check_keys(node: yaml.MappingNode) -> None:
     keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
     for place, key in enumerate(keys):
         if key in keys[:place]:
-            raise yaml.YAMLError(f"the key {key!r} stands twice in one mapping, at {str(node.start_mark).strip()}")
+            raise yaml.YAMLError(f"the key {key!r} stands twice in one mapping, at line {node.start_mark.line + 1}")

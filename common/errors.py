@@ -3,16 +3,25 @@
 import difflib
 import math
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from common.printing import guard_logs, visible, warn
+
 _ROOT = f"{Path(__file__).parent.parent}{os.sep}"
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: the message says what, where, what was expected and what to do."""
+    """A mistake in what the user gave: the message says what, where, what was expected and what to do.
+
+    Each argument is a line of it; what it quotes from files cannot act on the terminal or begin another line.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(visible(re.sub(r"\s*\n\s*", " ", str(line).rstrip())) for line in self.args)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -65,6 +74,7 @@ def run_script(main: Callable[[], int | None]) -> None:
     if "--debug" in sys.argv[1:]:
         sys.argv.remove("--debug")
         os.environ["CROSSPAIR_DEBUG"] = "1"  # which the processes that a script starts inherit
+    guard_logs()
     try:
         code = main() or 0
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`
@@ -76,14 +86,14 @@ def run_script(main: Callable[[], int | None]) -> None:
             message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         if message is None or os.environ.get("CROSSPAIR_DEBUG") == "1":
             raise
-        print(f"error: {message}", file=sys.stderr)
+        warn(*f"error: {message}".split("\n"))
         code = 2
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        warn("interrupted")
         code = 130
     except Exception as error:
         if os.environ.get("CROSSPAIR_DEBUG") == "1":
             raise
-        print(f"error: {_unforeseen(error)}", file=sys.stderr)
+        warn(f"error: {_unforeseen(error)}")
         code = 2
     sys.exit(code)

@@ -6,19 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from jinja2 import StrictUndefined, Template
 
 from common.configs import load_yaml
 from common.errors import UserError
+from common.escape import template
 from common.input_files import read_text
 
 _HEAD = re.compile(r"\A---\n(.*?)\n---(?:\n|\Z)", re.DOTALL)
 
 
-def render(template: Path, **values: Any) -> str:
-    """Fill a Jinja template with text."""
-    options: dict[str, Any] = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": StrictUndefined}
-    return Template(template.read_text(encoding="utf-8"), **options).render(values)
+def render(path: Path, **values: Any) -> str:
+    """Fill a card's template with text, which stays text: see `common.escape.template`."""
+    return template(path).render(values)
 
 
 def split(card: str) -> tuple[dict[str, Any], str]:

@@ -41,6 +41,7 @@ from jsonargparse import ArgumentParser, Namespace
 from common.configs import find_config, read_yaml
 from common.errors import UserError, nearest, run_script
 from common.option_types import REQUIRED, bare, fits_range, items, metavar, mistake, shown
+from common.printing import show, warn
 
 
 @dataclass(frozen=True)
@@ -166,9 +167,7 @@ def parse(command: Command, words: Sequence[str] | None = None) -> Parsed:
         path = find_config(name, command.config)
         content = read_yaml(path)
         if {os.environ.get("RANK", "0"), os.environ.get("LOCAL_RANK", "0")} == {"0"}:
-            print(
-                f"config: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}", file=sys.stderr
-            )
+            warn(f"config: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
         try:
             parser.check_content(content)
             for one in parser.declared.values():
@@ -518,7 +517,7 @@ def _result(command: Command, parser: Parser, values: Mapping[str, Any]) -> Any:
 
 def _print_completion(command: Command, shell: str) -> NoReturn:
     try:
-        print(build_tree(command).get_completion_script(f"shtab-{shell}"))
+        show(*build_tree(command).get_completion_script(f"shtab-{shell}").split("\n"))
     except ValueError as error:
         raise UserError(f"--print-completion {shell}: {error} Install it by pip install -e '.[completion]'") from None
     sys.exit(0)

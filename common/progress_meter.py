@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from common.printing import visible, warn
+
 Item = TypeVar("Item")
 _EVERY_S = 60.0
 
@@ -23,7 +25,7 @@ def progress(
         size: how much an item is.
     """
     if sys.stderr.isatty():
-        with tqdm(desc=title, total=total) as bar:
+        with tqdm(desc=visible(title), total=total) as bar:
             for item in items:
                 yield item
                 bar.update(size(item))
@@ -34,6 +36,6 @@ def progress(
         now = time.monotonic()
         if now - shown >= _EVERY_S:
             shown = now
-            print(tqdm.format_meter(done, total, now - start, prefix=title, ncols=0), file=sys.stderr, flush=True)
+            warn(tqdm.format_meter(done, total, now - start, prefix=title, ncols=0))
         yield item
         done += size(item)

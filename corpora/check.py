@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from common.constants import DURATION_TOLERANCE_S, MAX_TOKENS, SAMPLE_RATE_HZ, WINDOW_S
 from common.errors import UserError
 from common.manifest import Utterance, iter_manifest
+from common.printing import show
 from common.progress_meter import progress
 from common.sound_files import opened
 from corpora.manifest_counts import character_name, counted, lasting, surprises, tokens_of
@@ -40,15 +40,15 @@ def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
             shared = files[str(utterance.audio)] > 1
             for level, kind, message in checked.findings(utterance, manifest, shared):
                 counts[level, kind] += 1
-                tqdm.write(f"{level:<7} {manifest} {utterance.id}: {kind}: {message}")
+                show(f"{level:<7} {manifest} {utterance.id}: {kind}: {message}")
         if not files:
             raise UserError(f"{manifest}: the manifest holds no utterance")
     if counts:
-        print()
+        show("")
     whole = f"{counted(checked.utterances, 'utterance')}, {lasting(checked.seconds)}"
-    print(f"{whole} in {counted(len(manifests), 'manifest')}:{'' if counts else ' nothing found'}")
+    show(f"{whole} in {counted(len(manifests), 'manifest')}:{'' if counts else ' nothing found'}")
     for (level, kind), count in sorted(counts.items()):
-        print(f"  {level:<7} {count:>6,} {kind}")
+        show(f"  {level:<7} {count:>6,} {kind}")
     return int(any(level == ERROR for level, _ in counts))
 
 

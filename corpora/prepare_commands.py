@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from common.errors import UserError
 from common.option_types import Count, Range, Seed
 from common.options import Command, option, options_of
+from common.printing import show
 from corpora import readers
 from corpora.readers.reader import Reader
 from corpora.speak.speak_options import SpeakOptions, speak
@@ -34,7 +35,7 @@ def run_demo(options: DemoOptions) -> None:
         write_demo(options.out)
     else:
         write_backbone(options.out, options.backbone)
-    print("\n".join(describe(options.out)))
+    show(*describe(options.out))
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def run_reader(reader: type[Reader], options: Mapping[str, Any]) -> None:
     source = open_source(options["source"], reader.hub_id, chosen.hub_patterns())
     count, seed = options["train_utterances"], options["seed"]
     prepared = prepare(chosen, source, folder, train_utterances=count, seed=seed, held_out=held_out)
-    print("\n".join(prepared.lines()))
+    show(*prepared.lines())
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def run_ko_de(options: KoDeOptions) -> None:
         lines = prepare_recorded(options.sheet, options.audio, options.out, options.speaker).lines()
     else:
         lines = write_sheet(options.source, options.out / "script.csv")
-    print("\n".join(lines))
+    show(*lines)
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def run_splice(options: SplicedOptions) -> None:
     count = options.utterances
     written = write_spliced(options.manifests, options.out, splicing, count, options.window, options.seed)
     for path in written.values():
-        print(f"{path}: {count} utterances")
+        show(f"{path}: {count} utterances")
 
 
 @dataclass(frozen=True)
@@ -195,7 +196,7 @@ def run_align(options: AlignOptions) -> None:
     chosen = CTCAligner(options.model, device, options.seed) if is_ctc else AttentionAligner(options.model, device)
     made_by = {"model": options.model, "method": options.method, "seed": options.seed}
     report = align(options.manifests, options.out, chosen, options.least_score, options.words, made_by)
-    print("\n".join(report.lines()))
+    show(*report.lines())
 
 
 def commands() -> Iterator[Command]:

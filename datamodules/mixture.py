@@ -64,8 +64,9 @@ def check_manifests(manifests: dict[str, list[WeightedManifest]]) -> None:
     missing = [f"  {path}    {_how_to_prepare(path)}" for path in paths if not Path(path).is_file()]
     if missing:
         raise UserError(
-            "these training manifests are missing:\n" + "\n".join(missing) + "\n"
-            "To try everything now without any corpus: `python prepare.py demo`, then add `--config demo.yaml`."
+            "these training manifests are missing:",
+            *missing,
+            "To try everything now without any corpus: `python prepare.py demo`, then add `--config demo.yaml`.",
         )
 
 

@@ -19,6 +19,7 @@ from backbone.window import check_lengths
 from common.constants import MOST_PROCESSES, ON_THIS_MACHINE
 from common.errors import UserError, in_range
 from common.manifest import Utterance, read_manifest
+from common.printing import warn
 from datamodules.augment import SpeedPerturbation
 from datamodules.batch import SpeechBatch
 from datamodules.dataset import LabelMaker, PairDataset, check_labels, collate
@@ -147,7 +148,7 @@ class PairDataModule(L.LightningDataModule):
         if self.leaks:
             named = "; ".join(self.leaks[:3]) + (" ..." if len(self.leaks) > 3 else "")
             text = f"{len(self.leaks)} training transcripts are also in held-out manifests (all in run.json): {named}"
-            rank_zero_only(print)(f"warning: {text}", file=sys.stderr)
+            rank_zero_only(warn)(f"warning: {text}")
 
     def train_dataloader(self) -> DataLoader[SpeechBatch]:
         """Batches from the trainer's current step to its last."""

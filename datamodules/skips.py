@@ -50,9 +50,9 @@ class SkipBudget:
         if empty or len(self.skipped) > self.most:
             limit = f"not one of {empty[0]} can" if empty else f"data.max_broken allows {self.most or 'none'}"
             raise UserError(
-                f"{self.count()} cannot be read, {limit}:\n"
-                + "\n".join(f"  {skip.pair} {skip.id}: {skip.reason}" for skip in list(self.skipped)[-_NAMED:])
-                + "\nRepair or drop them (python prepare.py check MANIFEST finds them all), or raise data.max_broken"
+                f"{self.count()} cannot be read, {limit}:",
+                *(f"  {skip.pair} {skip.id}: {skip.reason}" for skip in list(self.skipped)[-_NAMED:]),
+                "Repair or drop them (python prepare.py check MANIFEST finds them all), or raise data.max_broken",
             )
 
     def count(self) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from backbone.language_tags import POLICIES
 from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
+from common.printing import show
 from decoding.recordings import RecordingTranscriber
 from decoding.transcribe_options import RecordingDecoding
 
@@ -29,7 +30,7 @@ def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> Non
         demo.launch(server_name="127.0.0.1", server_port=port, share=False, quiet=True, prevent_thread_lock=True)
     except OSError as error:
         raise UserError(f"--port {port}: {error}") from None
-    print(f"http://127.0.0.1:{port}  (Ctrl-C ends it)", flush=True)
+    show(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
     demo.block_thread()
 
 

@@ -1,7 +1,7 @@
 """Transcribe recordings of any length, in any format that libsndfile reads."""
 
-import json
-import sys
+import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +15,10 @@ from backbone.language_tags import POLICIES, language_id
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
-from common.files import write_text
+from common.escape import json_text
+from common.files import check_name, write_text
 from common.manifest import Utterance
+from common.printing import show, visible, warn
 from common.sound_files import FOREIGN_SUFFIXES
 from decoding.segments import Segment, segments_of
 from decoding.transcribe_options import RecordingDecoding
@@ -74,7 +76,7 @@ class Transcript:
             for segment, text in rows
         ]
         found = {"file": str(self.file), "model": self.model, "text": self.text, "segments": segments}
-        return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+        return json_text(found, indent=1) + "\n"
 
 
 class RecordingTranscriber:
@@ -176,26 +178,26 @@ def transcribe(
     """
     files = recordings(paths)
     names = _names(files)
+    folders = {m.name: out / check_name(m.name, "a model") if len(models) > 1 else out for m in models} if out else {}
     failures: dict[Path, UserError] = {}
     shape = "{desc} {bar} {remaining}"
     for model in models:
         transcriber = RecordingTranscriber(model, how)
-        with tqdm(desc=model.name, total=_seconds(files), bar_format=shape, leave=False, disable=None) as bar:
+        with tqdm(desc=visible(model.name), total=_seconds(files), bar_format=shape, leave=False, disable=None) as bar:
             for transcript in transcriber(files, bar.update, failures.__setitem__):
                 for note in transcript.notes():
-                    tqdm.write(f"note: {transcript.file}: {note}", file=sys.stderr)
+                    warn(f"note: {transcript.file}: {note}")
                 if out is None:
                     _show(transcript, forms[0], many=len(files) > 1 or len(models) > 1)
                 for form in forms if out is not None else ():
-                    folder = out / model.name if len(models) > 1 else out
-                    write_text(folder / f"{names[transcript.file]}.{form}", transcript.written(form))
+                    write_text(folders[model.name] / f"{names[transcript.file]}.{form}", transcript.written(form))
     for error in failures.values():
-        print(f"error: {error}", file=sys.stderr)
+        warn(f"error: {error}")
     told = f"{len(files) - len(failures)} of {len(files)} recordings transcribed"
     if out is not None:
-        print(f"{out}: {told}")
+        show(f"{out}: {told}")
     elif failures:
-        print(told, file=sys.stderr)
+        warn(told)
     return 1 if failures else 0
 
 
@@ -208,15 +210,22 @@ def _seconds(files: Sequence[Path]) -> float:
 
 
 def _names(files: Sequence[Path]) -> Mapping[Path, str]:
-    """Name each recording's transcript by the file's stem, or by its path where two files share the stem."""
-    stems = [file.stem for file in files]
-    return {file: file.stem if stems.count(file.stem) == 1 else "_".join(file.parts).strip("/_") for file in files}
+    """Name each recording's transcript by the file's stem, where two share it by the path, and a number behind."""
+    stems = Counter(file.stem for file in dict.fromkeys(files))
+    names: dict[Path, str] = {}
+    for file in sorted(dict.fromkeys(files), key=lambda file: stems[file.stem]):  # sole stems keep theirs
+        name = wanted = file.stem if stems[file.stem] == 1 else "_".join(file.parts).strip("/_")
+        for number in itertools.count(2):
+            if name not in names.values():
+                break
+            name = f"{wanted}-{number}"
+        names[file] = name
+    return names
 
 
 def _show(transcript: Transcript, form: str, many: bool) -> None:
     head = f"{transcript.file}\t{transcript.model}\t" if many and form == "txt" else ""
-    tqdm.write(f"{head}{transcript.written(form)}", end="")  # above the bar, if both are on the terminal
-    sys.stdout.flush()
+    show(*f"{head}{transcript.written(form)}".removesuffix("\n").split("\n"))
 
 
 def _clock(seconds: float) -> str:

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from backbone.guards import LENGTH, REPETITION, Guards
 from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
+from common.printing import console, show, warn
 from common.versions import versions
 from decoding.transcriber import Hypothesis
 from evaluation.evaluation_options import Decoding, EvaluationOptions
@@ -97,9 +96,8 @@ def evaluate(job: Evaluation) -> Table:
     write_text(job.out / "scores.json", json.dumps(scores, ensure_ascii=False, indent=1))
     write_table(table, job.out)
     _write_report(job, sets, results, table)
-    console = Console()
-    console.print(to_terminal(table), *failure_lines(results), sep="\n")
-    console.print(f"report: {job.out / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    console().print(to_terminal(table), *failure_lines(results), sep="\n")
+    show(f"report: {job.out / 'report.html'}")
     return table
 
 
@@ -119,7 +117,7 @@ def _transcribe(
     tasks = [Task(model, files.missing(one.utterances), files) for model, one, files in pairs]
     total = len(job.models) * sum(len(one.utterances) for one in sets)
     if here := total - sum(len(task.utterances) for task in tasks):
-        Console(stderr=True).print(f"{here:,} of {total:,} hypotheses are stored from an earlier call", highlight=False)
+        warn(f"{here:,} of {total:,} hypotheses are stored from an earlier call")
     tasks = [task for task in tasks if task.utterances]
     transcribe_missing(tasks, job.decoding, job.out / "ctranslate2", _versions(job.decoding.backend))
 

@@ -16,6 +16,7 @@ import wandb
 
 from common.errors import UserError, run_script
 from common.files import scratch_folder
+from common.printing import show
 from common.wandb_mode import wandb_mode
 from evaluation.score_weights import score_state_dict
 from merging.command import main as merge
@@ -43,4 +44,4 @@ def trial(arguments: Sequence[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run_script(lambda: print(trial(sys.argv[1:])))
+    run_script(lambda: show(trial(sys.argv[1:])))

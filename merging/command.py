@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from common.option_types import metavar
 from common.options import Command, Option, option, options_of, parse
+from common.printing import show
 from merging import recipe as recipes
 from merging.methods import MergeMethod, methods
 from merging.parameters import MergeParameter, parse_words
@@ -146,7 +147,7 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
 
     for out, part in _planned(options, recipe).items():
         if options["skip_existing"] and merge_run.is_finished(part, out):
-            print(f"{out}: up to date")
+            show(f"{out}: up to date")
         else:
             merge_run.merge_and_report(part, out)
 

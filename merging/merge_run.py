@@ -1,6 +1,5 @@
 """One merge from recipe to model folder: read, checked, merged, written whole or not at all."""
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from common.configs import read_yaml
 from common.errors import UserError
 from common.files import atomic_folder, check_replaceable, sole_writer
 from common.markdown import licence_of, render
+from common.printing import show, warn
 from merging import merge_engine as engine
 from merging import mergekit_engine
 from merging import recipe as recipes
@@ -144,18 +144,17 @@ def merge_and_report(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) 
     geometry = TaskVectorGeometry.total(merge(recipe, out, notes).values())
     *models, merged = [f"{geometry.relative_norm(i) / 100:.2%}" for i in range(len(geometry.gram_MM))]
     seconds = time.perf_counter() - start
-    print(f"{out}: merged, {merged} from the base (what was merged: {', '.join(models)}), in {seconds:.1f} s")
+    show(f"{out}: merged, {merged} from the base (what was merged: {', '.join(models)}), in {seconds:.1f} s")
     if recipe.base == "none":
         return
     question = "is it what they were fine-tuned from?"
     cosine = geometry.mean_cosine(len(recipe.models))
     if far := [name for i, name in enumerate(recipe.models) if geometry.relative_norm(i) > 100]:
-        print(f"warning: {far[0]} is further from {recipe.base} than that is from zero; {question}", file=sys.stderr)
+        warn(f"warning: {far[0]} is further from {recipe.base} than that is from zero; {question}")
     elif cosine > 0.95:
-        print(
+        warn(
             f"warning: the models are nearly as far from {recipe.base} as they are alike (mean cosine of the task "
-            f"vectors {cosine:.3f}); {question}",
-            file=sys.stderr,
+            f"vectors {cosine:.3f}); {question}"
         )
 
 

@@ -18,6 +18,7 @@ from backbone.model_folder.write import SafetensorsWriter, write_side_files
 from common.errors import UserError
 from common.files import atomic_file, scratch_folder
 from common.json_lines import read_rows
+from common.printing import show
 from merging import merge_engine as engine
 from merging.inputs import read_all
 from merging.merge_run import merge_and_report, open_inputs
@@ -145,7 +146,7 @@ def run_sweep(recipe: MergeRecipe, options: Mapping[str, Any], given: Mapping[st
     )
     write_curve(out, points)
     best = min(points, key=lambda point: point.mean)
-    print(f"{out / 'sweep.csv'}: {len(points)} points; best {best}")
+    show(f"{out / 'sweep.csv'}: {len(points)} points; best {best}")
     notes = [f"{best} chosen of {len(points)} points by the mean error rate on {', '.join(pairs)}."]
     if unseen:
         notes.append(f"Chosen on unseen pairs ({', '.join(unseen)}): its scores on them are not those of unseen pairs.")
@@ -185,7 +186,7 @@ def sweep(
                 point = SweepPoint(density, step_length, dict(score(folder, weights_at(step_length), manifests)))
                 points.append(point)
                 rates = "  ".join(f"{pair} {100 * rate:.2f}" for pair, rate in point.scores.items())
-                print(f"{point}: mean {100 * point.mean:.2f} %  ({rates})", flush=True)
+                show(f"{point}: mean {100 * point.mean:.2f} %  ({rates})")
     return points
 
 

@@ -4,11 +4,11 @@ python -m scoring references.txt hypotheses.txt --languages ko-en
 python -m scoring transcripts.jsonl --json
 """
 
-import json
 from dataclasses import dataclass
 
 from common.errors import UserError
 from common.options import Command, main, option
+from common.printing import console, show
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,7 @@ class ScoringOptions:
 def run(options: ScoringOptions) -> None:
     """Score, and print."""
     # Here, so that --help does not wait for them.
-    from rich.console import Console
-
+    from common.escape import json_text
     from scoring.results import score_set, to_dict
     from scoring.summary import summary
     from scoring.transcript_files import read_json_lines, read_texts
@@ -45,9 +44,9 @@ def run(options: ScoringOptions) -> None:
         raise UserError(f"{options.references}: name the hypotheses too, or one .jsonl file that holds both")
     result = score_set(transcripts, options.profile)
     if options.json:
-        print(json.dumps(to_dict(result), ensure_ascii=False, indent=2, allow_nan=False))
+        show(*json_text(to_dict(result), indent=2).split("\n"))
     else:
-        Console().print(summary(result))
+        console().print(summary(result))
 
 
 SCORING = Command("python -m scoring", __doc__ or "", ScoringOptions, run)

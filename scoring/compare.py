@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from common.errors import UserError, nearest
 from common.input_files import RECORDS
 from common.json_lines import read_object
+from common.printing import console, visible
 from scoring.contributions import UtteranceToScore
-from scoring.escape import visible
 from scoring.results import SetScore, compare, differences, error_rates, score_set
 from scoring.summary import comparison_summary, overview
 from scoring.transcript_files import read_run
@@ -49,21 +48,21 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
             f"{ours.folder} was scored with the profile {ours.profile}, {theirs.folder} with {theirs.profile}; "
             "name one with --profile"
         )
-    console = Console()
+    screen = console()
     for one, other in _matched(ours, theirs):
         names = one, other
         if ours.folder != theirs.folder:
             names = f"{ours.folder.name}/{one}", f"{theirs.folder.name}/{other}"
-        console.rule(Text(f"{visible(names[0])} minus {visible(names[1])}"), style="dim")
+        screen.rule(Text(f"{visible(names[0])} minus {visible(names[1])}"), style="dim")
         split = profile or ours.profile
         here, there = _scores(ours, theirs, one, other, split)
         pairs = _averaged(ours.folder)
         for figure in ("mer", "tolerant"):
             rates = error_rates(here, **pairs, figure=figure), error_rates(there, **pairs, figure=figure)
-            console.print(overview(*rates, differences(here, there, **pairs, figure=figure), *names, split, figure))
+            screen.print(overview(*rates, differences(here, there, **pairs, figure=figure), *names, split, figure))
         for name in here:
-            console.rule(Text(visible(name)), style="dim")
-            console.print(comparison_summary(*compare(here[name], there[name]), *names))
+            screen.rule(Text(visible(name)), style="dim")
+            screen.print(comparison_summary(*compare(here[name], there[name]), *names))
 
 
 def find_side(name: str) -> Side:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from common.escape import template
 from common.files import write_text
-from scoring.escape import template
 from scoring.panels import failure_panels, interval, language_panels, place_panels, rate_panels
 from scoring.results import Results, SetScore, having
 from scoring.summary import per_cent, source_text

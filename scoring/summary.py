@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from common.code_mixing import MAX_DISTANCE
+from common.printing import visible
 from scoring.bootstrap import Estimate
 from scoring.contributions import EDITS, ScoredUtterance
-from scoring.escape import visible
 from scoring.failures import FAILURES
 from scoring.results import Changed, Results, SetScore
 from scoring.table import AVERAGES, DASH

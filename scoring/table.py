@@ -9,9 +9,9 @@ from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 
+from common import escape
 from common import markdown as cards
 from common.files import write_text
-from scoring import escape
 
 SEEN, UNSEEN, SINGLE = AVERAGES = ("seen", "unseen", "single")
 MICRO, TOLERANT, MACRO = "micro", "script-tolerant", "macro"
@@ -252,7 +252,7 @@ def to_latex(table: Table) -> str:
 def _latex(table: Table, figure: str) -> str:
     heads = [column_head(column, escape.latex) for column in table.columns]
     lines = [
-        f"% {table.caption(figure)}",
+        f"% {escape.visible(table.caption(figure))}",
         rf"\begin{{tabular}}{{l{'r' * len(heads)}}}  % \usepackage{{booktabs}}",
         r"\toprule",
         rf"Model & {' & '.join(heads)} \\",

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from scoring.escape import visible
+from common.printing import visible
 from scoring.table import AVERAGES, MICRO, SEEN, SINGLE, UNSEEN, Row, Table, column_head
 
 _GAPS = (2, 1)  # spaces between columns; the narrow one where it saves a block

@@ -14,6 +14,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from common.errors import UserError
 from common.files import write_text
 from common.input_files import read_text
+from common.printing import show
 from common.wandb_mode import wandb_mode
 
 Kind = Literal["wandb", "tensorboard", "csv"]
@@ -85,7 +86,7 @@ def _wandb(mode: str, folder: Path, name: str, study: str, method: str, pairs: S
     if mode == "offline":
         os.environ.setdefault("WANDB_SILENT", "true")  # read before the settings below are
         offline = f"{folder}/wandb/offline-run-*"
-        rank_zero_only(print)(f"wandb: not logged in, so the run is logged offline; later: wandb sync {offline}")
+        rank_zero_only(show)(f"wandb: not logged in, so the run is logged offline; later: wandb sync {offline}")
     logger = WandbLogger(
         name=name,
         project=os.environ.get("WANDB_PROJECT", "crosspair"),

@@ -46,9 +46,9 @@ def _collected(file: Path) -> Collected:
 
 
 def _show(options: OneStudy) -> None:
-    from workflow.study_page import show
+    from workflow.study_page import show_study
 
-    show(_collected(options.study))
+    show_study(_collected(options.study))
 
 
 def _summary(options: OneStudy) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.escape import template
 from common.files import atomic_file, write_text
 from common.input_files import read_text
 from common.json_lines import read_object
-from scoring import escape
 from scoring.table import to_markdown
 from workflow.collect import Collected, differences, finished
 from workflow.plan import Study
@@ -59,9 +59,9 @@ def _section(collected: Collected, out: Path) -> str:
     runs = [read_object(finished(Path(folder, run, "run.json"))) for folder in study.folders for run in study.runs]
     versions = collected.versions | {name: version for run in runs for name, version in run["versions"].items()}
     notes = _PAGES / f"{study.label}.md"
-    return escape.template(_PAGES / "study.md").render(
+    return template(_PAGES / "study.md").render(
         study=study,
-        about=escape.markdown(" ".join(study.about.split())),
+        about=" ".join(study.about.split()),
         tables=list(zip(parts[::2], parts[1::2], strict=True)),
         grids=grids(collected, differences(collected)),
         figures=_figures(collected, out),

@@ -11,6 +11,7 @@ from typing import NoReturn
 from common.configs import read_yaml
 from common.errors import UserError
 from common.files import sole_writer
+from common.printing import warn
 from workflow.plan import Study
 
 _PLUGINS = Path(__file__).parent / "plugins"
@@ -34,7 +35,7 @@ def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        print(f"{root}: another call is running this study; waiting for it", file=sys.stderr, flush=True)
+        warn(f"{root}: another call is running this study; waiting for it")
         fcntl.flock(lock, fcntl.LOCK_EX)
     for folder in map(Path, study.folders):
         for written in (folder, *(folder / run for run in study.runs)):
@@ -60,6 +61,6 @@ def _wait_for_writer(folder: Path) -> None:
                 return
         except UserError as error:
             if not waiting:
-                print(f"{error}; waiting", file=sys.stderr, flush=True)
+                warn(f"{error}; waiting")
             waiting = True
             time.sleep(1)

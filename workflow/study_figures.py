@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from scoring.escape import visible
+from common.printing import visible
 from scoring.table import AVERAGES, SEEN, UNSEEN, column_head
 from workflow.collect import Collected
 from workflow.study_file import Curve

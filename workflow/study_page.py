@@ -5,11 +5,10 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
+from common.escape import template
 from common.figures import save
 from common.files import write_text
-from scoring.escape import template
+from common.printing import console, show
 from scoring.table import AVERAGES, MICRO, column_head, to_latex, to_markdown
 from scoring.terminal import to_terminal
 from workflow.collect import Collected, differences
@@ -55,9 +54,9 @@ def write_summary(collected: Collected) -> None:
     write_text(folder / "report.html", page)
 
 
-def show(collected: Collected) -> None:
+def show_study(collected: Collected) -> None:
     """Print the table, pooled over utterances, and the files to open."""
-    study, console, table = collected.study, Console(), study_table(collected)
+    study, table = collected.study, study_table(collected)
     first = study.folder(study.seeds[0])
     places = {
         "transcripts": f"{study.scored(first)}/report.html",
@@ -65,9 +64,9 @@ def show(collected: Collected) -> None:
         **({"heat maps": f"{first}/analysis/rows_changed.png"} if study.analyze.of else {}),
         "table": f"{study.summary}/table.md (.csv, .tex, .json)",
     }
-    console.print(to_terminal(replace(table, rows=[replace(row, macro={}) for row in table.rows])))
+    console().print(to_terminal(replace(table, rows=[replace(row, macro={}) for row in table.rows])))
     for name, place in places.items():
-        console.print(f"{name + ':':<13} {place}", soft_wrap=True, highlight=False, markup=False)
+        show(f"{name + ':':<13} {place}")
 
 
 def _base64(file: Path) -> str:

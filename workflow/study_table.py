@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from common import escape
 from common import markdown as cards
-from scoring import escape
 from scoring.bootstrap import Estimate
 from scoring.results import estimate_to_dict
 from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text

@@ -20,6 +20,7 @@ from common.input_files import RECORDS, read_text
 from common.json_lines import read_object
 from common.markdown import split
 from common.options import Command, main, option
+from common.printing import show
 
 CARD = "README.md"
 _NEEDED = ("config.json", "generation_config.json", *PROCESSORS, "tokenizer.json", CARD)
@@ -53,12 +54,12 @@ class PushOptions:
 def run_card(options: CardOptions) -> None:
     """Write an evaluation's scores into the folder's card."""
     add_scores(options.folder, options.scores)
-    print(f"{options.folder / CARD}: scores of {options.scores}")
+    show(f"{options.folder / CARD}: scores of {options.scores}")
 
 
 def run_push(options: PushOptions) -> None:
     """Push the folder, or list what would be pushed."""
-    print("\n".join(push(options.folder, options.repo, upload=options.upload, private=options.private)))
+    show(*push(options.folder, options.repo, upload=options.upload, private=options.private))
 
 
 HUB = Command(

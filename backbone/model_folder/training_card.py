@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from common.markdown import licence_of, render, split
+from common.printing import visible
 
 _BEGIN, _END = "<!-- scores -->", "<!-- end of scores -->"
 _NON_COMMERCIAL = re.compile(r"\bnc\b|non[- ]?commercial", re.IGNORECASE)
@@ -42,6 +43,7 @@ def training_card(recipe: Recipe) -> str:
     return render(
         Path(__file__).with_name("training_card.md.jinja"),
         recipe=recipe,
+        settings="\n".join(f"{name}: {visible(value)}" for name, value in recipe.settings.items()),
         bound=bound,
         languages=list(dict.fromkeys(code for pair in recipe.corpora for code in pair.split("-"))),
         base_licence=licence_of(Path(recipe.base)),
@@ -73,5 +75,5 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
     head["model-index"] = [{"name": name, "results": results}]
     text = render(Path(__file__).with_name("scores.md.jinja"), begin=_BEGIN, end=_END, sets=sets, scores=scores)
     others = re.sub(rf"{_BEGIN}.*?{_END}\n?", "", body, flags=re.DOTALL).rstrip("\n")
-    front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(head, sort_keys=False)
     return f"---\n{front}---\n{others}\n\n{text}"

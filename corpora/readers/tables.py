@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import math
+import re
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
@@ -91,8 +92,14 @@ def require_names(required: Collection[str], names: Collection[str], where: str,
     """
     for name in required:
         if name not in names:
-            there = ", ".join(map(repr, names))
-            raise UserError(f"{where}: the {kind} {name!r} is missing{nearest(name, names)} (the {kind}s are {there})")
+            raise UserError(f"{where}: the {kind} {name!r} is missing{nearest(name, names)} ({_listed(names, kind)})")
+
+
+def _listed(names: Collection[str], kind: str) -> str:
+    """What a table has instead; of a file that may be none, such as a link to a file of the system, nothing is told."""
+    if len(names) > 1 and all(re.fullmatch(r"[\w .()-]{1,40}", name) for name in names):
+        return f"the {kind}s are {', '.join(map(repr, names))}"
+    return f"found {len(names)} of other names"
 
 
 def text_field(row: dict[str, Any], name: str, where: str) -> str:

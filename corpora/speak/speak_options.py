@@ -8,6 +8,7 @@ from common.constants import MOST_PROCESSES
 from common.errors import UserError
 from common.option_types import Range, Seed
 from common.options import option
+from common.printing import show
 
 OWN_LICENCE = "Apache-2.0 (sentences)"
 OWN_ORDER = ("ko-en", "ja-en", "de-en", "parallel", "ko-ja", "ko-de")  # what is spoken first
@@ -95,5 +96,5 @@ def speak(options: SpeakOptions) -> int:
         readings, options.out, options.engine, encoding, licence=licence, processes=options.processes
     )
     for folder in folders:
-        print("\n".join(describe(folder)))
+        show(*describe(folder))
     return 0

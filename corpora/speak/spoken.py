@@ -125,8 +125,8 @@ def _sounds(readings: Sequence[Reading], engine: engines.SpeechEngine) -> list[s
         except ValueError as error:
             wrong.append(f"{reading.sentence.where}: sentence {reading.sentence.id!r}: {error}")
     if wrong:
-        more = f"\nand {len(wrong) - _ERRORS_SHOWN} more" if len(wrong) > _ERRORS_SHOWN else ""
-        raise UserError("\n".join(wrong[:_ERRORS_SHOWN]) + more)
+        more = [f"and {len(wrong) - _ERRORS_SHOWN} more"] * (len(wrong) > _ERRORS_SHOWN)
+        raise UserError(*wrong[:_ERRORS_SHOWN], *more)
     return sounds
 
 

@@ -22,11 +22,11 @@ from backbone.model_folder.stored import ITEM_BYTES, ModelFolder
 from common.audio import load_waveform
 from common.configs import read_yaml
 from common.errors import UserError
+from common.escape import csv, html, latex, markdown, visible
 from common.manifest import iter_manifest, read_manifest
 from corpora.readers.source import SourceFiles
 from corpora.readers.tables import read_csv, read_jsonl
 from scoring.edit_alignment import align
-from scoring.escape import csv, html, latex, markdown, visible
 from scoring.tokens import PROFILES
 from scoring.transcript_files import read_json_lines, read_run, read_texts
 from tests.corpus_trees import TREES, put, wav

@@ -3,7 +3,6 @@
 `python -m workflow run` puts this folder on Python's path and asks for it: `snakemake --logger study`.
 """
 
-import sys
 from logging import WARNING
 from pathlib import Path
 from time import monotonic
@@ -11,6 +10,8 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
+
+from common.printing import warn
 
 _LAST_LINES = 20
 
@@ -37,30 +38,26 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.RUN_INFO:
             self._uncounted = record.stats.get("all", 0)  # the goal itself does nothing
             parts = (f"{rule} {count}" for rule, count in record.stats.items() if rule not in ("all", "total"))
-            _write(f"{record.stats['total'] - self._uncounted} jobs: {', '.join(parts)}")
+            warn(f"{record.stats['total'] - self._uncounted} jobs: {', '.join(parts)}")
         elif event == LogEvent.JOB_INFO:
             message = record.rule_msg or record.rule_name
             self._jobs[record.jobid] = (message, monotonic())
             if record.rule_name != "all":
-                _write(f"         begins  {message}")
+                warn(f"         begins  {message}")
         elif event == LogEvent.JOB_FINISHED:
             self._finished.append(record.job_id)
         elif event == LogEvent.PROGRESS:
             share = f"{record.done} of {record.total - self._uncounted}"
             for message, began in (self._jobs[job] for job in self._finished):
                 if message != "all":
-                    _write(f"{share:>10} done  {message}, {monotonic() - began:.0f} s")
+                    warn(f"{share:>10} done  {message}, {monotonic() - began:.0f} s")
             self._finished.clear()
         elif event == LogEvent.JOB_ERROR:
             self._failed = True
             message, _ = self._jobs.get(record.jobid, (record.rule_name, 0.0))
-            _write(f"        failed  {message}")
+            warn(f"        failed  {message}")
             for log in (Path(log) for log in record.log):
                 lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-                _write("\n".join([f"{log}:", *(f"  {line}" for line in lines[-_LAST_LINES:])]))
+                warn(f"{log}:", *(f"  {line}" for line in lines[-_LAST_LINES:]))
         elif record.levelno >= WARNING and not self._failed and getattr(record, "exception", "") != "RuleException":
-            _write(record.getMessage())
-
-
-def _write(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+            warn(*record.getMessage().split("\n"))
