@@ -1,17 +1,36 @@
-"""A web page with a microphone that shows each model's transcript; by gradio, an extra."""
+"""A web page with a microphone that shows each model's transcript; by gradio, an extra.
+
+Voices are private: recordings lie in a folder that this user alone can read, each is deleted once it is transcribed,
+and the folder when the page ends. Where it is killed, the next page deletes it.
+"""
 
 import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from backbone.language_tags import POLICIES
 from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
+from common.escape import html
+from common.files import scratch_folder
 from common.printing import show
+from common.sound_files import opened
 from decoding.recordings import RecordingTranscriber
 from decoding.transcribe_options import RecordingDecoding
+
+MOST_BYTES = 200 * 2**20
+MOST_S = 30 * 60.0
+_UNUSED_S = 600.0  # after which a recording that nobody had transcribed is deleted, once another one comes
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> None:
@@ -25,28 +44,115 @@ def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> Non
     Raises:
         UserError: where gradio is not installed, or the port is taken.
     """
-    demo = page([RecordingTranscriber(model, how) for model in models])
-    try:
-        demo.launch(server_name="127.0.0.1", server_port=port, share=False, quiet=True, prevent_thread_lock=True)
-    except OSError as error:
-        raise UserError(f"--port {port}: {error}") from None
-    show(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
-    demo.block_thread()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    with scratch_folder(Path(tempfile.gettempdir()) / "crosspair-page") as folder:
+        demo = page([RecordingTranscriber(model, how) for model in models], folder)
+        try:
+            launch(demo, folder, port)
+        except OSError as error:
+            raise UserError(f"--port {port}: {error}") from None
+        show(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
+        demo.block_thread()
 
 
-def page(transcribers: Sequence[RecordingTranscriber]) -> Any:
+def launch(demo: Any, folder: Path, port: int) -> None:
+    """Start the page's server, for browsers of this machine alone.
+
+    Args:
+        demo: the page.
+        folder: of the recordings.
+        port: of the page.
+
+    Raises:
+        OSError: where the port is taken.
+    """
+    from starlette.middleware import Middleware
+
+    demo.launch(
+        server_name="127.0.0.1",
+        server_port=port,
+        share=False,
+        quiet=True,
+        prevent_thread_lock=True,
+        ssr_mode=False,
+        run_history=False,  # which browsers would keep
+        enable_monitoring=False,
+        max_file_size=MOST_BYTES,
+        app_kwargs={"middleware": [Middleware(_Gate, folder=folder)]},
+    )
+
+
+class _Gate:
+    """Lets requests through that come from a page of this machine and are no larger than a recording may be.
+
+    A name that a stranger's page gave to this machine's address (DNS rebinding) is none of its own.
+    """
+
+    def __init__(self, app: Callable[..., Awaitable[None]], folder: Path) -> None:
+        self.app, self.folder = app, folder
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        from starlette.responses import PlainTextResponse
+
+        if scope["type"] == "websocket":  # the page needs none
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] == "http":
+            given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            if refusal := _refusal(given, scope["method"]):
+                await PlainTextResponse(refusal[1], refusal[0])(scope, receive, send)
+                return
+            if scope["path"].endswith("/upload"):
+                _delete_unused(self.folder)
+        await self.app(scope, receive, send)
+
+
+def _refusal(headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
+    """Return the status and message with which a request is refused; None for one that is served."""
+    origin = headers.get("origin")
+    names = [urlsplit(f"//{headers.get('host', '')}").hostname, *([urlsplit(origin).hostname] if origin else [])]
+    if not _LOOPBACK.issuperset(names):
+        return 403, "This page is for browsers of the machine that it runs on, as http://127.0.0.1 or http://localhost"
+    size = headers.get("content-length", "")
+    if method == "POST" and not size.isdecimal():
+        return 411, "The request does not say how long it is"
+    if method == "POST" and int(size) > MOST_BYTES + 2**20:
+        return 413, f"Recordings have at most {MOST_BYTES // 2**20} MB"
+    return None
+
+
+def _delete_unused(folder: Path) -> None:
+    """Delete the recordings that nobody had transcribed."""
+    for file in folder.rglob("*"):
+        with suppress(OSError):
+            if file.is_file() and time.time() - file.stat().st_mtime > _UNUSED_S:
+                file.unlink()
+
+
+def page(transcribers: Sequence[RecordingTranscriber], folder: Path) -> Any:
     """Build the page.
+
+    Args:
+        transcribers: the models.
+        folder: for recordings.
 
     Raises:
         UserError: where gradio is not installed.
     """
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    folder = folder.resolve()
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)  # read while the page is built
     try:
         import gradio
     except ImportError as error:
         raise UserError(f"--gradio needs gradio ({error}): pip install -e '.[gradio]'") from None
+    limits = f"{MOST_S / 60:.0f} minutes and {MOST_BYTES // 2**20} MB"
     with gradio.Blocks(title="CrossPair") as demo:
-        gradio.Markdown("# CrossPair\nSpeak, or drop a recording of any length; each model writes its transcript.")
+        gradio.Markdown(
+            f"# CrossPair\nSpeak, or drop a recording of at most {limits}; each model writes its transcript. "
+            "The recording is deleted as soon as it is transcribed."
+        )
         with gradio.Row():
             audio = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="Speech")
             with gradio.Column():
@@ -58,15 +164,34 @@ def page(transcribers: Sequence[RecordingTranscriber]) -> Any:
             boxes = [gradio.Textbox(label=one.name, lines=6, buttons=["copy"]) for one in transcribers]
 
         def transcribed(path: str | None, tag: str) -> list[Any]:
-            if path is None:
+            file = Path(path or folder).resolve()
+            if not file.is_relative_to(folder) or not file.is_file():
                 raise gradio.Error("There is no recording yet.")
             try:
-                return [gradio.Textbox(**_box(transcriber, Path(path), tag)) for transcriber in transcribers]
-            except UserError as error:
-                raise gradio.Error(str(error)) from None
+                _check_length(file)
+                return [None, *(gradio.Textbox(**_box(transcriber, file, tag)) for transcriber in transcribers)]
+            except (UserError, OSError) as error:
+                raise gradio.Error(html(_without_places(str(error), file))) from None
+            finally:
+                shutil.rmtree(folder / file.relative_to(folder).parts[0], ignore_errors=True)
+                file.unlink(missing_ok=True)
 
-        button.click(transcribed, [audio, language], boxes, concurrency_limit=1)
+        button.click(transcribed, [audio, language], [audio, *boxes], concurrency_limit=1)
     return demo
+
+
+def _check_length(path: Path) -> None:
+    with opened(path) as sound:
+        if sound.frames > MOST_S * sound.samplerate:
+            found = f"{sound.frames / sound.samplerate / 60:.0f} minutes"
+            raise UserError(
+                f"{path.name}: lasts {found}, expected at most {MOST_S / 60:.0f}; transcribe it by its path"
+            )
+
+
+def _without_places(message: str, path: Path) -> str:
+    """A message without the folders of this machine."""
+    return re.sub(r"(?<![\w.])/(?:[^\s/:'\"]+/)*([^\s/:'\"]+)", r"\1", message.replace(str(path), path.name))
 
 
 def _box(model: RecordingTranscriber, path: Path, tag: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -108,6 +109,13 @@ def test_one_module_parses_options():
         if parsers & {name.split(".")[0] for name in imported(path)}
     }
     assert found == {"common/options.py"}
+
+
+def test_one_module_prints():
+    """What prints by another way could let a file's content act on the terminal."""
+    ways = re.compile(r"(?<![\w.])print\(|\(print\b|tqdm\.write|\bConsole\(|std(out|err)\.write|warnings\.warn")
+    found = {path.relative_to(ROOT).as_posix() for path in FILES if ways.search(path.read_text(encoding="utf-8"))}
+    assert found == {"common/printing.py"}
 
 
 def test_algorithms_are_pure_torch():

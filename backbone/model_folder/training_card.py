@@ -61,7 +61,7 @@ def with_scores(card: str, name: str, scores: Mapping[str, Any], model: str) -> 
     """
     head, body = split(card)
     title = re.search(r"^# (.*)", body, re.MULTILINE)
-    name = head.get("model_name") or (title[1] if title else name)
+    name = head.get("model_name") or (re.sub(r"\\(\W|_)", r"\1", title[1]) if title else name)
     sets = scores["models"][model]["sets"]
     metric = {"type": "mer", "name": f"Mixed error rate, micro, profile {scores['profile']}"}
     results = [

@@ -1,0 +1,181 @@
+"""The page with a microphone, asked as browsers and strangers ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from common.errors import UserError
+from decoding import microphone_page
+from decoding.recordings import Transcript
+from decoding.segments import Segment
+from decoding.transcribe_options import RecordingDecoding
+
+pytest.importorskip("gradio")
+ROOT = Path(__file__).parent.parent
+
+
+class Echo:
+    """A model that writes how long the recording is, and fails on silence."""
+
+    name, how, transcriber = "echo", RecordingDecoding(), SimpleNamespace(language="auto")
+
+    def __call__(self, files: list[Path]) -> Iterator[Transcript]:
+        samples, rate_hz = soundfile.read(files[0])
+        if not samples.any():
+            raise UserError(f"{files[0]}: silence, as in {ROOT}/somewhere/else.wav")
+        yield Transcript(files[0], self.name, [Segment(0, len(samples) / rate_hz)], ["heard"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("recordings")
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(microphone_page, "MOST_BYTES", 200_000)
+        patch.setattr(microphone_page, "MOST_S", 3.0)
+        patch.setenv("GRADIO_TEMP_DIR", "")
+        demo = microphone_page.page([Echo()], folder)
+        microphone_page.launch(demo, folder, port)
+        yield f"http://127.0.0.1:{port}"
+        demo.close(verbose=False)
+
+
+def sound(path: Path, seconds: float = 0.5, level: float = 0.1, rate_hz: int = 16_000) -> bytes:
+    soundfile.write(path, np.full(round(seconds * rate_hz), level), rate_hz)
+    return path.read_bytes()
+
+
+def upload(address: str, content: bytes, name: str = "voice.wav", **headers: str) -> httpx.Response:
+    return httpx.post(f"{address}/gradio_api/upload", files={"files": (name, content)}, headers=headers, timeout=30)
+
+
+def transcribe(address: str, path: str) -> tuple[str, str]:
+    """The event that ends a call, and its data."""
+    data = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "auto"]
+    call = httpx.post(f"{address}/gradio_api/call/transcribed", json={"data": data}, timeout=30).json()
+    answer = httpx.get(f"{address}/gradio_api/call/transcribed/{call['event_id']}", timeout=30).text
+    event, _, rest = answer.strip().rpartition("event: ")[2].partition("\ndata: ")
+    return event, rest
+
+
+def test_a_recording_is_deleted_once_it_is_transcribed(address: str, folder: Path, tmp_path: Path):
+    (path,) = upload(address, sound(tmp_path / "a.wav")).json()
+    assert Path(path).is_relative_to(folder) and Path(path).is_file()
+    event, data = transcribe(address, path)
+    assert event == "complete", data
+    recording, box = json.loads(data)
+    assert recording is None and box["value"] == "heard" and box["label"].startswith("echo: 0.5 s of speech in")
+    assert not [file for file in folder.rglob("*") if file.is_file()]
+    assert transcribe(address, path)[0] == "error"  # it is gone
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (lambda path: b"no sound", "the audio cannot be read"),
+        (lambda path: sound(path, level=0.0), "silence, as in else.wav"),
+        (lambda path: sound(path, seconds=4, rate_hz=8000), "lasts"),
+    ],
+)
+def test_errors_tell_no_places_and_keep_nothing(address: str, folder: Path, tmp_path: Path, content, says: str):
+    (path,) = upload(address, content(tmp_path / "a.wav"), name="secret <b>name.wav").json()
+    event, data = transcribe(address, path)
+    assert event == "error" and says in data
+    assert (
+        str(folder) not in data and str(ROOT) not in data and "/" not in data.replace("\\/", "/").replace("&lt;/", "")
+    )
+    assert not [file for file in folder.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", str(ROOT / "README.md"), "../../etc/passwd"])
+def test_other_files_are_neither_read_nor_deleted(address: str, path: str):
+    event, data = transcribe(address, path)
+    assert event == "error" and "root:" not in data and str(ROOT) not in data.replace(path, "")
+    assert (ROOT / "README.md").is_file()
+    assert httpx.get(f"{address}/gradio_api/file={path}", timeout=30).status_code in (403, 404)
+
+
+def test_too_large_an_upload_is_refused_and_leaves_nothing(address: str, folder: Path):
+    assert upload(address, bytes(300_000)).status_code == 413
+    assert upload(address, bytes(1_500_000)).status_code == 413
+    chunks = (bytes(1000) for _ in range(3))
+    assert httpx.post(f"{address}/gradio_api/upload", content=chunks, timeout=30).status_code == 411
+    assert not [file for file in folder.rglob("*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Host": "evil.example:7860"},
+        {"Host": "127.0.0.1.evil.example"},
+        {"Host": "localhost@evil.example"},
+        {"Host": ""},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
+    ids=str,
+)
+def test_only_pages_of_this_machine_are_served(address: str, headers: dict[str, str]):
+    assert httpx.get(address, headers=headers, timeout=30).status_code == 403
+    assert upload(address, b"x", **headers).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:7860", "[::1]:7860", "LOCALHOST"])
+def test_every_name_of_this_machine_is_served(address: str, host: str):
+    assert httpx.get(address, headers={"Host": host, "Origin": f"http://{host}"}, timeout=30).status_code == 200
+
+
+def test_recordings_that_nobody_had_transcribed_are_deleted(address: str, folder: Path, tmp_path: Path):
+    (path,) = upload(address, sound(tmp_path / "a.wav")).json()
+    os.utime(path, (time.time() - 3600,) * 2)
+    (other,) = upload(address, sound(tmp_path / "b.wav", seconds=0.3), name="other.wav").json()
+    assert not Path(path).exists() and Path(other).exists()
+    Path(other).unlink()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_however_the_page_ends_no_recording_stays(tiny_model: Path, tmp_path: Path, end: signal.Signals):
+    def start() -> tuple[subprocess.Popen, str]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "evaluate.py", "transcribe", str(tiny_model), "--gradio", "--port", str(port)]
+        environment = os.environ | {"TMPDIR": str(tmp_path)}
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline().startswith("http://127.0.0.1:")
+        return process, f"http://127.0.0.1:{port}"
+
+    process, address = start()
+    (path,) = upload(address, sound(tmp_path / "a.wav")).json()
+    assert Path(path).is_relative_to(tmp_path)
+    process.send_signal(end)
+    process.wait(60)
+    if end == signal.SIGKILL:
+        assert Path(path).exists()
+        process, _ = start()  # the next page deletes what this one had to leave
+        assert not Path(path).exists()
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.wav"]
