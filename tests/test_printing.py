@@ -26,6 +26,14 @@ ACTING = "\x1b[31m \x1b]0;x\x07 \x9b2J \r \n \x08\x7f \u202e\u2066\u200f \x85 \u
 MARKUP = (
     "<img src=x onerror=alert(1)> [a](javascript:b) ![c](d) **e** `f` | g | <!-- h --> \n# i\n\n```\n--- $j$ &lt; ~~k~~"
 )
+PAGE = """| {{ text }} | {{ text|code }} |
+|---|---|
+| {{ text }} | {{ text|code }} |
+
+says {{ text }}.
+
+{{ text|code_block("yaml") }}
+"""
 RENDERED = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
 
@@ -126,9 +134,7 @@ def test_a_card_shows_names_licences_and_sources_as_text():
 @given(st.text(st.sampled_from("ab`*_<>[]()|\\#~!&$-\n\t \u202e\x1b"), max_size=12))
 def test_whatever_is_filled_into_markdown_stays_text(tmp_path_factory: pytest.TempPathFactory, text: str):
     page = tmp_path_factory.mktemp("page") / "page.md"
-    page.write_text(
-        '| {{ text }} | {{ text|code }} |\n|---|---|\n| {{ text }} | {{ text|code }} |\n\nsays {{ text }}.\n\n{{ text|code_block("yaml") }}\n'
-    )
+    page.write_text(PAGE)
     filled = RENDERED.render(template(page).render(text=text))
     empty = RENDERED.render(template(page).render(text="a"))
     tags = [re.findall(r"</?\w+", one.replace("<code>", "").replace("</code>", "")) for one in (filled, empty)]
