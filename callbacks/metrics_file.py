@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from common.files import write_text
+from common.files import naming_disk, write_text
 from scoring.table import csv_text
 
 
@@ -80,7 +80,7 @@ def append_row(path: Path, columns: Sequence[str], row: Mapping[str, Any]) -> No
         columns: their names, in order.
         row: values by column.
     """
-    with path.open("a", encoding="utf-8", newline="") as file:
+    with naming_disk(path), path.open("a", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         if not file.tell():
             writer.writeheader()

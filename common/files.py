@@ -5,6 +5,7 @@ import ctypes
 import errno
 import fcntl
 import glob
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from common.errors import UserError
 
+_FULL = 2**16  # bytes; a disk with less is
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
@@ -68,20 +70,71 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 @contextlib.contextmanager
+def naming_disk(path: Path | str) -> Iterator[None]:
+    """Name file and disk where writing to `path` fails for want of room, whatever the library that writes makes of it.
+
+    Raises:
+        OSError: saying so, in place of the library's own error.
+    """
+    path = Path(path)
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if code := _no_room(error, path):
+            reason = os.strerror(code) + (f": {room(path)}" if code == errno.ENOSPC else "")
+            raise OSError(code, reason, str(path)) from error
+        raise
+
+
+def room(path: Path | str) -> str:
+    """Return how much room the disk of a path, which may not exist yet, has."""
+    folder = _existing(path)
+    mount = next(parent for parent in (folder, *folder.parents) if os.path.ismount(parent))
+    usage = shutil.disk_usage(folder)
+    return f"{size_text(usage.free)} of {size_text(usage.total)} are free on the disk of {mount}"
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes as people read it, such as `40 kB` or `3.1 GB`."""
+    power = min(4, int(math.log10(max(1, size)) // 3))
+    return f"{size / 1000**power:.{0 if power < 2 else 1}f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
+
+
+def _existing(path: Path | str) -> Path:
+    path = Path(path).absolute()
+    return next(one for one in (path, *path.parents) if one.exists())
+
+
+def _no_room(error: BaseException | None, path: Path) -> int:
+    """The number of the system's error where a disk, a quota or a file's limit was the cause; else 0."""
+    while error is not None:
+        for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+                return code
+        if isinstance(error, RuntimeError) and shutil.disk_usage(_existing(path)).free < _FULL:
+            return errno.ENOSPC  # libsndfile and torch do not say why they could not write
+        error = error.__cause__ or error.__context__
+    return 0
+
+
+@contextlib.contextmanager
 def scratch_folder(path: Path | str) -> Iterator[Path]:
     """Yield an empty folder beside `path`, removed afterwards; those that killed processes left are removed first."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
-    partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # where the file system has no such lock, nothing is ever swept
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(handle)
+    with naming_disk(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
+        partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+        handle = os.open(partial, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # where the file system has no such lock, nothing is ever swept
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            os.close(handle)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from backbone.devices import check_decoding_precision, default_device, on_device
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
+from common.files import naming_disk
 from common.input_files import RECORDS, read_text
 from common.json_lines import parse_json
 from common.manifest import Utterance
@@ -70,8 +71,13 @@ class StoredHypotheses:
             rows: utterance ids with their hypotheses.
             made_with: versions of the programs, for the first line of a new file.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{self._stem}.{rank}.jsonl").open("a", encoding="utf-8", newline="\n") as stream:
+        file = self.folder / f"{self._stem}.{rank}.jsonl"
+        with naming_disk(file):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._append(file, rows, made_with)
+
+    def _append(self, file: Path, rows: Iterable[tuple[str, str]], made_with: dict[str, str]) -> None:
+        with file.open("a", encoding="utf-8", newline="\n") as stream:
             fresh = stream.tell() == 0
             head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
             lines = head + [

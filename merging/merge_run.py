@@ -50,7 +50,7 @@ def merge(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> MergeGeo
             (folder / RECIPE_FILE).write_text(recipe.as_yaml(hashes), encoding="utf-8")
             (folder / "README.md").write_text(_card(recipe, inputs, geometry, hashes, notes), encoding="utf-8")
     except OSError as error:
-        named = f" ({error.filename})" if error.filename else ""
+        named = f" ({error.filename})" if error.filename and error.filename != str(out) else ""
         raise UserError(f"{out}: {error.strerror}{named}; nothing was written") from None
     return geometry
 

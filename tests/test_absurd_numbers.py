@@ -217,6 +217,6 @@ def test_yes_is_given_on_the_command_line_alone(tmp_path: Path):
 
 
 def test_room_on_the_disk_is_told_in_figures_that_differ(tiny_model: Path, tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=40_000))
-    with pytest.raises(UserError, match=r"no space left on that disk: needs 67\.\d MB, 0\.0 MB are free"):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=40_000, total=41_000))
+    with pytest.raises(UserError, match=r"No space left on device: needs 67\.\d MB, 40 kB of 41 kB are free"):
         check_disk(read(tiny_model), None, tmp_path / "o")

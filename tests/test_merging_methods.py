@@ -7,8 +7,6 @@ import math
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from common.errors import UserError
 from merging.methods import methods
@@ -176,67 +174,3 @@ def test_fine_tunes_that_equal_the_base_merge_to_the_base(name: str):
     draws = generator.integers(0, 2**32, (fewest, base.size)).tolist()
     merged = merge_arrays(name, base, [base.copy() for _ in range(fewest)], draws=draws)
     np.testing.assert_allclose(merged, base, rtol=1e-6)
-
-
-def _exact(name: str, base, models, draws, values: dict) -> tuple[np.ndarray, np.ndarray]:
-    """The formula in float64, and the sum of the magnitudes of its terms; `values` as `merge_arrays` takes them."""
-    weight = np.array(values["weight"]).reshape(-1, *[1] * base.ndim)
-    taus = np.stack([model - base for model in models])
-    for tau, share, drawn in zip(taus, values.get("density", [1] * len(taus)), draws, strict=True):
-        if share == 1:
-            continue
-        flat, size = tau.reshape(-1), tau.size
-        order = np.argsort(-np.abs(flat.astype(np.float32)), kind="stable")
-        chance = np.float32(np.array(drawn[:size], np.uint32)) * np.float32(2**-32)
-        kept, scale = np.zeros(size, bool), 1.0
-        if name == "ties":
-            kept[order[: max(1, int(share * size))]] = True
-        elif name == "breadcrumbs":
-            count = int(share * size)
-            above = min(int(0.01 * size), size - count)
-            kept[order[above : above + count]] = True
-        elif name == "della":
-            rank = np.abs(tau.astype(np.float32)).argsort(1, kind="stable").argsort(1)
-            steps = rank.astype(np.float32) / np.float32(max(1, tau.shape[1] - 1))
-            keep = (np.float32(share - 0.01) + steps * np.float32(0.02)).reshape(-1)
-            kept, scale = chance < keep, 1 / keep.astype(np.float64)
-        else:
-            kept, scale = chance < share, 1 / share
-        flat *= kept * scale
-    terms = weight * taus
-    divisor = weight.sum() * np.ones_like(base)
-    if name in ("ties", "dare_ties", "della"):
-        positive = terms.astype(np.float32).sum(0) >= 0
-        agrees = ((terms > 0) == positive) & (terms != 0)
-        terms, divisor = terms * agrees, (weight * agrees).sum(0)
-    if values["normalize"]:
-        terms = terms / np.where(np.abs(divisor) < 1e-8, 1, divisor)
-    return base + terms.sum(0), np.abs(base) + np.abs(terms).sum(0)
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    name=st.sampled_from(["task_arithmetic", "ties", "breadcrumbs", "dare_linear", "dare_ties", "della"]),
-    weight=st.lists(st.sampled_from([0.0, 0.25, 1.0, 1.5]), min_size=3, max_size=3),
-    density=st.lists(st.sampled_from([0.1, 0.5, 0.75, 1.0]), min_size=3, max_size=3),
-    dtype=st.sampled_from([np.float32, np.float16]),
-    normalize=st.booleans(),
-    seed=st.integers(0, 2**16),
-)
-def test_methods_equal_their_formula_in_float64(name, weight, density, dtype, normalize, seed):
-    generator = np.random.default_rng(seed)
-    base, *models = (generator.standard_normal((5, 7)).astype(dtype).astype(np.float32) for _ in range(4))
-    draws = generator.integers(0, 2**32, (3, base.size)).tolist()
-    values: dict = {"weight": weight, "normalize": normalize}
-    extra: dict = {}
-    if name != "task_arithmetic":
-        values["density"] = density
-    if name == "della":
-        extra = {"epsilon": 0.01, "rescale": "1/p"}
-    elif "dare" in name:
-        extra = {"rescale": "1/p"}
-    merged = merge_arrays(name, base, models, draws=draws, **values, **extra)
-    exact = _exact(name, base.astype(np.float64), [model.astype(np.float64) for model in models], draws, values)
-    assert np.isfinite(merged).all()
-    stored = merged.astype(dtype).astype(np.float64)
-    assert (np.abs(stored - exact[0]) <= 4 * np.finfo(dtype).eps * exact[1] + 1e-7).all()

@@ -177,6 +177,33 @@ def test_what_is_written():
     assert rounded == "1\n00:00:00,000 --> 00:00:01,001\na\n"
 
 
+def test_transcripts_never_overwrite_one_another(tiny_model: Path, tmp_path: Path):
+    places = ("a/b_c.wav", "a_b/c.wav", "a/b/c.wav", "a/b/c.flac", "a_b_c.wav", "x/a_b_c.wav", "c-2.wav", "a/d.wav")
+    for place in places:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / place, noise(0.3))
+    for name, given in (("folder", [tmp_path / "a", tmp_path]), ("files", [tmp_path / place for place in places])):
+        out = tmp_path.parent / f"{tmp_path.name}-{name}"
+        assert run(TRANSCRIBE, [str(tiny_model), *map(str, given), "--out", str(out), "--format", "json"]) == 0
+        told = [Path(json.loads(file.read_text())["file"]) for file in out.iterdir()]
+        assert sorted(told) == sorted(tmp_path / place for place in places)
+        assert {"d.json", "c-2.json"} <= {file.name for file in out.iterdir()}
+
+
+def test_names_of_models_lead_nowhere(tiny_model: Path, tmp_path: Path):
+    write(tmp_path / "a.wav", noise(0.3))
+    given = [
+        f"../../x={tiny_model}",
+        str(tmp_path / "a.wav"),
+        "--beside",
+        f"y={tiny_model}",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    with pytest.raises(UserError, match=r"a model: '\.\./\.\./x' cannot name a file or folder"):
+        run(TRANSCRIBE, given)
+
+
 def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "in/deep").mkdir(parents=True)
     for place in ("in/a.wav", "in/deep/b.flac"):
@@ -249,13 +276,14 @@ def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path)
     pytest.importorskip("gradio")
     from decoding.microphone_page import page
 
-    path = write(tmp_path / "a.wav", noise(1))
+    (tmp_path / "page/upload").mkdir(parents=True)
+    path, same = (write(tmp_path / name, noise(1)) for name in ("page/upload/a.wav", "a.wav"))
     models = candidates([f"one={tiny_model}", f"two={tiny_model}"])
     transcribers = [RecordingTranscriber(model, RecordingDecoding(language="ko", everything=True)) for model in models]
-    demo = page(transcribers)
+    demo = page(transcribers, tmp_path / "page")
     (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "transcribed"]
-    boxes = handler.fn(str(path), "ko")
-    (expected,) = transcribers[0]([path])
+    _, *boxes = handler.fn(str(path), "ko")
+    (expected,) = transcribers[0]([same])
     assert [box.value for box in boxes] == [expected.text] * 2
     assert boxes[0].label.startswith("one: 1.0 s of speech in")
 
@@ -265,4 +293,4 @@ def test_without_gradio_it_is_said(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     with pytest.raises(UserError, match=r"needs gradio .*pip install -e '\.\[gradio\]'"):
-        page([])
+        page([], Path())

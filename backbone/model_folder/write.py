@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,12 +12,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
 from backbone.model_folder.locate import WINDOW
 from backbone.model_folder.stored import DTYPES, ITEM_BYTES, PROCESSORS, ModelFolder, StoredTensor, all_finite
 from common.errors import UserError
-from common.files import atomic_folder
+from common.files import atomic_folder, room, size_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,10 +48,7 @@ def write_model_folder(
         extra: further text files by name, such as the model card.
     """
     with atomic_folder(folder) as partial:
-        try:
-            model.save_pretrained(partial, state_dict=weights)
-        except SafetensorError as error:  # a full disk
-            raise UserError(f"{folder}: the weights cannot be written ({error})") from None
+        model.save_pretrained(partial, state_dict=weights)
         processor.save_pretrained(partial)
         processor.feature_extractor.save_pretrained(partial)
         for name, text in (extra or {}).items():
@@ -161,10 +157,7 @@ def check_disk(base: ModelFolder, dtype: str | None, out: Path) -> None:
         UserError: naming the folder, the room found and needed.
     """
     needed = sum(tensor.numel * ITEM_BYTES[dtype or tensor.dtype] for tensor in base.tensors.values())
+    needed = int(needed * 1.02) + 2**26  # with the other files
     existing = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    needed = int(needed * 1.02) + 2**26  # the other files, too
-    if free < needed:
-        raise UserError(
-            f"{out}: no space left on that disk: needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free"
-        )
+    if shutil.disk_usage(existing).free < needed:
+        raise UserError(f"{out}: {os.strerror(errno.ENOSPC)}: needs {size_text(needed)}, {room(out)}")

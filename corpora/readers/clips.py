@@ -10,6 +10,7 @@ import numpy as np
 import soundfile
 
 from common.errors import UserError
+from common.files import naming_disk
 from common.input_files import check_file
 from common.sound_files import opened
 from corpora.readers.reader import Clip
@@ -87,10 +88,14 @@ class ClipStore:
             if target.is_file() and target.read_bytes() != data:
                 target = target.with_name(f"{target.stem}.{hashlib.sha256(data).hexdigest()[:12]}{header.suffix}")
             if not target.is_file():
-                target.parent.mkdir(parents=True, exist_ok=True)
                 partial = target.with_name(f".{target.name}.partial")
-                partial.write_bytes(data)
-                partial.replace(target)
+                with naming_disk(target):
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    try:
+                        partial.write_bytes(data)
+                        partial.replace(target)
+                    finally:
+                        partial.unlink(missing_ok=True)
             self._stored[key] = target
         return self._stored[key]
 
