@@ -254,11 +254,12 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(UserError, match="needs 0.0 GB, 0.0 GB are free"), monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    needed = r"No space left on device: needs 17\.\d MB, 1 kB of 2 kB are free on the disk of /"
+    with pytest.raises(UserError, match=needed), monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000, total=2000))
         _merge(whispers, "ties", "--out", tmp_path / "merged")
     monkeypatch.setattr("backbone.model_folder.write.os.pwrite", full)
-    with pytest.raises(UserError, match="No space left on device; nothing was written"):
+    with pytest.raises(UserError, match=r"No space left on device: .* on the disk of /.*; nothing was written"):
         _merge(whispers, "ties", "--out", tmp_path / "merged")
     assert not list(tmp_path.iterdir())
 

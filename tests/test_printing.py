@@ -10,12 +10,13 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.table import Table
 
-from backbone.model_folder.training_card import Corpus, Recipe, training_card
+from backbone.model_folder.training_card import Recipe, training_card
 from common.errors import UserError, run_script
 from common.escape import json_text, template
 from common.markdown import split
@@ -114,15 +115,15 @@ def plain(html: str) -> str:
 
 
 def test_a_card_shows_names_licences_and_sources_as_text():
-    corpus = Corpus("ko-en", 3, [f"corpus {MARKUP}"], [f"CC-BY-NC {MARKUP}"])
-    recipe = Recipe(f"run {MARKUP}", f"base {MARKUP}{ACTING}", "ERM", [corpus], {"frozen": f"x {MARKUP}"}, [MARKUP])
+    corpus = {"utterances": 3, "sources": [f"corpus {MARKUP}"], "licences": [f"CC-BY-NC {MARKUP}"]}
+    settings = {"frozen": f"x {MARKUP}"}
+    recipe = Recipe(f"run {MARKUP}", f"base {MARKUP}{ACTING}", "ERM", {"ko-en": corpus}, settings, [MARKUP])
     card = training_card(recipe)
     head, body = split(card)
     assert head["base_model"] == f"base {MARKUP}{ACTING}"
     html = RENDERED.render(body)
-    whole = training_card(
-        Recipe("run", "base", "ERM", [Corpus("ko-en", 3, ["c"], ["CC-BY-NC"])], {"frozen": "x"}, ["n"])
-    )
+    plainest = {"ko-en": {"utterances": 3, "sources": ["c"], "licences": ["CC-BY-NC"]}}
+    whole = training_card(Recipe("run", "base", "ERM", plainest, {"frozen": "x"}, ["n"]))
     tags = lambda text: re.findall(r"</?\w+", RENDERED.render(split(text)[1]))  # noqa: E731
     extra = [tag for tag in tags(card) if tag not in tags(whole)]
     assert not extra and tags(card).count("<tr") == tags(whole).count("<tr") and tags(card).count("<h1") == 1
@@ -130,7 +131,7 @@ def test_a_card_shows_names_licences_and_sources_as_text():
     assert visible(MARKUP) in plain(html).replace("\n", " ")
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@hypothesis_settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.text(st.sampled_from("ab`*_<>[]()|\\#~!&$-\n\t \u202e\x1b"), max_size=12))
 def test_whatever_is_filled_into_markdown_stays_text(tmp_path_factory: pytest.TempPathFactory, text: str):
     page = tmp_path_factory.mktemp("page") / "page.md"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-OUTCOMES = ("survived", "lost work", "half-written", "hung", "unreadable error")
+OUTCOMES = ("survived", "lost work", "half-written", "hung", "unreadable error", "injected")
 
 
 class Tally:
