@@ -13,6 +13,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from analysis.deltas import MODULES, SIDES, Place
+from common.escape import figure as text_of
 
 Values = Mapping[Place, float]
 # Both keep their order for colour-blind readers; viridis also in grey.
@@ -137,7 +138,7 @@ def _page(title: str, caption: str, size: tuple[float, float], note: str = "") -
 
 
 def _cut(name: str, characters: int) -> str:
-    return name if len(name) <= characters else name[: characters - 1] + "…"
+    return text_of(name if len(name) <= characters else name[: characters - 1] + "…")
 
 
 def _panel(axes: Axes, side: str, layers: int, values: Values, scale: ColourScale, annotated: bool) -> None:

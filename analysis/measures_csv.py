@@ -7,6 +7,7 @@ from itertools import combinations
 from math import isnan
 
 from analysis.deltas import Place, PlaceMeasure
+from common import escape
 
 ALL = Place("all", None, "all")
 Measures = Mapping[Place, PlaceMeasure]
@@ -77,7 +78,9 @@ def _csv(head: str, groups: Groups, measures: Measures, figures: Callable[..., S
     for names, group in groups.items():
         for place, measure in every.items():
             shown = [_shown(figure) for figure in figures(measure, *group)]
-            writer.writerow([*names, place.side, place.layer, place.module, *shown])  # no layer is an empty cell
+            writer.writerow(
+                [*map(escape.csv, names), place.side, place.layer, place.module, *shown]
+            )  # no layer is an empty cell
     return out.getvalue()
 
 

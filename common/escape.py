@@ -42,6 +42,11 @@ def csv(text: str) -> str:
     return f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text
 
 
+def figure(text: str) -> str:
+    """Return the text for a figure of matplotlib, which would read what stands between dollar signs as a formula."""
+    return visible(text).replace("$", r"\$")
+
+
 def json_text(content: Any, indent: int) -> str:
     """Return JSON in which letters are letters, and whatever would act on the reader's screen is its number."""
     text = json.dumps(content, ensure_ascii=False, indent=indent, allow_nan=False)

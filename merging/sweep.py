@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from backbone.model_folder.locate import WEIGHTS
 from backbone.model_folder.stored import ModelFolder
 from backbone.model_folder.write import SafetensorsWriter, write_side_files
+from common import escape
 from common.errors import UserError
 from common.files import atomic_file, scratch_folder
 from common.json_lines import read_rows
@@ -220,7 +221,7 @@ def write_curve(folder: Path, points: Sequence[SweepPoint]) -> None:
     pairs = list(points[0].scores)
     with atomic_file(folder / "sweep.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["density", "lambda", *pairs, "mean"])
+        rows.writerow(["density", "lambda", *map(escape.csv, pairs), "mean"])
         for point in points:
             density = "" if point.density is None else f"{point.density:g}"
             figures = [f"{value:.6f}" for value in (*(point.scores[pair] for pair in pairs), point.mean)]
@@ -240,7 +241,9 @@ def _draw(file: Path, points: Sequence[SweepPoint], pairs: Sequence[str]) -> Non
         line = sorted((point for point in points if point.density == density), key=lambda point: point.step_length)
         lengths = [point.step_length for point in line]
         for pair in pairs:
-            panel.plot(lengths, [100 * point.scores[pair] for point in line], lw=1, marker=".", ms=4, label=pair)
+            panel.plot(
+                lengths, [100 * point.scores[pair] for point in line], lw=1, marker=".", ms=4, label=escape.figure(pair)
+            )
         panel.plot(lengths, [100 * point.mean for point in line], "k-", lw=2, label="mean")
         if best.density == density:
             panel.plot([best.step_length], [100 * best.mean], "ko", ms=8, mfc="none", label="chosen")

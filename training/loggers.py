@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from lightning.pytorch.utilities import rank_zero_only
 
 from common.errors import UserError
-from common.files import write_text
+from common.files import check_name, write_text
 from common.input_files import read_text
 from common.printing import show
 from common.wandb_mode import wandb_mode
@@ -25,7 +25,7 @@ def run_folder(output_root: str, name: str) -> Path:
     sweep, trial = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     if sweep and trial:
         return Path(output_root) / "sweeps" / sweep / trial
-    return Path(output_root) / name
+    return Path(output_root) / check_name(name, "name")
 
 
 def loggers(

@@ -17,6 +17,7 @@ import yaml
 
 from common.configs import find_config, read_yaml
 from common.errors import UserError
+from common.files import check_name
 from scoring.table import AVERAGES, SEEN, SINGLE, UNSEEN, is_oracle, single_languages
 from workflow.settings import flag, flags, manifests, merged, record_of
 from workflow.study_file import MergeRow, StudyFile, check_names, read_fields
@@ -47,6 +48,8 @@ class Study(StudyFile):
             raise UserError(
                 f"name is {self.name!r}, expected letters, digits, - and _, and no other folder's name: it becomes one"
             )
+        for name in (*self.runs, *self.curves):
+            check_name(name, "runs and curves")
         rows, tests = self.row_names, list(self.evaluation["test"])
         check_names("compare: to", self.compare.to, rows)
         check_names("compare: rows", self.compared, rows)

@@ -4,7 +4,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from common.printing import visible
+from common.escape import figure as text_of
 from scoring.table import AVERAGES, SEEN, UNSEEN, column_head
 from workflow.collect import Collected
 from workflow.study_file import Curve
@@ -30,8 +30,8 @@ def draw_rates(collected: Collected) -> Figure:
             axes.plot(100 * cell.mean, place, shape, color=colour, markersize=7, label=label)
             label = "_"
     for place, group in groups.items():
-        axes.text(0, place, f" {visible(group)}", fontsize=9, color="#555555", style="italic", va="center")
-    axes.set_yticks(list(places.values()), [visible(model) for model in places], fontsize=9)
+        axes.text(0, place, f" {text_of(group)}", fontsize=9, color="#555555", style="italic", va="center")
+    axes.set_yticks(list(places.values()), [text_of(model) for model in places], fontsize=9)
     axes.set_ylim(max(places.values()) + 0.7, -0.7)
     axes.set_xlim(left=0)
     axes.set_xlabel("mixed error rate (%), micro, average over pairs")
@@ -55,12 +55,12 @@ def draw_curve(collected: Collected, curve: Curve) -> Figure:
         level = 100 * collected.figure(row, curve.of).mean
         axes.axhline(level, color=colour, linestyle=dashes, linewidth=1.5)
         axes.annotate(
-            f"{visible(row)} {level:.1f}", (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0),
+            f"{text_of(row)} {level:.1f}", (1, level), xycoords=("axes fraction", "data"), xytext=(4, 0),
             textcoords="offset points", color=colour, fontsize=9, va="center",
         )  # fmt: skip
     axes.set_ylim(bottom=0)
     axes.set_xticks([place for place, _ in points])
-    axes.set_xlabel(visible(curve.axis))
+    axes.set_xlabel(text_of(curve.axis))
     name = f"{curve.of} average" if curve.of in AVERAGES else column_head(curve.of, str)
     axes.set_ylabel(f"mixed error rate (%), {name}")
     axes.set_title(_seeds(collected), loc="left", fontsize=10)

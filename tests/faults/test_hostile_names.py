@@ -25,7 +25,7 @@ from tests.faults.conftest import Tally
 from tests.test_readers_layouts import READERS, prepared
 
 ACTS = ("\x1b[31m", "\u202e", "\x9b2J", "\x07", "\u2066", "\r", "\x7f")
-PASSWD = "root:x:0:0:root:/root:/bin/bash\nsecret:$6$hash:1000::/home/secret:/bin/sh\n"
+PASSWD = "root:x:0:0:root:/root:/bin/bash\nsecret:$6$hash:1000::/home/secret:/bin/sh\n"  # noqa: S105
 TEXTS = {".csv", ".tsv", ".json", ".jsonl", ".txt", ".yaml"}
 
 
