@@ -78,9 +78,8 @@ def _csv(head: str, groups: Groups, measures: Measures, figures: Callable[..., S
     for names, group in groups.items():
         for place, measure in every.items():
             shown = [_shown(figure) for figure in figures(measure, *group)]
-            writer.writerow(
-                [*map(escape.csv, names), place.side, place.layer, place.module, *shown]
-            )  # no layer is an empty cell
+            where = place.side, place.layer, place.module  # no layer is an empty cell
+            writer.writerow([*map(escape.csv, names), *where, *shown])
     return out.getvalue()
 
 
