@@ -99,7 +99,10 @@ class _Gate:
             await send({"type": "websocket.close"})
             return
         if scope["type"] == "http":
-            given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+            # No proxy stands before the page that could say what it was asked for.
+            own = [(name, value) for name, value in scope["headers"] if not name.startswith(b"x-forwarded-")]
+            scope = {**scope, "headers": own}
+            given = {name.decode("latin-1"): value.decode("latin-1") for name, value in own}
             if refusal := _refusal(given, scope["method"]):
                 await PlainTextResponse(refusal[1], refusal[0])(scope, receive, send)
                 return
@@ -110,9 +113,8 @@ class _Gate:
 
 def _refusal(headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
     """Return the status and message with which a request is refused; None for one that is served."""
-    origin = headers.get("origin")
-    names = [urlsplit(f"//{headers.get('host', '')}").hostname, *([urlsplit(origin).hostname] if origin else [])]
-    if not _LOOPBACK.issuperset(names):
+    addresses = [f"//{headers.get('host', '')}", *([headers["origin"]] if "origin" in headers else [])]
+    if not all(map(_is_loopback, addresses)):
         return 403, "This page is for browsers of the machine that it runs on, as http://127.0.0.1 or http://localhost"
     size = headers.get("content-length", "")
     if method == "POST" and not size.isdecimal():
@@ -120,6 +122,13 @@ def _refusal(headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
     if method == "POST" and int(size) > MOST_BYTES + 2**20:
         return 413, f"Recordings have at most {MOST_BYTES // 2**20} MB"
     return None
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return urlsplit(address).hostname in _LOOPBACK
+    except ValueError:
+        return False
 
 
 def _delete_unused(folder: Path) -> None:

@@ -129,6 +129,7 @@ def test_too_large_an_upload_is_refused_and_leaves_nothing(address: str, folder:
         {"Host": "127.0.0.1.evil.example"},
         {"Host": "localhost@evil.example"},
         {"Host": ""},
+        {"Host": "[::1"},
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
     ],
