@@ -53,6 +53,12 @@ def json_text(content: Any, indent: int) -> str:
     return "".join(char if visible(char, keep="\n") == char else json.dumps(char)[1:-1] for char in text)
 
 
+def _yaml(value: Any) -> Markup:
+    """Return text, or a list of texts, for the YAML at a card's head."""
+    text = json.dumps(value, ensure_ascii=False)
+    return Markup("".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text))
+
+
 def _code(text: str) -> Markup:
     """Return the text as code within a line of Markdown, where it can be."""
     return Markup(markdown(text) if {"`", "|"} & set(text) or not text.strip() else f"`{visible(text)}`")
@@ -67,7 +73,8 @@ def _code_block(text: str, language: str) -> Markup:
 def template(path: Path) -> Template:
     """Return a page's template, of HTML or Markdown: all text that is filled in is made visible and escaped.
 
-    What is markup already is filled in by `|safe`; in Markdown, `|code` and `|code_block("yaml")` make code of text.
+    What is markup already is filled in by `|safe`; in Markdown, `|code` and `|code_block("yaml")` make code of text,
+    and `|yaml` a value of the head.
     """
     is_html = path.suffix == ".html"
 
@@ -85,5 +92,5 @@ def template(path: Path) -> Template:
         keep_trailing_newline=True,
         finalize=shown,
     )
-    environment.filters |= {"code": _code, "code_block": _code_block}
+    environment.filters |= {"yaml": _yaml, "code": _code, "code_block": _code_block}
     return environment.get_template(path.name)

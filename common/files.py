@@ -16,6 +16,7 @@ from pathlib import Path
 
 from common.errors import UserError
 
+_LONGEST_NAME = 200  # bytes; file systems allow 255, of which endings and partial files take some
 _FULL = 2**16  # bytes; a disk with less is
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
@@ -43,8 +44,9 @@ def check_name(name: str, what: str) -> str:
     Raises:
         UserError: naming `what` it is, where it holds more than letters, digits, `-`, `_`, `+` and inner dots.
     """
-    if not re.fullmatch(r"[\w+-][\w.+-]*", name):
-        raise UserError(f"{what}: {name!r} cannot name a file or folder; expected letters, digits, '-', '_' and '.'")
+    if not re.fullmatch(r"[\w+-][\w.+-]*", name) or len(name.encode()) > _LONGEST_NAME:
+        expected = f"letters, digits, '-', '_' and '.', at most {_LONGEST_NAME} bytes"
+        raise UserError(f"{what}: {name[:_LONGEST_NAME]!r} cannot name a file or folder; expected {expected}")
     return name
 
 

@@ -24,6 +24,7 @@ from common.printing import console, guard_logs, show, visible, warn
 
 # A colour, a title, a cleared screen, a line gone back to, another line, bells, directions, C1, halves, separators.
 ACTING = "\x1b[31m \x1b]0;x\x07 \x9b2J \r \n \x08\x7f \u202e\u2066\u200f \x85 \ud800 \u2028 \u00ad\u200b\ufeff"
+NAME = '𠮷\U000e0041\u202e:# [a, b]\t"\\'
 MARKUP = (
     "<img src=x onerror=alert(1)> [a](javascript:b) ![c](d) **e** `f` | g | <!-- h --> \n# i\n\n```\n--- $j$ &lt; ~~k~~"
 )
@@ -104,6 +105,12 @@ def test_json_for_readers_is_the_same_and_cannot_act():
     text = json_text(content, indent=1)
     assert json.loads(text) == content and "漢　字" in text
     assert all(visible(line) == line for line in text.split("\n"))
+
+
+def test_the_head_of_a_card_holds_any_name():
+    card = training_card(Recipe("run", NAME, "ERM", {"ko-en": {"utterances": 3, "sources": [], "licences": []}}, {}))
+    assert split(card)[0]["base_model"] == NAME
+    assert all(line.isprintable() for line in card.split("\n"))
 
 
 def plain(html: str) -> str:
