@@ -254,7 +254,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    needed = r"No space left on device: needs 17\.\d MB, 1 kB of 2 kB are free on the disk of /"
+    needed = r"No space left on device: needs 67\.\d MB, 1 kB of 2 kB are free on the disk of /"
     with pytest.raises(UserError, match=needed), monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000, total=2000))
         _merge(whispers, "ties", "--out", tmp_path / "merged")
