@@ -12,12 +12,12 @@ import soundfile
 import torch
 
 from common.errors import UserError
+from common.korean import korean_phonemes
 from common.manifest import read_manifest
 from corpora.speak import engines, spoken
 from corpora.speak.engine import Speech
 from corpora.speak.espeak import EspeakEngine
 from corpora.speak.kokoro import RATE_HZ, Kokoro, span_borders, trimmed
-from corpora.speak.korean import korean_phonemes
 from corpora.speak.ogg_opus import encode_opus
 from corpora.speak.phonemes import phonemes
 from corpora.speak.speakers import SPEAKERS, assign, cast

@@ -1,22 +1,20 @@
 """From a span's text to the phonemes that the neural voice reads: one function a language, all in the voice's symbols.
 
 German and English come from the espeak-ng library, Japanese from pyopenjtalk's readings by the romaniser that belongs
-to the voice, Korean from `korean`. The voice was trained on nine languages, German and Korean not among them; their
-sounds are written with the nearest symbols that it knows.
+to the voice, Korean from the rules in common. The voice was trained on nine languages, German and Korean not among
+them; their sounds are written with the nearest symbols that it knows.
 """
 
-import ctypes
 import re
 import unicodedata
 from functools import cache
 
 from common.errors import UserError
+from common.espeak_phonemes import espeak_ipa
+from common.korean import korean_phonemes
 from common.languages import script, scripts_of
-from corpora.speak.korean import korean_phonemes
 
 PUNCTUATION = ".,?!"
-_ESPEAK_VOICES = {"en": "en-us", "de": "de"}
-_ESPEAK_UTF8, _ESPEAK_IPA, _ESPEAK_NO_PLAYBACK = 1, 0x02, 2
 
 # Replacements, in order: the voice has one symbol for an affricate or a diphthong, and no ties or syllabic marks.
 _ALL = (("tʃ", "ʧ"), ("dʒ", "ʤ"), ("ts", "ʦ"), ("dz", "ʣ"), ("g", "ɡ"), ("-", ""), ("͡", ""), ("̩", ""), ("̯", ""))
@@ -89,35 +87,9 @@ def _by_espeak(language: str, text: str) -> str:
     parts = []
     for clause in re.findall(rf"[^{PUNCTUATION}]+[{PUNCTUATION}]*|[{PUNCTUATION}]+", text):
         words = clause.rstrip(PUNCTUATION + " ")
-        sounds = _espeak_ipa(_ESPEAK_VOICES[language], words) if words.strip() else ""
-        parts.append(re.sub(r"\([a-z-]+\)", "", sounds).strip() + clause[len(words) :].strip())
+        sounds = espeak_ipa(language, words) if words.strip() else ""
+        parts.append(sounds + clause[len(words) :].strip())
     return " ".join(parts)
-
-
-def _espeak_ipa(voice: str, text: str) -> str:
-    library = _espeak()
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
-        raise RuntimeError(f"espeak-ng has no voice {voice!r}")
-    buffer = ctypes.create_string_buffer(text.encode())
-    rest = ctypes.c_void_p(ctypes.addressof(buffer))
-    clauses = []
-    while rest.value:
-        clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _ESPEAK_UTF8, _ESPEAK_IPA).decode())
-    return " ".join(clauses)
-
-
-@cache
-def _espeak() -> ctypes.CDLL:
-    try:
-        import espeakng_loader
-    except ImportError as error:
-        raise UserError(f"phonemes need espeak-ng ({error}): pip install -e '.[voices]'") from None
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-    library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_int, ctypes.c_int]
-    if library.espeak_Initialize(_ESPEAK_NO_PLAYBACK, 0, espeakng_loader.get_data_path().encode(), 0) <= 0:
-        raise UserError("espeak-ng could not be initialised: reinstall it with pip install -e '.[voices]'")
-    return library
 
 
 @cache
