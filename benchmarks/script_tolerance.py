@@ -74,6 +74,11 @@ def distance(counts: Iterable[int], marks: Iterable[int]) -> float:
     return sum(differences) / len(differences)
 
 
+def wrongly_forgiven(pairs: list[GoldPair], counts: Iterable[int]) -> int:
+    """Returns how many errors are missing from the counts: of hearing, and of what no rule claims to forgive."""
+    return sum(max(0, min(p.target, p.scored.counts.errors) - count) for p, count in zip(pairs, counts, strict=True))
+
+
 def report(pairs: list[GoldPair]) -> None:
     """Prints one half's figures."""
     strict = [pair.scored.counts.errors for pair in pairs]
@@ -88,11 +93,10 @@ def report(pairs: list[GoldPair]) -> None:
     for rank, rule in enumerate(RULES, start=1):
         after = [pair.tolerant(RULES[:rank]) for pair in pairs]
         forgiven = sum(before) - sum(after)
-        wrong = sum(max(0, p.hearing - max(b, 0)) for p, b in zip(pairs, after, strict=True))
-        wrong -= sum(max(0, p.hearing - b) for p, b in zip(pairs, before, strict=True))
+        wrong = wrongly_forgiven(pairs, after) - wrongly_forgiven(pairs, before)
         print(f"  {rule:9} forgives {forgiven:4} errors, of these wrongly {wrong}")
         before = after
-    lost = sum(max(0, pair.hearing - errors) for pair, errors in zip(pairs, tolerant, strict=True))
+    lost = wrongly_forgiven(pairs, tolerant)
     total = sum(pair.hearing for pair in pairs)
     print(f"  wrongly forgiven: {lost} of {total} errors of hearing ({100 * lost / total:.1f} %)")
 

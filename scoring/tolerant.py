@@ -2,7 +2,8 @@
 
 A run of the embedded language that stands in the hypothesis in another script costs nothing where it is the same word:
 by a label of the utterance, or by the lexicon of loanwords. German compounds written apart or together cost nothing
-either. All else costs what it costs in the strict count, so that the tolerant count never exceeds it.
+either. A word that was misheard in another script costs one error, as it does in its own. All else costs what it costs
+in the strict count, so that the tolerant count never exceeds it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from common.languages import script
 from scoring.edit_alignment import Alignment
-from scoring.loanwords import COMPOUND, LABEL, LEXICON, RULES, Spellings, fold, is_latin, lexicon, split_particle
+from scoring.loanwords import (
+    COMPOUND,
+    LABEL,
+    LEXICON,
+    RULES,
+    TOKEN,
+    Spellings,
+    fold,
+    is_latin,
+    lexicon,
+    split_particle,
+)
 
 MAX_WORDS = 4  # the longest run that is looked for as a compound
-_ERROR = 1 << 20  # the cost of an edit; a match costs its rule's rank, so that none is used without need
+_ERROR = 1 << 20  # the cost of an edit; a match costs its rule's rank besides, so that none is used without need
 _RANK = {rule: rank for rank, rule in enumerate(RULES, start=1)}
 
 
@@ -29,6 +42,12 @@ class VariantMatch:
     at: int
     until: int
     rule: str
+    errors: int = 0
+
+    @property
+    def cost(self) -> int:
+        """What the match adds to the alignment."""
+        return self.errors * _ERROR + _RANK[self.rule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +128,8 @@ def tolerate(
         *_labelled(reference, hypothesis, loanwords or {}),
         *_spelt(runs, hypothesis, transliterations or {}),
     ]
+    if words is None:
+        matches += _misheard(runs, hypothesis, transliterations or {})
     if "de" in languages and words is None:
         matches += _compounds(alignment, reference, hypothesis, languages)
     matches = [match for match in matches if match.rule in rules]
@@ -159,6 +180,24 @@ def _spelt(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spelli
                     yield VariantMatch(run.start, run.end, at, until, rule)
 
 
+def _misheard(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
+    """Yield what may stand for a misheard word in another script: no more letters than the word has in that script."""
+    for run in runs:
+        if run.end - run.start != 1 or not is_latin(run.key) or run.particle or run.key in hypothesis.keys:
+            continue
+        spellings = labels.get(run.key) or lexicon(run.language).get(run.key) or ()
+        widths: dict[str | None, int] = {}
+        for spelling in spellings:
+            widths[script(spelling)] = max(widths.get(script(spelling), 0), len(spelling))
+        for at, first in enumerate(hypothesis.keys):
+            written, letters = script(first), len(first)
+            for until in range(at + 2, len(hypothesis.keys) + 1):
+                letters += len(hypothesis.keys[until - 1])
+                if letters > widths.get(written, 0) or script(hypothesis.keys[until - 1]) != written:
+                    break
+                yield VariantMatch(run.start, run.end, at, until, TOKEN, errors=1)
+
+
 def _compounds(
     alignment: Alignment, reference: FoldedTokens, hypothesis: FoldedTokens, languages: Sequence[str | None]
 ) -> Iterator[VariantMatch]:
@@ -193,7 +232,7 @@ def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
                 cost = left + _ERROR
             if jumps:
                 for match in jumps.get(until, ()):
-                    cost = min(cost, (rows[match.start] if match.start < end else row)[match.at] + _RANK[match.rule])
+                    cost = min(cost, (rows[match.start] if match.start < end else row)[match.at] + match.cost)
             row.append(cost)
             left = cost
         rows.append(row)
@@ -216,9 +255,7 @@ def _used(
         elif rows[end][until - 1] + _ERROR == cost:
             until -= 1
         else:
-            match = next(
-                match for match in ending[end][until] if rows[match.start][match.at] + _RANK[match.rule] == cost
-            )
+            match = next(match for match in ending[end][until] if rows[match.start][match.at] + match.cost == cost)
             used.append(match)
             end, until = match.start, match.at
     return tuple(reversed(used))
