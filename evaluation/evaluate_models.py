@@ -26,6 +26,7 @@ from scoring.summary import failure_lines
 from scoring.table import AVERAGES, Table, write_table
 from scoring.terminal import to_terminal
 from scoring.tokens import get_profile
+from scoring.tolerant import rules_on
 from scoring.transcript_files import to_row
 
 _PACKAGES = ("crosspair", "torch", "transformers", "rapidfuzz", "jiwer", "regex", "numpy")
@@ -193,6 +194,7 @@ def _scores(
     }
     return {
         "profile": job.profile,
+        "tolerant_rules": list(rules_on()),
         "decoding": {
             **{"language": how.language, "beams": how.beams, "backend": how.backend, "precision": how.precision},
             "guards": how.settings,

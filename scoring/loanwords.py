@@ -12,7 +12,7 @@ from common.languages import LATIN, script
 _LEXICON = Path(__file__).parent / "lexicon"
 _DROPPED = regex.compile(r"[^\p{L}\p{M}\p{N}]")
 _TO_KATAKANA = {code: code + 0x60 for code in range(0x3041, 0x3097)}
-LABEL, LEXICON, COMPOUND, TOKEN = RULES = ("label", "lexicon", "compound", "token")
+LABEL, LEXICON, COMPOUND, SOUND, TOKEN = RULES = ("label", "lexicon", "compound", "sound", "token")
 
 Spellings = Mapping[str, frozenset[str]]  # from a folded spelling to the folded spellings in other scripts
 

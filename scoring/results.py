@@ -13,6 +13,7 @@ from scoring.contributions import ScoredUtterance, UtteranceToScore, contributio
 from scoring.metrics import Score
 from scoring.table import SEEN, SINGLE, TOLERANT, UNSEEN, Row, Table, single_languages
 from scoring.tokens import get_profile
+from scoring.tolerant import rules_on
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def to_dict(result: SetScore) -> dict[str, Any]:
         "macro": result.score.macro,
         TOLERANT: result.tolerant,
         "script-error": result.score.micro - result.tolerant,
+        "tolerant_rules": list(rules_on()),
         "interval": {"level": LEVEL, "folds": result.folds, "unit": result.tallies.unit, "seed": result.seed},
         "figures": {
             name: estimate_to_dict(one, "numerator", "denominator") for name, one in sorted(result.estimates.items())
@@ -147,7 +149,7 @@ def results_table(
         tolerant = {name: result.tolerant for name, result in by_set.items()}
         significant = frozenset(name for name, one in against.items() if one.significant)
         rows.append(Row(model, groups[model], micro, macro, tolerant, significant))
-    return Table(profiles.pop() if profiles else "cjk", seen, unseen, rows, baseline)
+    return Table(profiles.pop() if profiles else "cjk", seen, unseen, rows, baseline, rules=rules_on())
 
 
 def error_rates(

@@ -17,6 +17,7 @@ from scoring.contributions import EDITS, ScoredUtterance
 from scoring.failures import FAILURES
 from scoring.results import Changed, Results, SetScore
 from scoring.table import AVERAGES, DASH
+from scoring.tolerant import rules_on
 
 _TEXTS = yaml.safe_load((Path(__file__).parent / "summary_texts.yaml").read_text(encoding="utf-8"))
 
@@ -26,7 +27,8 @@ def summary(result: SetScore) -> Group:
     figures, counts = result.estimates, result.score.counts
     head = Text.assemble(
         (f"{len(result.utterances)} utterances, {counts.reference_tokens} tokens, profile {result.profile}\n", "bold"),
-        f"languages of tokens by {source_text(figures)}; intervals by bootstrap over {result.drawn}",
+        f"languages of tokens by {source_text(figures)}; intervals by bootstrap over {result.drawn}\n",
+        f"script-tolerant by {', '.join(rules_on())}",
     )
     edits = (name[:3] for name in EDITS.values())
     table = _by_section(figures, ("%", "95 % interval", "of", *edits), lambda name: _cells(name, figures))

@@ -51,7 +51,8 @@ class Table:
 
     Sets outside `seen` and `unseen` follow them, and the average of the single languages. The best of each column is
     bold; a group whose name begins with "oracle" is out of that contest. `tags` names the models that were decoded with
-    a policy of language tags of their own, and `cut` says of how many hypotheses a guard against loops cut the end.
+    a policy of language tags of their own, `cut` says of how many hypotheses a guard against loops cut the end, and
+    `rules` by which rules the script-tolerant figures forgive.
     """
 
     profile: str
@@ -61,6 +62,7 @@ class Table:
     baseline: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     cut: Mapping[str, int] = field(default_factory=dict)
+    rules: Sequence[str] = ()
 
     @property
     def own_tags(self) -> str:
@@ -148,6 +150,7 @@ class Table:
         text = f"{kind} (%), {over}, profile {self.profile}{self.own_tags}; best in bold"
         text += self.cuts if figure == MICRO else ""
         if figure == TOLERANT:
+            text += f"; rules {', '.join(self.rules)}" if self.rules else ""
             text += "; the strict figure minus this one is the script-error rate"
         if figure == MICRO and any(row.significant for row in self.rows):
             text += f"; * differs from {escape.visible(self.baseline or 'the baseline')} (paired bootstrap, 95 %)"
@@ -196,7 +199,7 @@ def to_json(table: Table) -> str:
         }
         for row in table.rows
     ]
-    document = {"profile": table.profile, "baseline": table.baseline, "rows": rows}
+    document = {"profile": table.profile, "tolerant_rules": list(table.rules), "baseline": table.baseline, "rows": rows}
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 

@@ -1,53 +1,33 @@
 """The script-tolerant error count: hearing without the choice of script.
 
 A run of the embedded language that stands in the hypothesis in another script costs nothing where it is the same word:
-by a label of the utterance, or by the lexicon of loanwords. German compounds written apart or together cost nothing
-either. A word that was misheard in another script costs one error, as it does in its own. All else costs what it costs
-in the strict count, so that the tolerant count never exceeds it.
+by a label of the utterance, by the lexicon of loanwords, or by its sound. German compounds written apart or together
+cost nothing either. A word that was misheard in another script costs one error, as it does in its own. All else costs
+what it costs in the strict count, so that the tolerant count never exceeds it.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cache
 
-from common.languages import script
+from common.espeak_phonemes import has_espeak
 from scoring.edit_alignment import Alignment
-from scoring.loanwords import (
-    COMPOUND,
-    LABEL,
-    LEXICON,
-    RULES,
-    TOKEN,
-    Spellings,
-    fold,
-    is_latin,
-    lexicon,
-    split_particle,
+from scoring.loanwords import RULES, SOUND, Spellings
+from scoring.variants import (
+    FoldedTokens,
+    VariantMatch,
+    by_sound,
+    compounds,
+    embedded_runs,
+    labelled,
+    misheard,
+    spelt,
 )
 
-MAX_WORDS = 4  # the longest run that is looked for as a compound
 _ERROR = 1 << 20  # the cost of an edit; a match costs its rule's rank besides, so that none is used without need
 _RANK = {rule: rank for rank, rule in enumerate(RULES, start=1)}
-
-
-@dataclass(frozen=True, slots=True)
-class VariantMatch:
-    """Tokens `start` to `end` of the reference, found in the hypothesis as tokens `at` to `until` by a rule."""
-
-    start: int
-    end: int
-    at: int
-    until: int
-    rule: str
-    errors: int = 0
-
-    @property
-    def cost(self) -> int:
-        """What the match adds to the alignment."""
-        return self.errors * _ERROR + _RANK[self.rule]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +38,10 @@ class Tolerance:
     matches: tuple[VariantMatch, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FoldedTokens:
-    """A reference or hypothesis as folded tokens, and where in their joined letters a run may begin or end."""
-
-    keys: Sequence[str]
-    joined: str
-    begins: Mapping[int, int]
-    ends: Mapping[int, int]
-
-    @classmethod
-    def of(cls, tokens: Sequence[str], words: Sequence[str] | None = None) -> FoldedTokens:
-        """Return the tokens' side; `words` are the same text's words where a token may be less than one."""
-        keys = [fold(token) for token in tokens]
-        joined = "".join(keys)
-        offsets = [0, *accumulate(map(len, keys))]
-        borders = set(offsets)
-        if words is not None:
-            by_word = {0, *accumulate(len(fold(word)) for word in words)}
-            borders = by_word if max(by_word) == len(joined) else borders
-        # A token without letters has the offset of the next one, and belongs to no run that ends or begins there.
-        begins = {offset: token for token, offset in enumerate(offsets) if offset in borders}
-        ends = {offset: token for token, offset in reversed(list(enumerate(offsets))) if offset in borders}
-        return cls(keys, joined, begins, ends)
-
-    def find(self, spelling: str) -> Iterator[tuple[int, int]]:
-        """Yield the runs (from, to) of tokens that have exactly these letters."""
-        at = self.joined.find(spelling)
-        while at >= 0:
-            begin, end = self.begins.get(at), self.ends.get(at + len(spelling))
-            if begin is not None and end is not None:
-                yield begin, end
-            at = self.joined.find(spelling, at + 1)
+@cache
+def rules_on() -> tuple[str, ...]:
+    """Return the rules that can be applied: the one by sound needs espeak-ng."""
+    return tuple(rule for rule in RULES if rule != SOUND or has_espeak())
 
 
 def tolerate(
@@ -100,7 +52,7 @@ def tolerate(
     transliterations: Spellings | None = None,
     loanwords: Spellings | None = None,
     words: tuple[Sequence[str], Sequence[str]] | None = None,
-    rules: Collection[str] = RULES,
+    rules: Collection[str] | None = None,
 ) -> Tolerance:
     """Return the least number of errors that is left when variants in another script cost nothing.
 
@@ -111,8 +63,9 @@ def tolerate(
         transliterations: labelled variants of what the reference has in the embedded language.
         loanwords: labelled variants of loanwords; a labelled loanword counts as embedded in whatever script it stands.
         words: reference and hypothesis by word, for a profile whose tokens are letters.
-        rules: the rules to apply, all by default.
+        rules: the rules to apply, by default all that can be.
     """
+    rules = rules_on() if rules is None else rules
     errors = alignment.counts.errors
     if not errors or not alignment.hypothesis:
         return Tolerance(errors)
@@ -123,94 +76,17 @@ def tolerate(
         return Tolerance(errors)
     reference = FoldedTokens.of(alignment.reference, words and words[0])
     hypothesis = FoldedTokens.of(alignment.hypothesis, words and words[1])
-    runs = list(_runs(reference, [code if yes else None for code, yes in zip(languages, embedded, strict=True)]))
-    matches = [
-        *_labelled(reference, hypothesis, loanwords or {}),
-        *_spelt(runs, hypothesis, transliterations or {}),
-    ]
+    codes = [code if yes else None for code, yes in zip(languages, embedded, strict=True)]
+    runs, labels = list(embedded_runs(reference, codes)), transliterations or {}
+    matches = [*labelled(reference, hypothesis, loanwords or {}), *spelt(runs, hypothesis, labels)]
+    if SOUND in rules:
+        matches += by_sound(runs, hypothesis, labels)
     if words is None:
-        matches += _misheard(runs, hypothesis, transliterations or {})
+        matches += misheard(runs, hypothesis, labels, sounds=SOUND in rules)
     if "de" in languages and words is None:
-        matches += _compounds(alignment, reference, hypothesis, languages)
+        matches += compounds(alignment, reference, hypothesis, languages)
     matches = [match for match in matches if match.rule in rules]
     return _align(alignment, matches) if matches else Tolerance(errors)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedRun:
-    """Tokens `start` to `end` of the reference, all of one embedded language, as folded letters."""
-
-    start: int
-    end: int
-    language: str
-    key: str
-    particle: str
-
-
-def _runs(reference: FoldedTokens, languages: Sequence[str | None]) -> Iterator[EmbeddedRun]:
-    """Yield all runs of whole words that are of one embedded language."""
-    ends = sorted(reference.ends.values())
-    for start in reference.begins.values():
-        language = languages[start] if start < len(languages) else None
-        if language is None:
-            continue
-        for end in ends[bisect_right(ends, start) :]:
-            if any(code != language for code in languages[start:end]):
-                break
-            last, particle = split_particle(reference.keys[end - 1])
-            yield EmbeddedRun(start, end, language, "".join(reference.keys[start : end - 1]) + last, particle)
-            if particle:
-                break
-
-
-def _labelled(reference: FoldedTokens, hypothesis: FoldedTokens, loanwords: Spellings) -> Iterator[VariantMatch]:
-    """Yield the matches of labelled loanwords, which may stand in the reference in either script."""
-    for spelling, variants in loanwords.items():
-        for start, end in reference.find(spelling):
-            for variant in variants:
-                yield from (VariantMatch(start, end, at, until, LABEL) for at, until in hypothesis.find(variant))
-
-
-def _spelt(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
-    """Yield the matches by labelled variant, else by the lexicon."""
-    for run in runs:
-        for rule, spellings in ((LABEL, labels), (LEXICON, lexicon(run.language if is_latin(run.key) else None))):
-            for variant in spellings.get(run.key, ()):
-                for at, until in hypothesis.find(variant + run.particle):
-                    yield VariantMatch(run.start, run.end, at, until, rule)
-
-
-def _misheard(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
-    """Yield what may stand for a misheard word in another script: no more letters than the word has in that script."""
-    for run in runs:
-        if run.end - run.start != 1 or not is_latin(run.key) or run.particle or run.key in hypothesis.keys:
-            continue
-        spellings = labels.get(run.key) or lexicon(run.language).get(run.key) or ()
-        widths: dict[str | None, int] = {}
-        for spelling in spellings:
-            widths[script(spelling)] = max(widths.get(script(spelling), 0), len(spelling))
-        for at, first in enumerate(hypothesis.keys):
-            written, letters = script(first), len(first)
-            for until in range(at + 2, len(hypothesis.keys) + 1):
-                letters += len(hypothesis.keys[until - 1])
-                if letters > widths.get(written, 0) or script(hypothesis.keys[until - 1]) != written:
-                    break
-                yield VariantMatch(run.start, run.end, at, until, TOKEN, errors=1)
-
-
-def _compounds(
-    alignment: Alignment, reference: FoldedTokens, hypothesis: FoldedTokens, languages: Sequence[str | None]
-) -> Iterator[VariantMatch]:
-    """Yield German words that are only written apart or together, or with a hyphen."""
-    for start in range(len(languages)):
-        for end in range(start + 1, min(start + MAX_WORDS, len(languages)) + 1):
-            if languages[end - 1] != "de":
-                break
-            hyphen = any("-" in token for token in alignment.reference[start:end])
-            for at, until in hypothesis.find("".join(reference.keys[start:end])):
-                same = reference.keys[start:end] == hypothesis.keys[at:until]
-                if until - at <= MAX_WORDS and (hyphen or not same):
-                    yield VariantMatch(start, end, at, until, COMPOUND)
 
 
 def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
@@ -232,7 +108,7 @@ def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
                 cost = left + _ERROR
             if jumps:
                 for match in jumps.get(until, ()):
-                    cost = min(cost, (rows[match.start] if match.start < end else row)[match.at] + match.cost)
+                    cost = min(cost, (rows[match.start] if match.start < end else row)[match.at] + _cost(match))
             row.append(cost)
             left = cost
         rows.append(row)
@@ -255,7 +131,11 @@ def _used(
         elif rows[end][until - 1] + _ERROR == cost:
             until -= 1
         else:
-            match = next(match for match in ending[end][until] if rows[match.start][match.at] + match.cost == cost)
+            match = next(match for match in ending[end][until] if rows[match.start][match.at] + _cost(match) == cost)
             used.append(match)
             end, until = match.start, match.at
     return tuple(reversed(used))
+
+
+def _cost(match: VariantMatch) -> int:
+    return match.errors * _ERROR + _RANK[match.rule]

@@ -46,7 +46,13 @@ def count(reference, hypothesis, matrix="ko", **labels):
     [
         ("오늘 en:meeting 은 길다", "오늘 미팅은 길다", "ko", 2, 0),
         ("오늘 en:meeting 은 길다", "오늘 모임은 길다", "ko", 2, 1),  # a translation is no spelling, but one word
-        ("오늘 en:meeting 은 길다", "오늘 미싱기은 길다", "ko", 3, 2),  # misheard: one error for as many letters as 미팅
+        (
+            "오늘 en:meeting 은 길다",
+            "오늘 미싱기은 길다",
+            "ko",
+            3,
+            2,
+        ),  # misheard: one error for as many letters as 미팅
         ("오늘 en:meeting 은 길다", "오늘 meet 미은 길다", "ko", 2, 2),  # no run of one script
         ("en:meeting meeting 은", "이거 meeting은", "ko", 2, 2),  # heard, and so not misheard
         ("en:coffee ja:を飲む", "コーヒーを飲む", "ja", 4, 0),

@@ -47,6 +47,7 @@ class Collected:
     figures: Mapping[str, Mapping[str, Mapping[str, SeedRates]]]
     versions: Mapping[str, str]
     profile: str
+    rules: Sequence[str] = ()  # of the script-tolerant figures
 
     @property
     def columns(self) -> list[str]:
@@ -79,10 +80,10 @@ def collect(study: Study) -> Collected:
     scores = [read_object(file, "an evaluation's scores", RECORDS) for file in files]
     first, rows = scores[0], study.rows(study.seeds[0])
     for file, found in zip(files, scores, strict=True):
-        for key in ("profile", "decoding", "seen", "unseen"):
-            if found[key] != first[key]:
-                other = f"another seed's {first[key]!r}"
-                raise UserError(f"{file.parent}: {key} is {found[key]!r}, {other}; score both alike")
+        for key in ("profile", "tolerant_rules", "decoding", "seen", "unseen"):
+            if found.get(key) != first.get(key):
+                other = f"another seed's {first.get(key)!r}"
+                raise UserError(f"{file.parent}: {key} is {found.get(key)!r}, {other}; score both alike")
         if missing := [row["name"] for row in rows if row["name"] not in found["models"]]:
             raise UserError(f"{file}: has no {', '.join(missing)}; run the study's evaluation again")
     by_model = {row["name"]: [found["models"][row["name"]]["sets"] for found in scores] for row in rows}
@@ -93,7 +94,7 @@ def collect(study: Study) -> Collected:
     }
     order = list(dict.fromkeys(row["group"] for row in rows))
     groups = {row["name"]: row["group"] for row in sorted(rows, key=lambda row: order.index(row["group"]))}
-    return Collected(study, groups, figures, first["versions"], first["profile"])
+    return Collected(study, groups, figures, first["versions"], first["profile"], first.get("tolerant_rules", ()))
 
 
 def finished(path: Path) -> Path:

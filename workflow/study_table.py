@@ -81,7 +81,9 @@ def study_table(collected: Collected) -> StudyTable:
     }
     tags = {row["name"]: row["language"] for row in study.rows(0) if "language" in row}
     pairs = study.averages[SEEN], study.averages[UNSEEN]
-    return StudyTable(collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=len(study.seeds))
+    return StudyTable(
+        collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=len(study.seeds), rules=collected.rules
+    )
 
 
 @dataclass(frozen=True)
