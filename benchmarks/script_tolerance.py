@@ -95,9 +95,8 @@ def report(pairs: list[GoldPair], rules: Sequence[str]) -> None:
         after = [pair.tolerant(rules[:rank]) for pair in pairs]
         forgiven = sum(before) - sum(after)
         wrong = wrongly_forgiven(pairs, after) - wrongly_forgiven(pairs, before)
-        print(
-            f"  {rule:9} forgives {forgiven:4} errors, of these wrongly {wrong:2}; then {distance(after, [p.hearing for p in pairs]):.3f}"
-        )
+        left = distance(after, [pair.hearing for pair in pairs])
+        print(f"  {rule:9} forgives {forgiven:4} errors, of these wrongly {wrong:2}; then {left:.3f} an utterance")
         before = after
     lost = wrongly_forgiven(pairs, tolerant)
     total = sum(pair.hearing for pair in pairs)
