@@ -183,7 +183,9 @@ def _in_another_script(
 def misheard(
     runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings, *, sounds: bool
 ) -> Iterator[VariantMatch]:
-    """Yield what may stand for one misheard word in Latin letters: no more letters of another script than it needs.
+    """Yield what may stand for misheard words: no more letters of another script than the words need in it.
+
+    That is one word in Latin letters, or a run (of kanji) whose label has more letters. Each token counts one error.
 
     Args:
         runs: of the reference.
@@ -192,18 +194,23 @@ def misheard(
         sounds: whether a word's phones say, too, how many letters it needs.
     """
     for run in runs:
-        if run.words > 1 or not is_latin(run.key) or run.particle or hypothesis.has(run.key):
+        latin, tokens = is_latin(run.key), run.end - run.start
+        spellings = labels.get(run.key) or (lexicon(run.language).get(run.key, ()) if latin else ())
+        if (latin and run.words > 1) or not (latin or spellings) or run.particle or hypothesis.has(run.key):
             continue
-        needed = dict.fromkeys(("Hangul", "Kana"), letters_needed(phones(run.key, run.language)) if sounds else 0)
-        for spelling in labels.get(run.key) or lexicon(run.language).get(run.key) or ():
-            needed[script(spelling)] = max(needed.get(script(spelling), 0), len(spelling))
+        by_sound = letters_needed(phones(run.key, run.language)) if latin and sounds else 0
+        needed = dict.fromkeys({"Hangul", "Kana"} - {script(run.key)}, by_sound)
+        for spelling in spellings:
+            if script(spelling) in needed:
+                needed[script(spelling)] = max(needed[script(spelling)], len(spelling))
         for at, first in enumerate(hypothesis.keys):
-            letters = len(first)
-            for until in range(at + 2, len(hypothesis.keys) + 1):
+            letters = 0
+            for until in range(at + 1, len(hypothesis.keys) + 1):
                 letters += len(hypothesis.keys[until - 1])
                 if letters > needed.get(script(first), 0) or script(hypothesis.keys[until - 1]) != script(first):
                     break
-                yield VariantMatch(run.start, run.end, at, until, TOKEN, errors=1)
+                if until - at > tokens:
+                    yield VariantMatch(run.start, run.end, at, until, TOKEN, errors=tokens)
 
 
 def compounds(

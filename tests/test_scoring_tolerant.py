@@ -72,7 +72,9 @@ def test_labels_give_what_no_lexicon_has():
     assert count(reference, "틀렸더니 데이 록트 마이 어카운트", transliterations=spellings)[1].errors == 0
     assert count(reference, "틀렸더니 데이 locked my 어카운트", transliterations=spellings)[1].errors == 0
     assert count(reference, "틀렸더니 데이 록크 마이 어카운트", transliterations=spellings)[1].errors == 1
-    kanji = label_spellings([("残業", "잔교")])
+    kanji = label_spellings([("残業", "잔교"), ("給食", "큐쇼쿠")])
+    assert count("ja:給食 에", "기후쇼에", transliterations=kanji)[1].errors == 2  # misheard: one error a kanji
+    assert count("ja:給食 에", "기후쇼크에", transliterations=kanji)[1].errors == 3  # a letter more than the label has
     assert count("요즘 ja:残業 가", "요즘 잔교가", transliterations=kanji)[1].errors == 0
 
 
