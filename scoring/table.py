@@ -199,7 +199,8 @@ def to_json(table: Table) -> str:
         }
         for row in table.rows
     ]
-    document = {"profile": table.profile, "tolerant_rules": list(table.rules), "baseline": table.baseline, "rows": rows}
+    rules = {"tolerant_rules": list(table.rules)} if table.rules else {}
+    document = {"profile": table.profile, **rules, "baseline": table.baseline, "rows": rows}
     return json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
