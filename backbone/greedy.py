@@ -123,8 +123,11 @@ def greedy(
     *,
     most_B: Tensor | None = None,
     repeats: int = 0,
+    temperature: float = 0.0,
+    draws_BU: Tensor | None = None,
+    scored: bool = False,
     compiled: bool = False,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """The most probable token after each other, until every utterance has ended or the decoder is full.
 
     With the guards `most_B` and `repeats` an utterance also ends soon after a guard cuts it; cutting is up to
@@ -137,10 +140,14 @@ def greedy(
         never_V, never_first_V: added to the logits of every token but the first, and of the first.
         most_B: tokens that each utterance may have before its end; one more shows that it has not ended.
         repeats: end an utterance in a loop; see `backbone.guards.Guards`.
+        temperature: 0, or by what the logits are divided before a token is drawn instead.
+        draws_BU: in [0, 1), what decides each token that is drawn.
+        scored: add up log-probabilities, which takes a few per cent of the time.
         compiled: as in `StepDecoder`.
 
     Returns:
-        (B, U) without the prompt; an utterance that has ended is filled with `end`.
+        Tokens (B, U) without the prompt; an utterance that has ended is filled with `end`. And the sum (B,) of the
+        log-probabilities of each utterance's tokens up to the end, at temperature 1; zeros unless `scored`.
     """
     decoder = StepDecoder(model, encoded_BTD, compiled=compiled)
     rows_R = torch.arange(len(prompt_BU), device=prompt_BU.device)  # of the utterances still decoded
@@ -148,12 +155,17 @@ def greedy(
     most_R = prompt_BU.new_full((len(prompt_BU),), room) if most_B is None else most_B
     room = min(room, int(most_R.max()) + 1)
     tokens_BU = prompt_BU.new_full((len(prompt_BU), room), end)
+    sums_B = torch.zeros(len(prompt_BU), device=prompt_BU.device)
     ended_R = torch.zeros(len(prompt_BU), dtype=torch.bool, device=prompt_BU.device)
     look = _STEPS_A_LOOK.get(prompt_BU.device.type, 8)
     inputs_RU = prompt_BU
     for place in range(room):
         logits_RV = decoder(inputs_RU).float() + (never_V if place else never_first_V)
-        next_R = logits_RV.argmax(-1).masked_fill(ended_R, end)
+        chosen_R = sample(logits_RV, temperature, draws_BU[rows_R, place]) if temperature else logits_RV.argmax(-1)
+        if scored:
+            log_R = logits_RV.gather(1, chosen_R[:, None])[:, 0] - logits_RV.logsumexp(-1)
+            sums_B[rows_R] += log_R.masked_fill(ended_R, 0)
+        next_R = chosen_R.masked_fill(ended_R, end)
         tokens_BU[rows_R, place] = next_R
         ended_R = (next_R == end) | (place >= most_R)
         inputs_RU = next_R[:, None]
@@ -168,4 +180,10 @@ def greedy(
         if len(going) <= _LIVING_SHARE * len(rows_R):  # one that loops would keep the whole batch to the last token
             rows_R, inputs_RU, ended_R, most_R = rows_R[going], inputs_RU[going], ended_R[going], most_R[going]
             decoder.keep(going)
-    return tokens_BU[:, : place + 1]
+    return tokens_BU[:, : place + 1], sums_B
+
+
+def sample(logits_RV: Tensor, temperature: float, draws_R: Tensor) -> Tensor:
+    """Return tokens (R,), each where its draw in [0, 1) falls among the summed probabilities."""
+    summed_RV = (logits_RV.double() / temperature).softmax(-1).cumsum(-1)
+    return torch.searchsorted(summed_RV, draws_R[:, None] * summed_RV[:, -1:], right=True)[:, 0]

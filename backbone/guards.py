@@ -1,4 +1,4 @@
-"""Guards against loops: how many tokens an utterance may have, and where a hypothesis begins to repeat itself.
+"""Guards against loops and invented text: what a hypothesis may be, where it is cut, and when it is decoded again.
 
 Whisper sometimes writes one phrase again and again until its decoder is full: 448 tokens for four seconds of audio.
 One such hypothesis takes as long as ten others, and decides the error rate of a small test set. Imports nothing heavy.
@@ -13,20 +13,26 @@ from common.constants import MAX_TOKENS
 from common.errors import UserError
 from common.option_types import Range
 from common.options import option
+from common.text_compression import MAX_COMPRESSION, compression_ratio
 
-LENGTH, REPETITION = "length", "repetition"  # what a guard says of a hypothesis that it cut
+LENGTH, REPETITION, SILENCE = "length", "repetition", "no speech"  # why a hypothesis was cut, the last one to nothing
+MIN_LOG_PROBABILITY = -1.0  # OpenAI's threshold for the mean over a hypothesis's tokens and its end
 
 _LOOP_TOKENS = 12  # a loop has at least so many: people do say a short word four times
 
 
 @dataclass(frozen=True)
 class Guards:
-    """Guards against loops."""
+    """Guards against loops and invented text."""
 
     tokens_per_second: Annotated[float, Range(0)] = option(12.0, metavar="N")
     """Most tokens for each second of audio, and for one second more; 0 sets no bound."""
     repeats: Annotated[int, Range(0)] = 4
     """End a hypothesis where a phrase stands so many times in a row, and keep it once; 0 never does."""
+    temperatures: list[Annotated[float, Range(0)]] = option([0.0], metavar="T")
+    """0 takes the most probable tokens, others sample; a hypothesis that fails is made anew at the next one."""
+    no_speech: Annotated[float, Range(0, 1)] = option(1.0, metavar="P")
+    """Leave an improbable hypothesis empty where the probability of no speech is above this; 1 never does."""
 
     def __post_init__(self) -> None:
         if self.repeats == 1:
@@ -39,9 +45,39 @@ class Guards:
         return min(MAX_TOKENS, int(self.tokens_per_second * (duration_s + 1)))
 
     @property
+    def in_words(self) -> str:
+        """What the guards do, for a reader of results."""
+        parts = [
+            f"at most {self.tokens_per_second:g} tokens a second" if self.tokens_per_second else "no bound on tokens",
+            f"{self.repeats} repeats end a hypothesis" if self.repeats else "repeats end none",
+        ]
+        if self.temperatures != [0]:
+            parts.append(f"temperature {', '.join(f'{one:g}' for one in self.temperatures)}")
+        if self.no_speech < 1:
+            parts.append(f"empty where improbable and no speech above {self.no_speech:g}")
+        return "; ".join(parts)
+
+    @property
+    def judges(self) -> bool:
+        """Whether hypotheses are judged by their probability."""
+        return len(self.temperatures) > 1 or self.no_speech < 1
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The guards' own options by name, as they are recorded."""
         return {field.name: getattr(self, field.name) for field in fields(Guards)}
+
+
+def fails(text: str, cut_by: str | None, mean_log_probability: float) -> bool:
+    """Whether a hypothesis is to be decoded again: OpenAI's two criteria, and whatever a guard had to cut.
+
+    Args:
+        text: the hypothesis.
+        cut_by: the guard that cut it, which leaves too little to be compressed.
+        mean_log_probability: of its tokens and its end.
+    """
+    improbable = mean_log_probability < MIN_LOG_PROBABILITY
+    return cut_by is not None or improbable or compression_ratio(text) > MAX_COMPRESSION
 
 
 def ends_in_loop(tokens: Sequence[int], repeats: int) -> int:

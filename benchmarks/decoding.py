@@ -29,7 +29,8 @@ from common.audio import load_waveform
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Utterance, read_manifest
 from decoding.faster_whisper import FasterWhisper, convert
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Transcriber
 
 SPEECH = ROOT / "speech" / "ko-en" / "test.jsonl"
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}

@@ -16,7 +16,8 @@ from common.errors import UserError, in_range, nearest
 from common.manifest import Utterance, read_manifest
 from common.printing import visible
 from datamodules.leaks import HeldOut, check_leaks
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Transcriber
 from lightning_modules.whisper import WhisperModule
 from scoring.metrics import rates_by_pair
 

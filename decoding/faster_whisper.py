@@ -7,7 +7,6 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens, F mel bins, T frame
 
 import hashlib
 import importlib.metadata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +19,7 @@ from backbone.window import window_of
 from common.errors import UserError
 from common.files import atomic_folder
 from common.option_types import NumberFormat
+from decoding.decoding_engine import Attempt, Written
 
 
 def convert(source: Path, identity: str, cache: Path) -> Path:
@@ -117,16 +117,18 @@ class FasterWhisper:
             )
         return [ranked[0][0].strip("<|>") for ranked in self.model.detect_language(encoded)]
 
-    def generate(
-        self, encoded: Any, prompt_BU: list[list[int]], most_B: Sequence[int], repeats: int
-    ) -> list[list[int]]:
+    def no_speech(self, encoded: Any) -> list[float]:
+        """Not known here; whoever decodes by another engine than PyTorch asks for no such thing."""
+        raise NotImplementedError
+
+    def generate(self, encoded: Any, attempt: Attempt) -> list[Written]:
         """The tokens after the prompt, greedily or by beam search, under the folder's own suppressions.
 
-        Arguments as in `Engine`. CTranslate2 has one bound for a batch, and knows no loops; where beams end decides
-        what they find, so that those of an utterance would depend on its neighbours' bound.
+        CTranslate2 has one bound for a batch, and knows no loops; where beams end decides what they find, so that those
+        of an utterance would depend on its neighbours' bound.
         """
-        room = self.max_tokens - len(prompt_BU[0])
-        most = min(room, max(most_B) + 1) if self.beams == 1 else room
+        room = self.max_tokens - len(attempt.prompt_BU[0])
+        most = min(room, max(attempt.most_B) + 1) if self.beams == 1 else room
         # CTranslate2 writes no more than half of max_length.
-        results = self.model.generate(encoded, prompt_BU, beam_size=self.beams, max_length=2 * most)
-        return [result.sequences_ids[0] for result in results]
+        results = self.model.generate(encoded, attempt.prompt_BU, beam_size=self.beams, max_length=2 * most)
+        return [Written(result.sequences_ids[0]) for result in results]

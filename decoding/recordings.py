@@ -21,8 +21,9 @@ from common.manifest import Utterance
 from common.printing import show, visible, warn
 from common.sound_files import FOREIGN_SUFFIXES
 from decoding.segments import Segment, segments_of
+from decoding.torch_whisper import TorchWhisper
 from decoding.transcribe_options import RecordingDecoding
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.transcriber import Transcriber
 
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga", ".opus"}
 _SUFFIXES |= FOREIGN_SUFFIXES  # not read, but named among what was not read

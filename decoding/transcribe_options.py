@@ -40,6 +40,8 @@ class EngineOptions(Guards):
 class RecordingDecoding(EngineOptions):
     """Decoding."""
 
+    temperatures: list[Annotated[float, Range(0)]] = option([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], metavar="T")
+    no_speech: Annotated[float, Range(0, 1)] = option(0.6, metavar="P")
     pair: str | None = None
     """The pair spoken, such as ko-en, the matrix language first."""
     language: str | None = option(None, metavar="TAG", shown_default="auto; with --pair matrix")

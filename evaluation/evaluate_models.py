@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backbone.guards import LENGTH, REPETITION, Guards
+from backbone.guards import LENGTH, REPETITION, SILENCE
 from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
@@ -30,6 +30,13 @@ from scoring.tolerant import rules_on
 from scoring.transcript_files import to_row
 
 _PACKAGES = ("crosspair", "torch", "transformers", "rapidfuzz", "jiwer", "regex", "numpy")
+
+_GUARDED = {
+    LENGTH: "cut as too long",
+    REPETITION: "cut as repetitive",
+    SILENCE: "left empty as no speech",
+    "sampled": "sampled",
+}
 
 
 @dataclass(frozen=True)
@@ -90,8 +97,7 @@ def evaluate(job: Evaluation) -> Table:
     table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
     tags = {model.name: model.language for model in job.models if model.language}
     cuts = {key: _cuts(found) for key, found in written.items()}
-    by_model = {model: sum(sum(cuts[model, one.name].values()) for one in sets) for model in groups}
-    table = replace(table, tags=tags, cut={model: number for model, number in by_model.items() if number})
+    table = replace(table, tags=tags, guarded=_by_guard(cuts))
     _write_hypotheses(job, results)
     scores = _scores(job, sets, stored, results, cuts)
     write_text(job.out / "scores.json", json.dumps(scores, ensure_ascii=False, indent=1))
@@ -139,9 +145,21 @@ def _texts(one: EvaluationSet, written: Mapping[str, Hypothesis]) -> list[Uttera
 
 
 def _cuts(written: Mapping[str, Hypothesis]) -> dict[str, int]:
-    """Count the hypotheses that each guard cut."""
-    found = Counter(hypothesis.cut for hypothesis in written.values() if hypothesis.cut)
-    return {guard: found[guard] for guard in (LENGTH, REPETITION)}
+    """Count the hypotheses that each guard cut, and those that were sampled."""
+    found = Counter(hypothesis.cut for hypothesis in written.values())
+    sampled = sum(hypothesis.temperature > 0 for hypothesis in written.values())
+    return {guard: found[guard] for guard in (LENGTH, REPETITION, SILENCE)} | {"sampled": sampled}
+
+
+def _by_guard(cuts: Mapping[tuple[str, str], Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return what the guards did, in words, with the number of hypotheses by model, where there are any."""
+    found: dict[str, dict[str, int]] = {}
+    for guard, words in _GUARDED.items():
+        for (model, _), counts in cuts.items():
+            if counts[guard]:
+                numbers = found.setdefault(words, {})
+                numbers[model] = numbers.get(model, 0) + counts[guard]
+    return found
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:
@@ -214,7 +232,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
     notes = {
         "Language tag": how.language + table.own_tags,
         "Decoding": ("greedy" if how.beams == 1 else f"{how.beams} beams") + f", {how.precision}",
-        "Guards against loops": _guards(how) + table.cuts,
+        "Guards": how.in_words + table.by_guard,
         "Backend": how.backend,
         "Versions": ", ".join(f"{name} {version}" for name, version in _versions(how.backend).items()),
     }
@@ -223,11 +241,6 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
         used = f"normalised references and loanwords of {labelled}"
         notes["Corpus labels"] = used if labelled else "none beside the manifests"
     write_report(job.out / "report.html", results, table, audio=lambda *key: load_clip(by_id[key]), notes=notes)
-
-
-def _guards(how: Guards) -> str:
-    bound = f"at most {how.tokens_per_second:g} tokens a second" if how.tokens_per_second else "no bound on tokens"
-    return f"{bound}, {f'{how.repeats} repeats end a hypothesis' if how.repeats else 'repeats end none'}"
 
 
 def _check(job: Evaluation) -> None:

@@ -21,8 +21,10 @@ from common.input_files import RECORDS, read_text
 from common.json_lines import parse_json
 from common.manifest import Utterance
 from common.progress_meter import progress
+from decoding.decoding_engine import Engine
 from decoding.faster_whisper import FasterWhisper, convert
-from decoding.transcriber import Engine, Hypothesis, TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Hypothesis, Transcriber
 from evaluation.evaluation_options import Decoding
 
 TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
@@ -47,11 +49,12 @@ class StoredHypotheses:
     def read(self) -> dict[str, Hypothesis]:
         """Return hypotheses by utterance id, without lines that are damaged or cut short."""
         return {
-            row["id"]: Hypothesis(row["hypothesis"], row.get("cut"))
+            row["id"]: Hypothesis(row["hypothesis"], row.get("cut"), row.get("temperature", 0.0))
             for row in self._rows()
             if isinstance(row.get("id"), str)
             and isinstance(row.get("hypothesis"), str)
             and isinstance(row.get("cut"), str | None)
+            and isinstance(row.get("temperature", 0.0), float)
         }
 
     def missing(self, utterances: Iterable[Utterance]) -> list[Utterance]:
@@ -80,9 +83,7 @@ class StoredHypotheses:
         with file.open("a", encoding="utf-8", newline="\n") as stream:
             fresh = stream.tell() == 0
             head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
-            lines = head + [
-                {"id": name, "hypothesis": one.text} | ({"cut": one.cut} if one.cut else {}) for name, one in rows
-            ]
+            lines = head + [{"id": name, "hypothesis": one.text} | _remarks(one) for name, one in rows]
             text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
             stream.write(text if fresh else "\n" + text)  # a line that was cut short stays on its own
 
@@ -95,6 +96,11 @@ class StoredHypotheses:
                     continue
                 if isinstance(row, dict):
                     yield row
+
+
+def _remarks(one: Hypothesis) -> dict[str, Any]:
+    found = {"cut": one.cut, "temperature": one.temperature}
+    return {key: value for key, value in found.items() if value}
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,8 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
         )
     if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
         raise UserError("compile is for greedy decoding by the backend transformers; leave out one of them")
+    if how.backend == FASTER_WHISPER and (how.judges or any(how.temperatures)):
+        raise UserError("--temperatures and --no-speech are of the backend transformers; leave them out, or --backend")
     device = how.device or default_device()
     check_decoding_precision(how.precision, device)
     conversions: dict[Candidate, Path] = {}

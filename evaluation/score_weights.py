@@ -12,7 +12,8 @@ from backbone.model_folder.architecture import PROJECTION
 from backbone.model_folder.locate import check_generation_config
 from common.errors import UserError
 from common.manifest import read_manifest
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Transcriber
 from scoring.metrics import rates_by_pair
 
 

@@ -1,14 +1,13 @@
 """Hypotheses that went wrong as a whole: empty, translated, in a foreign script, or looping."""
 
 import re
-import zlib
 from collections.abc import Sequence
 
 from common.languages import LATIN, script, scripts_of
+from common.text_compression import MAX_COMPRESSION, compression_ratio
 
 EMPTY, TRANSLATION, WRONG_SCRIPT, LOOP = FAILURES = ("empty", "translation", "wrong_script", "loop")
 
-MAX_COMPRESSION = 2.4  # Whisper's own threshold for a looping output (Radford et al., 2023, section 4.5)
 MAX_PHRASE_TOKENS = 8
 MIN_REPEATS = 4
 _LOOP = re.compile(rf"(?<!\S)((?:\S+ ){{1,{MAX_PHRASE_TOKENS}}}?)\1{{{MIN_REPEATS - 1}}}")
@@ -38,14 +37,9 @@ def find_failures(
     found = (
         (TRANSLATION, bool(said - {LATIN}) and written == {LATIN}),
         (WRONG_SCRIPT, not written <= allowed),
-        (LOOP, _compression(text) > MAX_COMPRESSION or (_repeats(hypothesis) and not _repeats(reference))),
+        (LOOP, compression_ratio(text) > MAX_COMPRESSION or (_repeats(hypothesis) and not _repeats(reference))),
     )
     return tuple(name for name, holds in found if holds)
-
-
-def _compression(text: str) -> float:
-    data = text.encode("utf-8", "surrogatepass")
-    return len(data) / len(zlib.compress(data))
 
 
 def _repeats(tokens: Sequence[str]) -> bool:

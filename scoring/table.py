@@ -51,8 +51,8 @@ class Table:
 
     Sets outside `seen` and `unseen` follow them, and the average of the single languages. The best of each column is
     bold; a group whose name begins with "oracle" is out of that contest. `tags` names the models that were decoded with
-    a policy of language tags of their own, `cut` says of how many hypotheses a guard against loops cut the end, and
-    `rules` by which rules the script-tolerant figures forgive.
+    a policy of language tags of their own, `guarded` says what guards did in decoding, to how many hypotheses of which
+    models, and `rules` by which rules the script-tolerant figures forgive.
     """
 
     profile: str
@@ -61,7 +61,7 @@ class Table:
     rows: Sequence[Row]
     baseline: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
-    cut: Mapping[str, int] = field(default_factory=dict)
+    guarded: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     rules: Sequence[str] = ()
 
     @property
@@ -72,10 +72,13 @@ class Table:
         return "".join(f"; tag {policy} for {escape.visible(names)}" for policy, names in models.items())
 
     @property
-    def cuts(self) -> str:
-        """How many hypotheses of each model were cut, as the rest of a line; nothing where none was."""
-        numbers = ", ".join(f"{escape.visible(model)} {number}" for model, number in self.cut.items())
-        return f"; hypotheses cut as too long or repetitive: {numbers}" if numbers else ""
+    def by_guard(self) -> str:
+        """What guards did in decoding, as the rest of a line; nothing where they did nothing."""
+        parts = [
+            f"; {what}: " + ", ".join(f"{escape.visible(model)} {number}" for model, number in numbers.items())
+            for what, numbers in self.guarded.items()
+        ]
+        return "".join(parts).replace("; ", "; hypotheses ", 1)
 
     @cached_property
     def columns(self) -> list[str]:
@@ -148,7 +151,7 @@ class Table:
         over = "micro (pooled over utterances)" if figure != MACRO else "macro (mean over utterances)"
         kind = "Script-tolerant mixed error rate" if figure == TOLERANT else "Mixed error rate"
         text = f"{kind} (%), {over}, profile {self.profile}{self.own_tags}; best in bold"
-        text += self.cuts if figure == MICRO else ""
+        text += self.by_guard if figure == MICRO else ""
         if figure == TOLERANT:
             text += f"; rules {', '.join(self.rules)}" if self.rules else ""
             text += "; the strict figure minus this one is the script-error rate"

@@ -17,7 +17,7 @@ import pytest
 import soundfile
 import torch
 
-from common.manifest import Utterance, write_manifest
+from common.manifest import Utterance, read_manifest, write_manifest
 
 torch.set_num_threads(1)
 
@@ -68,3 +68,28 @@ def write_corpus(folder: Path, pair: str, seed: int = 0, count: int = 6) -> Path
         )
     write_manifest(folder / "train.jsonl", utterances)
     return folder / "train.jsonl"
+
+
+@pytest.fixture(scope="session")
+def utterances(manifests: dict[str, str]) -> list[Utterance]:
+    """Eighteen utterances of noise, of three corpora."""
+    return [utterance for pair in ("ko-en", "de-en", "ko") for utterance in read_manifest(manifests[pair])]
+
+
+@pytest.fixture(scope="session")
+def model_that_speaks(tiny_model: Path):
+    """Random weights made larger, and only text tokens allowed: each utterance gets a text and an end of its own."""
+    from backbone.model_folder.read import read_model_folder
+
+    model, processor = read_model_folder(tiny_model)
+    torch.manual_seed(1)
+    end = model.generation_config.eos_token_id
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.ndim == 2:
+                parameter.add_(0.4 * torch.randn_like(parameter))
+        embeddings = model.model.decoder.embed_tokens.weight
+        embeddings[end] = 1.2 * embeddings[131]  # the end comes where otherwise an ordinary token would
+    model.generation_config.suppress_tokens = [i for i in range(300, model.config.vocab_size) if i != end]
+    model.generation_config.begin_suppress_tokens = [253, end]  # 253 is what it would begin with most often
+    return model, processor

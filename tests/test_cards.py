@@ -193,7 +193,8 @@ def test_the_conversion_hears_what_the_folder_does(
 ):
     pytest.importorskip("faster_whisper")
     from decoding.faster_whisper import FasterWhisper, convert
-    from decoding.transcriber import TorchWhisper, Transcriber
+    from decoding.torch_whisper import TorchWhisper
+    from decoding.transcriber import Transcriber
 
     model = run / "model"
     if adapters:

@@ -18,33 +18,13 @@ from backbone.model_folder.write import write_model_folder
 from common.audio import load_waveform
 from common.constants import MAX_TOKENS
 from common.errors import UserError
-from common.manifest import Utterance, read_manifest
+from common.manifest import Utterance
+from decoding.decoding_engine import Attempt
 from decoding.faster_whisper import FasterWhisper, convert
-from decoding.transcriber import Hypothesis, TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Hypothesis, Transcriber
 
 OFF = Guards(tokens_per_second=0, repeats=0)
-
-
-@pytest.fixture(scope="module")
-def utterances(manifests: dict[str, str]) -> list[Utterance]:
-    return [utterance for pair in ("ko-en", "de-en", "ko") for utterance in read_manifest(manifests[pair])]
-
-
-@pytest.fixture(scope="module")
-def model_that_speaks(tiny_model: Path):
-    """Random weights made larger, and only text tokens allowed: each utterance gets a text and an end of its own."""
-    model, processor = read_model_folder(tiny_model)
-    torch.manual_seed(1)
-    end = model.generation_config.eos_token_id
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad and parameter.ndim == 2:
-                parameter.add_(0.4 * torch.randn_like(parameter))
-        embeddings = model.model.decoder.embed_tokens.weight
-        embeddings[end] = 1.2 * embeddings[131]  # the end comes where otherwise an ordinary token would
-    model.generation_config.suppress_tokens = [i for i in range(300, model.config.vocab_size) if i != end]
-    model.generation_config.begin_suppress_tokens = [253, end]  # 253 is what it would begin with most often
-    return model, processor
 
 
 def test_utterances_end_at_places_of_their_own(model_that_speaks, utterances: list[Utterance]):
@@ -52,8 +32,8 @@ def test_utterances_end_at_places_of_their_own(model_that_speaks, utterances: li
     engine = TorchWhisper(*model_that_speaks)
     waves = [load_waveform(utterance.audio) for utterance in utterances]
     prompt = prompt_ids(engine.tokenizer, ("ko",))
-    most = [MAX_TOKENS] * len(waves)
-    rows = engine.generate(engine.encode(pad_sequence(waves, batch_first=True)), [prompt] * len(waves), most, 0)
+    attempt = Attempt([prompt] * len(waves), [MAX_TOKENS] * len(waves))
+    rows = [one.tokens for one in engine.generate(engine.encode(pad_sequence(waves, batch_first=True)), attempt)]
     ends = [row.index(engine.end) if engine.end in row else None for row in rows]
     assert None in ends and len(set(ends)) > 6
     for row, end in zip(rows, ends, strict=True):
@@ -81,7 +61,8 @@ def written(engine: TorchWhisper, utterances: list[Utterance], most: list[int] |
     """Tokens without any guard but a bound."""
     waves = pad_sequence([load_waveform(utterance.audio) for utterance in utterances], batch_first=True)
     prompts = [prompt_ids(engine.tokenizer, (utterance.matrix_language,)) for utterance in utterances]
-    return engine.generate(engine.encode(waves), prompts, most or [MAX_TOKENS] * len(utterances), 0)
+    attempt = Attempt(prompts, most or [MAX_TOKENS] * len(utterances))
+    return [one.tokens for one in engine.generate(engine.encode(waves), attempt)]
 
 
 def hypotheses(engine, utterances: list[Utterance], guards: Guards, batch_size: int = 5) -> list[Hypothesis]:

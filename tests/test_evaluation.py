@@ -98,7 +98,7 @@ def test_every_figure_is_left_with_what_it_was_made_from(job: Evaluation, parrot
     scores = json.loads((job.out / "scores.json").read_text())
     assert scores["decoding"] == {
         "language": "matrix", "beams": 1, "backend": "transformers", "precision": "float32",
-        "guards": {"tokens_per_second": 12, "repeats": 4},
+        "guards": {"tokens_per_second": 12, "repeats": 4, "temperatures": [0], "no_speech": 1},
     }  # fmt: skip
     assert {"python", "torch", "transformers", "rapidfuzz"} <= scores["versions"].keys()
     assert scores["test"]["ko"]["utterances"] == 6
@@ -188,25 +188,27 @@ def test_what_guards_cut_is_counted_and_their_options_keep_transcripts_apart(
     cuts = {"0": "length", "5": "repetition"}
 
     def looping(self, utterances):
-        return [
-            replace(one, cut=cuts.get(u.id[-1])) for one, u in zip(whole(self, utterances), utterances, strict=True)
-        ]
+        said = zip(whole(self, utterances), utterances, strict=True)
+        return [replace(one, cut=cuts.get(u.id[-1]), temperature=0.2 * (u.id[-1] == "3")) for one, u in said]
 
     monkeypatch.setattr(Parrot, "transcribe_batch", looping)
     for _ in range(2):  # the second time, from what is stored
         table = evaluate(job)
         scores = json.loads((job.out / "scores.json").read_text())
-        assert scores["models"]["other"]["sets"]["ko-en"]["cut"] == {"length": 1, "repetition": 1}
-        assert table.cut == {"base": 8, "other": 8}
-        assert "; hypotheses cut as too long or repetitive: base 8, other 8" in (job.out / "table.md").read_text()
+        assert scores["models"]["other"]["sets"]["ko-en"]["cut"] == {
+            "length": 1, "repetition": 1, "no speech": 0, "sampled": 1,
+        }  # fmt: skip
+        parts = [f"{what}: base 4, other 4" for what in ("cut as too long", "cut as repetitive", "sampled")]
+        said = f"; hypotheses {'; '.join(parts)}"
+        assert table.by_guard == said and said in (job.out / "table.md").read_text()
         page = (job.out / "report.html").read_text()
-        assert "at most 12 tokens a second, 4 repeats end a hypothesis; hypotheses cut" in page
+        assert "at most 12 tokens a second; 4 repeats end a hypothesis; hypotheses cut" in page
         assert set(parrot.heard.values()) == {2}
     evaluate(replace(job, decoding=Decoding(tokens_per_second=0, repeats=0)))
     assert set(parrot.heard.values()) == {4}
     evaluate(replace(job, decoding=Decoding(tokens_per_second=0, repeats=0, precision="bfloat16")))
     assert set(parrot.heard.values()) == {6} and "greedy, bfloat16" in (job.out / "report.html").read_text()
-    assert "no bound on tokens, repeats end none" in (job.out / "report.html").read_text()
+    assert "no bound on tokens; repeats end none" in (job.out / "report.html").read_text()
     monkeypatch.setattr(Parrot, "transcribe_batch", whole)
     evaluate(replace(job, decoding=Decoding(repeats=3)))
     assert "hypotheses cut" not in (job.out / "table.md").read_text() + (job.out / "report.html").read_text()
@@ -406,6 +408,7 @@ def test_names_of_models():
             {"decoding": Decoding(precision="float16", device="cpu")},
             "--precision float16 is for GPUs; on the device cpu",
         ),
+        ({"decoding": Decoding(backend="faster-whisper", temperatures=[0, 0.5])}, "are of the backend transformers"),
         ({"decoding": Decoding(device="gpu")}, "no device is called 'gpu'"),
         ({"decoding": Decoding(device="cuda:99")}, r"--device cuda:99 --devices 1: PyTorch finds \d+ GPUs"),
         ({"decoding": Decoding(device="cuda:0", devices=2)}, "expected one named GPU, or so many"),

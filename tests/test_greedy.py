@@ -67,7 +67,7 @@ def test_greedy_written_out(model: WhisperForConditionalGeneration, monkeypatch:
     expected = [_alone(model, encoded_BTD[i : i + 1], prompt_BU[:1], end, never_V, first_V, 40) for i in range(6)]
     for look in (1, 3, 8):
         monkeypatch.setitem(module._STEPS_A_LOOK, "cpu", look)
-        ours = greedy(model, encoded_BTD, prompt_BU, end, never_V, first_V).tolist()
+        ours = greedy(model, encoded_BTD, prompt_BU, end, never_V, first_V)[0].tolist()
         for row, tokens in zip(ours, expected, strict=True):
             assert row[: len(tokens)] == tokens
             assert tokens[-1] != end or set(row[len(tokens) :]) <= {end}
@@ -82,10 +82,10 @@ def test_a_compiled_step_says_the_same(model: WhisperForConditionalGeneration):
     for seed, rows in ((0, 5), (1, 3)):
         torch.manual_seed(seed)
         encoded_BTD, prompt_BU = torch.randn(rows, 37, 16).double(), torch.randint(300, (1, 4)).expand(rows, 4)
-        free = greedy(model, encoded_BTD, prompt_BU, -1, mask_V, mask_V)
+        free = greedy(model, encoded_BTD, prompt_BU, -1, mask_V, mask_V)[0]
         end = int(free[0, 9])  # which the first comes to by then, and others later or never
         plain, compiled = (
-            greedy(model, encoded_BTD, prompt_BU, end, mask_V, mask_V, compiled=one) for one in (False, True)
+            greedy(model, encoded_BTD, prompt_BU, end, mask_V, mask_V, compiled=one)[0] for one in (False, True)
         )
         assert torch.equal(plain, compiled) and len(set(plain.flatten().tolist())) > 5
 

@@ -21,8 +21,9 @@ from common.manifest import Utterance
 from common.options import run
 from decoding.recordings import RecordingTranscriber, Transcript
 from decoding.segments import Segment, segments_of, sound_of
+from decoding.torch_whisper import TorchWhisper
 from decoding.transcribe_options import TRANSCRIBE, RecordingDecoding
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.transcriber import Transcriber
 
 ROOT = Path(__file__).parent.parent
 HZ = 16_000

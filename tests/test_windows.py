@@ -30,8 +30,10 @@ from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from datamodules.pairs import PairDataModule
 from datamodules.sampler import PairBatchSampler
+from decoding.decoding_engine import Attempt
 from decoding.faster_whisper import FasterWhisper, convert
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Transcriber
 from evaluation.evaluate_models import Evaluation, _stored
 from evaluation.evaluation_options import Decoding
 from evaluation.test_sets import read_sets
@@ -246,7 +248,9 @@ def test_prompts_are_read_under_a_short_window_too(tiny_model: Path, manifests: 
     engine = TorchWhisper(speaking(model), processor, beams=2, window=1.9)
     encoded_BTD = engine.encode(waves_BS)
     assert encoded_BTD.shape[1] == 95 and len(engine.detect(encoded_BTD)) == 6
-    assert len(engine.generate(encoded_BTD, [prompt_ids(engine.tokenizer, ("ko",))] * 6, [MAX_TOKENS] * 6, 0)) == 6
+    assert (
+        len(engine.generate(encoded_BTD, Attempt([prompt_ids(engine.tokenizer, ("ko",))] * 6, [MAX_TOKENS] * 6))) == 6
+    )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("faster_whisper") is None, reason="faster-whisper is not installed")
