@@ -144,7 +144,7 @@ def test_no_speech_is_the_models_own_probability(tiny_model: Path, utterances: l
         processor.tokenizer.convert_tokens_to_ids(f"<|{n}|>") for n in ("startoftranscript", "nocaptions")
     )
     mel_BFT = engine.log_mel(load_waveform(utterances[3].audio)[None])
-    logits = model(mel_BFT, decoder_input_ids=torch.tensor([[start]])).logits[0, 0]
+    logits = model(mel_BFT, decoder_input_ids=torch.tensor([[start]])).logits[0, 0].detach()
     assert engine.no_speech(encoded(engine, [utterances[3]])) == pytest.approx([float(logits.softmax(0)[silence])])
 
 
@@ -169,25 +169,3 @@ def test_defaults():
     assert given.judges and given.settings == {
         "tokens_per_second": 12, "repeats": 4, "temperatures": [0, 0.5], "no_speech": 0.7,
     }  # fmt: skip
-
-
-@pytest.mark.whisper
-def test_whispers_own_weights_write_what_generate_writes():
-    """A person's German, whole and in pieces, under its own tag and others, without guards: token for token."""
-    from backbone.model_folder.candidates import candidates
-
-    model, processor = read_model_folder(candidates(["openai/whisper-base"])[0].opened)
-    audio = Path(__file__).parent / "kerstin.opus"
-    pieces = [(0.0, 4.0), (1.0, 2.5), (2.0, 1.0)]
-    utterances = [
-        Utterance(f"{code}-{offset}", audio, length, "x", code, code, offset=offset)
-        for code in ("de", "en", "ko", "ja")
-        for offset, length in pieces
-    ]
-    texts = Transcriber(TorchWhisper(model, processor), guards=Guards(0, 0), batch_size=5).transcribe(utterances)
-    for utterance, text in zip(utterances, texts, strict=True):
-        wave = load_waveform(utterance.audio, utterance.offset, utterance.duration).numpy()
-        features = processor.feature_extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
-        tokens = model.generate(features, language=utterance.matrix_language, task="transcribe", do_sample=False)
-        assert text == processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip(), utterance.id
-    assert len(set(texts)) > 6

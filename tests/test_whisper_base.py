@@ -15,17 +15,21 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
+from backbone.guards import Guards
 from backbone.model_folder.read import read_model_folder
 from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
-from decoding.transcriber import TorchWhisper, Transcriber
+from decoding.torch_whisper import TorchWhisper
+from decoding.transcriber import Transcriber
 from scoring.metrics import score
 
 ROOT = Path(__file__).parent.parent
 NAME = "openai/whisper-base"
 CLIPS = {manifest.parent.name: manifest for manifest in sorted((ROOT / "tests/clips").glob("*/test.jsonl"))}
 SPOKEN = {pair: ROOT / f"speech/{pair}/test.jsonl" for pair in ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de")}
+
+NO_GUARDS = Guards(tokens_per_second=0, repeats=0)
 
 pytestmark = pytest.mark.whisper
 
@@ -65,7 +69,7 @@ def by_generate(whisper: tuple[Any, Any], utterances: list[Utterance]) -> list[s
 def test_greedy_decoding_of_recordings_equals_transformers(whisper: tuple[Any, Any]):
     utterances = [utterance for utterance in clips() if utterance.pair != "ja-en"]  # there it loops
     assert len(utterances) == 25
-    ours = Transcriber(TorchWhisper(*whisper), batch_size=8).transcribe(utterances)
+    ours = Transcriber(TorchWhisper(*whisper), batch_size=8, guards=NO_GUARDS).transcribe(utterances)
     assert ours == by_generate(whisper, utterances)
 
 
@@ -73,7 +77,7 @@ def test_greedy_decoding_of_spoken_sentences_equals_transformers(whisper: tuple[
     if not all(manifest.is_file() for manifest in SPOKEN.values()):
         pytest.skip("speech/ is not here: make speech")
     utterances = [utterance for manifest in SPOKEN.values() for utterance in read_manifest(manifest)[:8]]
-    ours = Transcriber(TorchWhisper(*whisper), batch_size=8).transcribe(utterances)
+    ours = Transcriber(TorchWhisper(*whisper), batch_size=8, guards=NO_GUARDS).transcribe(utterances)
     assert ours == by_generate(whisper, utterances)
 
 
