@@ -2,13 +2,11 @@
 
 import json
 import platform
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backbone.guards import LENGTH, REPETITION, SILENCE
 from backbone.model_folder.candidates import Candidate, candidates
 from common.audio import load_clip
 from common.errors import UserError, nearest
@@ -17,7 +15,7 @@ from common.printing import console, show, warn
 from common.versions import versions
 from decoding.transcriber import Hypothesis
 from evaluation.evaluation_options import Decoding, EvaluationOptions
-from evaluation.hypotheses import FASTER_WHISPER, StoredHypotheses, Task, transcribe_missing
+from evaluation.hypotheses import FASTER_WHISPER, StoredHypotheses, Task, by_guard, count_guarded, transcribe_missing
 from evaluation.test_sets import EvaluationSet, read_sets
 from scoring.contributions import UtteranceToScore, check_references
 from scoring.report import write_report
@@ -30,13 +28,6 @@ from scoring.tolerant import rules_on
 from scoring.transcript_files import to_row
 
 _PACKAGES = ("crosspair", "torch", "transformers", "rapidfuzz", "jiwer", "regex", "numpy")
-
-_GUARDED = {
-    LENGTH: "cut as too long",
-    REPETITION: "cut as repetitive",
-    SILENCE: "left empty as no speech",
-    "sampled": "sampled",
-}
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,8 @@ def evaluate(job: Evaluation) -> Table:
     }
     table = results_table(results, groups, seen=job.seen, unseen=job.unseen, baseline=job.baseline)
     tags = {model.name: model.language for model in job.models if model.language}
-    cuts = {key: _cuts(found) for key, found in written.items()}
-    table = replace(table, tags=tags, guarded=_by_guard(cuts))
+    cuts = {key: count_guarded(found) for key, found in written.items()}
+    table = replace(table, tags=tags, guarded=by_guard(cuts))
     _write_hypotheses(job, results)
     scores = _scores(job, sets, stored, results, cuts)
     write_text(job.out / "scores.json", json.dumps(scores, ensure_ascii=False, indent=1))
@@ -142,24 +133,6 @@ def _whole(stored: StoredHypotheses, one: EvaluationSet) -> dict[str, Hypothesis
 
 def _texts(one: EvaluationSet, written: Mapping[str, Hypothesis]) -> list[UtteranceToScore]:
     return one.transcripts({name: hypothesis.text for name, hypothesis in written.items()})
-
-
-def _cuts(written: Mapping[str, Hypothesis]) -> dict[str, int]:
-    """Count the hypotheses that each guard cut, and those that were sampled."""
-    found = Counter(hypothesis.cut for hypothesis in written.values())
-    sampled = sum(hypothesis.temperature > 0 for hypothesis in written.values())
-    return {guard: found[guard] for guard in (LENGTH, REPETITION, SILENCE)} | {"sampled": sampled}
-
-
-def _by_guard(cuts: Mapping[tuple[str, str], Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Return what the guards did, in words, with the number of hypotheses by model, where there are any."""
-    found: dict[str, dict[str, int]] = {}
-    for guard, words in _GUARDED.items():
-        for (model, _), counts in cuts.items():
-            if counts[guard]:
-                numbers = found.setdefault(words, {})
-                numbers[model] = numbers.get(model, 0) + counts[guard]
-    return found
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:

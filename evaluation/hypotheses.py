@@ -6,6 +6,7 @@ process can continue what two have started.
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone.devices import check_decoding_precision, default_device, on_devices
+from backbone.guards import LENGTH, REPETITION, SILENCE
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
@@ -28,6 +30,12 @@ from decoding.transcriber import Hypothesis, Transcriber
 from evaluation.evaluation_options import Decoding
 
 TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
+_GUARDED = {
+    LENGTH: "cut as too long",
+    REPETITION: "cut as repetitive",
+    SILENCE: "left empty as no speech",
+    "sampled": "sampled",
+}
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,24 @@ class StoredHypotheses:
 def _remarks(one: Hypothesis) -> dict[str, Any]:
     found = {"cut": one.cut, "temperature": one.temperature}
     return {key: value for key, value in found.items() if value}
+
+
+def count_guarded(written: Mapping[str, Hypothesis]) -> dict[str, int]:
+    """Count the hypotheses that each guard cut, and those that were sampled."""
+    found = Counter(hypothesis.cut for hypothesis in written.values())
+    sampled = sum(hypothesis.temperature > 0 for hypothesis in written.values())
+    return {guard: found[guard] for guard in (LENGTH, REPETITION, SILENCE)} | {"sampled": sampled}
+
+
+def by_guard(cuts: Mapping[tuple[str, str], Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return what the guards did, in words, with the number of hypotheses by model, where there are any."""
+    found: dict[str, dict[str, int]] = {}
+    for guard, words in _GUARDED.items():
+        for (model, _), counts in cuts.items():
+            if counts[guard]:
+                numbers = found.setdefault(words, {})
+                numbers[model] = numbers.get(model, 0) + counts[guard]
+    return found
 
 
 @dataclass(frozen=True)
