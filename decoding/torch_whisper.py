@@ -3,9 +3,17 @@
 Shape suffixes: B utterances, N beams of all utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
 
+from copy import copy
+
 import torch
 from torch import Tensor
-from transformers import GenerationMixin, LogitsProcessorList, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import (
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessorList,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from backbone.greedy import greedy
@@ -15,6 +23,11 @@ from backbone.window import take_short_windows, window_of
 from common.constants import MAX_TOKENS
 from common.errors import UserError
 from decoding.decoding_engine import Attempt, Written
+
+_OWN = (  # of a model's generation configuration, for the beam search
+    "decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens",
+    "begin_suppress_tokens",
+)  # fmt: skip
 
 
 class TorchWhisper:
@@ -126,7 +139,7 @@ class TorchWhisper:
 
     def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor, most_B: Tensor) -> Tensor:
         """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""
-        config, begin = self.model.generation_config, prompt_BU.shape[1]
+        begin = prompt_BU.shape[1]
         most_N = most_B.repeat_interleave(self.beams)
         never_but_end_V = torch.full_like(self.never_V, -torch.inf)
         never_but_end_V[self.end] = 0
@@ -136,16 +149,18 @@ class TorchWhisper:
             full_N = tokens_NU.shape[1] - begin > most_N
             return torch.where(full_N[:, None], never_but_end_V, scores_NV)
 
+        config, model = self.model.generation_config, copy(self.model)
+        # Nothing else of the model's own: a length, a penalty or a time limit in it would change what is found.
+        model.generation_config = GenerationConfig(
+            **{name: getattr(config, name) for name in _OWN}, max_length=self.model.config.max_target_positions
+        )
         tokens_BU = GenerationMixin.generate(  # not Whisper's own: it builds prompts of its own, without two tags
-            self.model,
+            model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
             attention_mask=torch.ones(encoded_BTD.shape[:2], dtype=torch.long, device=self.device),
             decoder_input_ids=prompt_BU,
             num_beams=self.beams,
             do_sample=False,
-            max_length=self.model.config.max_target_positions,
-            suppress_tokens=config.suppress_tokens,
-            begin_suppress_tokens=config.begin_suppress_tokens,
             logits_processor=LogitsProcessorList([bounded]),
         )
         return tokens_BU[:, begin:]

@@ -62,7 +62,7 @@ class StoredHypotheses:
             if isinstance(row.get("id"), str)
             and isinstance(row.get("hypothesis"), str)
             and isinstance(row.get("cut"), str | None)
-            and isinstance(row.get("temperature", 0.0), float)
+            and isinstance(row.get("temperature", 0.0), int | float)
         }
 
     def missing(self, utterances: Iterable[Utterance]) -> list[Utterance]:
