@@ -89,7 +89,7 @@ def test_the_points_are_merges_and_the_best_is_written(
     best = load_file(tmp_path / "sweep" / "best" / "model.safetensors")
     assert all(torch.equal(best[name], score.target[name]) for name in best)
     card = (tmp_path / "sweep" / "best" / "README.md").read_text()
-    assert "# ties-ko_en+ja_en+de_en\n" in card
+    assert "# ties-ko\\_en+ja\\_en+de\\_en\n" in card
     assert "density 0.5, lambda 0.6 chosen of 6 points" in card and "unseen" not in card
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["best", "sweep.csv", "sweep.svg"]
 

@@ -100,7 +100,7 @@ def test_it_waits_for_who_is_at_work(
         sys.stdout.write(text)
         holder.stdin.close()  # lets the holder end, now that it was noticed
 
-    monkeypatch.setattr(running, "print", said, raising=False)
+    monkeypatch.setattr(running, "warn", said)
     with pytest.raises(Started):
         running.run(study, DEMO, [])
     assert message in capsys.readouterr().out

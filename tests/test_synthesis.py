@@ -369,5 +369,5 @@ def test_espeak_missing_is_one_clear_message(tmp_path, monkeypatch):
 
 
 def test_command_line_refuses_an_empty_backbone(tmp_path):
-    with pytest.raises(UserError, match="backbone is 0, expected a whole number of 1 or more"):
+    with pytest.raises(UserError, match="backbone is 0, expected a whole number in"):
         run(PREPARE, ["demo", "--out", str(tmp_path), "--backbone", "0"])
