@@ -116,7 +116,7 @@ class Transcriber:
     ) -> list[Hypothesis]:
         """Decode, and decode what fails again at the next temperature, as OpenAI's `transcribe` does."""
         found: dict[int, Hypothesis] = {}
-        silence_B = [0.0] * len(utterances)
+        silence_B: list[float] = []  # where some hypothesis is improbable
         rows = list(range(len(utterances)))
         for temperature in self.guards.temperatures:
             attempt = Attempt(
@@ -129,12 +129,12 @@ class Transcriber:
             )
             written = self.engine.generate(encoded if len(rows) == len(utterances) else encoded[rows], attempt)
             improbable = [one.mean_log_probability < MIN_LOG_PROBABILITY for one in written]
-            if any(improbable) and self.guards.no_speech < 1 and not any(silence_B):
+            if self.guards.no_speech < 1 and any(improbable) and not silence_B:
                 silence_B = self.engine.no_speech(encoded)
             failed = []
             for row, one, most, doubtful in zip(rows, written, attempt.most_B, improbable, strict=True):
                 found[row] = self._hypothesis(one, most, temperature)
-                if doubtful and silence_B[row] > self.guards.no_speech:
+                if doubtful and silence_B and silence_B[row] > self.guards.no_speech:
                     found[row] = Hypothesis("", SILENCE)
                 elif fails(found[row].text, found[row].cut, one.mean_log_probability):
                     failed.append(row)

@@ -122,12 +122,12 @@ def _transcribe(
 
 def _whole(stored: StoredHypotheses, one: EvaluationSet) -> dict[str, Hypothesis]:
     """Return the hypotheses of a whole test set; a missing one must not count as an empty one."""
-    if lost := stored.missing(one.utterances):
+    found = stored.read()
+    if lost := [utterance for utterance in one.utterances if utterance.id not in found]:
         raise UserError(
             f"{stored.folder}: {len(lost)} hypotheses of {one.name} have disappeared since they were written, such as "
             f"{lost[0].id}; does another evaluation use the folder? Run again, only they are transcribed"
         )
-    found = stored.read()
     return {utterance.id: found[utterance.id] for utterance in one.utterances}
 
 

@@ -87,7 +87,7 @@ class StoredHypotheses:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._append(file, rows, made_with)
 
-    def _append(self, file: Path, rows: Iterable[tuple[str, str]], made_with: dict[str, str]) -> None:
+    def _append(self, file: Path, rows: Iterable[tuple[str, Hypothesis]], made_with: dict[str, str]) -> None:
         with file.open("a", encoding="utf-8", newline="\n") as stream:
             fresh = stream.tell() == 0
             head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []

@@ -34,25 +34,8 @@ _KANA = dict(zip("KGSZTDNHBPMRWYV", "kkssttnhppmlwjp", strict=True))
 _KANA_IRREGULAR = {"TI": "c", "DI": "c", "TU": "c", "DU": "c", "ZI": "c", "HU": "f"}
 _WEAK = {"U": "ʉ", "O": "ɵ", "I": "ɨ"}
 _WEAK_KANA = {
-    "KU",
-    "GU",
-    "SU",
-    "ZU",
-    "TU",
-    "DU",
-    "HU",
-    "BU",
-    "PU",
-    "MU",
-    "NU",
-    "RU",
-    "VU",
-    "TO",
-    "DO",
-    "SI",
-    "ZI",
-    "TI",
-}
+    "KU", "GU", "SU", "ZU", "TU", "DU", "HU", "BU", "PU", "MU", "NU", "RU", "VU", "TO", "DO", "SI", "ZI", "TI",
+}  # fmt: skip
 _SMALL_KANA = frozenset("ァィゥェォャュョヮ")
 
 # Rewriting rules from espeak-ng's IPA or, for Korean and Japanese in Latin letters, from however they are romanised.

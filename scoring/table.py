@@ -75,10 +75,10 @@ class Table:
     def by_guard(self) -> str:
         """What guards did in decoding, as the rest of a line; nothing where they did nothing."""
         parts = [
-            f"; {what}: " + ", ".join(f"{escape.visible(model)} {number}" for model, number in numbers.items())
+            f"{what}: " + ", ".join(f"{escape.visible(model)} {number}" for model, number in numbers.items())
             for what, numbers in self.guarded.items()
         ]
-        return "".join(parts).replace("; ", "; hypotheses ", 1)
+        return f"; hypotheses {'; '.join(parts)}" if parts else ""
 
     @cached_property
     def columns(self) -> list[str]:
