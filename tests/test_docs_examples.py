@@ -122,6 +122,12 @@ def test_readme_and_the_demo_s_page_show_the_same_figures(tmp_path: Path):
     readme_tables.put(copy, "\nNEW\n")
     assert "\nNEW\n" in copy.read_text(encoding="utf-8")
     assert copy.read_text(encoding="utf-8").split(readme_tables.BEGIN)[0] == readme.split(readme_tables.BEGIN)[0]
+    results = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    assert readme_tables.full(readme_tables.section(results, "demo")) == readme_tables.full(whole)
+    short = readme_tables.short(readme_tables.full(readme_tables.section(results, "whisper_base")))
+    assert f"[start:whisper] -->\n\n{short}\n<!--" in readme
+    readme_tables.put(copy, "\nWHISPER\n", "whisper")
+    assert "[start:whisper] -->\n\nWHISPER\n<!--" in copy.read_text(encoding="utf-8")
 
 
 def test_the_citation_is_of_this_version():

@@ -6,9 +6,14 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-BEGIN, END = "<!-- --8<-- [start:table] -->\n", "<!-- --8<-- [end:table] -->"
+BEGIN, END = "<!-- --8<-- [start:table] -->\n", "<!-- --8<-- [end:table] -->"  # of the demo's; mkdocs reads them, too
 SHOWN = 9  # columns of the short table: group, model, the pairs and their averages
 MERGES = " + "
+
+
+def section(page: str, study: str) -> str:
+    """Return what RESULTS.md has from a study's section on."""
+    return page.split(f"<!-- study {study} -->\n")[1]
 
 
 def full(page: str) -> str:
@@ -30,14 +35,17 @@ def short(table: str) -> str:
     return "".join(f"| {' | '.join(cells[:SHOWN])} |\n" for _, cells in kept)
 
 
-def put(path: Path, table: str) -> None:
+def put(path: Path, table: str, mark: str = "table") -> None:
     """Replace what stands between a page's marks."""
     page = path.read_text(encoding="utf-8")
-    before, rest = page.split(BEGIN)
-    path.write_text(f"{before}{BEGIN}{table}{END}{rest.split(END)[1]}", encoding="utf-8")
+    begin, end = (text.replace(":table", f":{mark}") for text in (BEGIN, END))
+    before, rest = page.split(begin)
+    path.write_text(f"{before}{begin}{table}{end}{rest.split(end)[1]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    table = full((ROOT / "RESULTS.md").read_text(encoding="utf-8"))
-    put(ROOT / "docs/demo.md", "\n" + table + "\n")
-    put(ROOT / "README.md", "\n" + short(table) + "\n")
+    results = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    demo, whisper = (full(section(results, study)) for study in ("demo", "whisper_base"))
+    put(ROOT / "docs/demo.md", "\n" + demo + "\n")
+    put(ROOT / "README.md", "\n" + short(demo) + "\n")
+    put(ROOT / "README.md", "\n" + short(whisper) + "\n", "whisper")
