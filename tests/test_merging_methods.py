@@ -142,6 +142,37 @@ def test_model_stock_goes_as_far_as_the_task_vectors_agree():
     assert _merge("model_stock", [1.0, 1.0], [2.0, 1.0], sixty) == pytest.approx([1.5, 1.0 + (mean[1] - 1.0) * 2 / 3])
 
 
+def _merge_ways(name: str, **values: object) -> np.ndarray:
+    """Merges two task vectors of rank one, at right angles: 6 along the first axis, 2 along the second."""
+    return merge_arrays(name, np.zeros((2, 2)), [np.diag([6.0, 0.0]), np.diag([0.0, 2.0])], **{"layer": 0} | values)
+
+
+def test_iso_c_gives_every_direction_the_mean_length():
+    assert _merge_ways("iso_c") == pytest.approx(np.diag([4.0, 4.0]))
+    assert _merge_ways("iso_c", **{"lambda": 0.5}) == pytest.approx(np.diag([2.0, 2.0]))
+    one_way = _merge_ways("iso_c", weight=[1.0, 0.0])
+    assert one_way == pytest.approx(np.diag([6.0, 0.0]))  # nothing is made up for a direction that nobody took
+
+
+def test_iso_cts_gives_every_direction_the_mean_length():
+    assert _merge_ways("iso_cts", common=0.5) == pytest.approx(np.diag([4.0, 4.0]))
+    assert _merge_ways("iso_cts", common=1.0) == pytest.approx(_merge_ways("iso_c"))
+
+
+def test_tsv_m_adds_what_is_orthogonal_and_divides_what_is_shared():
+    assert _merge_ways("tsv_m") == pytest.approx(np.diag([6.0, 2.0]))
+    two = [np.diag([6.0, 1.0]), np.diag([2.0, 4.0])]  # each gives the longer of its two directions
+    assert merge_arrays("tsv_m", np.zeros((2, 2)), two, layer=0) == pytest.approx(np.diag([6.0, 4.0]))
+    # The same direction twice, 3 and 1 long: its two orthonormal copies share it, and it counts (3 + 1) / 2 times.
+    shared = merge_arrays("tsv_m", np.zeros((2, 2)), [np.diag([3.0, 0.0]), np.diag([1.0, 0.0])], layer=0)
+    assert shared == pytest.approx(np.diag([2.0, 0.0]), abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["iso_c", "iso_cts", "tsv_m"])
+def test_methods_of_singular_vectors_take_the_mean_of_embeddings(name: str):
+    assert _merge_ways(name, layer=None) == pytest.approx(np.diag([3.0, 1.0]))
+
+
 @pytest.mark.parametrize(("depth", "step"), [(0.0, 0.2), (0.5, 0.5), (1.0, 0.8)])
 def test_lines_scales_the_step_with_depth(depth: float, step: float):
     found = _merge("lines", [1.0, 1.0], [3.0, 1.0], [1.0, -3.0], alpha=0.2, beta=0.6, depth=depth)

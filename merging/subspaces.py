@@ -1,0 +1,53 @@
+"""Singular vectors of task matrices, for the merge methods that work on subspaces.
+
+Embeddings and convolutions are no linear layers: those methods take the weighted mean of what lies outside of the
+layers and of whatever is no matrix, as their authors do. Shape suffixes: M rows, N columns, K singular vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from merging.vectors import Tensor
+
+
+class Singular(NamedTuple):
+    """A matrix by its singular values that are not zero: `U_MK @ diag(S_K) @ V_KN`."""
+
+    U_MK: Tensor
+    S_K: Tensor
+    V_KN: Tensor
+
+    def first(self, count: int) -> Singular:
+        """The `count` largest singular values, or all where there are fewer."""
+        return Singular(self.U_MK[:, :count], self.S_K[:count], self.V_KN[:count])
+
+
+def decompose(matrix_MN: Tensor) -> Singular:
+    """Decompose a matrix, without the directions that rounding alone has made."""
+    import torch  # not above: `merge.py --help` does not wait for it
+
+    U_MK, S_K, V_KN = torch.linalg.svd(matrix_MN, full_matrices=False)
+    rounding = S_K[0] * max(matrix_MN.shape) * torch.finfo(S_K.dtype).eps
+    rank = int(S_K.gt(rounding).sum())
+    return Singular(U_MK, S_K, V_KN).first(rank)
+
+
+def orthogonalize(parts: Sequence[Singular]) -> Singular:
+    """Put the singular vectors of several matrices side by side and take the nearest orthonormal ones.
+
+    The nearest to U = P D Q' is P Q' (the Procrustes problem; Gargiulo et al. 2025, section 4.2).
+    """
+    import torch
+
+    left, right = (
+        decompose(torch.cat(vectors, dim=1))
+        for vectors in ([one.U_MK for one in parts], [one.V_KN.mT for one in parts])
+    )
+    return Singular(left.U_MK @ left.V_KN, torch.cat([one.S_K for one in parts]), (right.U_MK @ right.V_KN).mT)
+
+
+def linear_layer(tensor: Tensor, layer: int | None) -> bool:
+    """Whether a tensor is the matrix of a linear layer; `layer` is None for what lies outside of the layers."""
+    return layer is not None and tensor.dim() == 2
