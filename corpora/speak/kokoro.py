@@ -10,11 +10,13 @@ import importlib.util
 import json
 import re
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rapidfuzz.distance import Levenshtein
 
 from common.audio import SAMPLE_RATE_HZ, resample
 from common.errors import UserError
@@ -62,14 +64,18 @@ class Kokoro:
             ValueError: saying what cannot be spoken.
         """
         sentence, ends = "", []
-        for index, (language, text) in enumerate(spans):
-            sounds = phonemes(language, text)
+        for language, together in groupby(spans, key=lambda span: span[0]):
+            texts = [text for _, text in together]
+            sounds = phonemes(language, "".join(texts))
             for char in sounds:
                 if char not in self._symbols:
-                    raise ValueError(f"the voice has no sound for {char!r}, of {text!r} ({language}: {sounds})")
-            apart = index and (spans[index - 1][1][-1:].isspace() or text[:1].isspace() or language != "ko")
-            sentence += (" " if apart and sounds[:1] not in PUNCTUATION else "") + sounds
-            ends.append(len(sentence))
+                    said = "".join(texts)
+                    raise ValueError(f"the voice has no sound for {char!r}, of {said!r} ({language}: {sounds})")
+            before = spans[len(ends) - 1][1] if ends else ""
+            apart = before and (before[-1:].isspace() or texts[0][:1].isspace() or language != "ko")
+            sentence += " " if apart and sounds[:1] not in PUNCTUATION else ""
+            ends += [len(sentence) + end for end in _ends(language, texts, sounds)]
+            sentence += sounds
         if not sentence.strip(_BREAKS):
             raise ValueError("nothing to say")
         if len(sentence) > MOST_PHONEMES:
@@ -120,6 +126,20 @@ class Kokoro:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # a process a core is faster
         return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _ends(language: str, texts: list[str], sounds: str) -> list[int]:
+    """Return where each of several texts ends in the phonemes of all; those of each alone differ a little."""
+    if len(texts) == 1:
+        return [len(sounds)]
+    alone = [phonemes(language, text) for text in texts]
+    changes = Levenshtein.opcodes(" ".join(alone), sounds)
+    ends, place = [], -1
+    for one in alone[:-1]:
+        place += 1 + len(one)
+        change = next(change for change in changes if place <= change.src_end)
+        ends.append(change.dest_start + min(place - change.src_start, change.dest_end - change.dest_start))
+    return [*ends, len(sounds)]
 
 
 def span_borders(sentence: str, ends: list[int], frames: np.ndarray) -> list[float]:

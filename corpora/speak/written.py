@@ -3,7 +3,8 @@
 A JSON line is a sentence: `id`, `split` (train, dev or test), `matrix` (its matrix language) and `spans`, a list of
 `[language, text]` whose texts joined are the sentence. What else the line says goes to `<split>.labels.json`, by id.
 A line without spans and with a list of `[phrase, text]` under each language's code is a sentence in several languages
-side by side: a sentence of each single-language corpus.
+side by side: a sentence of each single-language corpus, whose spans are its words, or its phrases where the language
+has no spaces.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from common.errors import UserError
 from common.files import check_name
 from common.input_files import read_text
 from common.json_lines import read_rows, wrong_field
+from common.languages import UNSPACED, scripts_of
 from corpora.readers.tables import text_field
 
 OWN_SETS = Path(__file__).parent / "sentence_sets"
@@ -122,7 +124,7 @@ def _side_by_side(row: dict[str, Any], where: str) -> Iterator[WrittenSentence]:
         parts = _pairs(row[language], language, where)
         labels = {key: value for key, value in row.items() if key not in (*_FIELDS, *languages)}
         labels |= {"phrases": [list(part) for part in parts]}
-        spans = ((language, "".join(text for _, text in parts)),)
+        spans = _words(language, [text for _, text in parts])
         name = f"{language}-{_id(row, where)}"
         yield WrittenSentence(name, _split(row, where), language, language, spans, where, labels)
 
@@ -133,8 +135,20 @@ def _plain(path: Path, language: str | None, split: str) -> Iterator[WrittenSent
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if line.strip():
             name = check_name(f"{path.stem}-{number:05d}", f"{path}: rename the file, as its name begins the ids")
-            spans = ((language, unicodedata.normalize("NFC", line).strip()),)
+            spans = _words(language, [unicodedata.normalize("NFC", line).strip()])
             yield WrittenSentence(name, split, language, language, spans, f"{path}:{number}")
+
+
+def _words(language: str, phrases: list[str]) -> tuple[tuple[str, str], ...]:
+    """Return spans for the words of a sentence in one language, or for its phrases, where words have no spaces."""
+    if scripts_of(language).isdisjoint(UNSPACED):
+        phrases = re.findall(r"\s*\S+\s*$|\s*\S+", "".join(phrases))
+    spans: list[tuple[str, str]] = []
+    for text in phrases:
+        if spans and not re.search(r"\w", text):
+            text = spans.pop()[1] + text
+        spans.append((language, text))
+    return tuple(spans)
 
 
 def _pairs(value: Any, name: str, where: str) -> tuple[tuple[str, str], ...]:
