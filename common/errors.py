@@ -12,16 +12,23 @@ from pathlib import Path
 from common.printing import guard_logs, visible, warn
 
 _ROOT = f"{Path(__file__).parent.parent}{os.sep}"
+_LONGEST = 2000  # characters of a line
 
 
 class UserError(Exception):
     """A mistake in what the user gave: the message says what, where, what was expected and what to do.
 
-    Each argument is a line of it; what it quotes from files cannot act on the terminal or begin another line.
+    Each argument is a line of it; what it quotes from files cannot act on the terminal, begin another line or fill the
+    screen.
     """
 
     def __str__(self) -> str:
-        return "\n".join(visible(re.sub(r"\s*\n\s*", " ", str(line).rstrip())) for line in self.args)
+        return "\n".join(visible(re.sub(r"\s*\n\s*", " ", _short(str(line).rstrip()))) for line in self.args)
+
+
+def _short(line: str) -> str:
+    """The line without its middle where a library, or a name without an end, made it longer than anybody reads."""
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -54,6 +61,8 @@ def _unforeseen(error: Exception) -> str:
     """The message for an error that nothing has worded: what it is, where it arose, and how to see more."""
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
         return f"{error.object[:200]!r}: a name that is not UTF-8; rename the file or folder"
+    if isinstance(error, ValueError) and "null byte" in str(error):
+        return "a path has a NUL character, which no file can have; look at the names in configurations and tables"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
         return f"there is not enough memory ({_first_line(error)})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_ROOT)]

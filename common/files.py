@@ -161,13 +161,15 @@ def sole_writer(path: Path | str) -> Iterator[None]:
     The lock is the kernel's: a process that is killed leaves none behind.
 
     Raises:
-        UserError: naming the other process.
+        UserError: naming the other process, or what is not the file that the lock is kept in.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.absolute().with_name(f".{path.absolute().name}.lock")
     with contextlib.ExitStack() as stack:
         while True:
+            if lock.is_symlink() or (lock.exists() and not lock.is_file()):  # which may lead to a file of the user's
+                raise UserError(f"{lock}: is no regular file, as the lock of {path} is; remove it")
             file = stack.enter_context(lock.open("a+", encoding="utf-8"))
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # unlike flock, forked workers do not hold it too

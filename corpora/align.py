@@ -17,7 +17,7 @@ from common.errors import UserError
 from common.languages import language_by_script, script
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.progress_meter import progress
-from corpora.derived import about, earlier_manifests, write_record
+from corpora.derived import about, check_own_manifest, earlier_manifests, write_record
 
 _COMMAND = "align"
 _FRAME = SAMPLE_RATE_HZ // 100
@@ -122,6 +122,9 @@ def align(
             raise UserError(f"{manifest}: would be written to {place}, which is taken; choose another --out")
     records = {place.parent: earlier_manifests(place.parent, command=_COMMAND) for place in places.values()}
     jobs = {manifest: [_job(utterance, words) for utterance in read_manifest(manifest)] for manifest in manifests}
+    for manifest, place in places.items():
+        if place.name not in records[place.parent]:
+            check_own_manifest(place, next((job.utterance.id for job in jobs[manifest]), ""))
     every = [job for of_manifest in jobs.values() for job in of_manifest]
     possible = [job for job in every if not job.reason]
     known = aligner.prepare([(job.utterance, job.spans) for job in possible])

@@ -8,7 +8,7 @@ import json
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.files import atomic_file, check_name
 from common.manifest import Span, Utterance, to_row
 from common.trust import trust
-from corpora.derived import RECORD, earlier_manifests, write_json
+from corpora.derived import RECORD, check_own_manifest, earlier_manifests, write_json
 from corpora.manifest_counts import ManifestCounts
 from corpora.readers.clips import ClipStore, Header
 from corpora.readers.reader import Reader, Record, languages_of
@@ -57,7 +57,7 @@ def prepare(
     earlier = earlier_manifests(folder, corpus=corpus_name(reader), reader=reader.name)
     prepared = Prepared(folder, f"{corpus_name(reader)} from {source.hub_id or source.root}, licence: {reader.licence}")
     with contextlib.ExitStack() as stack:
-        manifests = _Manifests(reader, ClipStore(source, folder), prepared, stack)
+        manifests = _Manifests(reader, ClipStore(source, folder), prepared, earlier, stack)
         draws: dict[tuple[str, str], list[tuple[int, int, Record, Header]]] = defaultdict(list)  # heaps
         for place, (record, header) in enumerate(usable(reader, source, HeldOut(held_out), prepared)):
             if train_utterances is None or record.split != "train":
@@ -138,8 +138,16 @@ def corpus_name(reader: Reader) -> str:
 class _Manifests:
     """One open manifest a split; they appear under their names together, when the stack closes without an error."""
 
-    def __init__(self, reader: Reader, store: ClipStore, prepared: Prepared, stack: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        store: ClipStore,
+        prepared: Prepared,
+        earlier: Collection[str],
+        stack: contextlib.ExitStack,
+    ) -> None:
         self._reader, self._store, self._prepared, self._stack = reader, store, prepared, stack
+        self._earlier = earlier
         self._files: dict[str, TextIO] = {}
         self.outside: set[Path] = set()
 
@@ -149,6 +157,8 @@ class _Manifests:
             check_name(part, f"{record.where}: the split")
         path = (self._prepared.folder / f"{name}.jsonl").absolute()
         if name not in self._files:
+            if f"{name}.jsonl" not in self._earlier:
+                check_own_manifest(path, record.id)
             partial = self._stack.enter_context(atomic_file(path))
             self._files[name] = self._stack.enter_context(partial.open("w", encoding="utf-8", newline="\n"))
         utterance = _utterance(record, header, self._reader, self._store)

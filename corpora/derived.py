@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import write_text
 from common.input_files import RECORDS
-from common.json_lines import read_object
+from common.json_lines import read_object, read_rows
 from common.manifest import Utterance, listed
 from corpora.manifest_counts import ManifestCounts
 
@@ -36,9 +37,32 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
     raise UserError(f"{folder}: {found} lies there; choose another --out")
 
 
+def check_own_manifest(path: Path, first: str) -> None:
+    """Check that a manifest that no record lists may be written over: a call that was killed before the record left it.
+
+    Args:
+        path: the manifest; mostly there is none yet.
+        first: the id that it begins with if it is this call's.
+
+    Raises:
+        UserError: where it is somebody else's file.
+    """
+    if not path.exists():
+        return
+    with suppress(UserError):
+        if next(read_rows(path), ("", {}))[1].get("id") == first:
+            return
+    raise UserError(f"{path}: exists, and is no manifest of an earlier call; move it, or choose another --out")
+
+
 def follows_from(folder: Path, recipe: Mapping[str, Any]) -> bool:
     """Whether a folder's record holds every entry of a recipe: the corpus need not be made again."""
     return recipe.items() <= _record(folder).items()
+
+
+def holds(folder: Path, field: str) -> bool:
+    """Whether a folder's record has a field."""
+    return field in _record(folder)
 
 
 def _record(folder: Path) -> dict[str, Any]:

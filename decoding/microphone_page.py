@@ -11,8 +11,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
 from common.escape import html
 from common.files import scratch_folder
-from common.printing import show
+from common.printing import show, warn
 from common.sound_files import opened
 from decoding.recordings import RecordingTranscriber
 from decoding.transcribe_options import RecordingDecoding
@@ -67,7 +67,11 @@ def launch(demo: Any, folder: Path, port: int) -> None:
     Raises:
         OSError: where the port is taken.
     """
-    from starlette.middleware import Middleware
+
+    @asynccontextmanager
+    async def gated(app: Any) -> AsyncIterator[None]:
+        app.middleware_stack = _Gate(app.middleware_stack, folder)  # gradio's own answer to preflights comes behind it
+        yield
 
     demo.launch(
         server_name="127.0.0.1",
@@ -79,7 +83,7 @@ def launch(demo: Any, folder: Path, port: int) -> None:
         run_history=False,  # which browsers would keep
         enable_monitoring=False,
         max_file_size=MOST_BYTES,
-        app_kwargs={"middleware": [Middleware(_Gate, folder=folder)]},
+        app_kwargs={"lifespan": gated, "exception_handlers": {Exception: _unusable}},
     )
 
 
@@ -90,14 +94,13 @@ class _Gate:
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], folder: Path) -> None:
-        self.app, self.folder = app, folder
+        self.app, self.folder, self.uploads = app, folder, 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Any, send: Any) -> None:
         from starlette.responses import PlainTextResponse
 
         if scope["type"] == "websocket":  # the page needs none
             await send({"type": "websocket.close"})
-            return
         if scope["type"] == "http":
             # No proxy stands before the page that could say what it was asked for.
             own = [(name, value) for name, value in scope["headers"] if not name.startswith(b"x-forwarded-")]
@@ -106,9 +109,29 @@ class _Gate:
             if refusal := _refusal(given, scope["method"]):
                 await PlainTextResponse(refusal[1], refusal[0])(scope, receive, send)
                 return
-            if scope["path"].endswith("/upload"):
-                _delete_unused(self.folder)
-        await self.app(scope, receive, send)
+            upload = self._upload() if scope["path"].endswith("/upload") else nullcontext()
+            with suppress(Exception), upload:  # an error is answered by `_unusable`
+                await self.app(scope, receive, send)
+
+    @contextmanager
+    def _upload(self) -> Iterator[None]:
+        """Delete old recordings before an upload, and after it what one that failed or broke off has left."""
+        _delete(file for file in self.folder.rglob("*") if _is_unused(file))
+        self.uploads += 1
+        try:
+            yield
+        finally:
+            self.uploads -= 1
+            if not self.uploads:  # whole recordings, which lie one folder deeper, stay
+                _delete(self.folder.iterdir())
+
+
+async def _unusable(request: Any, error: Exception) -> Any:
+    """Answer a request that fails in gradio, which no page sends."""
+    from starlette.responses import PlainTextResponse
+
+    warn(f"warning: {request.url.path}: a request that cannot be used ({type(error).__name__}: {error})")
+    return PlainTextResponse("The request cannot be used", 400)
 
 
 def _refusal(headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
@@ -131,12 +154,17 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _delete_unused(folder: Path) -> None:
-    """Delete the recordings that nobody had transcribed."""
-    for file in folder.rglob("*"):
-        with suppress(OSError):
-            if file.is_file() and time.time() - file.stat().st_mtime > _UNUSED_S:
-                file.unlink()
+def _delete(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):  # a folder, or gone already
+            path.unlink()
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether nobody had the recording transcribed."""
+    with suppress(OSError):
+        return path.is_file() and time.time() - path.stat().st_mtime > _UNUSED_S
+    return False
 
 
 def page(transcribers: Sequence[RecordingTranscriber], folder: Path) -> Any:

@@ -227,6 +227,10 @@ def _check(job: Evaluation) -> None:
             raise UserError(f"{option} names {pair!r}, which is no test set{known}")
     for model in job.models:
         model.folder  # noqa: B018  (found, or an error)
+    if not any((job.out / name).exists() for name in ("scores.json", "decoded")):
+        for name in ("hypotheses.jsonl", "report.html", "table.json", "table.md", "table.csv", "table.tex"):
+            if (job.out / name).exists():
+                raise UserError(f"{job.out}: holds a {name} of no evaluation (there is no scores.json); choose --out")
 
 
 def _versions(backend: str = "") -> dict[str, str]:

@@ -6,6 +6,7 @@ process can continue what two have started.
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from decoding.transcriber import Hypothesis, Transcriber
 from evaluation.evaluation_options import Decoding
 
 TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
+_LONGEST = 40  # characters of a test set's name in a file's; at most four bytes each
 _GUARDED = {
     LENGTH: "cut as too long",
     REPETITION: "cut as repetitive",
@@ -52,7 +54,8 @@ class StoredHypotheses:
     @property
     def _stem(self) -> str:
         digest = hashlib.sha256(json.dumps(self.made_from, sort_keys=True).encode()).hexdigest()
-        return f"{self.name.replace('/', '_')}-{digest[:16]}"
+        name = re.sub(r"[/\0]", "_", self.name)[:_LONGEST]
+        return f"{name}-{digest[:16]}"
 
     def read(self) -> dict[str, Hypothesis]:
         """Return hypotheses by utterance id, without lines that are damaged or cut short."""

@@ -401,6 +401,19 @@ def test_another_corpus_is_not_written_over(tmp_path: Path):
     assert [path.name for path in (tmp_path / "out/ko-en").iterdir()] == ["corpus.json"]
 
 
+def test_a_file_that_no_call_left_is_not_written_over(tmp_path: Path):
+    manifest = corpus(tmp_path / "a" / "ko-en", "새 yes")
+    place = tmp_path / "out/ko-en/train.jsonl"
+    place.parent.mkdir(parents=True)
+    place.write_text("mine\n")
+    with pytest.raises(UserError, match=r"ko-en/train\.jsonl: exists, and is no manifest of an earlier call"):
+        align([manifest], tmp_path / "out", Fixed(), 0.2)
+    assert place.read_text() == "mine\n" and len(list(place.parent.iterdir())) == 1
+    place.write_bytes(manifest.read_bytes())  # as where the call was killed before it wrote the record
+    align([manifest], tmp_path / "out", Fixed(), 0.2)
+    align([manifest], tmp_path / "out", Fixed(), 0.2)
+
+
 def test_what_cannot_be_aligned_keeps_no_times_of_before(tmp_path: Path):
     """Spans without texts, and letters that do not tell the language."""
     manifest = corpus(tmp_path / "unicom", "das meeting")

@@ -420,6 +420,23 @@ def test_mistakes_of_the_job_are_answered(job: Evaluation, changes: dict, messag
     assert not (job.out / "decoded").exists()
 
 
+@pytest.mark.parametrize("name", ["hypotheses.jsonl", "report.html", "table.csv"])
+def test_a_file_of_no_evaluation_is_not_written_over(job: Evaluation, name: str):
+    job.out.mkdir(parents=True)
+    (job.out / name).write_text("mine")
+    with pytest.raises(UserError, match=f"holds a {name} of no evaluation"):
+        evaluate(job)
+    assert {path.name: path.read_text() for path in job.out.iterdir()} == {name: "mine"}
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "\0", "x" * 300, "한" * 100, ".", "\x1b[31m"])
+def test_any_name_of_a_test_set_makes_a_file_of_its_folder(name: str, tmp_path: Path):
+    stored = hypotheses.StoredHypotheses(tmp_path / "decoded", name, {})
+    stored.append(0, [("u", Hypothesis("said"))], {})
+    assert stored.read()["u"].text == "said"
+    assert [path.parent for path in tmp_path.rglob("*.jsonl")] == [tmp_path / "decoded"]
+
+
 def test_mistakes_in_the_test_sets_and_models_are_answered_before_any_decoding(job: Evaluation, tmp_path: Path):
     audio = tmp_path / "a.wav"
     audio.touch()

@@ -15,7 +15,7 @@ import soundfile
 from safetensors import SafetensorError
 
 from common.errors import UserError
-from common.files import atomic_file, atomic_folder, size_text
+from common.files import atomic_file, atomic_folder, size_text, sole_writer
 from corpora.readers.clips import ClipStore, Header
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles
@@ -90,6 +90,16 @@ def test_a_full_disk_is_named_whoever_writes(error: Exception, tmp_path: Path, m
     if getattr(error, "errno", errno.ENOSPC) == errno.ENOSPC:
         assert found.value.strerror.startswith("No space left on device: 0 bytes of 41 kB are free on the disk of /")
     assert [file.name for file in tmp_path.iterdir()] == ["out"] and (tmp_path / "out").read_text() == "old"
+
+
+@pytest.mark.parametrize("kind", ["link", "folder", "pipe"])
+def test_a_lock_that_is_something_else_is_left_alone(kind: str, tmp_path: Path):
+    lock, mine = tmp_path / ".out.lock", tmp_path / "mine.txt"
+    mine.write_text("mine")
+    {"link": lambda: lock.symlink_to(mine), "folder": lock.mkdir, "pipe": lambda: os.mkfifo(lock)}[kind]()
+    with pytest.raises(UserError, match=r"\.out\.lock: is no regular file"), sole_writer(tmp_path / "out"):
+        pass
+    assert mine.read_text() == "mine" and lock.exists()
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

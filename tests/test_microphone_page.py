@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -138,6 +138,56 @@ def test_too_large_an_upload_is_refused_and_leaves_nothing(address: str, folder:
 def test_only_pages_of_this_machine_are_served(address: str, headers: dict[str, str]):
     assert httpx.get(address, headers=headers, timeout=30).status_code == 403
     assert upload(address, b"x", **headers).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example"])
+def test_a_preflight_of_a_foreign_page_is_refused_and_allows_nothing(address: str, origin: str):
+    asked = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    answer = httpx.options(f"{address}/gradio_api/upload", headers={"Origin": origin, **asked}, timeout=30)
+    assert answer.status_code == 403
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+MULTIPART = {"Content-Type": "multipart/form-data; boundary=x"}
+PART = '--x\r\nContent-Disposition: form-data; name="files"'
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (MULTIPART, f'{PART}; filename=".."\r\n\r\nvoice\r\n--x--\r\n'),
+        (MULTIPART, f'{PART}; filename="a/.."\r\n\r\nvoice\r\n--x--\r\n'),
+        (MULTIPART, f"{PART}\r\n\r\nvoice\r\n--x--\r\n"),
+        (MULTIPART, f'{PART}; filename="a.wav"\r\n\r\nvoice without an end'),
+        ({"Content-Type": "multipart/form-data"}, "voice"),
+        ({}, "voice"),
+    ],
+    ids=["climbs", "climbs deeper", "no file name", "no end", "no boundary", "no form"],
+)
+def test_an_upload_that_is_none_is_refused_and_leaves_nothing(address: str, folder: Path, headers, body: str):
+    answer = httpx.post(f"{address}/gradio_api/upload", content=body.encode(), headers=headers, timeout=30)
+    assert answer.status_code == 400 or answer.json() == []
+    assert not [file for file in folder.rglob("*") if file.is_file()]
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_and_disturbs_no_other(address: str, folder: Path, tmp_path: Path):
+    port = int(address.rpartition(":")[2])
+    head = "POST /gradio_api/upload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9000\r\n"
+    head += f'Content-Type: {MULTIPART["Content-Type"]}\r\n\r\n{PART}; filename="a.wav"\r\n\r\nvoice'
+    with socket.create_connection(("127.0.0.1", port)) as browser:
+        browser.sendall(head.encode())
+        wait_until(lambda: any(file.is_file() for file in folder.iterdir()))
+        (path,) = upload(address, sound(tmp_path / "a.wav")).json()
+        assert any(file.is_file() for file in folder.iterdir())  # the other's part, which is still on its way
+    wait_until(lambda: not any(file.is_file() for file in folder.iterdir()))
+    assert transcribe(address, path)[0] == "complete"
+
+
+def wait_until(happens: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:7860", "[::1]:7860", "LOCALHOST"])

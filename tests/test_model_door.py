@@ -180,6 +180,13 @@ def one_more_weight(folder: Path) -> None:
     save(folder, load_file(folder / WEIGHTS) | {"model.adapter.weight": torch.zeros(2)})
 
 
+def flipped_bit_in_a_name(folder: Path) -> None:
+    content = (folder / WEIGHTS).read_bytes()
+    name = b'"model.encoder.conv1.weight"'
+    assert content.count(name) == 1
+    (folder / WEIGHTS).write_bytes(content.replace(name, name.replace(b"conv1", b"conv0")))
+
+
 def sized(**sizes: Any) -> Callable[[Path], None]:
     return lambda folder: change(folder / "config.json", **sizes)
 
@@ -188,6 +195,7 @@ REFUSED = {
     "module.": (prefixed("module."), r"are missing, .* are unknown, such as module.model.*strip the prefix 'module.'"),
     "_orig_mod.": (prefixed("_orig_mod."), r"strip the prefix '_orig_mod.'"),
     "one more": (one_more_weight, "1 is unknown, such as model.adapter.weight"),
+    "a flipped bit": (flipped_bit_in_a_name, "missing.*unknown, such as model.encoder.conv0.weight"),
     "NaN": (not_finite, "tuned: the tensor model.encoder.conv1.weight holds NaN or infinite weights"),
     "mel bins": (other_mel_bins, r"preprocessor_config.json: 128 mel bins, but config.json says 80"),
     "no tokenizer": (no_tokenizer, "has no tokenizer .*copy tokenizer.json"),

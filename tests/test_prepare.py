@@ -302,6 +302,22 @@ def test_a_folder_of_another_corpus_is_left_alone(tmp_path: Path):
     assert [path.name for path in (tmp_path / "demo").iterdir()] == ["corpus.json"]
 
 
+def test_a_file_that_no_preparation_left_is_not_written_over(tmp_path: Path):
+    write_folder(tmp_path / "in", 2)
+    arguments = ("folder", "--source", tmp_path / "in", "--pair", "ko-en", "--out", tmp_path / "out")
+    for content in (b"mine\n", b'{"id": "mine"}\n', b""):
+        put(tmp_path / "out/train.jsonl", content)
+        with pytest.raises(UserError, match=r"out/train\.jsonl: exists, and is no manifest of an earlier call"):
+            run(*arguments)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["train.jsonl"]
+        assert (tmp_path / "out/train.jsonl").read_bytes() == content
+    (tmp_path / "out/train.jsonl").unlink()
+    run(*arguments)
+    (tmp_path / "out/corpus.json").unlink()  # as where the call was killed before it wrote the record
+    run(*arguments)
+    assert (tmp_path / "out/corpus.json").exists()
+
+
 def test_manifests_of_an_earlier_preparation_are_told(tmp_path: Path):
     TREES["cs_fleurs"].write(tmp_path / "in", lambda data: data)
     reader = discover()["cs_fleurs"]

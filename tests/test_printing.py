@@ -71,6 +71,12 @@ def test_a_colour_of_our_own_is_one():
     assert screen.file.getvalue() == "\x1b[1m‹U+001B›[31mtheirs\x1b[0m\n"
 
 
+def test_a_message_of_any_length_keeps_its_ends():
+    said = str(UserError("a.json: " + "x" * 10**6 + "; copy it from the base", "y" * 10**6)).split("\n")
+    assert [len(line) for line in said] == [2005, 2005]
+    assert said[0].startswith("a.json: xxx") and said[0].endswith("xxx; copy it from the base") and " ... " in said[0]
+
+
 def test_a_message_cannot_act_or_begin_another_line(capsys: pytest.CaptureFixture[str]):
     error = UserError(f"a.jsonl:1: the id {ACTING}", "second line")
     assert str(error).count("\n") == 1 and all(line.isprintable() for line in str(error).split("\n"))

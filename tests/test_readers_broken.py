@@ -6,6 +6,7 @@ import io
 import json
 import re
 import stat
+import time
 import unicodedata
 import zipfile
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from corpora.corpus import prepare
 from corpora.readers.clips import BrokenRecord, measure
 from corpora.readers.reader import Clip
 from corpora.readers.source import SourceFiles, open_source
+from corpora.readers.tables import read_csv
 from tests.corpus_trees import TREES, hike_row, put, wav
 from tests.test_readers_layouts import READERS, assert_as_expected, prepared, reader
 
@@ -305,6 +307,14 @@ def test_an_unknown_field_is_told_once(name: str, table: str, field: str, tmp_pa
     assert_as_expected(name, tmp_path / "out")
     told = [f"{path}:1: the field 'accent' is not one this reader knows; ignored"]
     assert found.examples.get("unknown field", []) == ([] if name == "aihub" else told)
+
+
+def test_a_table_of_a_hundred_thousand_columns_is_answered_at_once(tmp_path: Path):
+    (tmp_path / "metadata.csv").write_text(",".join(map(str, range(100_000))) + "\n1\n")
+    begun = time.process_time()
+    with pytest.raises(UserError, match="the row does not have the header's 100000 cells, but 1"):
+        list(read_csv(SourceFiles(tmp_path), "metadata.csv"))
+    assert time.process_time() - begun < 10
 
 
 def test_an_unknown_column_is_told_once(tmp_path: Path):

@@ -15,7 +15,8 @@ import torch
 from common.errors import UserError
 from common.korean import korean_phonemes
 from common.manifest import read_manifest
-from corpora.speak import engines, spoken
+from corpora.speak import engines, espeak, spoken
+from corpora.speak.demo_corpora import write_demo
 from corpora.speak.engine import Speech
 from corpora.speak.espeak import EspeakEngine
 from corpora.speak.kokoro import RATE_HZ, Kokoro, span_borders, trimmed
@@ -237,6 +238,37 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(tmp_path, fake):
     files = sorted(path.relative_to(once) for path in once.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     assert all((once / name).read_bytes() == (folder / name).read_bytes() for name in files)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"train.jsonl": "mine"}, "exists and is no spoken corpus"),
+        ({"audio/mine.flac": "mine"}, "exists and is no spoken corpus"),
+        ({"audio/mine.flac": "mine", "corpus.json": '{"corpus": "ko-en"}'}, "a corpus that was not spoken lies there"),
+    ],
+)
+def test_a_folder_of_something_else_is_left_alone(tmp_path, fake, files, message):
+    write_set(tmp_path / "ko-en.jsonl")
+    for name, content in files.items():
+        (tmp_path / "out/ko-en" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "out/ko-en" / name).write_text(content)
+    with pytest.raises(UserError, match=message):
+        spoken_by_fake(tmp_path)
+    there = {str(path.relative_to(tmp_path / "out/ko-en")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert there == set(files) and not fake.said
+
+
+@pytest.mark.parametrize("record", [None, '{"corpus": "ko-en", "reader": "folder"}', '{"corpus": "ko-en"}'])
+def test_the_demo_leaves_a_folder_of_something_else_alone(tmp_path, monkeypatch, record):
+    monkeypatch.setattr(espeak, "require", lambda: None)
+    (tmp_path / "ko-en").mkdir()
+    (tmp_path / "ko-en/mine.wav").write_text("mine")
+    if record:
+        (tmp_path / "ko-en/corpus.json").write_text(record)
+    with pytest.raises(UserError, match="ko-en: (exists and is no corpus of the demo|the corpus ko-en)"):
+        write_demo(tmp_path, progress=False)
+    assert (tmp_path / "ko-en/mine.wav").read_text() == "mine"
 
 
 def test_a_changed_sentence_is_spoken_anew_with_its_shard_alone(tmp_path, fake):

@@ -233,10 +233,25 @@ def test_demo_and_paper_differ_in_data_backbone_and_budget_alone():
             r"merge: rows: x: runs is \[\], expected a list of runs to merge",
         ),
         ({"seeds": []}, r"seeds is \[\], expected a list of whole numbers such as \[0, 1, 2\]"),
+        ({"seeds": [0, -1]}, r"seeds holds -1, expected a whole number in \[0, 4294967295\]"),
+        ({"seeds": [2**32]}, "seeds holds 4294967296"),
+        (
+            {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "folder": "../../up"}]}},
+            r"merge: rows: x: folder: '\.\.' cannot name a file or folder",
+        ),
+        (
+            {"merge": {"rows": [{"name": "x", "group": "g", "method": "ties", "folder": ""}]}},
+            "merge: rows: x: folder: '' cannot name",
+        ),
         ({"seeds": [True]}, "seeds is True, expected a whole number"),
         ({"runs": {"erm": {"train": []}}}, r"runs: erm: train is \[\], expected a mapping of text to any value"),
         ({"analyze": {"of": ["erm"], "threshold": []}}, r"analyze: threshold is \[\], expected text"),
         ({"corpora": {"data/x": {"parts": []}}}, r"corpora: data/x: 'command' is missing"),
+        ({"evaluate": {"config": []}}, "evaluate: test is missing, expected test manifests by name"),
+        ({"evaluate": {"config": "demo.yaml"}}, "evaluate: config is 'demo.yaml', expected a list"),
+        ({"evaluate": {"test": ["a"]}}, r"evaluate: test is \['a'\], expected a mapping of text to text"),
+        ({"evaluate": {"test": {"a": "b"}, "seen": 5}}, "evaluate: seen is 5, expected a list of text"),
+        ({"evaluate": {"test": {"a": "b"}, "beems": 2}}, "evaluate: no option 'beems', did you mean 'beams'"),
     ],
 )
 def test_a_mistake_is_answered_where_it_is(changes: dict[str, Any], message: str):

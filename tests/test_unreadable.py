@@ -167,6 +167,7 @@ def test_a_worker_that_was_ended_is_one_message():
     ("error", "message"),
     [
         (KeyError("x"), "error: KeyError, which was not foreseen: 'x'; --debug shows more"),
+        (ValueError("embedded null byte"), "error: a path has a NUL character"),
         (MemoryError(), "error: there is not enough memory (MemoryError)"),
         (
             RuntimeError("CUDA out of memory. Tried\nto"),

@@ -18,6 +18,8 @@ import yaml
 from common.configs import find_config, read_yaml
 from common.errors import UserError
 from common.files import check_name
+from common.options import Command, build
+from evaluation.evaluation_options import EvaluationOptions
 from scoring.table import AVERAGES, SEEN, SINGLE, UNSEEN, is_oracle, single_languages
 from workflow.settings import flag, flags, manifests, merged, record_of
 from workflow.study_file import MergeRow, StudyFile, check_names, read_fields
@@ -185,9 +187,18 @@ class Study(StudyFile):
     def evaluation(self) -> dict[str, Any]:
         """The options of `evaluate.py` that do not depend on the seed."""
         given = dict(self.evaluate)
-        configs = [read_yaml(find_config(name, "evaluate")) for name in given.pop("config", [])]
-        options = merged(*configs, given)
-        return {key: value for key, value in options.items() if key not in ("models", "out")}
+        names = given.pop("config", [])
+        if not isinstance(names, list):
+            raise UserError(f"evaluate: config is {names!r}, expected a list of names or paths")
+        options = merged(*(read_yaml(find_config(str(name), "evaluate")) for name in names), given)
+        options = {key: value for key, value in options.items() if key not in ("models", "out")}
+        try:
+            build(Command("evaluate.py", "", EvaluationOptions)).parse_object(options, defaults=False)
+        except UserError as error:
+            raise UserError(f"evaluate: {error}") from None
+        if not options.get("test"):
+            raise UserError("evaluate: test is missing, expected test manifests by name, or a config that names them")
+        return options
 
     @cached_property
     def averages(self) -> dict[str, list[str]]:

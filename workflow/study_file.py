@@ -6,7 +6,8 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from common.errors import UserError, nearest
-from common.option_types import expected
+from common.files import check_name
+from common.option_types import Seed, expected, fits_range
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,14 @@ class StudyFile:
         """
         if not self.seeds:
             raise UserError("seeds is [], expected a list of whole numbers such as [0, 1, 2]")
+        if wrong := [seed for seed in self.seeds if not fits_range(Seed, seed)]:
+            raise UserError(f"seeds holds {wrong[0]}, expected {expected(Seed)}")
         check_names("merge: of", self.merge.of, self.runs)
         check_names("analyze: of", self.analyze.of, self.runs)
         for row in self.merge.rows:
             where = f"merge: rows: {row.name}"
+            for part in row.folder.split("/"):
+                check_name(part, f"{where}: folder")
             if row.runs == []:
                 raise UserError(f"{where}: runs is [], expected a list of runs to merge")
             if row.runs is None and not self.merge.of:

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import chain
 from pathlib import Path
@@ -67,7 +68,7 @@ def read_csv(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, An
             where, begin = f"{source.where(name)}:{rows.line_num}", rows.line_num + 1
             if not header:
                 header = cells
-                if twice := sorted({cell for cell in header if header.count(cell) > 1}):
+                if twice := sorted(cell for cell, number in Counter(header).items() if number > 1):
                     raise UserError(f"{where}: the header holds {twice[0]!r} twice")
             elif cells and len(cells) != len(header):
                 raise UserError(f"{where}: the row does not have the header's {len(header)} cells, but {len(cells)}")

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import yaml
 from tqdm import tqdm
 
-from common.files import atomic_folder
+from common.files import atomic_folder, check_replaceable
 from common.manifest import Span, Utterance, write_manifest
-from corpora.derived import RECORD, follows_from, write_json
+from corpora.derived import RECORD, earlier_manifests, follows_from, write_json
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import espeak
 from corpora.speak.sentences import Sentence, SentenceStream
@@ -94,6 +94,9 @@ def _write(wanted: list[tuple[DemoCorpus, dict[str, int], Path]], progress: bool
     espeak.require()
     recipe = {"source": "espeak-ng", "seed": SEED, "made_by": _digest()}
     missing = [one for one in wanted if not follows_from(one[2], {**recipe, "counts": one[1]})]
+    for corpus, _, folder in missing:
+        check_replaceable(folder, RECORD, "corpus of the demo")
+        earlier_manifests(folder, corpus=corpus.name, source=recipe["source"])
     total = sum(sum(counts.values()) for _, counts, _ in missing)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])

@@ -25,11 +25,11 @@ import torch
 from backbone.devices import end_with
 from common.audio import SAMPLE_RATE_HZ, write_sound
 from common.errors import UserError
-from common.files import atomic_file, sole_writer, write_text
+from common.files import atomic_file, check_replaceable, sole_writer, write_text
 from common.json_lines import read_json
 from common.manifest import Span, Utterance, write_manifest
 from common.progress_meter import progress
-from corpora.derived import follows_from
+from corpora.derived import RECORD, follows_from, holds
 from corpora.manifest_counts import ManifestCounts
 from corpora.speak import engines
 from corpora.speak.ogg_opus import encode_opus
@@ -106,6 +106,8 @@ def write_spoken(
     with sole_writer(out / "speak"):
         recipes = {corpus: _recipe(corpus, shards, about) for corpus in corpora}
         unfinished = [corpus for corpus in corpora if not follows_from(out / corpus, recipes[corpus])]
+        for corpus in unfinished:
+            _check_own(out / corpus)
         _speak_missing([shard for shard in shards if shard.corpus in unfinished], chosen, processes)
         for corpus in unfinished:
             _finish([shard for shard in shards if shard.corpus == corpus], recipes[corpus])
@@ -152,6 +154,14 @@ def _shards(
             chosen = tuple(reading for reading, _ in some)
             shards.append(_Shard(corpus, split, chosen, out / corpus, engine, encoding, about["licence"], key))
     return shards
+
+
+def _check_own(folder: Path) -> None:
+    """Check that a corpus's folder is new, or holds a spoken corpus, finished or not: what else is in it would go."""
+    if not (folder / _RECORDS).is_dir():
+        check_replaceable(folder, RECORD, "spoken corpus")
+        if (folder / RECORD).is_file() and not holds(folder, "speakers"):
+            raise UserError(f"{folder}: a corpus that was not spoken lies there; choose another --out")
 
 
 def _recipe(corpus: str, shards: Sequence[_Shard], about: dict[str, Any]) -> dict[str, Any]:
