@@ -84,6 +84,7 @@ def run_script(main: Callable[[], int | None]) -> None:
         sys.argv.remove("--debug")
         os.environ["CROSSPAIR_DEBUG"] = "1"  # which the processes that a script starts inherit
     guard_logs()
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report its use to its makers
     try:
         code = main() or 0
     except BrokenPipeError:  # the reader of our output went away, e.g. `| head`

@@ -195,6 +195,13 @@ def test_an_error_that_nobody_worded_is_one_line(error: Exception, message: str,
         run_script(main)
 
 
+def test_no_library_reports_its_use(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    with pytest.raises(SystemExit):
+        run_script(lambda: 0)
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
 def test_a_word_that_is_not_utf_8_is_one_line(tmp_path: Path):
     name = os.fsencode(tmp_path) + b"/\xff.jsonl"
     given = [sys.executable, "prepare.py", "check", name]
