@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ import lightning as L
 from backbone.model_folder.stored import ModelFolder
 from callbacks.checkpoint_files import checkpoints, digest_of
 from callbacks.development import Development
+from common.configs import read_yaml
 from common.errors import UserError
 from common.files import write_text
 from common.printing import warn
@@ -94,6 +96,20 @@ class RunRecord(L.Callback):
             write_text(folder / "run.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
             if skips.skipped:
                 warn(f"warning: {skips.summary()} (all in run.json)")
+
+
+def check_run_folder(run: Path) -> None:
+    """Check that a run's folder is new, or a run's: training would write over what else is in it.
+
+    Raises:
+        UserError: naming the folder and a file in it.
+    """
+    there = [name for name in ("config.yaml", "run.json", "metrics.csv", "model") if (run / name).exists()]
+    if there and not checkpoints(run):
+        with suppress(UserError):
+            if {"model", "trainer"} <= read_yaml(run / "config.yaml").keys():
+                return
+        raise UserError(f"{run}: holds a {there[0]} that is no run's; choose another --name, or move it")
 
 
 def corpora_of(datamodule: PairDataModule) -> dict[str, dict[str, Any]]:

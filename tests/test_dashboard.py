@@ -260,6 +260,10 @@ def test_a_trial_lies_in_its_sweep_and_any_other_run_in_its_own_folder(monkeypat
     assert run_folder("outputs", "erm") == Path("outputs/erm")
     monkeypatch.setenv("WANDB_SWEEP_ID", "sweep1")
     assert run_folder("outputs", "erm") == Path("outputs/sweeps/sweep1/trial1")
+    for name in ("WANDB_SWEEP_ID", "WANDB_RUN_ID"):
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=f"{name}: '../up' cannot name a file"):
+            patch.setenv(name, "../up")
+            run_folder("outputs", "erm")
 
 
 def test_studies_are_named_by_their_folder():

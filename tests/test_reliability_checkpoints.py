@@ -25,7 +25,7 @@ from callbacks.checkpoint_files import (
 )
 from callbacks.checkpoints import Checkpoints
 from callbacks.development import Development
-from callbacks.run_record import RunRecord
+from callbacks.run_record import RunRecord, check_run_folder
 from common.errors import UserError
 from tests.test_reliability_resume import assert_same, run
 
@@ -169,6 +169,22 @@ def test_a_start_loses_no_unfinished_run(tmp_path: Path):
     (tmp_path / "model" / "config.json").unlink()  # what it was finished with is gone
     with pytest.raises(UserError, match="holds a run that stopped at step 4"):
         starting_point(tmp_path, resume=False, named=None)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "run.json", "model/mine.txt"])
+def test_a_start_writes_over_no_folder_that_is_no_run_s(name: str, tmp_path: Path):
+    check_run_folder(tmp_path / "new")
+    (tmp_path / "notes.txt").write_text("mine")
+    check_run_folder(tmp_path)  # a run writes nothing of this name
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"holds a {name.split('/')[0]} that is no run's; choose another --name"):
+        check_run_folder(tmp_path)
+    (tmp_path / "config.yaml").write_text("model: {}\ntrainer: {}\n")  # a run's that was killed before its first step
+    check_run_folder(tmp_path)
+    (tmp_path / "config.yaml").write_text("mine")
+    CheckpointFiles().save_checkpoint(STATE, checkpoint_path(tmp_path, 2))
+    check_run_folder(tmp_path)
 
 
 def test_the_clock_goes_on_where_an_interrupted_run_stopped(monkeypatch: pytest.MonkeyPatch):

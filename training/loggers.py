@@ -24,7 +24,7 @@ def run_folder(output_root: str, name: str) -> Path:
     """Return a run's folder; the trials of a wandb sweep are next to each other."""
     sweep, trial = os.environ.get("WANDB_SWEEP_ID"), os.environ.get("WANDB_RUN_ID")
     if sweep and trial:
-        return Path(output_root) / "sweeps" / sweep / trial
+        return Path(output_root) / "sweeps" / check_name(sweep, "WANDB_SWEEP_ID") / check_name(trial, "WANDB_RUN_ID")
     return Path(output_root) / check_name(name, "name")
 
 

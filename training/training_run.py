@@ -14,7 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from callbacks.checkpoint_files import CheckpointFiles, readable_restoring, starting_point
 from callbacks.final_model import FinalModel
 from callbacks.metrics_file import MetricsFile
-from callbacks.run_record import RunRecord
+from callbacks.run_record import RunRecord, check_run_folder
 from callbacks.throughput import Interlude, Throughput, TrainingProgress
 from common.errors import UserError
 from common.files import sole_writer
@@ -64,6 +64,8 @@ class TrainingRun:
         """
         folder = Path(self.trainer.default_root_dir)
         with sole_writer(folder) if self.trainer.is_global_zero else nullcontext():
+            if self.trainer.is_global_zero:
+                check_run_folder(folder)
             start = starting_point(folder, self._resume, self._ckpt_path)
             keep_identity(self.trainer.loggers, folder, resumes=start is not None)
             with readable_restoring(start), readable_worker_errors():
