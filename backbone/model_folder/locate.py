@@ -25,7 +25,7 @@ def named_models(entries: Sequence[Any] | str, keys: Sequence[str] = ("name", "p
     Raises:
         UserError: where an entry is none of these, or two models share a name.
     """
-    found: list[dict[str, str]] = []
+    found: dict[str, dict[str, str]] = {}
     for entry in [entries] if isinstance(entries, str) else entries:
         if isinstance(entry, dict) and "path" in entry and set(entry) <= set(keys):
             row = {key: str(value) for key, value in entry.items()}
@@ -35,10 +35,10 @@ def named_models(entries: Sequence[Any] | str, keys: Sequence[str] = ("name", "p
         else:
             raise UserError(f"a model must be a path, NAME=PATH, or {{{', '.join(keys)}}}; found {entry!r}")
         row.setdefault("name", short_name(row["path"]))
-        if any(row["name"] == other["name"] for other in found):
+        if row["name"] in found:
             raise UserError(f"two models are called {row['name']!r}; write NAME=PATH to name them apart")
-        found.append(row)
-    return found
+        found[row["name"]] = row
+    return list(found.values())
 
 
 def find_model(source: Path | str) -> Path:
