@@ -19,6 +19,7 @@ from callbacks.development import Development
 from common.configs import read_yaml
 from common.errors import UserError
 from common.files import write_text
+from common.input_files import check_file
 from common.printing import warn
 from common.versions import versions
 from datamodules.pairs import PairDataModule
@@ -104,6 +105,12 @@ def check_run_folder(run: Path) -> None:
     Raises:
         UserError: naming the folder and a file in it.
     """
+    for name in ("config.yaml", "run.json", "metrics.csv"):
+        if (run / name).exists():
+            check_file(run / name)  # else it would only show once the run is over
+    for name in ("checkpoints", "model"):
+        if (run / name).exists() and not (run / name).is_dir():
+            raise UserError(f"{run / name}: is no folder, as it is in a run's; choose another --name, or move it")
     there = [name for name in ("config.yaml", "run.json", "metrics.csv", "model") if (run / name).exists()]
     if there and not checkpoints(run):
         with suppress(UserError):

@@ -88,6 +88,7 @@ class WhisperModule(L.LightningModule):
         for name in ("learning_rate", "weight_decay", "warmup_fraction", "ctc_weight", "label_smoothing"):
             in_range(f"model.{name}", options[name], 0, 1, "a number from ")
         in_range("model.accumulate", accumulate, 1, what="a number of micro-batches, ")
+        in_range("model.max_unusable_steps", max_unusable_steps, 0, what="a number of steps, ")
         if not all(0 <= beta < 1 for beta in betas):
             raise UserError(f"model.betas are {list(betas)}, expected two numbers from 0 to below 1")
         if clip_norm is not None and not clip_norm > 0:

@@ -23,6 +23,7 @@ from datamodules.mixture import mixture, utterances_of
 from datamodules.pairs import PairDataModule
 from decoding.transcribe_options import TRANSCRIBE
 from lightning_modules.trainer_checks import check_devices
+from lightning_modules.whisper import WhisperModule
 from merging.command import command as merge_command
 from merging.command import main as merge
 from merging.recipe import MergeRecipe, check_count, count_of_subsets, subsets
@@ -153,6 +154,7 @@ TRAINER = {"accelerator": "cpu", "devices": 1, "num_nodes": 1}
         (lambda: utterances_of(["a"], {"a": 10**9}), "data.utterances_per_pair of a is"),
         (lambda: mixture({"a": {"manifest": "m", "weight": 1e300}}, None), r"the weight of m is 1e\+300"),
         (lambda: mixture({"a": {"manifest": "m", "weight": 1e-300}}, None), "the weight of m is 1e-300"),
+        (lambda: WhisperModule(max_unusable_steps=-1), "model.max_unusable_steps is -1, expected a number of steps, 0"),
         (lambda: SpecAugment(time_masks=10**9), "model.spec_augment.time_masks is"),
         (
             lambda: check_devices(SimpleNamespace(**TRAINER | {"devices": 50})),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -70,8 +71,8 @@ def huge(path: Path) -> None:
 
 
 def of_socket(path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as made:
-        made.bind(str(path))
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(path.parent):  # a socket's path is a short one
+        made.bind(path.name)
 
 
 def loop(path: Path) -> None:

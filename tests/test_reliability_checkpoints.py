@@ -187,6 +187,16 @@ def test_a_start_writes_over_no_folder_that_is_no_run_s(name: str, tmp_path: Pat
     check_run_folder(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "metrics.csv", "run.json", "checkpoints", "model"])
+def test_what_a_run_could_not_write_in_the_end_is_told_before_it_begins(name: str, tmp_path: Path):
+    if "." in name:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"{name}: is (a folder, expected a file|no folder, as it is in a run's)"):
+        check_run_folder(tmp_path)
+
+
 def test_the_clock_goes_on_where_an_interrupted_run_stopped(monkeypatch: pytest.MonkeyPatch):
     clock = [1000.0]
     monkeypatch.setattr(time, "time", lambda: clock[0])
