@@ -20,6 +20,17 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def chosen_device(named: str | None) -> str:
+    """Return the named device, or where none is named `default_device`.
+
+    Raises:
+        UserError: where there is no such device.
+    """
+    if named:
+        _check(named, 1)
+    return named or default_device()
+
+
 def check_decoding_precision(precision: str, device: str) -> None:
     """Raise a `UserError` where the device cannot decode in a number format."""
     if precision == "float16" and device == "cpu":
@@ -81,4 +92,5 @@ def _check(device: str, devices: int) -> None:
         in_range("--devices", devices, 1, MOST_PROCESSES, what=ON_THIS_MACHINE)
     here = torch.cuda.device_count()
     if kind == "cuda" and here < (int(index) + 1 if colon else devices):
-        raise UserError(f"--device {device} --devices {devices}: PyTorch finds {here} GPUs on this machine")
+        several = f" --devices {devices}" if devices > 1 else ""
+        raise UserError(f"--device {device}{several}: PyTorch finds {here} GPUs on this machine")

@@ -187,11 +187,11 @@ class AlignOptions:
 
 def run_align(options: AlignOptions) -> None:
     """Write manifests with span times."""
-    from backbone.devices import default_device
+    from backbone.devices import chosen_device
     from corpora.align import align
     from corpora.aligners import AttentionAligner, CTCAligner
 
-    device = options.device or default_device()
+    device = chosen_device(options.device)
     is_ctc = options.method == "ctc"
     chosen = CTCAligner(options.model, device, options.seed) if is_ctc else AttentionAligner(options.model, device)
     made_by = {"model": options.model, "method": options.method, "seed": options.seed}

@@ -10,7 +10,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
-from backbone.devices import check_decoding_precision, default_device
+from backbone.devices import check_decoding_precision, chosen_device
 from backbone.language_tags import POLICIES, language_id
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
@@ -85,7 +85,7 @@ class RecordingTranscriber:
 
     def __init__(self, model: Candidate, how: RecordingDecoding) -> None:
         self.name, self.how = model.name, how
-        device = how.device or default_device()
+        device = chosen_device(how.device)
         check_decoding_precision(how.precision, device)
         decoding = {"beams": how.beams, "device": device, "compiled": how.compile, "precision": how.precision}
         engine = TorchWhisper(*read_model_folder(model.opened), **decoding)

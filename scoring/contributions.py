@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from common.code_mixing import LANGUAGE_SOURCES, UNKNOWN, code_mixing_index, find_switches, token_languages
+from common.errors import UserError
 from common.languages import language_by_script
 from scoring.edit_alignment import DELETION, HIT, INSERTION, SUBSTITUTION, Alignment, Counts, align
 from scoring.failures import FAILURES, find_failures
@@ -20,6 +21,7 @@ from scoring.tolerant import Tolerance, tolerate
 Contributions = dict[str, tuple[float, float]]
 
 OTHER = "other"  # tokens of no language: numbers, and what neither spans nor script decide
+_MOST_TOKENS = 30_000  # more than anybody says in an hour
 EDITS = {SUBSTITUTION: "substitutions", DELETION: "deletions", INSERTION: "insertions"}
 
 
@@ -76,13 +78,13 @@ def score_transcript(transcript: UtteranceToScore, profile: Profile) -> ScoredUt
     """Align one utterance and find its tokens' languages.
 
     Raises:
-        UserError: where the reference holds no token.
+        UserError: where the reference holds no token, or reference or hypothesis far too many.
     """
     text, reference = _reference(transcript, profile)
     hypothesis_text = transcript.hypothesis
     if profile.takes_labels:
         hypothesis_text = replace_loanwords(hypothesis_text, transcript.loanwords)
-    hypothesis = profile.hypothesis(hypothesis_text)
+    hypothesis = _bounded(profile.hypothesis(hypothesis_text), transcript.id, "hypothesis")
     languages, source = token_languages(reference, transcript.languages, transcript.spans, profile.reference)
     alignment = align(reference, hypothesis)
     whole_words = PROFILES["cjk"].reference
@@ -121,7 +123,15 @@ def _reference(transcript: UtteranceToScore, profile: Profile) -> tuple[str, lis
     tokens = profile.reference(text)
     if not tokens:
         raise empty_reference(transcript.id, text, profile.name)
-    return text, tokens
+    return text, _bounded(tokens, transcript.id, "reference")
+
+
+def _bounded(tokens: list[str], name: str, what: str) -> list[str]:
+    """The tokens, where one utterance can have so many: time and memory grow with their square."""
+    if len(tokens) > _MOST_TOKENS:
+        more = f"has {len(tokens):,} tokens, expected no more than {_MOST_TOKENS:,} of an utterance; divide it"
+        raise UserError(f"{name}: the {what} {more}")
+    return tokens
 
 
 def contributions(utterance: ScoredUtterance) -> Contributions:

@@ -252,6 +252,8 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
         (["a.wav", "--beams", "2", "--compile"], "--compile compiles the greedy step"),
         (["a.wav", "--format", "txt", "srt"], "several formats need --out"),
         (["a.wav", "--gradio"], "takes no files"),
+        (["a.wav", "--device", "tpu"], "no device is called 'tpu'"),
+        (["a.wav", "--device", "cuda:99"], r"--device cuda:99: PyTorch finds \d+ GPUs"),
     ],
 )
 def test_mistakes_are_answered(
