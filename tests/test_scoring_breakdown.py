@@ -251,7 +251,7 @@ def test_comparing_names_the_utterances_that_changed_most():
         ([UtteranceToScore("a", "x", "x")] * 2, "'a' stands twice"),
         (
             [UtteranceToScore("a", "x " * 30_001, "x")],
-            "a: the reference has 30,001 tokens, expected no more than 30,000",
+            "the reference has 30,001 tokens, expected no more than 30,000",
         ),
         ([UtteranceToScore("a", "x", "나" * 30_001)], "a: the hypothesis has 30,001 tokens"),
     ],
