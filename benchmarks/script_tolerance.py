@@ -1,8 +1,8 @@
 """How near the strict and the script-tolerant count come to marked errors: `python benchmarks/script_tolerance.py`.
 
-The gold set is benchmarks/script_gold/*.jsonl, marked by its README. `--half tune` or `--half held-out` takes one half,
+The gold set is in benchmarks/script_gold, marked by its README. `--part tune`, `held-out` or `joint` takes one part,
 `--rules label lexicon compound token` leaves out what needs espeak-ng, `--wrong` lists the pairs where the tolerant
-count and the mark differ.
+count and the mark differ. Without a part, the agreement of the two markers is printed, too.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from scoring.tolerant import rules_on, tolerate
 from scoring.transcript_files import read_json_lines
 
 GOLD = Path(__file__).parent / "script_gold"
-HALVES = ("tune", "held-out")
+MARKED = ("written", "whisper-base", "joint")
+PARTS = ("tune", "held-out", "joint")
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ class GoldPair:
     row: dict[str, Any]
 
     @property
-    def half(self) -> str:
-        """Pairs with an odd number are for tuning."""
-        return HALVES[int(self.row["id"].rsplit("-", 1)[1]) % 2 == 0]
+    def part(self) -> str:
+        """Pairs with an odd number are for tuning, but none of the joint fine-tune's."""
+        if self.row["source"] == "joint":
+            return "joint"
+        return "tune" if int(self.row["id"].rsplit("-", 1)[1]) % 2 else "held-out"
 
     @property
     def hearing(self) -> int:
@@ -62,11 +65,16 @@ class GoldPair:
 def read_gold() -> list[GoldPair]:
     """Returns all pairs, in the order of their files."""
     pairs = []
-    for path in sorted(GOLD.glob("*.jsonl")):
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        for item, row in zip(read_json_lines(path), rows, strict=True):
+    for name in MARKED:
+        path = GOLD / f"{name}.jsonl"
+        for item, row in zip(read_json_lines(path), read_rows(path), strict=True):
             pairs.append(GoldPair(score_transcript(item, PROFILES["cjk"]), row))
     return pairs
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Returns the JSON lines of a file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def distance(counts: Iterable[int], marks: Iterable[int]) -> float:
@@ -103,18 +111,44 @@ def report(pairs: list[GoldPair], rules: Sequence[str]) -> None:
     print(f"  wrongly forgiven: {lost} of {total} errors of hearing ({100 * lost / total:.1f} %)")
 
 
+def linear_kappa(first: Sequence[int], second: Sequence[int]) -> float:
+    """Returns Cohen's kappa with linear weights: how much less two markers differ than by chance."""
+    by_chance = sum(abs(one - other) for one in first for other in second) / len(first) / len(second)
+    return 1 - distance(first, second) / by_chance
+
+
+def report_markers(pairs: list[GoldPair], rules: Sequence[str]) -> None:
+    """Prints how two markers agree, and how near the counts come to the second."""
+    second = {row["id"]: row["hearing_errors"] for row in read_rows(GOLD / "second_marks.jsonl")}
+    marked = [pair for pair in pairs if pair.row["id"] in second]
+    for name in ("", *sorted({pair.row["pair"] for pair in marked})):
+        chosen = [pair for pair in marked if name in ("", pair.row["pair"])]
+        one, other = [pair.hearing for pair in chosen], [second[pair.row["id"]] for pair in chosen]
+        same = sum(mark == again for mark, again in zip(one, other, strict=True))
+        counts = [[p.scored.counts.errors for p in chosen], [p.tolerant(rules) for p in chosen]]
+        near = [f"{distance(count, marks):.2f}" for marks in (one, other) for count in counts]
+        print(
+            f"  {name or 'all':6} {len(chosen):3} pairs, {sum(one)} and {sum(other)} errors: the same {same}, "
+            f"difference {distance(one, other):.2f}, kappa {linear_kappa(one, other):.2f}; "
+            f"strict and tolerant from the first {near[0]} {near[1]}, from the second {near[2]} {near[3]}"
+        )
+
+
 def main() -> None:
     """Prints the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--half", choices=HALVES)
+    parser.add_argument("--part", choices=PARTS)
     parser.add_argument("--wrong", action="store_true")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=rules_on())
     arguments = parser.parse_args()
     rules = tuple(rule for rule in RULES if rule in arguments.rules)
     gold = read_gold()
-    for half in (arguments.half,) if arguments.half else HALVES:
-        pairs = [pair for pair in gold if pair.half == half]
-        print(f"{half}: {len(pairs)} pairs")
+    if not arguments.part:
+        print("two markers")
+        report_markers(gold, rules)
+    for part in (arguments.part,) if arguments.part else PARTS:
+        pairs = [pair for pair in gold if pair.part == part]
+        print(f"{part}: {len(pairs)} pairs")
         report(pairs, rules)
         groups = {f"{pair.row['source']}, {pair.row['pair']}" for pair in pairs}
         for group in sorted(groups | {pair.row["source"] for pair in pairs}):

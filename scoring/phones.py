@@ -36,6 +36,8 @@ _WEAK = {"U": "ʉ", "O": "ɵ", "I": "ɨ"}
 _WEAK_KANA = {
     "KU", "GU", "SU", "ZU", "TU", "DU", "HU", "BU", "PU", "MU", "NU", "RU", "VU", "TO", "DO", "SI", "ZI", "TI",
 }  # fmt: skip
+# A stop that ends a syllable stands for っ, which has no phone; 쿠 and 토 are as weak as ク and ト.
+_KANA_IN_HANGUL = (("(?<=[aeiouæə])[ptk]$", ""), ("(?<=[ptscknmlh])u$", "ʉ"), ("to$", "tɵ"))
 _SMALL_KANA = frozenset("ァィゥェォャュョヮ")
 
 # Rewriting rules from espeak-ng's IPA or, for Korean and Japanese in Latin letters, from however they are romanised.
@@ -72,6 +74,18 @@ def phones(text: str, language: str) -> str:
         return _hangul(text)
     letters = letter_phones(text)
     return "" if None in letters else "".join(filter(None, letters))
+
+
+@lru_cache(maxsize=1 << 17)
+def readings(text: str, language: str) -> frozenset[str]:
+    """Return the phones that a labelled spelling may stand for; Japanese in Hangul is also read as its kana."""
+    found = {phones(text, language)}
+    if language == "ja" and re.fullmatch("[가-힣]+", text):
+        sounds = [_hangul(letter) for letter in text]
+        for pattern, written in _KANA_IN_HANGUL:
+            sounds = [re.sub(pattern, written, sound) for sound in sounds]
+        found.add("".join(sounds))
+    return frozenset(found - {""})
 
 
 def letter_phones(text: str) -> list[str | None]:

@@ -8,12 +8,14 @@ a vowel's, so that in a long word, too, no consonant and no syllable may differ.
 
 from functools import lru_cache
 from itertools import product
+from math import inf
 
 from scoring.phones import VOWEL_PHONES
 
 MAX_DISTANCE = 0.25
 MAX_COST = 0.45
-_WEIGHTS = dict.fromkeys("pfθtsckmnŋNl", 1.0) | dict.fromkeys("aeiouæjwh", 0.5) | {"ə": 0.25, "r": 0.2}
+VOWEL = 0.5
+_WEIGHTS = dict.fromkeys("pfθtsckmnŋNl", 1.0) | dict.fromkeys("aeiouæjwh", VOWEL) | {"ə": 0.25, "r": 0.2}
 _WEIGHTS |= dict.fromkeys("ɨʉɵ", 0.1)
 
 # What two different phones cost; two vowels that are not here cost 0.5, everything else 1.
@@ -46,8 +48,14 @@ def weight(phones: str) -> float:
 
 
 @lru_cache(maxsize=1 << 18)
-def sound_cost(one: str, other: str) -> float:
-    """Return the cost of the cheapest alignment of two strings of phones."""
+def sound_cost(one: str, other: str, most: float = inf) -> float:
+    """Return the cost of the cheapest alignment of two strings of phones.
+
+    Args:
+        one: phones.
+        other: phones.
+        most: where the cost exceeds it, any cost that does is returned.
+    """
     above = [0.0]
     for found in other:
         above.append(above[-1] + _WEIGHTS[found])
@@ -58,6 +66,8 @@ def sound_cost(one: str, other: str) -> float:
             changed = above[column] + _SUBSTITUTIONS[expected, found]
             row.append(min(changed, above[column + 1] + lost, row[-1] + _WEIGHTS[found]))
         above = row
+        if min(row) > most:
+            return inf
     return above[-1]
 
 
@@ -65,4 +75,4 @@ def sound_alike(one: str, other: str) -> bool:
     """Whether two strings of phones may be the same word."""
     first, second = weight(one), weight(other)
     allowed = min(MAX_COST, MAX_DISTANCE * max(first, second))
-    return bool(one and other) and abs(first - second) <= allowed and sound_cost(one, other) <= allowed
+    return bool(one and other) and abs(first - second) <= allowed and sound_cost(one, other, allowed) <= allowed

@@ -14,15 +14,15 @@ from functools import cache
 
 from common.espeak_phonemes import has_espeak
 from scoring.edit_alignment import Alignment
+from scoring.folded_tokens import FoldedTokens, embedded_runs
 from scoring.loanwords import RULES, SOUND, Spellings
 from scoring.variants import (
-    FoldedTokens,
     VariantMatch,
     by_sound,
     compounds,
-    embedded_runs,
     labelled,
     misheard,
+    partly_heard,
     spelt,
 )
 
@@ -83,6 +83,7 @@ def tolerate(
         matches += by_sound(runs, hypothesis, labels)
     if words is None:
         matches += misheard(runs, hypothesis, labels, sounds=SOUND in rules)
+        matches += partly_heard(runs, hypothesis, labels) if SOUND in rules else ()
     if "de" in languages and words is None:
         matches += compounds(alignment, reference, hypothesis, languages)
     matches = [match for match in matches if match.rule in rules]

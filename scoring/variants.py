@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from math import ceil
 
 from common.languages import LATIN, script
 from scoring.edit_alignment import Alignment
+from scoring.folded_tokens import EmbeddedRun, FoldedTokens
 from scoring.loanwords import (
     COMPOUND,
     LABEL,
@@ -16,15 +16,14 @@ from scoring.loanwords import (
     SOUND,
     TOKEN,
     Spellings,
-    fold,
     is_latin,
     lexicon,
-    split_particle,
 )
-from scoring.phones import letter_phones, letters_needed, phones
-from scoring.sound import MAX_COST, sound_alike, weight
+from scoring.phones import letter_phones, letters_needed, phones, readings
+from scoring.sound import MAX_COST, VOWEL, sound_alike, sound_cost, weight
 
 MAX_WORDS = 4  # the longest run that is looked for as a compound
+MAX_LETTERS = 8  # and as letters of which some were misheard
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,72 +39,6 @@ class VariantMatch:
     until: int
     rule: str
     errors: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class FoldedTokens:
-    """A reference or hypothesis as folded tokens, and where in their joined letters a run may begin or end."""
-
-    keys: Sequence[str]
-    joined: str
-    begins: Mapping[int, int]
-    ends: Mapping[int, int]
-
-    @classmethod
-    def of(cls, tokens: Sequence[str], words: Sequence[str] | None = None) -> FoldedTokens:
-        """Return the tokens' side; `words` are the same text's words where a token may be less than one."""
-        keys = [fold(token) for token in tokens]
-        joined = "".join(keys)
-        offsets = [0, *accumulate(map(len, keys))]
-        borders = set(offsets)
-        if words is not None:
-            by_word = {0, *accumulate(len(fold(word)) for word in words)}
-            borders = by_word if max(by_word) == len(joined) else borders
-        # A token without letters has the offset of the next one, and belongs to no run that ends or begins there.
-        begins = {offset: token for token, offset in enumerate(offsets) if offset in borders}
-        ends = {offset: token for token, offset in reversed(list(enumerate(offsets))) if offset in borders}
-        return cls(keys, joined, begins, ends)
-
-    def find(self, spelling: str) -> Iterator[tuple[int, int]]:
-        """Yield the runs (from, to) of tokens that have exactly these letters."""
-        at = self.joined.find(spelling)
-        while at >= 0:
-            begin, end = self.begins.get(at), self.ends.get(at + len(spelling))
-            if begin is not None and end is not None:
-                yield begin, end
-            at = self.joined.find(spelling, at + 1)
-
-    def has(self, spelling: str) -> bool:
-        """Whether a run of tokens has exactly these letters."""
-        return next(self.find(spelling), None) is not None
-
-
-@dataclass(frozen=True, slots=True)
-class EmbeddedRun:
-    """Tokens `start` to `end` of the reference, `words` words of one embedded language, as folded letters."""
-
-    start: int
-    end: int
-    language: str
-    words: int
-    key: str
-    particle: str
-
-
-def embedded_runs(reference: FoldedTokens, languages: Sequence[str | None]) -> Iterator[EmbeddedRun]:
-    """Yield all runs of whole words that are of one embedded language."""
-    ends = sorted(reference.ends.values())
-    for start in reference.begins.values():
-        language = languages[start] if start < len(languages) else None
-        if language is None:
-            continue
-        for words, end in enumerate(ends[bisect_right(ends, start) :], start=1):
-            if any(code != language for code in languages[start:end]):
-                break
-            last, particle = split_particle(reference.keys[end - 1])
-            yield EmbeddedRun(start, end, language, words, "".join(reference.keys[start : end - 1]) + last, particle)
-            if particle:
-                break
 
 
 def labelled(reference: FoldedTokens, hypothesis: FoldedTokens, loanwords: Spellings) -> Iterator[VariantMatch]:
@@ -136,14 +69,43 @@ def by_sound(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spel
         latin = is_latin(run.key)
         if (latin and run.words > 1) or hypothesis.has(run.key):
             continue
-        readings = {phones(spelling, run.language) for spelling in (run.key, *labels.get(run.key, ()))} - {""}
+        sought = _readings(run, labels)
         others = lexicon(run.language) if latin else {}
-        for begin, end, sounds in _in_another_script(run, hypothesis, written, max(map(weight, readings), default=0)):
-            if any(sound_alike(reading, sounds) for reading in readings):
+        most = max(map(weight, sought), default=0) + MAX_COST
+        for begin, end, sounds in _in_another_script(run, hypothesis, written, most):
+            if any(sound_alike(reading, sounds) for reading in sought):
                 words = others.get(hypothesis.joined[begin:end])
                 if not words or run.key in words:  # 볼링 is bowling, and not boring
                     until = hypothesis.ends[end + len(run.particle)]
                     yield VariantMatch(run.start, run.end, hypothesis.begins[begin], until, SOUND)
+
+
+def partly_heard(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
+    """Yield misheard words of several kanji, kana or syllables: an error for each vowel's weight of their distance.
+
+    Args:
+        runs: of the reference.
+        hypothesis: where to look.
+        labels: the utterance's spellings.
+    """
+    written = _written(hypothesis)
+    for run in runs:
+        tokens, sought = run.end - run.start, _readings(run, labels)
+        if not 1 < tokens <= MAX_LETTERS or is_latin(run.key) or not sought or hypothesis.has(run.key):
+            continue
+        most = (tokens - 1) * VOWEL
+        lightest, heaviest = min(map(weight, sought)) - most, max(map(weight, sought)) + most
+        for begin, end, sounds in _in_another_script(run, hypothesis, written, heaviest):
+            if weight(sounds) >= lightest:
+                cost = min(sound_cost(reading, sounds, most) for reading in sought)
+                if cost <= most:
+                    at, until = hypothesis.begins[begin], hypothesis.ends[end]
+                    yield VariantMatch(run.start, run.end, at, until, TOKEN, max(1, ceil(cost / VOWEL)))
+
+
+def _readings(run: EmbeddedRun, labels: Spellings) -> set[str]:
+    """Return the phones of a run and of its labelled spellings."""
+    return {sounds for text in (run.key, *labels.get(run.key, ())) for sounds in readings(text, run.language)}
 
 
 def _written(hypothesis: FoldedTokens) -> Sequence[tuple[str | None, str | None]]:
@@ -152,7 +114,7 @@ def _written(hypothesis: FoldedTokens) -> Sequence[tuple[str | None, str | None]
 
 
 def _in_another_script(
-    run: EmbeddedRun, hypothesis: FoldedTokens, written: Sequence[tuple[str | None, str | None]], heaviest: float
+    run: EmbeddedRun, hypothesis: FoldedTokens, written: Sequence[tuple[str | None, str | None]], most: float
 ) -> Iterator[tuple[int, int, str]]:
     """Yield the letters (from, to) in one script that is not the run's, with their phones, while these may be alike.
 
@@ -160,7 +122,7 @@ def _in_another_script(
         run: of the reference.
         hypothesis: where to look; its particle must be the run's.
         written: script and phones of each letter of the hypothesis.
-        heaviest: the weight of the run's phones.
+        most: the weight of phones that is looked for at most.
     """
     own = script(run.key)
     for begin in hypothesis.begins:
@@ -175,7 +137,7 @@ def _in_another_script(
                 continue
             if other == LATIN:
                 sounds = phones(hypothesis.joined[begin:end], run.language)
-            if weight(sounds) > heaviest + MAX_COST:
+            if weight(sounds) > most:
                 break
             yield begin, end, sounds
 

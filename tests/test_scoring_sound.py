@@ -2,7 +2,7 @@
 
 from functools import cache
 from itertools import product
-from math import inf
+from math import ceil, inf
 
 import pytest
 from hypothesis import given, settings
@@ -117,6 +117,30 @@ def test_kanji_are_read_by_their_label():
     labels = label_spellings([("弁当", "벤토")])
     assert count("[弁当]를", "벤또를", "ja", "ko", transliterations=labels)[1].errors == 0
     assert count("[弁当]를", "도시락을", "ja", "ko", transliterations=labels)[1].errors == 4
+    # 킷푸 is キップ: the ㅅ is no sound, and ㅡ as good a vowel as ウ
+    labels = label_spellings([("切符", "킷푸"), ("薬局", "얏쿄쿠")])
+    assert count("[切符]를", "기프를", "ja", "ko", transliterations=labels)[1].errors == 0
+    assert count("[薬局]가", "야쿄크가", "ja", "ko", transliterations=labels)[1].errors == 0
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "language", "matrix", "strict", "left"),
+    [
+        ("[唐揚げ]는", "가라하게는", "ja", "ko", 4, 1),  # h, for which there is no kana in カラアゲ
+        ("[唐揚げ]는", "가라아아게는", "ja", "ko", 5, 1),  # what is inserted in a word counts
+        ("[唐揚げ]는", "가라게 는", "ja", "ko", 3, 1),  # and so does what is lost
+        ("[唐揚げ]는", "가라아게 게는", "ja", "ko", 5, 1),  # or inserted beside it
+        ("[唐揚げ]는", "카나다게는", "ja", "ko", 4, 3),  # two consonants: as much as three tokens cost
+        ("[ランドセル] is", "randos is", "ja", "en", 5, 2),
+        ("[지하상가] is", "chihasanka is", "ko", "en", 4, 1),  # n for ŋ
+        ("[지하상가] is", "chihasaga is", "ko", "en", 4, 2),  # a consonant lost: twice a vowel's weight
+        ("[지하] 상가", "chihe sanka", "ko", "ko", 4, 4),  # of the matrix language
+    ],
+)
+def test_words_of_several_letters_that_were_partly_heard(reference, hypothesis, language, matrix, strict, left):
+    labels = label_spellings([("唐揚げ", "카라아게")])
+    errors, found = count(reference, hypothesis, language, matrix, transliterations=labels)
+    assert (errors, found.errors) == (strict, left)
 
 
 def test_without_the_library_the_other_rules_are_left(monkeypatch):
@@ -155,6 +179,9 @@ def brute_force(reference, hypothesis, languages, matrix):
         if (latin and end - start > 1) or (native if not latin else not native) or (not latin and not other.isascii()):
             return misheard
         sounds = "".join(map(str, letter_phones(other))) if native else phones(other, run[0])
+        apart = ceil(sound_cost(phones(key, run[0]), sounds) / 0.5)
+        if not latin and apart < end - start:  # some of its letters were misheard
+            misheard = max(1, apart)
         known = lexicon("en").get(other, {key}) if latin else {key}
         return 0 if key in known and sound_alike(phones(key, run[0]), sounds) else misheard
 
@@ -172,7 +199,7 @@ def brute_force(reference, hypothesis, languages, matrix):
     return cost(len(reference), len(hypothesis))
 
 
-TOKENS = ["whisk", "thin", "mura", "na", *"휘스크씬무라나"]
+TOKENS = ["whisk", "thin", "mura", "mira", "na", *"휘스크씬무라나"]
 said = st.lists(st.tuples(st.sampled_from(TOKENS), st.sampled_from(["en", "ko", None])), max_size=6)
 heard = st.lists(st.sampled_from(TOKENS), max_size=7)
 
