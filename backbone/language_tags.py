@@ -1,14 +1,19 @@
 """Whisper's prompt for mixed speech: the language tags before the transcript.
 
 Policies: `matrix` (the utterance's matrix language), `embedded` (the other one), `two_tag` (both in a row, Peng et al.
-2023), or a fixed language code. `auto` leaves the choice to the model and exists only in decoding.
+2023), or a fixed language code. Two leave the choice to the model and exist only in decoding: `auto`, and `among-pair`,
+one of the utterance's own languages.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from common.constants import MAX_TOKENS
 from common.errors import UserError, nearest
 
-POLICIES = ("matrix", "embedded", "two_tag", "auto")
+AUTO, AMONG_PAIR = DETECTED = ("auto", "among-pair")
+POLICIES = ("matrix", "embedded", "two_tag", *DETECTED)
+_CONTEXT_TOKENS = MAX_TOKENS // 2 - 1  # as in openai/whisper
 
 
 class Tokenizer(Protocol):
@@ -28,7 +33,7 @@ def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ..
     """Return the language codes that a policy puts into the prompt of an utterance, e.g. `("ko",)`.
 
     Args:
-        policy: one of `POLICIES` but `auto`, or a language code.
+        policy: one of `POLICIES` but `DETECTED`, or a language code.
         matrix_language: of the utterance.
         languages: all of the utterance's; where there is only one, it is also taken for the embedded one.
     """
@@ -44,6 +49,24 @@ def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ..
             return (policy,)
 
 
+def most_probable(chances: Mapping[str, float], among: Sequence[str] = ()) -> tuple[str, float]:
+    """Return the most probable language and its probability among the choices.
+
+    Args:
+        chances: each language's probability.
+        among: the choices; all by default.
+
+    Raises:
+        UserError: where the model does not tell a choice from the others.
+    """
+    if unknown := [code for code in among if code not in chances]:
+        known = f"its generation_config.json lists {', '.join(list(chances)[:10])}{' ...' * (len(chances) > 10)}"
+        raise UserError(f"the model does not detect the language {unknown[0]!r}: {known}")
+    chosen = {code: chances[code] for code in among or chances}
+    best = max(chosen, key=chosen.__getitem__)
+    return best, chosen[best] / (sum(chosen.values()) or 1.0)
+
+
 def prompt_ids(tokenizer: Tokenizer, languages: tuple[str, ...]) -> list[int]:
     """Token ids of `<|startoftranscript|><|lang|>...<|transcribe|><|notimestamps|>`.
 
@@ -56,6 +79,18 @@ def prompt_ids(tokenizer: Tokenizer, languages: tuple[str, ...]) -> list[int]:
         special_id(tokenizer, "transcribe"),
         special_id(tokenizer, "notimestamps"),
     ]
+
+
+def context_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Token ids of `<|startofprev|>` and the last tokens of a text that Whisper takes for what was said before.
+
+    Raises:
+        UserError: where the tokenizer lacks the token.
+    """
+    if not text.strip():
+        return []
+    tokens = tokenizer.encode(f" {text.strip()}", add_special_tokens=False)
+    return [special_id(tokenizer, "startofprev"), *tokens[-_CONTEXT_TOKENS:]]
 
 
 def language_id(tokenizer: Tokenizer, language: str) -> int:

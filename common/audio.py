@@ -19,6 +19,9 @@ from common.manifest import Utterance
 from common.sound_files import MOST_SAMPLES, opened
 
 _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
+_FRAME = SAMPLE_RATE_HZ // 100
+_SILENCE = 10 ** (-40 / 20)  # of the loudest frame
+_KEPT_S = 0.05  # of silence at an utterance's ends
 _CANCELLED = 0.01  # of the power that the mean would have, were one channel alone heard
 
 
@@ -135,6 +138,14 @@ def load_clip(utterance: Utterance) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform_S.numpy(), SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
+
+
+def speech_edges(waveform_S: Tensor) -> tuple[float, float]:
+    """Where speech begins and ends, in seconds, with 50 ms around it: what is within 40 dB of the loudest 10 ms."""
+    whole_s = len(waveform_S) / SAMPLE_RATE_HZ
+    levels = [frame.square().mean().sqrt() for frame in waveform_S.split(_FRAME)]
+    loud = (torch.stack(levels) > _SILENCE * max(levels)).nonzero().flatten().tolist() or [0, len(levels)]
+    return max(0.0, loud[0] / 100 - _KEPT_S), min(whole_s, (loud[-1] + 1) / 100 + _KEPT_S)
 
 
 @lru_cache(maxsize=8)

@@ -1,5 +1,6 @@
 """Writing systems (scripts) and the languages written in them: the one place that knows which is which."""
 
+import re
 import unicodedata
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,12 @@ ISO_639_3: dict[str, str] = _TABLES["iso_639_3"]
 # where they cannot be quotation marks, accents or primes. NFKC turns the acute accent into a space and its mark.
 APOSTROPHES = "[\u2019\u02bc\uff07]"
 APOSTROPHES_BETWEEN_LETTERS = "(?:[\u2018\u201b\u2032\u02bb\u00b4`]| \u0301)"
+
+# Japanese writes no spaces: hiragana gives way to kanji, katakana or Latin, or a particle stands between such words.
+JAPANESE_BORDER = re.compile(
+    r"\s+|(?<=[ぁ-ん。、？！])(?=[^ぁ-ん。、？！ー\s])"
+    r"|(?<=[^ぁ-ん。、？！\s])(?=(?:から|まで|には|では|とは|での|との|[をはがにでとのへもや])(?![ぁ-ん]))"
+)
 
 
 @lru_cache(maxsize=1 << 16)

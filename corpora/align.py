@@ -9,28 +9,19 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import torch
 from torch import Tensor
 
-from common.audio import SAMPLE_RATE_HZ, load_waveform
+from common.audio import load_waveform, speech_edges
 from common.errors import UserError
-from common.languages import language_by_script, script
+from common.languages import JAPANESE_BORDER, language_by_script, script
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.progress_meter import progress
 from corpora.derived import about, check_own_manifest, earlier_manifests, write_record
 
 _COMMAND = "align"
-_FRAME = SAMPLE_RATE_HZ // 100
-_SILENCE = 10 ** (-40 / 20)  # of the loudest frame
-_KEPT_S = 0.05  # of silence at an utterance's ends
 _SHORTEST_S = 0.04  # two positions of the encoder: a word of less was hardly found
 _BATCH = 16  # utterances encoded at once
 _SPACE = re.compile(r"\s+")
-# Japanese writes no spaces: hiragana gives way to kanji, katakana or Latin, or a particle stands between such words.
-_JAPANESE_BORDER = re.compile(
-    r"\s+|(?<=[ぁ-ん。、？！])(?=[^ぁ-ん。、？！ー\s])"
-    r"|(?<=[^ぁ-ん。、？！\s])(?=(?:から|まで|には|では|とは|での|との|[をはがにでとのへもや])(?![ぁ-ん]))"
-)
 # A Korean noun of two syllables or more and its particle; endings of verbs that look like one are cut off, too.
 _KOREAN_PARTICLE = re.compile(r"([가-힣]{2,}?)((?:에서|에게|한테|까지|부터|으로|이랑|[을를이가은는에와과로도의])\W*)")
 
@@ -55,8 +46,8 @@ class Aligner(Protocol):
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Turn a batch of waveforms, each (S,), into the states (T, D) that `switches` reads."""
 
-    def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:
-        """Find the switch between each span and the next.
+    def switches(self, states_TD: Tensor, spans: Sequence[Span], text: str) -> list[Switch]:
+        """Find the switch between each span of an utterance's text and the next.
 
         Raises:
             NotAlignable: where the sound cannot hold the text.
@@ -131,7 +122,7 @@ def align(
     for index, waveform_S, states_TD in encoded(aligner, [job.utterance for job in possible], "aligning", known):
         job = possible[index]
         try:
-            job.switches = aligner.switches(states_TD, job.spans) if len(job.spans) > 1 else []
+            job.switches = aligner.switches(states_TD, job.spans, job.utterance.text) if len(job.spans) > 1 else []
             job.edges_s = speech_edges(waveform_S)
         except NotAlignable as error:
             job.reason = str(error)
@@ -226,21 +217,29 @@ def _aligned(job: _Job, least_score: float) -> Utterance:
 def _joined(spans: Sequence[Span], text: str, unsure: Collection[int] | None = None) -> list[Span]:
     """The spans, those of one language joined where the border before them is unsure, or everywhere."""
     found: list[Span] = []
-    position = 0
-    for index, span in enumerate(spans):
-        written = (span.text or "").strip()
-        begin = max(text.find(written, position), position)
-        gap, position = text[position:begin], begin + len(written)
+    before = 0
+    for index, (span, (begin, end)) in enumerate(zip(spans, places(spans, text), strict=True)):
         if found and found[-1].language == span.language and (unsure is None or index in unsure):
-            found[-1] = replace(found[-1], end=span.end, text=f"{found[-1].text}{gap}{span.text}")
+            found[-1] = replace(found[-1], end=span.end, text=f"{found[-1].text}{text[before:begin]}{span.text}")
         else:
             found.append(span)
+        before = end
     return found
+
+
+def places(spans: Iterable[Span], text: str) -> Iterator[tuple[int, int]]:
+    """Yield where each span begins and ends in an utterance's text, without white space around it."""
+    position = 0
+    for span in spans:
+        written = (span.text or "").strip()
+        begin = max(text.find(written, position), position)
+        position = begin + len(written)
+        yield begin, position
 
 
 def span_words(span: Span) -> list[Span]:
     """A span's words, by white space, in Japanese by script; particles of Japanese and Korean nouns alone."""
-    border, space = (_JAPANESE_BORDER, "") if span.language == "ja" else (_SPACE, " ")
+    border, space = (JAPANESE_BORDER, "") if span.language == "ja" else (_SPACE, " ")
     words: list[str] = []
     opening = ""  # punctuation before the first word
     for word in border.split((span.text or "").strip()):
@@ -291,11 +290,3 @@ def letters(spans: Iterable[Span]) -> tuple[list[str], list[int]]:
         if len(spoken) == begins[-1]:
             raise NotAlignable("with a span without letters")
     return spoken, begins
-
-
-def speech_edges(waveform_S: Tensor) -> tuple[float, float]:
-    """Where speech begins and ends, in seconds, with 50 ms around it: what is within 40 dB of the loudest 10 ms."""
-    whole_s = len(waveform_S) / SAMPLE_RATE_HZ
-    levels = [frame.square().mean().sqrt() for frame in waveform_S.split(_FRAME)]
-    loud = (torch.stack(levels) > _SILENCE * max(levels)).nonzero().flatten().tolist() or [0, len(levels)]
-    return max(0.0, loud[0] / 100 - _KEPT_S), min(whole_s, (loud[-1] + 1) / 100 + _KEPT_S)

@@ -1,14 +1,13 @@
 """Two ways to find with a Whisper when a speaker switches: CTC on its encoder, and its decoder's cross-attention.
 
 Shape suffixes: B utterances, S samples at 16 kHz, T encoder positions of 20 ms, L letters, U tokens, V letters' kinds,
-D width, H attention heads.
+D width.
 """
 
 import math
 import random
 import statistics
 from collections.abc import Sequence
-from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,13 @@ from torchaudio.functional import forced_align, merge_tokens
 from backbone.language_tags import prompt_ids
 from backbone.log_mel import LogMel
 from backbone.model_folder.read import read_model_folder
+from backbone.token_times import POSITIONS_PER_S, token_times
 from backbone.window import LONGEST, WHOLE, check_lengths, take_short_windows, window_of
 from common.constants import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance
 from common.progress_meter import progress
-from corpora.align import NotAlignable, Switch, encoded, letters
+from corpora.align import NotAlignable, Switch, encoded, letters, places
 
-POSITIONS_PER_S = 50
 _BLANK = 0
 _FIT_UTTERANCES = 600
 _STEPS, _BATCH = 400, 16
@@ -35,7 +34,7 @@ _BESIDE = 2  # letters on either side of a switch that score it
 class _WhisperAligner:
     """A Whisper and its encoder's states; the window is the one that the model was trained with."""
 
-    def __init__(self, model: str, device: str) -> None:
+    def __init__(self, model: str, device: str = "cpu") -> None:
         self.whisper, self.processor = read_model_folder(model)
         self.whisper.to(device).eval()
         take_short_windows(self.whisper)
@@ -111,7 +110,7 @@ class CTCAligner(_WhisperAligner):
         return found
 
     @torch.inference_mode()
-    def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:
+    def switches(self, states_TD: Tensor, spans: Sequence[Span], text: str) -> list[Switch]:
         """Find the switch between each span and the next; its score is the letters' mean probability around it.
 
         Raises:
@@ -142,65 +141,31 @@ class CTCAligner(_WhisperAligner):
 
 
 class AttentionAligner(_WhisperAligner):
-    """Dynamic time warping on the decoder's cross-attention, as Whisper finds its own token times.
-
-    Where `generation_config.json` names alignment heads they are used, else all heads of the upper half of the decoder.
-    Each position goes to one token, each token has one position or more, and the path of most attention wins.
+    """The times of the decoder's tokens by its cross-attention, as transcribing finds those of words.
 
     Args:
         model: model folder or Hub id of a Whisper.
         device: where it runs.
     """
 
-    def __init__(self, model: str, device: str = "cpu") -> None:
-        super().__init__(model, device)
-        self.whisper.set_attn_implementation("eager")  # the others do not return what they attend to
-        self.heads = self._heads()
-
-    def _heads(self) -> list[tuple[int, int]]:
-        named = getattr(self.whisper.generation_config, "alignment_heads", None) or ()
-        layers, heads = self.whisper.config.decoder_layers, self.whisper.config.decoder_attention_heads
-        return [tuple(pair) for pair in named] or list(product(range(layers // 2, layers), range(heads)))
-
-    @torch.inference_mode()
-    def switches(self, states_TD: Tensor, spans: Sequence[Span]) -> list[Switch]:
-        """Find the switch between each span and the next; its score is the attention that the path holds around it.
+    def switches(self, states_TD: Tensor, spans: Sequence[Span], text: str) -> list[Switch]:
+        """Find the switch between each span and the next; its score is the attention that is held around it.
 
         Raises:
             NotAlignable: where the decoder cannot hold the text, or there are more tokens than positions.
         """
         tokenizer = self.processor.tokenizer
         prompt = prompt_ids(tokenizer, (spans[0].language,))
-        pieces = [tokenizer.encode(span.text or "", add_special_tokens=False) for span in spans]
-        tokens = prompt + [token for piece in pieces for token in piece]
-        positions = len(states_TD)
-        if len(tokens) > self.whisper.config.max_target_positions or len(tokens) - len(prompt) >= positions:
+        tokens = tokenizer.encode(text, add_special_tokens=False)
+        if len(prompt) + len(tokens) > self.whisper.config.max_target_positions:
             raise NotAlignable("with more text than sound")
-        ids_BU = torch.tensor([tokens], device=self.device)
-        output = self.whisper(encoder_outputs=(states_TD[None],), decoder_input_ids=ids_BU, output_attentions=True)
-        attention_HUT = torch.stack([output.cross_attentions[layer][0, head] for layer, head in self.heads])
-        # A position attends in order to predict the next token: the prompt's last the first, the text's last the end.
-        attention_UT = attention_HUT[:, len(prompt) - 1 :, :positions].mean(0).cpu()
-        path_T = monotone_path(attention_UT.clamp(min=1e-6).log())
-        held_U = torch.zeros(len(attention_UT)).index_add_(0, path_T, attention_UT.gather(0, path_T[None])[0])
-        ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)[:-1].tolist()
-        scores = [float(held_U[max(0, end - _BESIDE) : end + _BESIDE].mean()) for end in ends]
-        times_s = [int((path_T < end).sum()) / POSITIONS_PER_S for end in ends]
-        return list(map(Switch, times_s, scores))
-
-
-def monotone_path(gains_UT: Tensor) -> Tensor:
-    """The row of each column (T,) on the path of the greatest sum that begins in the first row, ends in the last, and
-    goes from one column to the next by no row or one.
-
-    Raises:
-        ValueError: where there are more rows than columns.
-    """
-    rows, columns = gains_UT.shape
-    if rows > columns:
-        raise ValueError(f"no path through {rows} rows in {columns} columns")
-    # CTC's best path through distinct labels, when a blank is impossible.
-    gains_TV = functional.pad(gains_UT.T, (1, 0), value=-torch.inf)
-    labels_U = torch.arange(1, rows + 1, dtype=torch.int32)
-    path_BT, _ = forced_align(gains_TV[None], labels_U[None], blank=_BLANK)
-    return path_BT[0].long() - 1
+        duration_s = len(states_TD) / POSITIONS_PER_S
+        (times,) = token_times(self.whisper, tokenizer, states_TD[None], [prompt], [tokens], [duration_s])
+        if times is None:
+            raise NotAlignable("with more text than sound")
+        switches = []
+        for _, end in list(places(spans, text))[:-1]:
+            token = times.tokens(0, end).stop
+            score = statistics.fmean(times.attention[max(0, token - _BESIDE) : token + _BESIDE])
+            switches.append(Switch(times.at(end), score))
+        return switches

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor
 from transformers import WhisperTokenizer
 
+from backbone.token_times import TokenTimes
 from backbone.window import Window
 
 
@@ -44,7 +45,7 @@ class Written(NamedTuple):
 class Engine(Protocol):
     """A model that can be decoded: in PyTorch, or by another program that reads a conversion of it.
 
-    `encode` returns whatever the engine's own `detect` and `generate` take.
+    `encode` returns whatever the engine's other methods take.
     """
 
     tokenizer: WhisperTokenizer
@@ -53,11 +54,20 @@ class Engine(Protocol):
     def encode(self, waveforms_BS: Tensor) -> Any:
         """Encode zero-padded waveforms."""
 
-    def detect(self, encoded: Any) -> list[str]:
-        """The model's own language code for each utterance: its most probable first tag."""
+    def detect(self, encoded: Any) -> list[dict[str, float]]:
+        """The probability of each language's tag as the first, for each utterance."""
 
     def no_speech(self, encoded: Any) -> list[float]:
         """The probability of each utterance that nobody speaks."""
 
     def generate(self, encoded: Any, attempt: Attempt) -> list[Written]:
         """The tokens after the prompt; they may go on after the end token, or after what the guards allow."""
+
+    def token_times(
+        self,
+        encoded: Any,
+        prompt_BU: Sequence[Sequence[int]],
+        texts: Sequence[Sequence[int]],
+        durations_s: Sequence[float],
+    ) -> list[TokenTimes | None]:
+        """When the tokens of each text are spoken, as `backbone.token_times` finds them."""

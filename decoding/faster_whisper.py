@@ -108,17 +108,21 @@ class FasterWhisper:
         mel_BFT = self.log_mel(waveforms_BS.to(self.device))
         return self.model.encode(StorageView.from_array(mel_BFT.cpu().contiguous().numpy()))
 
-    def detect(self, encoded: Any) -> list[str]:
-        """The model's own language code for each utterance."""
+    def detect(self, encoded: Any) -> list[dict[str, float]]:
+        """The probability of each language's tag as the first, for each utterance."""
         if not self.model.is_multilingual:
             raise UserError(
                 "language auto: CTranslate2 detects languages only with a vocabulary of 51,865 tokens or more, "
                 "as Whisper's own; choose another policy, or the backend transformers"
             )
-        return [ranked[0][0].strip("<|>") for ranked in self.model.detect_language(encoded)]
+        return [{tag.strip("<|>"): chance for tag, chance in row} for row in self.model.detect_language(encoded)]
 
     def no_speech(self, encoded: Any) -> list[float]:
         """Not known here; whoever decodes by another engine than PyTorch asks for no such thing."""
+        raise NotImplementedError
+
+    def token_times(self, *given: Any) -> list[Any]:
+        """Not known here, either."""
         raise NotImplementedError
 
     def generate(self, encoded: Any, attempt: Attempt) -> list[Written]:

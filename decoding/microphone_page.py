@@ -13,11 +13,13 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from backbone.language_tags import POLICIES
+from backbone.language_tags import AUTO, DETECTED, POLICIES
 from backbone.model_folder.candidates import Candidate
 from common.errors import UserError
 from common.escape import html
@@ -26,10 +28,13 @@ from common.printing import show, warn
 from common.sound_files import opened
 from decoding.recordings import RecordingTranscriber
 from decoding.transcribe_options import RecordingDecoding
+from decoding.transcript_view import STYLE, transcript_view
+from decoding.transcription_door import add_door
 
 MOST_BYTES = 200 * 2**20
 MOST_S = 30 * 60.0
 _UNUSED_S = 600.0  # after which a recording that nobody had transcribed is deleted, once another one comes
+_ONE_AT_A_TIME = Lock()  # recording, by the page or the door beside it
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -47,11 +52,13 @@ def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> Non
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with scratch_folder(Path(tempfile.gettempdir()) / "crosspair-page") as folder:
-        demo = page([RecordingTranscriber(model, how) for model in models], folder)
+        transcribers = [RecordingTranscriber(model, how, words=True) for model in models]
+        demo = page(transcribers, folder)
         try:
             launch(demo, folder, port)
         except OSError as error:
             raise UserError(f"--port {port}: {error}") from None
+        add_door(demo.app, transcribers, folder, _ONE_AT_A_TIME, _check_length)
         show(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
         demo.block_thread()
 
@@ -80,6 +87,7 @@ def launch(demo: Any, folder: Path, port: int) -> None:
         quiet=True,
         prevent_thread_lock=True,
         ssr_mode=False,
+        css=STYLE,
         run_history=False,  # which browsers would keep
         enable_monitoring=False,
         max_file_size=MOST_BYTES,
@@ -194,11 +202,15 @@ def page(transcribers: Sequence[RecordingTranscriber], folder: Path) -> Any:
             audio = gradio.Audio(sources=["microphone", "upload"], type="filepath", label="Speech")
             with gradio.Column():
                 first = transcribers[0].how
-                choices = list(POLICIES) if first.pair else ["auto", "ko", "ja", "de", "en"]
+                choices = [*DETECTED, *first.languages] if first.languages else [AUTO, "ko", "ja", "de", "en"]
+                choices = list(POLICIES) if first.pair else choices
                 language = gradio.Dropdown(choices, value=first.tag, label="Language tag", allow_custom_value=True)
                 button = gradio.Button("Transcribe", variant="primary")
-        with gradio.Row(equal_height=True):
-            boxes = [gradio.Textbox(label=one.name, lines=6, buttons=["copy"]) for one in transcribers]
+        with gradio.Row():
+            boxes = []
+            for one in transcribers:
+                with gradio.Column(min_width=320):  # on a telephone one below the other
+                    boxes.append(gradio.HTML(f"<h3>{html(one.name)}</h3>"))
 
         def transcribed(path: str | None, tag: str) -> list[Any]:
             file = Path(path or folder).resolve()
@@ -206,7 +218,8 @@ def page(transcribers: Sequence[RecordingTranscriber], folder: Path) -> Any:
                 raise gradio.Error("There is no recording yet.")
             try:
                 _check_length(file)
-                return [None, *(gradio.Textbox(**_box(transcriber, file, tag)) for transcriber in transcribers)]
+                with _ONE_AT_A_TIME:
+                    return [None, *(_view(transcriber, file, tag) for transcriber in transcribers)]
             except (UserError, OSError) as error:
                 raise gradio.Error(html(_without_places(str(error), file))) from None
             finally:
@@ -231,10 +244,12 @@ def _without_places(message: str, path: Path) -> str:
     return re.sub(r"(?<![\w.])/(?:[^\s/:'\"]+/)*([^\s/:'\"]+)", r"\1", message.replace(str(path), path.name))
 
 
-def _box(model: RecordingTranscriber, path: Path, tag: str) -> dict[str, str]:
+def _view(model: RecordingTranscriber, path: Path, tag: str) -> str:
     begun = time.perf_counter()
     model.transcriber.language = tag
+    model.expect(model.how.context)
     (transcript,) = model([path])
     length = transcript.segments[-1].end
     took = time.perf_counter() - begun
-    return {"value": transcript.text, "label": f"{model.name}: {length:.1f} s of speech in {took:.1f} s"}
+    transcript = replace(transcript, file=Path(path.name))  # without the folders of this machine
+    return transcript_view(transcript, f"{model.name}: {length:.1f} s of speech in {took:.1f} s")

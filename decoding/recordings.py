@@ -4,18 +4,16 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
 from tqdm import tqdm
 
 from backbone.devices import check_decoding_precision, chosen_device
-from backbone.language_tags import POLICIES, language_id
+from backbone.language_tags import POLICIES, context_ids, language_id
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError
-from common.escape import json_text
 from common.files import check_name, write_text
 from common.manifest import Utterance
 from common.printing import show, visible, warn
@@ -23,76 +21,37 @@ from common.sound_files import FOREIGN_SUFFIXES
 from decoding.segments import Segment, segments_of
 from decoding.torch_whisper import TorchWhisper
 from decoding.transcribe_options import RecordingDecoding
-from decoding.transcriber import Transcriber
+from decoding.transcriber import UNDETERMINED, Hypothesis, Transcriber
+from decoding.transcript import Transcript
 
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga", ".opus"}
 _SUFFIXES |= FOREIGN_SUFFIXES  # not read, but named among what was not read
-_NO_SPEECH, _NO_TEXT = "no speech", "speech, but the model wrote nothing"
-_REST_S = 2
-_UNSPACED = ("\u3000", "\u9fff")  # kana, kanji and their punctuation are written without spaces
-
-
-@dataclass(frozen=True)
-class Transcript:
-    """A model's transcript of a recording, segment by segment."""
-
-    file: Path
-    model: str
-    segments: Sequence[Segment]
-    texts: Sequence[str]
-
-    @property
-    def text(self) -> str:
-        """The whole text; Japanese segments are joined without a space."""
-        whole = ""
-        for text in filter(None, self.texts):
-            touching = whole and all(_UNSPACED[0] <= char <= _UNSPACED[1] for char in (whole[-1], text[0]))
-            whole += text if touching or not whole else f" {text}"
-        return whole
-
-    def notes(self) -> Iterator[str]:
-        """Say how much of the recording has no speech, if more than a rest, and where speech has no text."""
-        silent_s = sum(segment.end - segment.start for segment in self.segments if not segment.has_speech)
-        if silent_s > _REST_S or not any(segment.has_speech for segment in self.segments):
-            yield f"{_NO_SPEECH} in {silent_s:.1f} of its {self.segments[-1].end:.1f} s"
-        for segment, text in zip(self.segments, self.texts, strict=True):
-            if segment.has_speech and not text:
-                yield f"{segment.start:.1f} to {segment.end:.1f} s: {_NO_TEXT} ({self.model})"
-
-    def written(self, form: str) -> str:
-        """As `txt`, `srt` or `json`."""
-        rows = list(zip(self.segments, self.texts, strict=True))
-        if form == "txt":
-            return f"{self.text}\n"
-        if form == "srt":
-            spoken = [(segment, text) for segment, text in rows if text]
-            cues = [
-                f"{number}\n{_clock(segment.start)} --> {_clock(segment.end)}\n{text}\n"
-                for number, (segment, text) in enumerate(spoken, start=1)
-            ]
-            return "\n".join(cues)
-        segments = [
-            {"start": round(segment.start, 3), "end": round(segment.end, 3), "text": text}
-            | ({} if text else {"note": _NO_TEXT if segment.has_speech else _NO_SPEECH})
-            for segment, text in rows
-        ]
-        found = {"file": str(self.file), "model": self.model, "text": self.text, "segments": segments}
-        return json_text(found, indent=1) + "\n"
 
 
 class RecordingTranscriber:
-    """A loaded model that transcribes recordings."""
+    """A loaded model that transcribes recordings.
 
-    def __init__(self, model: Candidate, how: RecordingDecoding) -> None:
+    Args:
+        model: to load.
+        how: to transcribe.
+        words: whether the words' times and languages are found, too.
+    """
+
+    def __init__(self, model: Candidate, how: RecordingDecoding, words: bool = False) -> None:
         self.name, self.how = model.name, how
         device = chosen_device(how.device)
         check_decoding_precision(how.precision, device)
         decoding = {"beams": how.beams, "device": device, "compiled": how.compile, "precision": how.precision}
         engine = TorchWhisper(*read_model_folder(model.opened), **decoding)
-        if how.tag not in POLICIES:  # looked for before anything is read
-            language_id(engine.tokenizer, how.tag)
-        self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size, guards=how)
+        for code in ({how.tag} - set(POLICIES)) | set(how.languages):  # looked for before anything is read
+            language_id(engine.tokenizer, code)
+        self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size, guards=how, words=words)
+        self.expect(how.context)
         self.longest_s = min(how.longest or engine.window.seconds, engine.window.seconds)
+
+    def expect(self, context: str) -> None:
+        """Tell the decoder from now on what was said before, or words to expect."""
+        self.transcriber.context = context_ids(self.transcriber.engine.tokenizer, context)
 
     def __call__(
         self,
@@ -129,15 +88,14 @@ class RecordingTranscriber:
         speech = [
             self._utterance(file, segment) for file, parts in recordings for segment in parts if segment.has_speech
         ]
-        by_place = iter(self.transcriber.transcribe(speech, "transcribe", done))
+        by_place = iter(self.transcriber.hypotheses(speech, "transcribe", done))
         for file, parts in recordings:
-            yield Transcript(
-                file, self.name, parts, [next(by_place) if segment.has_speech else "" for segment in parts]
-            )
+            found = [next(by_place).later(part.start) if part.has_speech else Hypothesis("") for part in parts]
+            yield Transcript(file, self.name, parts, found)
             done(sum(segment.end - segment.start for segment in parts if not segment.has_speech))
 
     def _utterance(self, file: Path, segment: Segment) -> Utterance:
-        pair = self.how.pair or "und"
+        pair = "-".join(self.how.languages) or self.how.pair or UNDETERMINED
         matrix, length = pair.split("-")[0], segment.end - segment.start
         return Utterance(f"{file}@{segment.start:g}", file, length, "", pair, matrix, offset=segment.start)
 
@@ -171,7 +129,7 @@ def transcribe(
         models: to transcribe with, one after the other.
         paths: recordings, or folders of them.
         how: to transcribe.
-        forms: formats to write, of txt, srt and json.
+        forms: formats to write, of txt, srt, vtt and json.
         out: folder to write to, a subfolder for each of several models; None prints the first form.
 
     Returns:
@@ -183,7 +141,7 @@ def transcribe(
     failures: dict[Path, UserError] = {}
     shape = "{desc} {bar} {remaining}"
     for model in models:
-        transcriber = RecordingTranscriber(model, how)
+        transcriber = RecordingTranscriber(model, how, words=set(forms) != {"txt"})
         with tqdm(desc=visible(model.name), total=_seconds(files), bar_format=shape, leave=False, disable=None) as bar:
             for transcript in transcriber(files, bar.update, failures.__setitem__):
                 for note in transcript.notes():
@@ -227,9 +185,3 @@ def _names(files: Sequence[Path]) -> Mapping[Path, str]:
 def _show(transcript: Transcript, form: str, many: bool) -> None:
     head = f"{transcript.file}\t{transcript.model}\t" if many and form == "txt" else ""
     show(*f"{head}{transcript.written(form)}".removesuffix("\n").split("\n"))
-
-
-def _clock(seconds: float) -> str:
-    whole, milliseconds = divmod(round(1000 * seconds), 1000)
-    minutes, second = divmod(whole, 60)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{second:02},{milliseconds:03}"

@@ -3,6 +3,7 @@
 Shape suffixes: B utterances, N beams of all utterances, S samples at 16 kHz, U tokens, V vocabulary, T frames, D width.
 """
 
+from collections.abc import Sequence
 from copy import copy
 
 import torch
@@ -19,6 +20,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from backbone.greedy import greedy
 from backbone.language_tags import special_id
 from backbone.log_mel import LogMel
+from backbone.token_times import TokenTimes, token_times
 from backbone.window import take_short_windows, window_of
 from common.constants import MAX_TOKENS
 from common.errors import UserError
@@ -81,13 +83,14 @@ class TorchWhisper:
         return self.model.model.encoder(mel_BFT.to(self.model.dtype)).last_hidden_state
 
     @torch.inference_mode()
-    def detect(self, encoded_BTD: Tensor) -> list[str]:
-        """The model's own language code for each utterance: its most probable first tag."""
+    def detect(self, encoded_BTD: Tensor) -> list[dict[str, float]]:
+        """The probability of each language's tag as the first, for each utterance."""
         known = getattr(self.model.generation_config, "lang_to_id", None)
         if not known:
             raise UserError("language auto: the model's generation_config.json lists no languages (lang_to_id)")
-        tags, ids = list(known), torch.tensor(list(known.values()), device=self.device)
-        return [tags[best].strip("<|>") for best in self._after_start(encoded_BTD)[:, ids].argmax(-1).tolist()]
+        codes, ids = [tag.strip("<|>") for tag in known], torch.tensor(list(known.values()), device=self.device)
+        chances = self._after_start(encoded_BTD)[:, ids].float().softmax(-1).tolist()
+        return [dict(zip(codes, row, strict=True)) for row in chances]
 
     @torch.inference_mode()
     def no_speech(self, encoded_BTD: Tensor) -> list[float]:
@@ -123,6 +126,16 @@ class TorchWhisper:
         lengths = [row.index(self.end) if self.end in row else len(row) for row in rows]
         means = [total / (length + 1) for total, length in zip(sums_B.tolist(), lengths, strict=True)]
         return [Written(*one) for one in zip(rows, means, strict=True)]
+
+    def token_times(
+        self,
+        encoded_BTD: Tensor,
+        prompt_BU: Sequence[Sequence[int]],
+        texts: Sequence[Sequence[int]],
+        durations_s: Sequence[float],
+    ) -> list[TokenTimes | None]:
+        """When the tokens of each text are spoken, as `backbone.token_times` finds them."""
+        return token_times(self.model, self.tokenizer, encoded_BTD, prompt_BU, texts, durations_s)
 
     def _sums(self, encoded_BTD: Tensor, prompt_BU: Tensor, tokens_BU: Tensor) -> Tensor:
         """The sum (B,) of the log-probabilities of tokens up to the end, by one pass over each utterance's tokens."""

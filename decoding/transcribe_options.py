@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from backbone.guards import Guards
+from backbone.language_tags import AMONG_PAIR, AUTO, POLICIES
 from common.errors import UserError
+from common.input_files import read_text
 from common.option_types import Beams, Count, NumberFormat, Range
 from common.options import Command, option
 
@@ -45,7 +47,13 @@ class RecordingDecoding(EngineOptions):
     pair: str | None = None
     """The pair spoken, such as ko-en, the matrix language first."""
     language: str | None = option(None, metavar="TAG", shown_default="auto; with --pair matrix")
-    """Auto, a code such as ko, or with --pair: matrix, embedded, two_tag."""
+    """Auto, a code such as ko, or with --pair: matrix, embedded, two_tag, among-pair."""
+    languages: list[str] = option([], metavar="CODE")
+    """The languages spoken, such as ko ja en: auto chooses among these for each piece."""
+    prompt: str = ""
+    """What was said before: names, topic, spelling."""
+    hotwords: Path | None = option(None, metavar="FILE")
+    """Words to expect, one a line."""
     longest: Annotated[float, Range(1)] | None = option(
         None, metavar="SECONDS", shown_default="what the model's window holds"
     )
@@ -57,15 +65,29 @@ class RecordingDecoding(EngineOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pair is None and self.language in ("matrix", "embedded", "two_tag"):
+        if self.languages and (self.pair or self.language not in (None, AUTO)):
+            raise UserError("--languages lets the model choose each piece's language; leave out --pair and --language")
+        if self.pair is None and self.language in {*POLICIES} - {AUTO}:
             raise UserError(f"--language {self.language} asks for --pair, such as ko-en, to know the languages")
         if self.compile and self.beams > 1:
             raise UserError("--compile compiles the greedy step; leave it out, or --beams")
 
     @property
+    def context(self) -> str:
+        """What the decoder is told was said before.
+
+        Raises:
+            UserError: where the file of words cannot be read.
+        """
+        words = read_text(self.hotwords).split("\n") if self.hotwords else []
+        return " ".join(filter(None, [", ".join(filter(None, map(str.strip, words))), self.prompt.strip()]))
+
+    @property
     def tag(self) -> str:
         """The language tag or policy to decode with."""
-        return self.language or ("matrix" if self.pair else "auto")
+        if self.languages:
+            return AMONG_PAIR
+        return self.language or ("matrix" if self.pair else AUTO)
 
 
 @dataclass(frozen=True)
@@ -74,7 +96,7 @@ class OutputOptions:
 
     out: Path | None = option(None, metavar="DIR")
     """Write a file for each recording; without it, print."""
-    format: list[Literal["txt", "srt", "json"]] = option(["txt"])
+    format: list[Literal["txt", "srt", "vtt", "json"]] = option(["txt"])
     """Formats to write."""
 
 
@@ -127,6 +149,7 @@ TRANSCRIBE = Command(
     examples="""
         python evaluate.py transcribe outputs/fishr/model talk.mp3
         python evaluate.py transcribe outputs/fishr/model recordings/ --out transcripts --format txt srt --longest 8
+        python evaluate.py transcribe outputs/fishr/model talk.mp3 --languages ko ja en
         python evaluate.py transcribe outputs/fishr/model clip.wav --pair ko-en --beside base=openai/whisper-medium
         python evaluate.py transcribe outputs/fishr/model --beside openai/whisper-medium --gradio""",
 )

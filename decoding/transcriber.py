@@ -5,30 +5,59 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+from torch import Tensor
 from torch.nn.functional import pad
 from torch.nn.utils.rnn import pad_sequence
 
 from backbone.guards import MIN_LOG_PROBABILITY, SILENCE, Guards, cut, fails
-from backbone.language_tags import language_id, prompt_ids, prompt_languages, special_id
+from backbone.language_tags import (
+    AMONG_PAIR,
+    DETECTED,
+    language_id,
+    most_probable,
+    prompt_ids,
+    prompt_languages,
+    special_id,
+)
 from backbone.window import FRAMES_PER_SECOND, check_lengths
-from common.audio import SAMPLE_RATE_HZ, load_waveform
+from common.audio import SAMPLE_RATE_HZ, load_waveform, speech_edges
 from common.manifest import Utterance
 from decoding.decoding_engine import Attempt, Engine, Written
+from decoding.words import TimedWord, timed_words
 
+UNDETERMINED = "und"  # the pair of speech in any language (ISO 639-2)
 _GUARDS = Guards()
 
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a model wrote, why the guards cut it, if they did, and the temperature that it was sampled at."""
+    """What a model wrote.
+
+    Attributes:
+        text: without white space around it.
+        cut: why the guards cut it, if they did.
+        temperature: that it was sampled at.
+        tokens: of the text.
+        languages: the tags in its prompt.
+        language_probability: of its tag, where the model chose one.
+        words: where they were asked for.
+    """
 
     text: str
     cut: str | None = None
     temperature: float = 0.0
+    tokens: Sequence[int] = ()
+    languages: tuple[str, ...] = ()
+    language_probability: float | None = None
+    words: tuple[TimedWord, ...] = ()
+
+    def later(self, seconds: float) -> "Hypothesis":
+        """The hypothesis in a recording in which its utterance begins after so many seconds."""
+        return replace(self, words=tuple(word.later(seconds) for word in self.words))
 
 
 class Transcriber:
@@ -36,25 +65,40 @@ class Transcriber:
 
     Args:
         engine: the model.
-        language: policy of the language tags; see `backbone.language_tags`, and `auto` for the model's own choice.
+        language: policy of the language tags; see `backbone.language_tags`.
         batch_size: utterances decoded side by side.
         guards: against loops and invented text.
+        words: whether the times and languages of words are found, too, which takes an engine in PyTorch.
+
+    Attributes:
+        context: tokens before every prompt, of what was said before.
     """
 
     def __init__(
-        self, engine: Engine, *, language: str = "matrix", batch_size: int = 32, guards: Guards = _GUARDS
+        self,
+        engine: Engine,
+        *,
+        language: str = "matrix",
+        batch_size: int = 32,
+        guards: Guards = _GUARDS,
+        words: bool = False,
     ) -> None:
-        self.engine, self.guards = engine, guards
+        self.engine, self.guards, self.words = engine, guards, words
+        self.context: list[int] = []
         self.language = language
         self.batch_size = batch_size
 
-    def transcribe(
+    def transcribe(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[str]:
+        """Return the texts of `hypotheses`."""
+        return [hypothesis.text for hypothesis in self.hypotheses(utterances, name)]
+
+    def hypotheses(
         self,
         utterances: Sequence[Utterance],
         name: str = "evaluation",
         done: Callable[[float], None] = lambda seconds: None,
-    ) -> list[str]:
-        """Return transcripts in the order of the utterances.
+    ) -> list[Hypothesis]:
+        """Return hypotheses in the order of the utterances.
 
         Args:
             utterances: with audio of any length up to the window.
@@ -64,13 +108,12 @@ class Transcriber:
         Raises:
             UserError: for an utterance that is over the window or whose audio cannot be read, or an unknown language.
         """
-        texts = [""] * len(utterances)
+        found: dict[int, Hypothesis] = {}
         for rows in self.batches(utterances, name):
             batch = [utterances[row] for row in rows]
-            for row, found in zip(rows, self.transcribe_batch(batch), strict=True):
-                texts[row] = found.text
+            found |= zip(rows, self.transcribe_batch(batch), strict=True)
             done(sum(utterance.duration for utterance in batch))
-        return texts
+        return [found[row] for row in range(len(utterances))]
 
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
         """Group rows by prompt length and duration, so that batches hold little padding; `name` is for messages.
@@ -82,7 +125,8 @@ class Transcriber:
         """
         check_lengths(utterances, self.engine.window.seconds, name)
         tags = [self._tags(utterance) for utterance in utterances]
-        for code in {code for codes in tags for code in codes} - {"auto"}:
+        choices = map(self._choices, utterances) if self.language in DETECTED else tags
+        for code in {code for codes in choices for code in codes}:
             language_id(self.engine.tokenizer, code)
 
         def kind(row: int) -> tuple[int, int]:
@@ -104,12 +148,17 @@ class Transcriber:
             samples = frames * SAMPLE_RATE_HZ // FRAMES_PER_SECOND
             waveforms_BS = pad(waveforms_BS, (0, samples - waveforms_BS.shape[1]))
         encoded = self.engine.encode(waveforms_BS)
-        if self.language == "auto":
-            tags = [(code,) for code in self.engine.detect(encoded)]
-        else:
-            tags = [self._tags(utterance) for utterance in utterances]
-        prompt_BU = [prompt_ids(self.engine.tokenizer, codes) for codes in tags]
-        return self._decode(utterances, encoded, prompt_BU)
+        tags, chances = [self._tags(utterance) for utterance in utterances], [None] * len(utterances)
+        if self.language in DETECTED:
+            detected = zip(self.engine.detect(encoded), map(self._choices, utterances), strict=True)
+            chosen, chances = zip(*(most_probable(*one) for one in detected), strict=True)
+            tags = [(code,) for code in chosen]
+        prompt_BU = [self.context + prompt_ids(self.engine.tokenizer, codes) for codes in tags]
+        found = [
+            replace(one, languages=codes, language_probability=chance)
+            for one, codes, chance in zip(self._decode(utterances, encoded, prompt_BU), tags, chances, strict=True)
+        ]
+        return self._with_words(utterances, waveforms, encoded, prompt_BU, found) if self.words else found
 
     def _decode(
         self, utterances: Sequence[Utterance], encoded: Any, prompt_BU: Sequence[list[int]]
@@ -148,10 +197,38 @@ class Transcriber:
         tokens, cut_by = cut(written.tokens, end, most, self.guards.repeats)
         text = self.engine.tokenizer.decode(tokens, skip_special_tokens=True)
         # A cut may go through the bytes of a character.
-        return Hypothesis((text.rstrip("\ufffd") if cut_by else text).strip(), cut_by, temperature)
+        return Hypothesis((text.rstrip("\ufffd") if cut_by else text).strip(), cut_by, temperature, tokens)
+
+    def _with_words(
+        self,
+        utterances: Sequence[Utterance],
+        waveforms: Sequence[Tensor],
+        encoded: Any,
+        prompt_BU: Sequence[list[int]],
+        found: Sequence[Hypothesis],
+    ) -> list[Hypothesis]:
+        durations_s = [utterance.duration for utterance in utterances]
+        times = self.engine.token_times(encoded, prompt_BU, [one.tokens for one in found], durations_s)
+        whole = []
+        for one, of_tokens, waveform_S, utterance in zip(found, times, waveforms, utterances, strict=True):
+            text = self.engine.tokenizer.decode(one.tokens, skip_special_tokens=True).rstrip("\ufffd")
+            spoken = _spoken(one, utterance)
+            words = timed_words(text, of_tokens, speech_edges(waveform_S), spoken) if of_tokens else ()
+            whole.append(replace(one, words=words))
+        return whole
+
+    def _choices(self, utterance: Utterance) -> tuple[str, ...]:
+        """The languages among which the model chooses; none for all that it knows."""
+        return utterance.languages if self.language == AMONG_PAIR else ()
 
     def _tags(self, utterance: Utterance) -> tuple[str, ...]:
         return prompt_languages(self.language, utterance.matrix_language, utterance.languages)
+
+
+def _spoken(hypothesis: Hypothesis, utterance: Utterance) -> tuple[str, ...]:
+    """The languages of an utterance, its tags first; where none are named, English may be mixed into any."""
+    languages = ("en",) if utterance.pair == UNDETERMINED else utterance.languages
+    return tuple(dict.fromkeys((*hypothesis.languages, *languages)))
 
 
 def _seed(name: str, temperature: float) -> int:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,13 +17,14 @@ from torch import Tensor
 from transformers import WhisperFeatureExtractor
 
 import prepare as prepare_script
-from common.audio import load_waveform
+from backbone.token_times import TokenTimes
+from common.audio import load_waveform, speech_edges
 from common.errors import UserError
 from common.manifest import Span, Utterance, read_manifest, write_manifest
 from common.options import run
 from corpora import aligners
-from corpora.align import NotAlignable, Switch, align, language_spans, letters, span_words, speech_edges
-from corpora.aligners import AttentionAligner, CTCAligner, monotone_path
+from corpora.align import NotAlignable, Switch, align, language_spans, letters, span_words
+from corpora.aligners import AttentionAligner, CTCAligner
 from tests.test_windows import cut_by_hand
 
 HZ = 16_000
@@ -109,25 +108,6 @@ def test_speech_begins_and_ends_within_40_db_of_its_loudest():
     assert speech_edges(waveform[3_200:8_000]) == (0.0, 0.3)
 
 
-# The path
-
-
-def test_the_monotone_path_is_the_best_of_all():
-    """Against every path there is, by brute force."""
-    generator = torch.Generator().manual_seed(0)
-    for rows, columns in ((1, 4), (3, 3), (2, 6), (4, 7)):
-        gains = torch.randn(rows, columns, generator=generator)
-        every = [
-            path
-            for path in itertools.product(range(rows), repeat=columns)
-            if path[0] == 0 and path[-1] == rows - 1 and all(0 <= b - a <= 1 for a, b in itertools.pairwise(path))
-        ]
-        best = max(every, key=lambda path: sum(gains[row, column] for column, row in enumerate(path)))
-        assert monotone_path(gains).tolist() == list(best)
-    with pytest.raises(ValueError, match="3 rows in 2 columns"):
-        monotone_path(torch.zeros(3, 2))
-
-
 # Aligners
 
 
@@ -193,7 +173,7 @@ def test_a_switch_lies_where_the_letter_before_it_ends(tiny_model: Path):
     for position, (kind, probability) in peaks.items():
         emission[position, 0], emission[position, kind] = 1e-6, probability / (1 - probability) * 0.003
     aligner.head = torch.nn.Identity()
-    [switch] = aligner.switches(emission.log(), [Span("ko", text="가나"), Span("en", text="Ab")])
+    [switch] = aligner.switches(emission.log(), [Span("ko", text="가나"), Span("en", text="Ab")], "가나 Ab")
     assert switch.time_s == 7 / 50
     assert switch.score == pytest.approx((0.9 * 0.8 * 0.5 * 0.7) ** 0.25, rel=1e-2)
 
@@ -215,45 +195,24 @@ def test_ctc_refuses_more_text_than_sound(tiny_model: Path, tmp_path: Path):
     found.prepare([(u, language_spans(u)) for u in utterances])
     spans = [Span("ko", text="가"), Span("en", text="abab")]
     [states] = found.encode([torch.zeros(1_600)])  # five positions
-    assert len(found.switches(states, spans)) == 1
+    assert len(found.switches(states, spans, "가 abab")) == 1
     for text in ("ababa", "aabb"):  # six letters; five and two blanks between equal ones
         with pytest.raises(NotAlignable, match="more text than sound"):
-            found.switches(states, [spans[0], Span("en", text=text)])
+            found.switches(states, [spans[0], Span("en", text=text)], f"가 {text}")
 
 
-def test_attention_is_read_from_the_alignment_heads(tiny_model: Path):
-    """Tokens attended to at positions 0-4, 5-11, 12-19 and the end from 20: 새 is one, `ab` two tokens."""
+def test_attention_switches_between_the_characters_of_spans(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    """Two tokens, `ab` and ` xy`, of 0.1 to 0.3 and 0.3 to 0.5 s; more text than sound is refused."""
     aligner = AttentionAligner(str(tiny_model))
-    assert aligner.heads == [tuple(pair) for pair in aligner.whisper.generation_config.alignment_heads]
-    aligner.whisper.generation_config.alignment_heads = None
-    assert aligner._heads() == [(1, head) for head in range(4)]
-    aligner.heads = [(1, 0), (1, 2)]
-    tokenizer = aligner.processor.tokenizer
-    spans = [Span("ko", text="ab"), Span("en", text="xy")]
-    sizes = [len(tokenizer.encode(span.text, add_special_tokens=False)) for span in spans]
-    assert sizes == [2, 2]
-    borders = [0, 5, 12, 20, 26, 30]
-    noise = torch.rand(1, 4, 8, 100, generator=torch.Generator().manual_seed(0))
-    sharp = noise.clone()
-    sharp[:, [0, 2]] = 1e-3
-    for token, (begin, end) in enumerate(itertools.pairwise(borders)):
-        sharp[:, [0, 2], 3 + token, begin:end] = (
-            0.5  # the fourth of the prompt's tokens predicts the first of the text's
-        )
-    calls = {}
-
-    class Whisper:
-        config = aligner.whisper.config
-
-        def __call__(self, encoder_outputs: tuple[Tensor], decoder_input_ids: Tensor, output_attentions: bool):
-            calls["tokens"] = decoder_input_ids[0].tolist()
-            return SimpleNamespace(cross_attentions=(noise, sharp))
-
-    aligner.whisper = Whisper()
-    [switch] = aligner.switches(torch.zeros(30, aligner.whisper.config.d_model), spans)
-    assert switch.time_s == 12 / 50
-    assert switch.score == pytest.approx(0.5 * (5 + 7 + 8 + 6) / 4)
-    assert tokenizer.decode(calls["tokens"][4:]) == "abxy" and len(calls["tokens"]) == 8
+    times = TokenTimes([0, 2, 5], [0.1, 0.3, 0.5], [0.9, 0.8], [0.5, 0.3, 0.7])
+    monkeypatch.setattr("corpora.aligners.token_times", lambda *_: [times])
+    spans, states = [Span("ko", text="ab"), Span("en", text="xy")], torch.zeros(30, 16)
+    [switch] = aligner.switches(states, spans, "ab xy")
+    assert switch.time_s == 0.3
+    assert switch.score == pytest.approx((0.5 + 0.3 + 0.7) / 3)
+    monkeypatch.setattr("corpora.aligners.token_times", lambda *_: [None])
+    with pytest.raises(NotAlignable, match="more text than sound"):
+        aligner.switches(states, spans, "ab xy")
 
 
 @pytest.mark.parametrize("kind", [CTCAligner, AttentionAligner])
@@ -274,7 +233,7 @@ def test_a_model_hears_the_window_that_it_was_trained_with(tiny_model: Path, tmp
     long = replace(utterances[0], audio=tmp_path / "long.wav", duration=1.8)
     for positions, rows in ((75, spans), (100, [*spans, (long, spans[0][1])])):
         aligner.prepare(rows)
-        aligner.switches(*aligner.encode([waveform_S]), spans[0][1])
+        aligner.switches(*aligner.encode([waveform_S]), spans[0][1], utterances[0].text)
         if kind is CTCAligner and positions == 100:  # of whole seconds, as the head is fitted to what it reads
             positions = 50 * math.ceil(len(waveform_S) / HZ)
         encoder = cut_by_hand(tiny_model, positions).model.encoder
@@ -297,7 +256,7 @@ class Fixed:
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         return list(waveforms)
 
-    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span], text: str) -> list[Switch]:
         if "never" in spans[1].text:
             raise NotAlignable("with more text than sound")
         return [Switch(len(waveform_S) / HZ / 3, 0.1 if "may" in spans[1].text else 0.9)]
@@ -348,7 +307,7 @@ class Listed:
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         return list(waveforms)
 
-    def switches(self, waveform_S: Tensor, spans: Sequence[Span]) -> list[Switch]:
+    def switches(self, waveform_S: Tensor, spans: Sequence[Span], text: str) -> list[Switch]:
         return self.found
 
 

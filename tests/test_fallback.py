@@ -24,7 +24,7 @@ from decoding import transcriber as module
 from decoding.decoding_engine import Attempt, Written
 from decoding.torch_whisper import TorchWhisper
 from decoding.transcribe_options import RecordingDecoding
-from decoding.transcriber import Hypothesis, Transcriber
+from decoding.transcriber import Transcriber
 from evaluate import EVALUATE
 
 
@@ -156,7 +156,9 @@ def test_an_improbable_hypothesis_of_no_speech_is_empty(model_that_speaks, utter
     for threshold, least, empty in ((middle, 1.0, 3), (0.0, 1.0, 6), (middle, -1e9, 0), (1.0, 1.0, 0)):
         monkeypatch.setattr(module, "MIN_LOG_PROBABILITY", least)  # 1.0: every hypothesis is improbable
         found = Transcriber(engine, guards=Guards(no_speech=threshold)).transcribe_batch(utterances[:6])
-        assert [one == Hypothesis("", SILENCE) for one in found] == [p > threshold and empty > 0 for p in silence]
+        assert [one.text == "" and one.cut == SILENCE for one in found] == [
+            p > threshold and empty > 0 for p in silence
+        ]
         assert sum(one.cut == SILENCE for one in found) == empty
 
 

@@ -20,9 +20,10 @@ import soundfile
 
 from common.errors import UserError
 from decoding import microphone_page
-from decoding.recordings import Transcript
 from decoding.segments import Segment
 from decoding.transcribe_options import RecordingDecoding
+from decoding.transcriber import Hypothesis
+from decoding.transcript import Transcript
 
 pytest.importorskip("gradio")
 ROOT = Path(__file__).parent.parent
@@ -33,11 +34,14 @@ class Echo:
 
     name, how, transcriber = "echo", RecordingDecoding(), SimpleNamespace(language="auto")
 
+    def expect(self, context: str) -> None:
+        assert context == ""
+
     def __call__(self, files: list[Path]) -> Iterator[Transcript]:
         samples, rate_hz = soundfile.read(files[0])
         if not samples.any():
             raise UserError(f"{files[0]}: silence, as in {ROOT}/somewhere/else.wav")
-        yield Transcript(files[0], self.name, [Segment(0, len(samples) / rate_hz)], ["heard"])
+        yield Transcript(files[0], self.name, [Segment(0, len(samples) / rate_hz)], [Hypothesis("heard")])
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +87,9 @@ def test_a_recording_is_deleted_once_it_is_transcribed(address: str, folder: Pat
     assert Path(path).is_relative_to(folder) and Path(path).is_file()
     event, data = transcribe(address, path)
     assert event == "complete", data
-    recording, box = json.loads(data)
-    assert recording is None and box["value"] == "heard" and box["label"].startswith("echo: 0.5 s of speech in")
+    recording, view = json.loads(data)
+    assert recording is None and "<h3>echo: 0.5 s of speech in" in view and "<p>heard</p>" in view
+    assert str(folder) not in view
     assert not [file for file in folder.rglob("*") if file.is_file()]
     assert transcribe(address, path)[0] == "error"  # it is gone
 

@@ -12,18 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from backbone.language_tags import context_ids, most_probable
 from backbone.model_folder.candidates import candidates
 from backbone.model_folder.read import read_model_folder
 from common.audio import load_waveform
 from common.errors import UserError
+from common.escape import html
 from common.manifest import Utterance
 from common.options import run
-from decoding.recordings import RecordingTranscriber, Transcript
+from decoding.recordings import RecordingTranscriber
 from decoding.segments import Segment, segments_of, sound_of
 from decoding.torch_whisper import TorchWhisper
 from decoding.transcribe_options import TRANSCRIBE, RecordingDecoding
-from decoding.transcriber import Transcriber
+from decoding.transcriber import Hypothesis, Transcriber
+from decoding.transcript import Transcript
 
 ROOT = Path(__file__).parent.parent
 HZ = 16_000
@@ -158,7 +162,7 @@ def test_no_segment_is_longer_than_the_models_window(tiny_model: Path, tmp_path:
 
 def transcript() -> Transcript:
     parts = [Segment(0, 2.5), Segment(2.5, 3661.25), Segment(3661.25, 3662, has_speech=False), Segment(3662, 3663)]
-    return Transcript(Path("talk.wav"), "mine", parts, ["이번 project", "는 좋아", "", ""])
+    return Transcript(Path("talk.wav"), "mine", parts, list(map(Hypothesis, ["이번 project", "는 좋아", "", ""])))
 
 
 def test_what_is_written():
@@ -172,9 +176,10 @@ def test_what_is_written():
         *(None, None, "no speech", "speech, but the model wrote nothing")
     ]
     assert list(transcript().notes()) == ["3662.0 to 3663.0 s: speech, but the model wrote nothing (mine)"]
-    japanese = Transcript(Path("a"), "m", [Segment(0, 1)] * 3, ["これは", "データ", "project"])
+    parts = [Hypothesis("これは"), Hypothesis("データ"), Hypothesis("project")]
+    japanese = Transcript(Path("a"), "m", [Segment(0, 1)] * 3, parts)
     assert japanese.text == "これはデータ project"
-    rounded = Transcript(Path("a"), "m", [Segment(0, 1.0006)], ["a"]).written("srt")
+    rounded = Transcript(Path("a"), "m", [Segment(0, 1.0006)], [Hypothesis("a")]).written("srt")
     assert rounded == "1\n00:00:00,000 --> 00:00:01,001\na\n"
 
 
@@ -205,6 +210,56 @@ def test_names_of_models_lead_nowhere(tiny_model: Path, tmp_path: Path):
         run(TRANSCRIBE, given)
 
 
+def test_the_choice_of_a_language_is_written(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """The oracle: the engine's own probabilities, of the choices alone; `among-pair` chooses among the pair's."""
+    path = write(tmp_path / "a.wav", SPEECH[:32_000])
+    engine = TorchWhisper(*read_model_folder(tiny_model))
+    (chances,) = engine.detect(engine.encode(torch.from_numpy(SPEECH[None, :32_000]).float()))
+    assert sum(chances.values()) == pytest.approx(1)
+    for options in (["--languages", "ja", "de"], ["--pair", "ja-de", "--language", "among-pair"]):
+        assert run(TRANSCRIBE, [str(tiny_model), str(path), *options, "--format", "json"]) == 0
+        (found,) = json.loads(capsys.readouterr().out)["segments"]
+        best = max("ja", "de", key=chances.__getitem__)
+        assert found["language"] == best
+        expected = chances[best] / (chances["ja"] + chances["de"])
+        assert 0.5 <= found["language_probability"] == pytest.approx(expected, abs=1e-3)
+    assert run(TRANSCRIBE, [str(tiny_model), str(path), "--pair", "ko-en", "--format", "json"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["segments"]
+    assert found["language"] == "ko" and "language_probability" not in found
+    words = found.get("words", [])
+    borders = [0.0, *(time for word in words for time in (word["start"], word["end"])), 2.0]
+    assert borders == sorted(borders) and all(0 <= word["probability"] <= 1 for word in words)
+    assert "".join(word["text"] for word in words) == "".join(found["text"].split())
+
+
+def test_what_was_said_before_and_words_to_expect_go_before_the_prompt(tiny_model: Path, tmp_path: Path):
+    """The file's words, then the prompt; of a long text the last 223 tokens; nothing for nothing."""
+    words = tmp_path / "words.txt"
+    words.write_text("Kerstin\n\n스카이다이빙\n", encoding="utf-8")
+    how = RecordingDecoding(language="ko", prompt=" 이번 project ", hotwords=words)
+    assert how.context == "Kerstin, 스카이다이빙 이번 project"
+    transcriber = RecordingTranscriber(candidates([str(tiny_model)])[0], how).transcriber
+    tokenizer, prompts = transcriber.engine.tokenizer, []
+    generate = transcriber.engine.generate
+    transcriber.engine.generate = lambda encoded, attempt: (
+        prompts.extend(attempt.prompt_BU) or generate(encoded, attempt)
+    )
+    path = write(tmp_path / "a.wav", SPEECH[:HZ])
+    transcriber.transcribe([Utterance("a", path, 1.0, "a", "ko", "ko")])
+    said = tokenizer.decode(prompts[0])
+    assert said == f"<|startofprev|> {how.context}<|startoftranscript|><|ko|><|transcribe|><|notimestamps|>"
+    assert len(context_ids(tokenizer, "ab " * 300)) == 224 and context_ids(tokenizer, " ") == []
+    assert RecordingDecoding().context == ""
+
+
+def test_the_most_probable_language_is_one_of_the_choices():
+    chances = {"en": 0.6, "ko": 0.3, "ja": 0.1}
+    assert most_probable(chances) == ("en", pytest.approx(0.6))
+    assert most_probable(chances, ("ja", "ko")) == ("ko", pytest.approx(0.75))
+    with pytest.raises(UserError, match="does not detect the language 'de': its .* lists en, ko, ja$"):
+        most_probable(chances, ("ko", "de"))
+
+
 def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "in/deep").mkdir(parents=True)
     for place in ("in/a.wav", "in/deep/b.flac"):
@@ -212,9 +267,10 @@ def test_folders_models_and_formats(tiny_model: Path, tmp_path: Path, capsys: py
     (tmp_path / "in/notes.txt").write_text("no sound")
     out = tmp_path / "out"
     given = [f"one={tiny_model}", str(tmp_path / "in"), "--beside", f"two={tiny_model}", "--pair", "ko-en", *GREEDY]
-    assert run(TRANSCRIBE, [*given, "--language", "two_tag", "--out", str(out), "--format", "txt", "srt", "json"]) == 0
+    forms = ["txt", "srt", "vtt", "json"]
+    assert run(TRANSCRIBE, [*given, "--language", "two_tag", "--out", str(out), "--format", *forms]) == 0
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*.*"))
-    assert names == [f"{m}/{n}.{f}" for m in ("one", "two") for n in "ab" for f in ("json", "srt", "txt")]
+    assert names == [f"{m}/{n}.{f}" for m in ("one", "two") for n in "ab" for f in ("json", "srt", "txt", "vtt")]
     assert "2 of 2 recordings transcribed" in capsys.readouterr().out
     alone = [str(tiny_model), str(tmp_path / "in/a.wav"), "--pair", "ko-en", "--language", "two_tag", *GREEDY]
     assert run(TRANSCRIBE, alone) == 0
@@ -247,9 +303,14 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
         (["nowhere.wav"], r"nowhere\.wav: no such file"),
         (["a.wav", "--language", "matrix"], "--language matrix asks for --pair"),
         (["a.wav", "--language", "xx"], "language 'xx' has no tag"),
+        (["a.wav", "--languages", "ko", "xx"], "language 'xx' has no tag"),
+        (["a.wav", "--languages", "ko", "--language", "ko"], "leave out --pair and --language"),
+        (["a.wav", "--languages", "ko", "--pair", "ko-en"], "leave out --pair and --language"),
+        (["a.wav", "--language", "among-pair"], "--language among-pair asks for --pair"),
         (["a.wav", "--longest", "0"], "longest is 0.*, expected a number of 1 or more"),
         (["a.wav", "--beams", "0"], r"beams is 0, expected a whole number in \[1, 100\]"),
         (["a.wav", "--beams", "2", "--compile"], "--compile compiles the greedy step"),
+        (["a.wav", "--hotwords", "nowhere.txt"], "nowhere.txt: no such file"),
         (["a.wav", "--format", "txt", "srt"], "several formats need --out"),
         (["a.wav", "--gradio"], "takes no files"),
         (["a.wav", "--device", "tpu"], "no device is called 'tpu'"),
@@ -287,10 +348,10 @@ def test_the_page_hears_what_the_command_hears(tiny_model: Path, tmp_path: Path)
     ]
     demo = page(transcribers, tmp_path / "page")
     (handler,) = [function for function in demo.fns.values() if function.fn.__name__ == "transcribed"]
-    _, *boxes = handler.fn(str(path), "ko")
+    _, *views = handler.fn(str(path), "ko")
     (expected,) = transcribers[0]([same])
-    assert [box.value for box in boxes] == [expected.text] * 2
-    assert boxes[0].label.startswith("one: 1.0 s of speech in")
+    assert all(f"<p>{html(expected.text)}</p>" in view for view in views) and len(views) == 2
+    assert "<h3>one: 1.0 s of speech in" in views[0]
 
 
 def test_without_gradio_it_is_said(monkeypatch: pytest.MonkeyPatch):
