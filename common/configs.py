@@ -1,5 +1,6 @@
 """Configurations in YAML: found by name, composed from left to right, unknown keys answered with the nearest."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -119,7 +120,6 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
-    keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-    for place, key in enumerate(keys):
-        if key in keys[:place]:
-            raise yaml.YAMLError(f"the key {key!r} stands twice in one mapping, at line {node.start_mark.line + 1}")
+    keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<")
+    if twice := [key for key, number in keys.items() if number > 1]:
+        raise yaml.YAMLError(f"the key {twice[0]!r} stands twice in one mapping, at line {node.start_mark.line + 1}")
