@@ -9,6 +9,8 @@ from itertools import accumulate
 
 from scoring.loanwords import fold, split_particle
 
+_LONGEST_RUN = 50  # words
+
 
 @dataclass(frozen=True, slots=True)
 class FoldedTokens:
@@ -61,15 +63,17 @@ class EmbeddedRun:
 
 
 def embedded_runs(reference: FoldedTokens, languages: Sequence[str | None]) -> Iterator[EmbeddedRun]:
-    """Yield all runs of whole words that are of one embedded language."""
+    """Yield all runs of at most `_LONGEST_RUN` whole words that are of one embedded language."""
     ends = sorted(reference.ends.values())
     for start in reference.begins.values():
         language = languages[start] if start < len(languages) else None
         if language is None:
             continue
-        for words, end in enumerate(ends[bisect_right(ends, start) :], start=1):
-            if any(code != language for code in languages[start:end]):
+        first, checked = bisect_right(ends, start), start
+        for words, end in enumerate(ends[first : first + _LONGEST_RUN], start=1):
+            if any(code != language for code in languages[checked:end]):
                 break
+            checked = end
             last, particle = split_particle(reference.keys[end - 1])
             yield EmbeddedRun(start, end, language, words, "".join(reference.keys[start : end - 1]) + last, particle)
             if particle:

@@ -27,6 +27,7 @@ from scoring.variants import (
 )
 
 _ERROR = 1 << 20  # the cost of an edit; a match costs its rule's rank besides, so that none is used without need
+_MOST_TOKENS = 1_000  # some five minutes of speech: the search is quadratic
 _RANK = {rule: rank for rank, rule in enumerate(RULES, start=1)}
 
 
@@ -56,6 +57,8 @@ def tolerate(
 ) -> Tolerance:
     """Return the least number of errors that is left when variants in another script cost nothing.
 
+    Where either side has more than 1,000 tokens it is the strict number.
+
     Args:
         alignment: the strict alignment.
         languages: the language of each reference token, None where not known.
@@ -68,6 +71,8 @@ def tolerate(
     rules = rules_on() if rules is None else rules
     errors = alignment.counts.errors
     if not errors or not alignment.hypothesis:
+        return Tolerance(errors)
+    if max(len(alignment.reference), len(alignment.hypothesis)) > _MOST_TOKENS:
         return Tolerance(errors)
     embedded = [language not in (None, matrix_language) for language in languages]
     if matrix_language is None:

@@ -1,6 +1,7 @@
 """The script-tolerant count: by hand, by its properties, and against a programme that tries everything."""
 
 import json
+import time
 from functools import cache
 from itertools import product
 from math import inf
@@ -291,3 +292,13 @@ def test_a_corpus_s_labels_reach_the_count(tmp_path):
     [one] = read_sets({"ko-ja": str(tmp_path / "test.jsonl")})
     result = score_set(one.transcripts({"a": "요즘 잔교가"}), "cjk")
     assert (result.score.counts.errors, result.utterances[0].tolerance.errors) == (2, 0)
+
+
+def test_a_long_utterance_takes_no_cube_of_its_length():
+    words = 1000
+    begun = time.process_time()
+    strict, tolerant = count("en:meeting " * words, "미팅 " * words)
+    assert (strict, tolerant.errors) == (2 * words, 2 * words)  # beyond the bound in the hypothesis's characters
+    strict, tolerant = count("en:meeting " * 200, "미팅 " * 200)
+    assert (strict, tolerant.errors) == (400, 0)
+    assert time.process_time() - begun < 30
