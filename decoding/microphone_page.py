@@ -55,19 +55,19 @@ def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> Non
         transcribers = [RecordingTranscriber(model, how, words=True) for model in models]
         demo = page(transcribers, folder)
         try:
-            launch(demo, folder, port)
+            launch(demo, transcribers, folder, port)
         except OSError as error:
             raise UserError(f"--port {port}: {error}") from None
-        add_door(demo.app, transcribers, folder, _ONE_AT_A_TIME, _check_length)
         show(f"http://127.0.0.1:{port}  (Ctrl-C ends it)")
         demo.block_thread()
 
 
-def launch(demo: Any, folder: Path, port: int) -> None:
-    """Start the page's server, for browsers of this machine alone.
+def launch(demo: Any, transcribers: Sequence[RecordingTranscriber], folder: Path, port: int) -> None:
+    """Start the server of the page and of the door for other programs, for this machine alone.
 
     Args:
         demo: the page.
+        transcribers: the models.
         folder: of the recordings.
         port: of the page.
 
@@ -93,6 +93,7 @@ def launch(demo: Any, folder: Path, port: int) -> None:
         max_file_size=MOST_BYTES,
         app_kwargs={"lifespan": gated, "exception_handlers": {Exception: _unusable}},
     )
+    add_door(demo.app, transcribers, folder, _ONE_AT_A_TIME, _check_length)
 
 
 class _Gate:
