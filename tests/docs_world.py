@@ -113,6 +113,8 @@ def _models(world: Path) -> None:
     tunes = [f"outputs/{root}{recipe}/model" for recipe in RECIPES for root in ("", "demo/")]
     for seed, name in enumerate(["models/demo-backbone", "B0", "A", "B", *tunes]):
         shutil.copytree(base, world / name)
+        if name.endswith("/model"):  # a run's, which may be trained again
+            (world / name).with_name("config.yaml").write_text("model: {}\ntrainer: {}\n")
         if seed > 1:
             file, noise = world / name / "model.safetensors", np.random.default_rng(seed)
             weights = safetensors.numpy.load_file(file)
@@ -149,6 +151,7 @@ def run(command: Command, world: Path) -> tuple[int, str]:
             words += ["--source", f"hub/{words[1]}"]
         if words[1] == "align":
             words += ["--least-score", "0"]  # the tiny model hears nothing
+        _make_room(world / (words[words.index("--out") + 1] if "--out" in words else f"data/{words[1]}"))
     if program == "python" and words[0] != "-c":
         code, said = run_python(words, world)
         return (0 if code == 1 and words[:2] == ["prepare.py", "check"] else code), said  # it found fault with noise
@@ -157,6 +160,13 @@ def run(command: Command, world: Path) -> tuple[int, str]:
     environment = os.environ | command.environment | {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     found = subprocess.run(call, cwd=world, env=environment, capture_output=True, text=True)
     return found.returncode, found.stdout + found.stderr
+
+
+def _make_room(folder: Path) -> None:
+    """Remove what stands for manifests that a command is about to write: it writes over none but its own."""
+    for manifest in folder.rglob("*.jsonl"):
+        if not any((place / "corpus.json").exists() for place in (folder, manifest.parent)):
+            manifest.unlink()
 
 
 def _matching(word: str, world: Path) -> list[str]:
