@@ -24,6 +24,7 @@ from common.errors import UserError
 from common.manifest import read_manifest
 from corpora.readers import discover
 from corpora.readers.source import SourceFiles
+from decoding.transcriber import Hypothesis
 from evaluation.hypotheses import StoredHypotheses
 from merging.merge_run import is_finished, merge
 from merging.recipe import RECIPE_FILE, recipe_of
@@ -154,14 +155,14 @@ def test_kept_transcripts(tmp_path: Path, tally: Tally):
     """A line that was torn is decoded again; no other is lost."""
     kept = StoredHypotheses(tmp_path, "ko-en", {"model": "a"})
     for batch in range(4):
-        kept.append(0, [(f"u{batch}", "이번 project")], {"torch": "2"})
+        kept.append(0, [(f"u{batch}", Hypothesis("이번 project"))], {"torch": "2"})
     file = next(tmp_path.glob("*.jsonl"))
     try_all(file, kept.read, tally, flips=200)
     whole = file.read_bytes()
     for length in range(len(whole)):
         file.write_bytes(whole[:length])
         before = len(kept.read())
-        kept.append(0, [("new", "x")], {"torch": "2"})
+        kept.append(0, [("new", Hypothesis("x"))], {"torch": "2"})
         tally.judge("lost work", None if len(kept.read()) == before + 1 else f"cut to {length}")
 
 
