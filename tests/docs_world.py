@@ -63,7 +63,10 @@ def build(world: Path) -> None:
 
 
 def _corpora(world: Path) -> None:
-    places = {pair: [f"data/demo/{pair}/{split}" for split in ("train", "dev", "test")] for pair in PAIRS}
+    roots = ("data/demo", "data/spoken", "speech")
+    places = {
+        pair: [f"{root}/{pair}/{split}" for root in roots for split in ("train", "dev", "test")] for pair in PAIRS
+    }
     places["ko-en"] += ["data/aihub/train", "data/aihub/dev", "data/cs_fleurs/ko-en/test", "data/mine_other/test"]
     places["ja-en"] += ["data/jecs/train", "data/cs_fleurs/ja-en/test"]
     places["de-en"] += ["data/unicom/train", "data/cs_fleurs/de-en/test"]
@@ -107,9 +110,12 @@ def _models(world: Path) -> None:
 
     torch.manual_seed(0)
     tokenizer = train_tokenizer([part for parts in PARTS.values() for part in parts], vocabulary=300)
-    model = random_model(tokenizer, window_s=5, width=16)
     base = world / "openai/whisper-medium"
-    write_model_folder(base, model, WhisperProcessor(WhisperFeatureExtractor(chunk_length=5), tokenizer))
+    for folder, seconds in ((base, 5), (world / "openai/whisper-base", 8)):
+        processor = WhisperProcessor(WhisperFeatureExtractor(chunk_length=seconds), tokenizer)
+        write_model_folder(folder, random_model(tokenizer, window_s=seconds, width=16), processor)
+    shutil.copytree(world / "openai/whisper-base", world / "outputs/whisper_base/erm/model")
+    (world / "outputs/whisper_base/erm/config.yaml").write_text("model: {}\ntrainer: {}\n")
     tunes = [f"outputs/{root}{recipe}/model" for recipe in RECIPES for root in ("", "demo/")]
     for seed, name in enumerate(["models/demo-backbone", "B0", "A", "B", *tunes]):
         shutil.copytree(base, world / name)
