@@ -29,7 +29,7 @@ def iso_cts(
         layer: the layer's number over encoder and decoder; None outside of the layers.
         weight: weight w_i of each fine-tune; a fine-tune of weight 0 takes no share.
         lambda_: step length: the merged step is multiplied by it; the paper chooses it on development sets.
-        common: the sum's share of the directions; the fine-tunes divide the rest among them.
+        common: the sum's share of the directions; the task vectors divide the rest.
     """
     vectors = task_vectors(base, models)
     if not linear_layer(base, layer):
