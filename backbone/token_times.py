@@ -19,7 +19,7 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 
 POSITIONS_PER_S = 50
 _MEDIAN = 7  # positions, as in openai/whisper
-_LEAD = 1  # position, by which attention moves on before the speech does: chosen on those sentences, too
+_LEAD = 1  # position, by which attention moves on before the speech does, on the first 20 test sentences of each pair
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def token_times(
 def _attention(model: WhisperForConditionalGeneration, encoded_BTD: Tensor) -> Iterator[list[Tensor]]:
     """Collect what the heads of the decoder's last layer attend to, (B, H, U, T), whatever kernel the model runs.
 
-    On the test sentences it was chosen on, the first 20 of each pair, whisper-base's last layer followed the speech
+    On the first 20 test sentences of each pair, on which it was chosen, whisper-base's last layer followed the speech
     more closely than the heads of several layers that its `generation_config.json` names.
     """
     caught: list[Tensor] = []

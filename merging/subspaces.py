@@ -48,6 +48,11 @@ def orthogonalize(parts: Sequence[Singular]) -> Singular:
     return Singular(left.U_MK @ left.V_KN, torch.cat([one.S_K for one in parts]), (right.U_MK @ right.V_KN).mT)
 
 
+def weighted_steps(vectors: list[Tensor], weight: Sequence[float]) -> list[Tensor]:
+    """Return w_i tau_i, without those that are zero."""
+    return [vector * w for vector, w in zip(vectors, weight, strict=True) if w and vector.any()]
+
+
 def linear_layer(tensor: Tensor, layer: int | None) -> bool:
     """Whether a tensor is the matrix of a linear layer; `layer` is None for what lies outside of the layers."""
     return layer is not None and tensor.dim() == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 from common.languages import LATIN, script
@@ -64,7 +65,7 @@ def by_sound(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spel
     Words in Latin letters are looked for one by one, so that no long run hides one of them that was misheard. Nothing
     is looked for that the hypothesis has as it is.
     """
-    written = _written(hypothesis)
+    written = _written(hypothesis.joined)
     for run in runs:
         latin = is_latin(run.key)
         if (latin and run.words > 1) or hypothesis.has(run.key):
@@ -88,7 +89,7 @@ def partly_heard(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: 
         hypothesis: where to look.
         labels: the utterance's spellings.
     """
-    written = _written(hypothesis)
+    written = _written(hypothesis.joined)
     for run in runs:
         tokens, sought = run.end - run.start, _readings(run, labels)
         if not 1 < tokens <= MAX_LETTERS or is_latin(run.key) or not sought or hypothesis.has(run.key):
@@ -108,9 +109,10 @@ def _readings(run: EmbeddedRun, labels: Spellings) -> set[str]:
     return {sounds for text in (run.key, *labels.get(run.key, ())) for sounds in readings(text, run.language)}
 
 
-def _written(hypothesis: FoldedTokens) -> Sequence[tuple[str | None, str | None]]:
+@lru_cache(maxsize=16)  # two rules look at the same hypothesis
+def _written(letters: str) -> Sequence[tuple[str | None, str | None]]:
     """Return the script of each letter of a hypothesis, and the phones of those in Hangul and kana."""
-    return [*zip(map(script, hypothesis.joined), letter_phones(hypothesis.joined), strict=True)]
+    return tuple(zip(map(script, letters), letter_phones(letters), strict=True))
 
 
 def _in_another_script(

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from common.option_types import Range
 from merging.parameters import Lambda, Weight
-from merging.subspaces import decompose, linear_layer, orthogonalize
+from merging.subspaces import decompose, linear_layer, orthogonalize, weighted_steps
 from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 
 
@@ -34,7 +34,7 @@ def iso_cts(
     vectors = task_vectors(base, models)
     if not linear_layer(base, layer):
         return step_from(base, weighted_sum(vectors, weight, normalize=True), lambda_)
-    vectors = [vector * w for vector, w in zip(vectors, weight, strict=True) if w and vector.any()]
+    vectors = weighted_steps(vectors, weight)
     total = sum(vectors)
     if not vectors or not total.any():
         return base

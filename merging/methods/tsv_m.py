@@ -1,7 +1,7 @@
 """Merging by task singular vectors."""
 
 from merging.parameters import Lambda, Weight
-from merging.subspaces import decompose, linear_layer, orthogonalize
+from merging.subspaces import decompose, linear_layer, orthogonalize, weighted_steps
 from merging.vectors import Tensor, step_from, task_vectors, weighted_sum
 
 
@@ -24,7 +24,7 @@ def tsv_m(
     vectors = task_vectors(base, models)
     if not linear_layer(base, layer):
         return step_from(base, weighted_sum(vectors, weight, normalize=True), lambda_)
-    vectors = [vector * w for vector, w in zip(vectors, weight, strict=True) if w and vector.any()]
+    vectors = weighted_steps(vectors, weight)
     if not vectors:
         return base
     share = max(1, min(base.shape) // len(vectors))
