@@ -111,7 +111,8 @@ def check_run_folder(run: Path) -> None:
     for name in ("checkpoints", "model"):
         if (run / name).exists() and not (run / name).is_dir():
             raise UserError(f"{run / name}: is no folder, as it is in a run's; choose another --name, or move it")
-    there = [name for name in ("config.yaml", "run.json", "metrics.csv", "model") if (run / name).exists()]
+    there = [name for name in ("config.yaml", "run.json", "metrics.csv") if (run / name).exists()]
+    there += ["model"] * any((run / "model").glob("*"))  # a workflow makes the empty folder before the run
     if there and not checkpoints(run):
         with suppress(UserError):
             if {"model", "trainer"} <= read_yaml(run / "config.yaml").keys():

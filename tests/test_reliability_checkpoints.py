@@ -176,6 +176,8 @@ def test_a_start_writes_over_no_folder_that_is_no_run_s(name: str, tmp_path: Pat
     check_run_folder(tmp_path / "new")
     (tmp_path / "notes.txt").write_text("mine")
     check_run_folder(tmp_path)  # a run writes nothing of this name
+    (tmp_path / "model").mkdir()
+    check_run_folder(tmp_path)  # an empty folder, as Snakemake makes it for a job's output, holds nothing
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     with pytest.raises(UserError, match=f"holds a {name.split('/')[0]} that is no run's; choose another --name"):
