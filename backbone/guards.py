@@ -25,7 +25,7 @@ _LOOP_TOKENS = 12  # a loop has at least so many: people do say a short word fou
 class Guards:
     """Guards against loops and invented text."""
 
-    tokens_per_second: Annotated[float, Range(0)] = option(12.0, metavar="N")
+    tokens_per_second: Annotated[float, Range(0)] = option(40.0, metavar="N")
     """Most tokens for each second of audio, and for one second more; 0 sets no bound."""
     repeats: Annotated[int, Range(0)] = 4
     """End a hypothesis where a phrase stands so many times in a row, and keep it once; 0 never does."""

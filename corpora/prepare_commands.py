@@ -143,8 +143,10 @@ class SplicedOptions:
     """Pairs to make."""
     utterances: Annotated[int, Range(1, 100_000)] = 64
     """Utterances of each pair."""
-    pattern: str = option("host", metavar="host|chain")
+    pattern: str = option("host", metavar="host|parallel|chain")
     """How an utterance is put together, see docs/splicing.md."""
+    phrases: str | None = option(None, metavar="FILE")
+    """For parallel: sentences in several languages, by phrases."""
     window: Annotated[float, Range(0, above=True)] = option(30.0, metavar="SECONDS")
     """Longest utterance."""
     seed: Seed = 0
@@ -156,7 +158,7 @@ def run_splice(options: SplicedOptions) -> None:
     from corpora.spliced import write_spliced
     from datamodules.splicing.splice_options import Splicing
 
-    splicing = Splicing(share=1.0, pairs=options.pairs, pattern=options.pattern)
+    splicing = Splicing(share=1.0, pairs=options.pairs, pattern=options.pattern, phrases=options.phrases)
     count = options.utterances
     written = write_spliced(options.manifests, options.out, splicing, count, options.window, options.seed)
     for path in written.values():

@@ -98,7 +98,7 @@ def test_every_figure_is_left_with_what_it_was_made_from(job: Evaluation, parrot
     scores = json.loads((job.out / "scores.json").read_text())
     assert scores["decoding"] == {
         "language": "matrix", "beams": 1, "backend": "transformers", "precision": "float32",
-        "guards": {"tokens_per_second": 12, "repeats": 4, "temperatures": [0], "no_speech": 1},
+        "guards": {"tokens_per_second": 40, "repeats": 4, "temperatures": [0], "no_speech": 1},
     }  # fmt: skip
     assert {"python", "torch", "transformers", "rapidfuzz"} <= scores["versions"].keys()
     assert scores["test"]["ko"]["utterances"] == 6
@@ -202,7 +202,7 @@ def test_what_guards_cut_is_counted_and_their_options_keep_transcripts_apart(
         said = f"; hypotheses {'; '.join(parts)}"
         assert table.by_guard == said and said in (job.out / "table.md").read_text()
         page = (job.out / "report.html").read_text()
-        assert "at most 12 tokens a second; 4 repeats end a hypothesis; hypotheses cut" in page
+        assert "at most 40 tokens a second; 4 repeats end a hypothesis; hypotheses cut" in page
         assert set(parrot.heard.values()) == {2}
     evaluate(replace(job, decoding=Decoding(tokens_per_second=0, repeats=0)))
     assert set(parrot.heard.values()) == {4}

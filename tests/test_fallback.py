@@ -169,5 +169,5 @@ def test_defaults():
     assert not Guards().judges and RecordingDecoding(temperatures=[0], no_speech=1).settings == Guards().settings
     given = parse(EVALUATE, ["m", "--temperatures", "0", "0.5", "--no-speech", "0.7"]).options
     assert given.judges and given.settings == {
-        "tokens_per_second": 12, "repeats": 4, "temperatures": [0, 0.5], "no_speech": 0.7,
+        "tokens_per_second": 40, "repeats": 4, "temperatures": [0, 0.5], "no_speech": 0.7,
     }  # fmt: skip

@@ -63,6 +63,20 @@ def test_the_bound_grows_with_the_audio():
     assert Guards(0).most_tokens(1) == 448
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Heute Nachmittag treffe ich meine Kollegin bei der Bank.", 2.2),
+        ("ちょっと待ってください。プロジェクトは火曜日に始まります。", 3.4),
+        ("저는 가끔 슈퍼마켓에서 맥주를 마셔요.", 2.4),
+        ("မင်္ဂလာပါ။ နေကောင်းလား။ ကျွန်တော် ဈေးသွားမယ်။", 2.8),  # whisper-base has 126 tokens for its 129 bytes
+    ],
+)
+def test_the_bound_is_none_for_people_in_any_vocabulary(text: str, seconds: float):
+    """A tokenizer writes at most a token for a byte, and a small one often does; this is speech at its fastest."""
+    assert len(text.encode()) <= Guards().most_tokens(seconds)
+
+
 def test_one_repeat_is_none():
     with pytest.raises(UserError, match="--repeats 1: expected .* 2 or more; 0 never"):
         Guards(repeats=1)

@@ -107,6 +107,73 @@ def test_an_utterance_in_one_language_gives_up_a_run_of_its_words(corpora: dict[
     assert splice.plan("ko", whole, 0) is None
 
 
+KOREAN = [("새", 0.1, 0.3), ("책을", 0.3, 0.5), ("오늘", 0.5, 0.65), ("봤어요.", 0.7, 1.1)]
+JAPANESE = [("今日", 0.1, 0.3), ("は", 0.3, 0.4), ("新しい本を", 0.4, 0.8), ("見た。", 0.8, 1.2)]
+BOOK = {
+    "id": "1", "ko": [["1", "새 책을"], ["", " "], ["2", "오늘"], ["", " 봤어요."]],
+    "ja": [["2", "今日"], ["", "は"], ["1", "新しい本を"], ["", "見た。"]],
+}  # fmt: skip
+
+
+def side_by_side(corpora: dict[str, str], model: Path, file: Path, rows: list[dict], **words: list[tuple]):
+    """A splicer of Korean and Japanese utterances with such words, and these."""
+    file.write_text("\n".join(json.dumps(row) for row in rows))
+    spoken = {}
+    for language, said in words.items():
+        spans = tuple(Span(language, begin, end, text) for text, begin, end in said)
+        text = ("" if language == "ja" else " ").join(span.text for span in spans)
+        spoken[language] = replace(read_manifest(corpora[f"{language}-en"])[0], pair=language, text=text, spans=spans)
+    options = Splicing(share=1.0, crossfade_s=0, loudness=False, pattern="parallel", phrases=str(file))
+    tokenizer = WhisperProcessor.from_pretrained(model).tokenizer
+    return CrossPairSplicer(options, {pair: [one] for pair, one in spoken.items()}, None, tokenizer, 10.0, 128), spoken
+
+
+def said(splice: CrossPairSplicer, host: Utterance) -> set[str]:
+    return {splice.plan(host.pair, host, seed).utterance.text for seed in range(60)}
+
+
+def test_a_phrase_gives_way_to_its_translation(corpora: dict[str, str], tiny_model: Path, tmp_path: Path):
+    """새 책을 오늘 봤어요. and 今日は新しい本を見た。 say the same: I saw a new book today."""
+    splice, spoken = side_by_side(corpora, tiny_model, tmp_path / "book.jsonl", [BOOK], ko=KOREAN, ja=JAPANESE)
+    assert said(splice, spoken["ko"]) == {"新しい本を 오늘 봤어요.", "새 책을 今日 봤어요.", "新しい本を今日 봤어요."}
+    assert said(splice, spoken["ja"]) == {"今日は새 책을見た。", "오늘は新しい本を見た。", "오늘は새 책을見た。"}
+    host, source = spoken["ko"], spoken["ja"]
+    spliced, waveform = find(splice, host, "新しい本を今日 봤어요.")
+    expected = [
+        samples(host, 0, 0.1), samples(source, 0.4, 0.8), samples(source, 0.1, 0.3), samples(host, 0.65, host.duration)
+    ]  # fmt: skip
+    assert torch.equal(waveform, torch.cat(expected))
+    assert spliced.pair == "ko-ja" and spliced.matrix_language == "ko"
+    assert spliced.spans == (
+        Span("ja", 0.1, 0.5, "新しい本を"), Span("ja", 0.5, 0.7, "今日"), Span("ko", 0.75, 1.15, "봤어요.")
+    )  # fmt: skip
+
+
+def test_a_word_of_the_host_stays_and_phrases_end_with_words(corpora: dict[str, str], tiny_model: Path, tmp_path: Path):
+    """Where phrases are all that is said, one of them stays; half a word is not replaced; others go as hosts do."""
+    whole = {"ko": [["1", "새 책을"], ["", " "], ["2", "오늘 봤어요."]], "ja": [["1", "新しい本を"], ["2", "見た。"]]}
+    words = {"ko": KOREAN, "ja": JAPANESE[2:]}
+    splice, spoken = side_by_side(corpora, tiny_model, tmp_path / "whole.jsonl", [whole], **words)
+    assert said(splice, spoken["ko"]) == {"新しい本を 오늘 봤어요.", "새 책을 見た。"}  # its own full stop
+    noun = {"ko": [["", "새 "], ["1", "책"], ["", "을 "], ["2", "오늘"], ["", " 봤어요."]], "ja": BOOK["ja"]}
+    splice, spoken = side_by_side(corpora, tiny_model, tmp_path / "noun.jsonl", [noun], ko=KOREAN, ja=JAPANESE)
+    assert said(splice, spoken["ko"]) == {"새 책을 今日 봤어요."}
+    other = replace(spoken["ko"], text="책을 오늘 봤어요.", spans=spoken["ko"].spans[1:])
+    assert len(said(splice, other)) > 3
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"ko": [["1", "안녕"]]}, "data.splice.phrases: no utterance of ko, ja says a sentence of .*odd.jsonl"),
+        ({"ko": ["안녕"]}, "odd.jsonl:1: 'ko' must be a list of \\[number, text\\], found '안녕'"),
+    ],
+)
+def test_phrases_that_nobody_says(corpora: dict[str, str], tiny_model: Path, tmp_path: Path, row: dict, message: str):
+    with pytest.raises(UserError, match=message):
+        side_by_side(corpora, tiny_model, tmp_path / "odd.jsonl", [row], ko=KOREAN, ja=JAPANESE)
+
+
 def test_a_japanese_host_has_no_spaces_and_a_german_one_has(corpora: dict[str, str], tiny_model: Path):
     splice, training = splicer(corpora, tiny_model)
     assert find(splice, training["ja-en"][0], "私はIch habe dasに行く。")[0].matrix_language == "ja"
@@ -414,8 +481,10 @@ def test_splicing_lies_over_any_recipe(name: str, corpora: dict[str, str], tiny_
         ({"pairs": ["ko"]}, r"data\.splice\.pairs names 'ko', expected two languages, such as ko-ja"),
         ({"pairs": ["ko-zh"]}, r"data\.splice: no span of zh to make ko-zh of"),
         ({"shaer": 1}, r"data\.splice: Splicing has no option 'shaer', did you mean 'share'"),
-        ({"pattern": "frme"}, r"data\.splice\.pattern is 'frme', expected host or chain$"),
-        ({"pattern": "frame"}, r"data\.splice\.pattern is 'frame', expected host or chain; frame is called host now"),
+        ({"pattern": "frme"}, r"data\.splice\.pattern is 'frme', expected host, parallel, chain$"),
+        ({"pattern": "frame"}, r"data\.splice\.pattern is 'frame', expected .*; frame is called host now"),
+        ({"pattern": "parallel"}, "pattern parallel and data.splice.phrases need each other: the file holds sentences"),
+        ({"phrases": "sentences.jsonl"}, "pattern parallel and data.splice.phrases need each other"),
         ({"sources": ["none.jsonl"]}, r"none\.jsonl: no such manifest"),
     ],
 )

@@ -6,6 +6,8 @@ from typing import Literal
 from common.audio import SAMPLE_RATE_HZ
 from common.errors import UserError, in_range
 
+PATTERNS = ("host", "parallel", "chain")
+
 
 @dataclass(frozen=True)
 class Splicing:
@@ -15,8 +17,10 @@ class Splicing:
         share: share of a pair's utterances that are spliced each time they are drawn; one number, or one a pair.
         pairs: pairs to make; by default all pairs of the languages at hand for which there is no corpus.
         sources: manifests to take inserts from; by default those trained on.
-        pattern: `host` replaces what a host says in one of its languages; `chain` joins one stretch of a host and
-            inserts, the two languages in turn.
+        pattern: `host` replaces what a host says in one of its languages; `parallel` does so, too, but phrases of a
+            sentence of `phrases` by their translations; `chain` joins one stretch of a host and inserts, the two
+            languages in turn.
+        phrases: for `parallel`, a sentence set whose lines hold one sentence in several languages, by phrases.
         spans: least and most spans of a chain.
         matrix: which language of a pair stays in the host: the `first`, the `second`, or `both` at random.
         same_speaker: take inserts of the host's speaker where one fits.
@@ -34,6 +38,7 @@ class Splicing:
     pairs: list[str] | None = None
     sources: list[str] | None = None
     pattern: str = "host"
+    phrases: str | None = None
     spans: tuple[int, int] = (2, 4)
     matrix: Literal["first", "second", "both"] = "both"
     same_speaker: bool = False
@@ -44,9 +49,15 @@ class Splicing:
     jitter_s: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.pattern not in ("host", "chain"):
+        if self.pattern not in PATTERNS:
             renamed = "; frame is called host now" if self.pattern == "frame" else ""
-            raise UserError(f"data.splice.pattern is {self.pattern!r}, expected host or chain{renamed}")
+            raise UserError(f"data.splice.pattern is {self.pattern!r}, expected {', '.join(PATTERNS)}{renamed}")
+        if (self.pattern == "parallel") != (self.phrases is not None):
+            raise UserError(
+                "data.splice.pattern parallel and data.splice.phrases need each other: the file holds sentences in "
+                'several languages, such as {"ko": [["1", "천 가방을"], ["", " 가져가요."]], "ja": [["1", "布の袋を"], '
+                '["", "持っていきます。"]]}'
+            )
         for share in self.share.values() if isinstance(self.share, dict) else (self.share,):
             in_range("data.splice.share", share, 0, 1, "a share from ")
         if not 2 <= self.spans[0] <= self.spans[1]:

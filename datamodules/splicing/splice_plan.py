@@ -6,14 +6,15 @@ give transcript and spans.
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby, pairwise, zip_longest
+from itertools import groupby, zip_longest
 from typing import NamedTuple
 
 from common.audio import SAMPLE_RATE_HZ
 from common.manifest import Span, Utterance, listed
 from datamodules.splicing.inserts import Insert, InsertPool, Room
+from datamodules.splicing.phrases import Words
 from datamodules.splicing.splice_text import bare, ending_like, joined
 from datamodules.splicing.stretches import Stretch
 
@@ -68,7 +69,46 @@ def host_pattern(host: Utterance, found: Sequence[Stretch], kept: str, other: st
         other: the language of the slots.
         rng: draws the run of words.
     """
-    marked = [(s.language == kept, s) for s in found] if len(found) > 1 else _without_a_run(found[0], rng)
+    if len(found) > 1:
+        return _with_slots(host, [(s.language == kept, s) for s in found], lambda run: [Slot(other, run[-1].text)])
+    stretch = found[0]
+    first = rng.choice(stretch.beginnings)
+    end = rng.randint(first + 1, len(stretch.words) if first else len(stretch.words) - 1)
+    marked = [(index != (first > 0), part) for index, part in enumerate(stretch.parts((first, end)))]
+    return _with_slots(host, marked, lambda run: [Slot(other, run[-1].text)])
+
+
+def parallel_pattern(host: Utterance, stretch: Stretch, translations: Mapping[Words, Insert]) -> Pattern:
+    """The whole host with the translations of some of its phrases in their places.
+
+    Args:
+        host: an utterance in one language.
+        stretch: its words.
+        translations: by the words that they replace.
+    """
+    marked: list[tuple[bool, Stretch]] = []
+    inserts: dict[Stretch, Insert] = {}
+    first = 0
+    for part in stretch.parts(*translations):
+        words = (first, first := first + len(part.words))
+        marked.append((words not in translations, part))
+        if words in translations:
+            inserts[part] = translations[words]
+    return _with_slots(
+        host, marked, lambda run: [Slot(inserts[s].stretch.language, s.text).filled(inserts[s]) for s in run]
+    )
+
+
+def _with_slots(
+    host: Utterance, marked: Sequence[tuple[bool, Stretch]], filling: Callable[[list[Stretch]], Pattern]
+) -> Pattern:
+    """The host, from its begin to its end, with a filling for each run of stretches that do not stay.
+
+    Args:
+        host: the utterance.
+        marked: its stretches, each with whether it stays.
+        filling: what stands for a run.
+    """
     replaced = [[s for _, s in run] for is_kept, run in groupby(marked, key=lambda mark: mark[0]) if not is_kept]
     stays: list[Stretch | None] = [stretch for is_kept, stretch in marked if is_kept]
     stays = [None] * (not marked[0][0]) + stays + [None] * (not marked[-1][0])
@@ -79,20 +119,8 @@ def host_pattern(host: Utterance, found: Sequence[Stretch], kept: str, other: st
         if stretch or end - begin >= _LEAST_SILENCE:
             pattern.append(Excerpt(host, begin, end, stretch, stretch.text if stretch else ""))
         if run:
-            pattern.append(Slot(other, run[-1].text))
+            pattern += filling(run)
     return pattern
-
-
-def _without_a_run(stretch: Stretch, rng: random.Random) -> list[tuple[bool, Stretch]]:
-    """A stretch as two or three, each with whether it stays: a run of its words, which is not all of them, does not."""
-    count = len(stretch.words)
-    first = rng.choice(stretch.beginnings)
-    end = rng.randint(first + 1, count if first else count - 1)
-    parts = []
-    for begin, before in pairwise(sorted({0, first, end, count})):
-        bound = [0 < place < count and not stretch.words[place].space for place in (begin, before)]
-        parts.append((begin != first, Stretch(stretch.language, stretch.words[begin:before], *bound)))
-    return parts
 
 
 def chain_pattern(

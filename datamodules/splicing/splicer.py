@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -23,9 +24,17 @@ from common.errors import UserError, nearest
 from common.manifest import Utterance
 from datamodules.skips import SkippedUtterance
 from datamodules.splicing.inserts import InsertPool, Room
+from datamodules.splicing.phrases import Translations
 from datamodules.splicing.splice_audio import UnreadableInsert, spliced_audio
 from datamodules.splicing.splice_options import Splicing
-from datamodules.splicing.splice_plan import SplicePlan, chain_pattern, fill, host_pattern, spliced_utterance
+from datamodules.splicing.splice_plan import (
+    SplicePlan,
+    chain_pattern,
+    fill,
+    host_pattern,
+    parallel_pattern,
+    spliced_utterance,
+)
 from datamodules.splicing.stretches import Stretch, cuttable
 
 _PROMPT_TOKENS = 5  # of two language tags, and the text's end
@@ -63,6 +72,10 @@ class CrossPairSplicer:
         room = Room(int(self.window_s * SAMPLE_RATE_HZ), self.max_tokens - _PROMPT_TOKENS)
         sources = self.sources or self.training
         self.pool = InsertPool(self.options, sources, self._tokens, room)
+        self.translations = None
+        if self.options.pattern == "parallel":
+            path, shortest_s = Path(self.options.phrases), self.options.shortest_s
+            self.translations = Translations(path, sources, shortest_s, self._tokens)
         pairs = self.options.pairs or _unrecorded([*self.training, *sources])
         self.targets = {frozenset(pair.split("-")): pair for pair in pairs}
         self.left_out: dict[str, dict[str, int]] = {}
@@ -119,16 +132,19 @@ class CrossPairSplicer:
         _, host, found = cut
         rng = random.Random(f"splice {seed} {attempt}")
         kept, other = rng.choice(choices)
-        if options.pattern == "host":
-            pattern = host_pattern(host, found, kept, other, rng)
-        else:
-            pattern = chain_pattern(host, found, kept, other, rng.randint(*options.spans), rng)
         speaker = host.speaker if options.same_speaker else None
+        translations = self.translations.draw(found, other, rng, speaker) if self.translations else {}
+        if translations:
+            pattern = parallel_pattern(host, found[0], translations)
+        elif options.pattern == "chain":
+            pattern = chain_pattern(host, found, kept, other, rng.randint(*options.spans), rng)
+        else:
+            pattern = host_pattern(host, found, kept, other, rng)
         excerpts = fill(pattern, self.pool, options.gap_samples, rng, speaker)
         if not excerpts:
             return None
         matrix = None
-        if options.pattern == "host":
+        if options.pattern != "chain":
             matrix = kept if kept == host.matrix_language else other
         pair = self.targets[frozenset((kept, other))]
         return SplicePlan(spliced_utterance(host, pair, matrix, excerpts, options.gap_samples), excerpts)
@@ -146,7 +162,7 @@ class CrossPairSplicer:
     def _choices(self, found: Sequence[Stretch]) -> list[tuple[str, str]]:
         """The languages of a host that can stay, each with those that can be inserted beside it."""
         languages = dict.fromkeys(stretch.language for stretch in found)
-        if self.options.pattern == "host" and len(found) == 1 and len(found[0].words) == 1:
+        if self.options.pattern != "chain" and len(found) == 1 and len(found[0].words) == 1:
             return []
         return [
             (kept, other)

@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import chain, pairwise, product
 from typing import NamedTuple
 
 from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
@@ -78,6 +78,15 @@ class Stretch:
             if (end := first + size) <= count:
                 bound = (self.bound_before and first == 0, self.bound_after and end == count)
                 yield Stretch(self.language, self.words[first:end], *bound)
+
+    def parts(self, *runs: tuple[int, int]) -> list[Stretch]:
+        """The stretch divided where each of some runs of its words begins and ends."""
+        count = len(self.words)
+        found = []
+        for begin, end in pairwise(sorted({0, count, *chain(*runs)})):
+            bound = [0 < place < count and not self.words[place].space for place in (begin, end)]
+            found.append(Stretch(self.language, self.words[begin:end], *bound))
+        return found
 
     def says(self, text: str) -> Text:
         """A text in place of its own, for `splice_text.joined`."""
