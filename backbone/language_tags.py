@@ -1,8 +1,8 @@
 """Whisper's prompt for mixed speech: the language tags before the transcript.
 
 Policies: `matrix` (the utterance's matrix language), `embedded` (the other one), `two_tag` (both in a row, Peng et al.
-2023), or a fixed language code. Two leave the choice to the model and exist only in decoding: `auto`, and `among-pair`,
-one of the utterance's own languages.
+2023), or a fixed language code. Three leave the choice to the model and exist only in decoding: `auto`; `among-pair`,
+one of the utterance's own languages; and `likeliest`, the tags under which the hypothesis is the most probable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,10 @@ from typing import Protocol
 from common.constants import MAX_TOKENS
 from common.errors import UserError, nearest
 
+TRAINED = ("matrix", "embedded", "two_tag")  # they say themselves which tags an utterance gets
 AUTO, AMONG_PAIR = DETECTED = ("auto", "among-pair")
-POLICIES = ("matrix", "embedded", "two_tag", *DETECTED)
+LIKELIEST = "likeliest"
+POLICIES = (*TRAINED, *DETECTED, LIKELIEST)
 _CONTEXT_TOKENS = MAX_TOKENS // 2 - 1  # as in openai/whisper
 
 
@@ -33,7 +35,7 @@ def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ..
     """Return the language codes that a policy puts into the prompt of an utterance, e.g. `("ko",)`.
 
     Args:
-        policy: one of `POLICIES` but `DETECTED`, or a language code.
+        policy: one of `TRAINED`, or a language code.
         matrix_language: of the utterance.
         languages: all of the utterance's; where there is only one, it is also taken for the embedded one.
     """
@@ -47,6 +49,18 @@ def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ..
             return (matrix_language, *others[:1])
         case _:
             return (policy,)
+
+
+def tags_to_try(policy: str, matrix_language: str, languages: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Return the language codes of each prompt under which an utterance is decoded: of one, and of `LIKELIEST` of four.
+
+    Args:
+        policy, matrix_language, languages: as in `prompt_languages`; in one language, `LIKELIEST` has one prompt, too.
+    """
+    if policy != LIKELIEST:
+        return (prompt_languages(policy, matrix_language, languages),)
+    both = prompt_languages("two_tag", matrix_language, languages)
+    return tuple(dict.fromkeys((both[:1], both[-1:], both, both[::-1])))
 
 
 def most_probable(chances: Mapping[str, float], among: Sequence[str] = ()) -> tuple[str, float]:

@@ -14,7 +14,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
-from backbone.language_tags import Tokenizer
+from backbone.language_tags import POLICIES, TRAINED, Tokenizer
 from backbone.window import check_lengths
 from common.constants import MOST_PROCESSES, ON_THIS_MACHINE
 from common.errors import UserError, in_range
@@ -89,6 +89,11 @@ class PairDataModule(L.LightningDataModule):
 
     def __post_init__(self) -> None:
         super().__init__()
+        if self.language in {*POLICIES} - {*TRAINED}:
+            raise UserError(
+                f"data.language: {self.language!r} is a choice of decoding, not a tag to train with; "
+                f"expected {', '.join(TRAINED)}, or a code"
+            )
         in_range("data.workers", self.workers, 0, MOST_PROCESSES, ON_THIS_MACHINE)
         in_range("data.max_broken", self.max_broken, 0, what="a number of utterances, ")
         self.train = mixture(self.train or {}, self.pairs)

@@ -47,7 +47,7 @@ class RecordingDecoding(EngineOptions):
     pair: str | None = None
     """The pair spoken, such as ko-en, the matrix language first."""
     language: str | None = option(None, metavar="TAG", shown_default="auto; with --pair matrix")
-    """Auto, a code such as ko, or with --pair: matrix, embedded, two_tag, among-pair."""
+    """Auto, a code such as ko, or with --pair: matrix, embedded, two_tag, among-pair, likeliest."""
     languages: list[str] = option([], metavar="CODE")
     """The languages spoken, such as ko ja en: auto chooses among these for each piece."""
     prompt: str = ""

@@ -5,8 +5,8 @@ Shape suffixes: B utterances, S samples at 16 kHz, U tokens.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from itertools import chain, groupby
 from typing import Any
 
 from torch import Tensor
@@ -17,11 +17,12 @@ from backbone.guards import MIN_LOG_PROBABILITY, SILENCE, Guards, cut, fails
 from backbone.language_tags import (
     AMONG_PAIR,
     DETECTED,
+    LIKELIEST,
     language_id,
     most_probable,
     prompt_ids,
-    prompt_languages,
     special_id,
+    tags_to_try,
 )
 from backbone.window import FRAMES_PER_SECOND, check_lengths
 from common.audio import SAMPLE_RATE_HZ, load_waveform, speech_edges
@@ -45,6 +46,7 @@ class Hypothesis:
         languages: the tags in its prompt.
         language_probability: of its tag, where the model chose one.
         words: where they were asked for.
+        mean_log_probability: as in `Written`, from before a guard cut it.
     """
 
     text: str
@@ -54,6 +56,7 @@ class Hypothesis:
     languages: tuple[str, ...] = ()
     language_probability: float | None = None
     words: tuple[TimedWord, ...] = ()
+    mean_log_probability: float = field(default=0.0, compare=False)  # its last digits depend on the batch
 
     def later(self, seconds: float) -> "Hypothesis":
         """The hypothesis in a recording in which its utterance begins after so many seconds."""
@@ -116,7 +119,7 @@ class Transcriber:
         return [found[row] for row in range(len(utterances))]
 
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
-        """Group rows by prompt length and duration, so that batches hold little padding; `name` is for messages.
+        """Group rows by prompts' lengths and duration, so that batches hold little padding; `name` is for messages.
 
         With the window `longest`, the utterances of a batch need the same window, so none depends on the others.
 
@@ -125,12 +128,12 @@ class Transcriber:
         """
         check_lengths(utterances, self.engine.window.seconds, name)
         tags = [self._tags(utterance) for utterance in utterances]
-        choices = map(self._choices, utterances) if self.language in DETECTED else tags
+        choices = map(self._choices, utterances) if self.language in DETECTED else chain(*tags)
         for code in {code for codes in choices for code in codes}:
             language_id(self.engine.tokenizer, code)
 
-        def kind(row: int) -> tuple[int, int]:
-            return len(tags[row]), -self.engine.window.frames_for(utterances[row].duration)
+        def kind(row: int) -> tuple[list[int], int]:
+            return [len(codes) for codes in tags[row]], -self.engine.window.frames_for(utterances[row].duration)
 
         rows = sorted(range(len(utterances)), key=lambda row: (kind(row), -utterances[row].duration))
         return [
@@ -152,18 +155,17 @@ class Transcriber:
         if self.language in DETECTED:
             detected = zip(self.engine.detect(encoded), map(self._choices, utterances), strict=True)
             chosen, chances = zip(*(most_probable(*one) for one in detected), strict=True)
-            tags = [(code,) for code in chosen]
-        prompt_BU = [self.context + prompt_ids(self.engine.tokenizer, codes) for codes in tags]
-        found = [
-            replace(one, languages=codes, language_probability=chance)
-            for one, codes, chance in zip(self._decode(utterances, encoded, prompt_BU), tags, chances, strict=True)
-        ]
-        return self._with_words(utterances, waveforms, encoded, prompt_BU, found) if self.words else found
+            tags = [((code,),) for code in chosen]
+        tried = [self._decode(utterances, encoded, codes) for codes in zip(*tags, strict=True)]
+        best = [max(several, key=_likelihood) for several in zip(*tried, strict=True)]  # of equals the first
+        found = [replace(one, language_probability=chance) for one, chance in zip(best, chances, strict=True)]
+        return self._with_words(utterances, waveforms, encoded, found) if self.words else found
 
     def _decode(
-        self, utterances: Sequence[Utterance], encoded: Any, prompt_BU: Sequence[list[int]]
+        self, utterances: Sequence[Utterance], encoded: Any, tags: Sequence[tuple[str, ...]]
     ) -> list[Hypothesis]:
         """Decode, and decode what fails again at the next temperature, as OpenAI's `transcribe` does."""
+        prompt_BU = [self._prompt(codes) for codes in tags]
         found: dict[int, Hypothesis] = {}
         silence_B: list[float] = []  # where some hypothesis is improbable
         rows = list(range(len(utterances)))
@@ -174,7 +176,7 @@ class Transcriber:
                 self.guards.repeats,
                 temperature,
                 [_seed(utterances[row].id, temperature) for row in rows],
-                self.guards.judges,
+                self.guards.judges or self.language == LIKELIEST,
             )
             written = self.engine.generate(encoded if len(rows) == len(utterances) else encoded[rows], attempt)
             improbable = [one.mean_log_probability < MIN_LOG_PROBABILITY for one in written]
@@ -184,29 +186,30 @@ class Transcriber:
             for row, one, most, doubtful in zip(rows, written, attempt.most_B, improbable, strict=True):
                 found[row] = self._hypothesis(one, most, temperature)
                 if doubtful and silence_B and silence_B[row] > self.guards.no_speech:
-                    found[row] = Hypothesis("", SILENCE)
+                    found[row] = Hypothesis("", SILENCE, mean_log_probability=one.mean_log_probability)
                 elif fails(found[row].text, found[row].cut, one.mean_log_probability):
                     failed.append(row)
             rows = failed
             if not rows:
                 break
-        return [found[row] for row in range(len(utterances))]
+        return [replace(found[row], languages=codes) for row, codes in enumerate(tags)]
 
     def _hypothesis(self, written: Written, most: int, temperature: float) -> Hypothesis:
         end = special_id(self.engine.tokenizer, "endoftext")
         tokens, cut_by = cut(written.tokens, end, most, self.guards.repeats)
         text = self.engine.tokenizer.decode(tokens, skip_special_tokens=True)
         # A cut may go through the bytes of a character.
-        return Hypothesis((text.rstrip("\ufffd") if cut_by else text).strip(), cut_by, temperature, tokens)
+        text = (text.rstrip("\ufffd") if cut_by else text).strip()
+        return Hypothesis(text, cut_by, temperature, tokens, mean_log_probability=written.mean_log_probability)
 
     def _with_words(
         self,
         utterances: Sequence[Utterance],
         waveforms: Sequence[Tensor],
         encoded: Any,
-        prompt_BU: Sequence[list[int]],
         found: Sequence[Hypothesis],
     ) -> list[Hypothesis]:
+        prompt_BU = [self._prompt(one.languages) for one in found]
         durations_s = [utterance.duration for utterance in utterances]
         times = self.engine.token_times(encoded, prompt_BU, [one.tokens for one in found], durations_s)
         whole = []
@@ -221,8 +224,15 @@ class Transcriber:
         """The languages among which the model chooses; none for all that it knows."""
         return utterance.languages if self.language == AMONG_PAIR else ()
 
-    def _tags(self, utterance: Utterance) -> tuple[str, ...]:
-        return prompt_languages(self.language, utterance.matrix_language, utterance.languages)
+    def _tags(self, utterance: Utterance) -> tuple[tuple[str, ...], ...]:
+        return tags_to_try(self.language, utterance.matrix_language, utterance.languages)
+
+    def _prompt(self, codes: tuple[str, ...]) -> list[int]:
+        return self.context + prompt_ids(self.engine.tokenizer, codes)
+
+
+def _likelihood(hypothesis: Hypothesis) -> tuple[bool, float]:
+    return hypothesis.cut is None, hypothesis.mean_log_probability
 
 
 def _spoken(hypothesis: Hypothesis, utterance: Utterance) -> tuple[str, ...]:

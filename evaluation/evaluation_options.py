@@ -37,7 +37,7 @@ class Decoding(EngineOptions):
     """Decoding."""
 
     language: str = option("matrix", metavar="TAG")
-    """Language tag: matrix, embedded, two_tag, auto, among-pair, or a code."""
+    """Language tag: matrix, embedded, two_tag, auto, among-pair, likeliest, or a code."""
     backend: str = "transformers"
     """What decodes: transformers, or faster-whisper on a conversion of the model."""
     window: str | Annotated[float, Range(0, above=True)] | None = option(

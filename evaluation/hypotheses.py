@@ -16,6 +16,7 @@ from typing import Any
 
 from backbone.devices import check_decoding_precision, default_device, on_devices
 from backbone.guards import LENGTH, REPETITION, SILENCE
+from backbone.language_tags import LIKELIEST
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.read import read_model_folder
 from common.errors import UserError, nearest
@@ -110,7 +111,7 @@ class StoredHypotheses:
 
 
 def _remarks(one: Hypothesis) -> dict[str, Any]:
-    found = {"cut": one.cut, "temperature": one.temperature}
+    found = {"cut": one.cut, "temperature": one.temperature, "languages": one.languages}
     return {key: value for key, value in found.items() if value}
 
 
@@ -159,8 +160,12 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
         )
     if how.compile and (how.backend != TRANSFORMERS or how.beams > 1):
         raise UserError("compile is for greedy decoding by the backend transformers; leave out one of them")
-    if how.backend == FASTER_WHISPER and (how.judges or any(how.temperatures)):
-        raise UserError("--temperatures and --no-speech are of the backend transformers; leave them out, or --backend")
+    judged = how.judges or LIKELIEST in {task.model.language or how.language for task in tasks}
+    if how.backend == FASTER_WHISPER and (judged or any(how.temperatures)):
+        raise UserError(
+            "--temperatures, --no-speech and --language likeliest are of the backend transformers; leave them out, "
+            "or --backend"
+        )
     device = how.device or default_device()
     check_decoding_precision(how.precision, device)
     conversions: dict[Candidate, Path] = {}

@@ -409,6 +409,7 @@ def test_names_of_models():
             "--precision float16 is for GPUs; on the device cpu",
         ),
         ({"decoding": Decoding(backend="faster-whisper", temperatures=[0, 0.5])}, "are of the backend transformers"),
+        ({"decoding": Decoding(backend="faster-whisper", language="likeliest")}, "--language likeliest are of"),
         ({"decoding": Decoding(device="gpu")}, "no device is called 'gpu'"),
         ({"decoding": Decoding(device="cuda:99")}, r"--device cuda:99: PyTorch finds \d+ GPUs"),
         ({"decoding": Decoding(device="cuda:0", devices=2)}, "expected one named GPU, or so many"),

@@ -307,6 +307,7 @@ def test_one_that_cannot_be_read_does_not_end_the_others(
         (["a.wav", "--languages", "ko", "--language", "ko"], "leave out --pair and --language"),
         (["a.wav", "--languages", "ko", "--pair", "ko-en"], "leave out --pair and --language"),
         (["a.wav", "--language", "among-pair"], "--language among-pair asks for --pair"),
+        (["a.wav", "--language", "likeliest"], "--language likeliest asks for --pair"),
         (["a.wav", "--longest", "0"], "longest is 0.*, expected a number of 1 or more"),
         (["a.wav", "--beams", "0"], r"beams is 0, expected a whole number in \[1, 100\]"),
         (["a.wav", "--beams", "2", "--compile"], "--compile compiles the greedy step"),
