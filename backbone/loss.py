@@ -143,7 +143,7 @@ class CTCHead(nn.Module):
             labels_BU: the tokens to predict, `IGNORED_LABEL` for prompt and padding.
         """
         positions_B = (lengths_B // SAMPLES_PER_POSITION + 1).clamp(max=encoded_BTD.shape[1])
-        is_text_BU = (labels_BU != IGNORED_LABEL) & (labels_BU != self.end)
+        is_text_BU = (labels_BU != IGNORED_LABEL) & (labels_BU < self.end)  # timestamps come after the end's
         tokens_B = is_text_BU.sum(1)
         log_probabilities_BTV = self.projection(encoded_BTD[:, : int(positions_B.max())]).float().log_softmax(-1)
         losses_B = functional.ctc_loss(

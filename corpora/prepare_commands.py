@@ -175,8 +175,8 @@ class AlignOptions:
     """A Whisper (folder or Hub id) trained on the languages."""
     out: Path = option(metavar="DIR")
     """Output folder: <out>/<manifest's folder>/<manifest>."""
-    method: Literal["ctc", "attention"] = "ctc"
-    """How switches are found, see docs/splicing.md."""
+    method: Literal["attention", "ctc"] = "attention"
+    """How switches are found; ctc takes a model trained from scratch with CTC, see docs/splicing.md."""
     words: bool = False
     """A span for each word, so that splicing can cut there."""
     least_score: Annotated[float, Range(0, 1)] = option(0.01, metavar="P")
@@ -184,7 +184,7 @@ class AlignOptions:
     device: str | None = option(None, shown_default="cuda if there is one")
     """Where to compute: cpu or cuda."""
     seed: Seed = 0
-    """Seed of the fit."""
+    """Seed of what ctc fits."""
 
 
 def run_align(options: AlignOptions) -> None:

@@ -19,13 +19,15 @@ from datamodules.batch import SpeechBatch
 from datamodules.sampler import Draw
 from datamodules.skips import SkippedUtterance
 from datamodules.splicing.splicer import CrossPairSplicer
+from datamodules.timestamps import TimestampLabels
 
 
 class LabelMaker:
     """Turns transcripts into decoder inputs and labels under one language policy.
 
     For the text `a b` the decoder reads `<sot><lang><transcribe><notimestamps> a b` and must predict
-    `_ _ _ a b <eot>`: the prompt is given and not learnt, because its labels are constant within a pair.
+    `_ _ _ a b <eot>`: the prompt is given and not learnt, because its labels are constant within a pair. A text with
+    timestamps takes the place of `<notimestamps>` and the text: `<sot><lang><transcribe><0.12> a b<0.98>`.
     """
 
     def __init__(self, tokenizer: Tokenizer, policy: str = "matrix") -> None:
@@ -33,11 +35,13 @@ class LabelMaker:
         self.policy = policy
         self.end = special_id(tokenizer, "endoftext")
 
-    def __call__(self, utterance: Utterance) -> tuple[Tensor, Tensor]:
-        """Decoder inputs and labels of one utterance, both of shape (U,)."""
+    def __call__(self, utterance: Utterance, timed: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Decoder inputs and labels of one utterance, both of shape (U,); `timed` is its text with timestamps."""
         languages = prompt_languages(self.policy, utterance.matrix_language, utterance.languages)
         prompt = prompt_ids(self.tokenizer, languages)
         text = self.tokenizer.encode(utterance.text, add_special_tokens=False)
+        if timed:
+            prompt, text = prompt[:-1], list(timed)
         inputs = torch.tensor(prompt + text)
         labels = torch.tensor([IGNORED_LABEL] * (len(prompt) - 1) + text + [self.end])
         return inputs, labels
@@ -68,6 +72,7 @@ class PairDataset(Dataset):
         perturb: speed perturbation, if any.
         max_broken: how many unreadable utterances may be skipped.
         splice: turns utterances into utterances of other pairs, if any.
+        timestamps: writes a share of the texts with timestamps, if any.
     """
 
     utterances: dict[str, Sequence[Utterance]]
@@ -75,13 +80,16 @@ class PairDataset(Dataset):
     perturb: SpeedPerturbation | None = None
     max_broken: int = 0
     splice: CrossPairSplicer | None = None
+    timestamps: TimestampLabels | None = None
 
     def __getitem__(self, key: Draw | tuple[str, int]) -> Example:
         draw = Draw(*key)
         utterance, waveform_S, skipped = self._open(draw)
-        if self.perturb:
-            waveform_S = self.perturb(waveform_S, draw.seed)
-        return Example(utterance.id, draw.pair, waveform_S, *self.make_labels(utterance), draw.seed, skipped)
+        heard_S = self.perturb(waveform_S, draw.seed) if self.perturb else waveform_S
+        timed: Sequence[int] = ()
+        if self.timestamps:
+            timed = self.timestamps(utterance, waveform_S, len(waveform_S) / len(heard_S), draw.seed)
+        return Example(utterance.id, draw.pair, heard_S, *self.make_labels(utterance, timed), draw.seed, skipped)
 
     def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
         """The utterance or what it is spliced into, its waveform (S,), and what could not be read."""

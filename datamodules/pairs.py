@@ -29,6 +29,7 @@ from datamodules.sampler import PairBatchSampler
 from datamodules.skips import SkipBudget
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splicer import CrossPairSplicer
+from datamodules.timestamps import TimestampLabels
 
 _ENDED = re.compile(r"DataLoader worker.*(killed by signal: [\w ]+|exited unexpectedly)")
 
@@ -71,6 +72,7 @@ class PairDataModule(L.LightningDataModule):
         workers: processes that decode audio; 0 decodes in the main process.
         seed: of the order and the augmentation.
         speed: factors of speed perturbation, e.g. [0.9, 1.0, 1.1]; one is drawn each time an utterance is.
+        timestamps: share of the draws whose text has timestamp tokens, 0 to 1.
         max_broken: utterances that a run may skip, on each device, because their audio cannot be read.
         held_out: manifests of test sets; training utterances that they hold are refused.
         splice: turns a share of the utterances into utterances of other pairs; `{}` takes the defaults.
@@ -83,6 +85,7 @@ class PairDataModule(L.LightningDataModule):
     workers: int = 2
     seed: int = 0
     speed: list[float] | None = None
+    timestamps: float = 0.0
     max_broken: int = 0
     held_out: list[str] | None = None
     splice: Splicing | None = None
@@ -96,6 +99,7 @@ class PairDataModule(L.LightningDataModule):
             )
         in_range("data.workers", self.workers, 0, MOST_PROCESSES, ON_THIS_MACHINE)
         in_range("data.max_broken", self.max_broken, 0, what="a number of utterances, ")
+        in_range("data.timestamps", self.timestamps, 0, 1, "a share from ")
         self.train = mixture(self.train or {}, self.pairs)
         self.utterances_per_pair = utterances_of(self.train, self.utterances_per_pair)
         self.utterances: dict[str, list[Utterance]] = {}
@@ -148,7 +152,8 @@ class PairDataModule(L.LightningDataModule):
                     sources.setdefault(utterance.pair, []).append(utterance)
             self.splicer = CrossPairSplicer(self.splice, self.utterances, sources, tokenizer, window_s, max_tokens)
         perturb = SpeedPerturbation(self.speed, window_s) if self.speed else None
-        self._dataset = PairDataset(self.utterances, make_labels, perturb, self.max_broken, self.splicer)
+        timestamps = TimestampLabels(self.timestamps, tokenizer, max_tokens) if self.timestamps else None
+        self._dataset = PairDataset(self.utterances, make_labels, perturb, self.max_broken, self.splicer, timestamps)
         self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
         if self.leaks:
             named = "; ".join(self.leaks[:3]) + (" ..." if len(self.leaks) > 3 else "")

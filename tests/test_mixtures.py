@@ -181,9 +181,9 @@ def test_training_steps_see_each_utterance_once_a_cycle(corpora: dict[str, str],
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resuming_in_mid_epoch_continues_the_order(workers: int, corpora: dict[str, str], tiny_model: Path, tmp_path):
-    """With speeds and broken audio, one of it met before the checkpoint; against a run without workers or a pause."""
+    """With speeds, timestamps, and broken audio before the checkpoint; against a run without workers or a pause."""
     spoil(corpora, "a1", "b5", "c2")
-    options = {"speed": [0.9, 1.0, 1.1], "max_broken": 3}
+    options = {"speed": [0.9, 1.0, 1.1], "timestamps": 0.5, "max_broken": 3}
     whole = data(corpora, **options)
     expected = fit(whole, tiny_model, tmp_path / "whole").steps
     first = data(corpora, workers=workers, **options)
@@ -199,7 +199,7 @@ def test_two_ranks_share_the_batches_of_one(corpora: dict[str, str], tiny_model:
     tokenizer = WhisperProcessor.from_pretrained(tiny_model).tokenizer
 
     def loaded(k: int, rank: int, world_size: int) -> list[Any]:
-        module = data(corpora, utterances_per_pair=k, speed=[0.9, 1.1], max_broken=1)
+        module = data(corpora, utterances_per_pair=k, speed=[0.9, 1.1], timestamps=0.5, max_broken=1)
         module.read(tokenizer, window_s=2.0, max_tokens=128)
         device = SimpleNamespace(root_device=torch.device("cpu"))
         module.trainer = SimpleNamespace(
@@ -405,6 +405,7 @@ def test_a_run_with_all_of_it_is_recorded_and_runs_again(
         ("data", {"held_out": ["none.jsonl"]}, r"none\.jsonl: no such manifest"),
         ("data", {"speed": [9, 1.0]}, r"data\.speed holds the factor 9.*expected speeds between 0\.5 and 2"),
         ("model", {"spec_augment": {"time_share": 2}}, r"model\.spec_augment\.time_share is 2"),
+        ("data", {"timestamps": 1.5}, r"data\.timestamps is 1\.5, expected a share from 0 to 1"),
         ("data", {"speed": 0.9}, r"data\.speed is '0\.9', expected a list of a number"),
         (
             "model",

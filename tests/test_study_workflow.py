@@ -166,7 +166,8 @@ def two_studies(tmp_path: Path) -> Path:
         "evaluate": {"test": train, "seen": ["ko-en"], "unseen": ["ja-en", "de-en"], "device": "cpu"},
     }
     aligned = {pair: f"data/aligned/{pair}/train.jsonl" for pair in SENTENCES}
-    align = {"command": f"align {' '.join(train.values())} --model backbone --words --least-score 0", "parts": [*train]}
+    how = "--model backbone --method ctc --words --least-score 0"
+    align = {"command": f"align {' '.join(train.values())} {how}", "parts": [*train]}
     splice = {"config": ["erm.yaml", "splice.yaml"], "train": {"data": {"train": aligned}}, "language": "two_tag"}
     second = first | {
         "name": "mine",
