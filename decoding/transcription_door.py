@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 from common.errors import UserError
+from common.text_compression import compression_ratio
 from decoding.recordings import RecordingTranscriber
 from decoding.transcript import Transcript
 
@@ -79,7 +80,18 @@ def _verbose(transcript: Transcript) -> dict[str, Any]:
         "duration": transcript.segments[-1].end,
         "text": transcript.text,
         "segments": [
-            {"id": number, "start": part.start, "end": part.end, "text": one.text, "temperature": one.temperature}
+            {
+                "id": number,
+                "seek": round(100 * part.start),  # frames of 10 ms, as in openai/whisper
+                "start": part.start,
+                "end": part.end,
+                "text": one.text,
+                "tokens": list(one.tokens),
+                "temperature": one.temperature,
+                "avg_logprob": one.mean_log_probability,
+                "compression_ratio": compression_ratio(one.text),
+                "no_speech_prob": 0.0,  # what is no speech was not transcribed
+            }
             for number, (part, one) in enumerate(heard)
         ],
         "words": [
