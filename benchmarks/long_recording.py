@@ -74,7 +74,7 @@ class Joined:
 
 
 @dataclass
-class Figures:
+class TranscriptFigures:
     """What came of some recordings."""
 
     errors: int = 0
@@ -223,7 +223,7 @@ def main() -> None:
         for way, (program, options) in WAYS.items():
             if given.only not in way:
                 continue
-            transcribe, figures = PROGRAMS[program](model, device, options), Figures()
+            transcribe, figures = PROGRAMS[program](model, device, options), TranscriptFigures()
             for path, recording in recordings.items():
                 begin_s = time.perf_counter()
                 text = transcribe(path)

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 import hotwords
 import long_recording
-from long_recording import Figures, Joined, SpokenToken
+from long_recording import Joined, SpokenToken, TranscriptFigures
 
 
 def test_tokens_share_the_time_of_their_span_by_letters():
@@ -65,7 +65,7 @@ def test_what_is_dropped_and_invented_is_counted_by_times():
     """Between b and c are 12 s without speech, and 2 s after the end: what is invented in the 12 s counts."""
     tokens = [SpokenToken("a", 1, 2), SpokenToken("b", 2, 4), SpokenToken("c", 16, 19), SpokenToken("d", 19, 20)]
     joined = Joined(torch.zeros(22 * 16_000), tokens, 12.0)
-    figures = Figures()
+    figures = TranscriptFigures()
     figures.add("a x b one two c d end", joined, 3.0)
     assert (figures.errors, figures.invented, figures.dropped_s) == (4, 2, 0.0)
     figures.add("a", joined, 1.0)
