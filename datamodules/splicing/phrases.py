@@ -22,7 +22,7 @@ from datamodules.splicing.stretches import Stretch, cuttable
 Words = tuple[int, int]  # the first of a run, and the one after its last
 
 
-class Sentence(NamedTuple):
+class PhrasedSentence(NamedTuple):
     """A sentence in one language, the `row`-th of its file: where in its text each numbered phrase begins and ends."""
 
     row: int
@@ -108,7 +108,7 @@ class Translations:
         return {places[number]: inserts[number] for number in rng.sample(sorted(places), rng.randint(1, most))}
 
 
-def _read(path: Path) -> Iterator[tuple[str, str, Sentence]]:
+def _read(path: Path) -> Iterator[tuple[str, str, PhrasedSentence]]:
     """Yield each sentence of a file with its language and text; lines that are in one language or mixed have none."""
     for row, (where, content) in enumerate(read_rows(path)):
         for language, parts in content.items():
@@ -118,7 +118,7 @@ def _read(path: Path) -> Iterator[tuple[str, str, Sentence]]:
                     if number:
                         phrases[number] = (len(whole), len(whole) + len(text))
                     whole += text
-                yield language, whole.strip(), Sentence(row, phrases)
+                yield language, whole.strip(), PhrasedSentence(row, phrases)
 
 
 def _parts(parts: list[Any], language: str, where: str) -> Iterator[tuple[str, str]]:
