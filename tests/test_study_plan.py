@@ -73,6 +73,11 @@ def test_studies_that_share_a_root_train_what_is_called_alike_alike():
         assert several.runs[run] == ablations.runs[run]
     whole, tags = study("whisper_base"), study("whisper_base_tags")
     assert whole.root == tags.root and tags.runs.keys() == set(tags.runs) & set(whole.runs)
+    beyond = study("beyond")
+    assert beyond.root == whole.root
+    assert beyond.runs.keys() - whole.runs.keys() == {"splice-two-tag", "parallel"}
+    for run in beyond.runs.keys() & whole.runs.keys():
+        assert beyond.train_flags(run) == whole.train_flags(run)
     for run in tags.runs:
         assert whole.train_flags(run) == tags.train_flags(run)
 
@@ -91,6 +96,24 @@ def test_the_study_on_whisper_base_has_the_papers_rows_and_budgets():
         assert not unseen or whole.runs[run].group.startswith("Oracle")
         held_out = merged(*map(read_yaml, whole.recipe_files(run)))["data"]["held_out"]
         assert set(held_out) == {path for path in tested if "-" in path.split("/")[1]}
+
+
+def test_a_recipe_is_chosen_without_test_sets_and_without_unseen_pairs():
+    """Neither training nor the development study reads a test set or a sentence of ko-ja or ko-de, but for oracles."""
+    chosen = study("beyond", **read_yaml(CONFIGS / "study/beyond-dev.yaml"))
+    spliced = chosen.corpora["data/spliced-dev"]
+    files = {word for word in spliced.command.split() if word.endswith(".jsonl") and word.startswith("speech")}
+    for run, plan in chosen.runs.items():
+        if not plan.group.startswith("Oracle"):
+            held_out = merged(*map(read_yaml, chosen.recipe_files(run)))["data"]["held_out"]
+            files |= {path for path in chosen.train_manifests(run) if path not in held_out}
+    tested = set(chosen.evaluation["test"].values())
+    made = {f"data/spliced-dev/{pair}/spliced.jsonl" for pair in ("ko-ja", "ko-de")}
+    assert made <= tested and len(tested) == 9 and len(files) == 9
+    for path in files | tested - made:
+        corpus, split = re.fullmatch(r"speech/([a-z-]+)/(train|dev)\.jsonl", path).groups()
+        assert corpus in ("ko-en", "ja-en", "de-en", "ko", "ja", "de", "en")
+        assert split == "dev" or path not in tested
 
 
 def test_rows_may_be_decoded_again_with_other_language_tags():
