@@ -22,6 +22,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ def joined(manifests: Sequence[Sequence[Utterance]], seconds: float, seed: int) 
     """
     rng, generator = random.Random(seed), torch.Generator().manual_seed(seed)
     orders = [rng.sample(list(utterances), len(utterances)) for utterances in manifests]
-    turns = [utterance for of_turn in zip(*orders, strict=False) for utterance in rng.sample(of_turn, len(of_turn))]
+    turns = [utterance for turn in zip_longest(*orders) for utterance in rng.sample(turn, len(turn)) if utterance]
     pieces, tokens, speechless_s = [torch.zeros(SAMPLE_RATE_HZ // 2)], [], 0.0
     samples = len(pieces[0])
     for number, utterance in enumerate(turns):

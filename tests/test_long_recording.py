@@ -40,12 +40,12 @@ def manifest(tmp_path: Path) -> list[Utterance]:
 
 
 def test_utterances_are_joined_where_their_tokens_say(manifest: list[Utterance]):
-    found = long_recording.joined([manifest[:5], manifest[5:]], 22.0, seed=1)
-    again = long_recording.joined([manifest[:5], manifest[5:]], 22.0, seed=1)
+    found = long_recording.joined([manifest[:2], manifest[2:]], 22.0, seed=1)
+    again = long_recording.joined([manifest[:2], manifest[2:]], 22.0, seed=1)
     assert torch.equal(found.waveform_S, again.waveform_S) and found.tokens == again.tokens
     assert found.speechless_s == 10.0 and 22.0 <= len(found.waveform_S) / 16_000 < 25
     assert len(found.tokens) > 4
-    assert len({int(token.text[1]) < 5 for token in found.tokens[:2]}) == 2  # the manifests in turn
+    assert sum(int(token.text[1]) < 2 for token in found.tokens[:2]) == 1  # in turn, and the longer alone at last
     for token in found.tokens:
         middle = found.waveform_S[round(16_000 * (token.start_s + 0.5))]
         assert float(middle) == pytest.approx((1 + int(token.text[1])) / 20)

@@ -1,4 +1,7 @@
-"""docs/reliability.md promises nothing without a test, and every test of reliability keeps a promise of it."""
+"""docs/reliability.md promises nothing without a test, and every test of reliability keeps a promise of it.
+
+The tests that docs/transcribe.md names are there, too.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-PAGE = (TESTS.parent / "docs" / "reliability.md").read_text(encoding="utf-8")
-PROMISES = [line for line in PAGE.splitlines() if line.startswith("| ") and "::" in line]
+PAGE, TRANSCRIBING = (
+    (TESTS.parent / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("reliability", "transcribe")
+)
+PROMISES = [line for line in (PAGE + TRANSCRIBING).splitlines() if line.startswith("| ") and "::" in line]
 
 
 def named(text: str) -> set[str]:
