@@ -75,7 +75,7 @@ def test_studies_that_share_a_root_train_what_is_called_alike_alike():
     assert whole.root == tags.root and tags.runs.keys() == set(tags.runs) & set(whole.runs)
     beyond = study("beyond")
     assert beyond.root == whole.root
-    assert beyond.runs.keys() - whole.runs.keys() == {"splice-two-tag", "parallel"}
+    assert beyond.runs.keys() - whole.runs.keys() == {"splice-two-tag", "parallel", "mixed", "crosspair"}
     for run in beyond.runs.keys() & whole.runs.keys():
         assert beyond.train_flags(run) == whole.train_flags(run)
     for run in tags.runs:
