@@ -187,6 +187,8 @@ def transcribe_share(
 ) -> None:
     """Transcribe one process's share: every `world`-th batch, so that the batches do not depend on `world`.
 
+    The largest come first: a test set's last batch is small, and one process must not get all of these.
+
     Args:
         device: where to decode.
         rank, world: the process, and how many there are.
@@ -198,7 +200,7 @@ def transcribe_share(
     for model, group in groupby(tasks, key=lambda task: task.model):
         engine, language = _engine(model, how, device, conversions.get(model)), model.language or how.language
         transcriber = Transcriber(engine, language=language, batch_size=how.batch_size, guards=how)
-        batches = _batches(transcriber, list(group))[rank::world]
+        batches = sorted(_batches(transcriber, list(group)), key=_seconds, reverse=True)[rank::world]
         total = sum(len(utterances) for _, utterances in batches)
         shown = batches if rank else progress(batches, model.name, total, lambda batch: len(batch[1]))
         for task, utterances in shown:
@@ -223,6 +225,10 @@ def _batches(transcriber: Transcriber, tasks: Sequence[Task]) -> list[tuple[Task
         ]
     except UserError as error:
         raise UserError(f"model {tasks[0].model.name}: {error}") from None
+
+
+def _seconds(batch: tuple[Task, list[Utterance]]) -> float:
+    return sum(utterance.duration for utterance in batch[1])
 
 
 def _transcribe(transcriber: Transcriber, model: Candidate, utterances: Sequence[Utterance]) -> list[Hypothesis]:

@@ -246,7 +246,7 @@ def test_processes_divide_the_utterances(
         for rank in range(devices):
             before = Counter(parrot.heard)
             work(device, rank, devices, *arguments)
-            assert sum((parrot.heard - before).values()) < 48 or devices == 1
+            assert sum((parrot.heard - before).values()) <= 48 / devices + batch_size  # none has all the small batches
 
     monkeypatch.setattr(hypotheses, "on_devices", one_after_another)
     evaluate(replace(job, decoding=Decoding(devices=world, batch_size=batch_size)))
