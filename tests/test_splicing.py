@@ -155,7 +155,7 @@ def test_a_word_of_the_host_stays_and_phrases_end_with_words(corpora: dict[str, 
     words = {"ko": KOREAN, "ja": JAPANESE[2:]}
     splice, spoken = side_by_side(corpora, tiny_model, tmp_path / "whole.jsonl", [whole], **words)
     assert said(splice, spoken["ko"]) == {"新しい本を 오늘 봤어요.", "새 책을 見た。"}  # its own full stop
-    noun = {"ko": [["", "새 "], ["1", "책"], ["", "을 "], ["2", "오늘"], ["", " 봤어요."]], "ja": BOOK["ja"]}
+    noun = {"ko": [["", " 새 "], ["1", "책"], ["", "을 "], ["2", "오늘"], ["", " 봤어요."]], "ja": BOOK["ja"]}
     splice, spoken = side_by_side(corpora, tiny_model, tmp_path / "noun.jsonl", [noun], ko=KOREAN, ja=JAPANESE)
     assert said(splice, spoken["ko"]) == {"새 책을 今日 봤어요."}
     other = replace(spoken["ko"], text="책을 오늘 봤어요.", spans=spoken["ko"].spans[1:])

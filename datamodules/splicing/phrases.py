@@ -97,7 +97,8 @@ class Translations:
         stretch = found[0]
         sentence = self._sentences.get((stretch.language, stretch.text)) if len(found) == 1 else None
         spoken = self._spoken.get((sentence.row, language), []) if sentence else []
-        spoken = [one for one in spoken if any(i.utterance.speaker == speaker for i in one.values())] or spoken
+        if speaker:
+            spoken = [one for one in spoken if any(i.utterance.speaker == speaker for i in one.values())] or spoken
         if not spoken:
             return {}
         inserts = rng.choice(spoken)
@@ -115,6 +116,7 @@ def _read(path: Path) -> Iterator[tuple[str, str, PhrasedSentence]]:
             if isinstance(parts, list) and language != "spans":
                 whole, phrases = "", {}
                 for number, text in _parts(parts, language, where):
+                    text = text if whole else text.lstrip()
                     if number:
                         phrases[number] = (len(whole), len(whole) + len(text))
                     whole += text
