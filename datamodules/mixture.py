@@ -29,8 +29,8 @@ def mixture(train: dict[str, Any], pairs: list[str] | None) -> dict[str, list[We
     unknown = [pair for pair in pairs or [] if pair not in train]
     if unknown:
         raise UserError(
-            f"data.pairs names {', '.join(unknown)}, for which data.train has no manifest{nearest(unknown[0], train)} "
-            f"It has: {', '.join(train) or 'none'}"
+            f"data.pairs names {', '.join(unknown)}, for which data.train has no manifest; it has: "
+            f"{', '.join(train) or 'none'}{nearest(unknown[0], train)}"
         )
     return {pair: _entries(pair, train[pair]) for pair in pairs or train}
 

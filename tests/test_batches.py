@@ -140,7 +140,7 @@ def test_missing_manifests_say_how_to_make_them():
     ) as error:
         module.check_manifests()
     assert "elsewhere" not in str(error.value)
-    with pytest.raises(UserError, match="names ko-ja.* It has: ko-en"):
+    with pytest.raises(UserError, match="names ko-ja.*; it has: ko-en"):
         PairDataModule(train={"ko-en": "x"}, pairs=["ko-ja"])
 
 
