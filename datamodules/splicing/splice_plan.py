@@ -69,12 +69,7 @@ def host_pattern(host: Utterance, found: Sequence[Stretch], kept: str, other: st
         other: the language of the slots.
         rng: draws the run of words.
     """
-    if len(found) > 1:
-        return _with_slots(host, [(s.language == kept, s) for s in found], lambda run: [Slot(other, run[-1].text)])
-    stretch = found[0]
-    first = rng.choice(stretch.beginnings)
-    end = rng.randint(first + 1, len(stretch.words) if first else len(stretch.words) - 1)
-    marked = [(index != (first > 0), part) for index, part in enumerate(stretch.parts((first, end)))]
+    marked = [(s.language == kept, s) for s in found] if len(found) > 1 else _without_a_run(found[0], rng)
     return _with_slots(host, marked, lambda run: [Slot(other, run[-1].text)])
 
 
@@ -86,14 +81,13 @@ def parallel_pattern(host: Utterance, stretch: Stretch, translations: Mapping[Wo
         stretch: its words.
         translations: by the words that they replace.
     """
-    marked: list[tuple[bool, Stretch]] = []
+    parts, first = stretch.parts(*translations), 0
     inserts: dict[Stretch, Insert] = {}
-    first = 0
-    for part in stretch.parts(*translations):
+    for part in parts:
         words = (first, first := first + len(part.words))
-        marked.append((words not in translations, part))
         if words in translations:
             inserts[part] = translations[words]
+    marked = [(part not in inserts, part) for part in parts]
     return _with_slots(
         host, marked, lambda run: [Slot(inserts[s].stretch.language, s.text).filled(inserts[s]) for s in run]
     )
@@ -121,6 +115,14 @@ def _with_slots(
         if run:
             pattern += filling(run)
     return pattern
+
+
+def _without_a_run(stretch: Stretch, rng: random.Random) -> list[tuple[bool, Stretch]]:
+    """A stretch as two or three, each with whether it stays: a run of its words, which is not all of them, does not."""
+    count = len(stretch.words)
+    first = rng.choice(stretch.beginnings)
+    end = rng.randint(first + 1, count if first else count - 1)
+    return [(index != (first > 0), part) for index, part in enumerate(stretch.parts((first, end)))]
 
 
 def chain_pattern(
