@@ -16,6 +16,8 @@ from callbacks.development import Development
 from common.audio import SAMPLE_RATE_HZ, load_waveform
 from common.errors import in_range
 from common.escape import html
+from common.printing import warn
+from common.trust import audio_outside
 from scoring.edit_alignment import HIT, align
 from scoring.tokens import get_profile
 
@@ -83,6 +85,8 @@ class Dashboard(L.Callback):
         run = _wandb_run(trainer)
         if not (run and self.predictions and rows and self.development.texts) or rows[-1]["step"] == self._logged:
             return
+        if not self._logged:
+            self._say_outside()
         self._logged = rows[-1]["step"]
         table = wandb.Table(columns=COLUMNS)
         shown: Counter[str] = Counter()
@@ -95,6 +99,12 @@ class Dashboard(L.Callback):
                 cells = (utterance.pair, utterance.id, audio, utterance.text, text)
                 table.add_data(self._logged, *cells, wandb.Html(errors, inject=False), round(rate, 1))
         run.log({"predictions": table, "trainer/global_step": trainer.global_step - 1})
+
+    def _say_outside(self) -> None:
+        for pair, manifest in self.development.manifests.items():
+            audio = (utterance.audio for utterance in self.development.chosen if utterance.pair == pair)
+            if outside := audio_outside(manifest, audio):
+                warn(f"wandb: predictions of {pair} hold sound from {outside}; dashboard.predictions 0 leaves them out")
 
 
 def coloured(reference: str, hypothesis: str) -> tuple[str, float]:

@@ -9,13 +9,15 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import atomic_file, check_name
 from common.json_lines import read_rows, wrong_field
-from common.trust import AUDIO_ROOTS, absolute, is_below, trusted_roots
+from common.printing import warn
+from common.trust import absolute, audio_outside
 
 _CONTROL_TOKEN = re.compile(r"<\|[^|<>]*\|>")
 _ABOUT = ("speaker", "source", "source_sentence_id", "split", "licence")
@@ -89,29 +91,35 @@ def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utteran
 def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utterance]:
     """Yield the manifest's utterances line by line, texts in NFC, audio paths resolved.
 
+    Says once where audio lies elsewhere than beside the manifest (see `common.trust`).
+
     Raises:
         UserError: naming file, line and field, where the manifest is missing, a line is not a JSON object, a field is
-            missing or of the wrong kind, a text is empty, audio lies where a manifest may not point (see
-            `common.trust`), or (with `check_audio`) does not exist.
+            missing or of the wrong kind, a text is empty, or (with `check_audio`) audio does not exist.
     """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: no such manifest")
-    roots = (absolute(path.parent), *trusted_roots())
+    folders: dict[Path, None] = {}
     for where, row in read_rows(path):
-        yield _utterance(row, where, path.parent, check_audio, roots)
+        utterance = _utterance(row, where, path.parent, check_audio)
+        folders[utterance.audio.parent] = None
+        yield utterance
+    _say_outside(str(path), tuple(folders))
 
 
-def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool, roots: tuple[str, ...]) -> Utterance:
+@cache
+def _say_outside(manifest: str, folders: tuple[Path, ...]) -> None:
+    if outside := audio_outside(manifest, [folder / "any" for folder in folders]):
+        warn(f"{manifest}: takes sound from {outside}, outside its own folder and the working folder")
+
+
+def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool) -> Utterance:
     row = {"offset": 0.0} | {name: value for name, value in row.items() if value is not None}
     audio_name = _field(row, "audio_filepath", where, alias="audio")
     if "\\" in audio_name and not (folder / audio_name).is_file():
         audio_name = audio_name.replace("\\", "/")
     audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
-    if not is_below(str(audio), roots):
-        places = "neither beside the manifest, below the working folder, nor in a corpus that prepare.py read from here"
-        advice = f"if the manifest is to be trusted with it, allow its folder: export {AUDIO_ROOTS}={audio.parent}"
-        raise UserError(f"{where}: the audio file {audio} lies {places}; {advice}")
     duration, offset = (float(_field(row, name, where, "a number of seconds")) for name in ("duration", "offset"))
     text = unicodedata.normalize("NFC", _field(row, "text", where)).strip()
     if not text:

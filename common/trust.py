@@ -1,25 +1,34 @@
-"""Where manifests may point: beside themselves, below the working folder, and to corpora that their user prepared.
+"""Where a manifest's sound is expected: beside it, below the working folder, and in corpora that its user prepared.
 
-A manifest from elsewhere could make one's own recordings part of a report, so it may not point to just any file.
+A manifest may point elsewhere, as NeMo's do. What takes sound from there says so, since a manifest from a stranger
+could make one's own recordings part of a report that is passed on.
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from common.files import write_text
 from common.input_files import read_text
 
-AUDIO_ROOTS = "CROSSPAIR_AUDIO_ROOTS"  # environment variable: further folders, separated by `:`
 RECORD = ".audio_roots"  # in the working folder, a folder a line: the sources of the corpora prepared there
 
 
-def trusted_roots() -> tuple[str, ...]:
-    """The folders that every manifest may point into."""
-    here = Path.cwd()
-    named = os.environ.get(AUDIO_ROOTS, "").split(os.pathsep)
-    if here not in (Path.home(), Path(here.anchor)):
-        named.append(str(here))
-    return tuple(absolute(root) for root in (*named, *_recorded()) if root)
+def audio_outside(manifest: Path | str, audio: Iterable[Path]) -> str:
+    """Return in words the folders of the audio files that lie elsewhere, or ""."""
+    roots = (absolute(Path(manifest).parent), *_trusted())
+    folders = nearest_folders({file.parent for file in audio if not _is_below(str(file), roots)})
+    more = f" and {len(folders) - 3:,} more folders" if len(folders) > 3 else ""
+    return ", ".join(map(str, folders[:3])) + more
+
+
+def nearest_folders(folders: set[Path]) -> list[Path]:
+    """Return the folder that holds all of them, where it is no more than a corpus's; else each of them."""
+    if not folders:
+        return []
+    common = Path(os.path.commonpath(folders))
+    is_narrow = common not in (Path.home(), *Path.home().parents) and len(common.parts) > 2
+    return [common] if is_narrow else sorted(folders)
 
 
 def absolute(path: str | Path) -> str:
@@ -27,22 +36,27 @@ def absolute(path: str | Path) -> str:
     return os.path.normpath(Path(path).absolute())
 
 
-def is_below(path: str, roots: tuple[str, ...]) -> bool:
-    """Whether an absolute path lies in one of the folders; a link on the way is its owner's will."""
-    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
-
-
 def trust(source: Path | str) -> bool:
-    """Let manifests read from this working folder point to a corpus, which stays where it is, from now on.
+    """Expect sound of manifests read from this working folder in a corpus, which stays where it is, from now on.
 
     Returns:
         Whether that is new.
     """
     root = absolute(source)
-    if is_below(root, trusted_roots()):
+    if _is_below(root, _trusted()):
         return False
     write_text(Path(RECORD), "".join(f"{line}\n" for line in (*_recorded(), root)))
     return True
+
+
+def _trusted() -> tuple[str, ...]:
+    here = Path.cwd()
+    working = [] if here in (Path.home(), Path(here.anchor)) else [str(here)]
+    return tuple(absolute(root) for root in (*working, *_recorded()) if root)
+
+
+def _is_below(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(root.rstrip(os.sep) + os.sep) for root in roots)
 
 
 def _recorded() -> list[str]:

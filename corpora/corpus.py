@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import heapq
 import json
-import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -15,7 +14,7 @@ from typing import Any, TextIO
 from common.errors import UserError
 from common.files import atomic_file, check_name
 from common.manifest import Span, Utterance, to_row
-from common.trust import trust
+from common.trust import nearest_folders, trust
 from corpora.derived import RECORD, check_own_manifest, earlier_manifests, write_json
 from corpora.manifest_counts import ManifestCounts
 from corpora.readers.clips import ClipStore, Header
@@ -81,9 +80,9 @@ def prepare(
         write_json(folder / f"{name}.labels.json", labels)
     write_json(folder / RECORD, about)
     trust(source.root)
-    for outside in _folders_outside(manifests.outside):
+    for outside in nearest_folders(manifests.outside):
         if trust(outside):
-            reason = "manifests read from here may point to it from now on"
+            reason = "it is noted, and from now on expected there"
             prepared.notice("audio outside the source", f"{outside}: {reason}")
     return prepared
 
@@ -168,15 +167,6 @@ class _Manifests:
         self._prepared.statistics.setdefault(name, ManifestCounts()).add(utterance)
         if record.labels:
             self._prepared.labels.setdefault(name, {})[record.id] = record.labels
-
-
-def _folders_outside(folders: set[Path]) -> list[Path]:
-    """The folder that holds all of them, where it is no more than a corpus's; else each of them."""
-    if not folders:
-        return []
-    common = Path(os.path.commonpath(folders))
-    is_narrow = common not in (Path.home(), *Path.home().parents) and len(common.parts) > 2
-    return [common] if is_narrow else sorted(folders)
 
 
 def _refuse_nothing(prepared: Prepared, wanted: int | None, draws: dict, source: SourceFiles) -> None:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from common.audio import write_sound
@@ -11,7 +11,9 @@ from common.constants import MAX_TOKENS
 from common.errors import UserError
 from common.files import atomic_folder, check_replaceable
 from common.manifest import Utterance, read_manifest, write_manifest
+from common.printing import warn
 from common.progress_meter import progress
+from common.trust import audio_outside
 from corpora.derived import RECORD, about, earlier_manifests, write_record
 from datamodules.splicing.splice_options import Splicing
 from datamodules.splicing.splice_plan import SplicePlan
@@ -46,8 +48,12 @@ def write_spliced(
             corpus.
     """
     sources: dict[str, list[Utterance]] = {}
-    for utterance in chain.from_iterable(map(read_manifest, manifests)):
-        sources.setdefault(utterance.pair, []).append(utterance)
+    for manifest in manifests:
+        listed = read_manifest(manifest)
+        for utterance in listed:
+            sources.setdefault(utterance.pair, []).append(utterance)
+        if outside := audio_outside(manifest, (utterance.audio for utterance in listed)):
+            warn(f"{out}: gets copies of sound from {outside}; mind that before you pass it on")
     hosts = CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).hosts
     for folder in (out / pair for pair in hosts):
         check_replaceable(folder, RECORD, "spliced corpus")

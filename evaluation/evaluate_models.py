@@ -12,6 +12,7 @@ from common.audio import load_clip
 from common.errors import UserError, nearest
 from common.files import atomic_file, write_text
 from common.printing import console, show, warn
+from common.trust import audio_outside
 from common.versions import versions
 from decoding.transcriber import Hypothesis
 from evaluation.evaluation_options import Decoding, EvaluationOptions
@@ -42,6 +43,7 @@ class Evaluation:
         baseline: the model that the others' differences are tested against; None tests none.
         profile: the scoring profile.
         decoding: how to transcribe.
+        decoded: the folder of the transcripts; None stands for `out/decoded`.
     """
 
     models: Sequence[Candidate]
@@ -52,6 +54,7 @@ class Evaluation:
     baseline: str | None = None
     profile: str = "cjk"
     decoding: Decoding = field(default_factory=Decoding)
+    decoded: Path | None = None
 
 
 def evaluation(options: EvaluationOptions) -> Evaluation:
@@ -62,7 +65,8 @@ def evaluation(options: EvaluationOptions) -> Evaluation:
     """
     pairs, profile = (options.seen, options.unseen), options.profile or "cjk"
     models, out = candidates(options.models), Path(options.out)
-    return Evaluation(models, options.test, out, *pairs, options.baseline, profile, decoding=options)
+    decoded = Path(options.decoded) if options.decoded else None
+    return Evaluation(models, options.test, out, *pairs, options.baseline, profile, decoding=options, decoded=decoded)
 
 
 def evaluate(job: Evaluation) -> Table:
@@ -105,7 +109,7 @@ def _stored(job: Evaluation, model: Candidate, one: EvaluationSet) -> StoredHypo
     made_from |= {"beams": how.beams, "backend": how.backend, "precision": how.precision}
     made_from |= {"guards": how.settings}
     made_from |= {"window": how.window} if how.window else {}
-    return StoredHypotheses(job.out / "decoded", one.name, made_from)
+    return StoredHypotheses(job.decoded or job.out / "decoded", one.name, made_from)
 
 
 def _transcribe(
@@ -213,6 +217,10 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
         labelled = ", ".join(one.name for one in sets if one.labels)
         used = f"normalised references and loanwords of {labelled}"
         notes["Corpus labels"] = used if labelled else "none beside the manifests"
+    for one in sets:
+        if outside := audio_outside(one.manifest, (utterance.audio for utterance in one.utterances)):
+            notes[f"Sound of {one.name}"] = f"from {outside}, outside the test set's folder"
+            warn(f"{job.out / 'report.html'}: holds sound from {outside}; mind that before you pass it on")
     write_report(job.out / "report.html", results, table, audio=lambda *key: load_clip(by_id[key]), notes=notes)
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import tempfile
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("CROSSPAIR_AUDIO_ROOTS", tempfile.gettempdir())  # where the tests' corpora lie
 
 from pathlib import Path
 

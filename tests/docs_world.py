@@ -185,7 +185,6 @@ def run_python(words: list[str], world: Path) -> tuple[int, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(world)
         patch.setattr(sys, "argv", words[1:] if words[0] == "-m" else words)
-        patch.setenv("CROSSPAIR_AUDIO_ROOTS", str(world))
         script = ROOT / words[0] if (ROOT / words[0]).is_file() else world / words[0]
         patch.setattr(sys, "path", [str(script.parent), str(ROOT), *sys.path])
         try:

@@ -21,6 +21,7 @@ from common.audio import load_waveform
 from common.configs import read_yaml
 from common.errors import UserError
 from common.manifest import read_manifest
+from common.trust import audio_outside, trust
 from training.training_run import TrainingRun
 
 ROW = {"duration": 1.0, "text": "책 book", "pair": "ko-en", "matrix_language": "ko"}
@@ -41,30 +42,32 @@ def manifest(folder: Path, audio: str) -> Path:
     return folder / "m.jsonl"
 
 
-def test_a_manifest_may_not_point_outside_of_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("CROSSPAIR_AUDIO_ROOTS", raising=False)
+def test_sound_from_outside_of_a_manifests_folder_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
     private = tmp_path / "private" / "diary.wav"
     private.parent.mkdir()
     soundfile.write(private, np.zeros(16_000), 16_000)
     theirs = tmp_path / "theirs"
-    theirs.mkdir()
+    (theirs / "sub").mkdir(parents=True)
     monkeypatch.chdir(theirs)
-    (theirs / "sub").mkdir()
-    for audio in (str(private), "../private/diary.wav", "sub/../../private/diary.wav"):
-        with pytest.raises(
-            UserError, match=r"m\.jsonl:1: the audio file .*/private/diary.wav lies neither beside"
-        ) as e:
-            read_manifest(manifest(theirs, audio))
-        assert str(e.value).endswith(f"export CROSSPAIR_AUDIO_ROOTS={private.parent}")
-    monkeypatch.setenv("CROSSPAIR_AUDIO_ROOTS", f"/nowhere:{private.parent}")
-    assert read_manifest(manifest(theirs, str(private)))[0].audio == private
-    monkeypatch.setenv("CROSSPAIR_AUDIO_ROOTS", str(tmp_path / "priv"))  # a folder, not the beginning of a name
-    with pytest.raises(UserError, match="lies neither"):
-        read_manifest(manifest(theirs, str(private)))
+    for name, audio in enumerate((str(private), "../private/diary.wav", "sub/../../private/diary.wav")):
+        named = manifest(theirs / f"{name}", audio if audio[0] == "/" else f"../{audio}")
+        for _ in range(2):
+            assert read_manifest(named)[0].audio == private
+        assert capsys.readouterr().err == (
+            f"{named}: takes sound from {private.parent}, outside its own folder and the working folder\n"
+        )
+    assert audio_outside(theirs / "m.jsonl", [theirs / "a.wav", private]) == str(private.parent)
+    (tmp_path / "private-too").mkdir()  # a folder, not the beginning of a name
+    trust(tmp_path / "priv")
+    assert audio_outside(theirs / "m.jsonl", [private]) == str(private.parent)
+    trust(private.parent)
+    assert audio_outside(theirs / "m.jsonl", [private]) == ""
+    assert audio_outside(theirs / "m.jsonl", [tmp_path / "private-too/a.wav"]) == str(tmp_path / "private-too")
 
 
 def test_one_s_own_folders_are_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delenv("CROSSPAIR_AUDIO_ROOTS", raising=False)
     audio = tmp_path / "work" / "audio" / "a.wav"
     audio.parent.mkdir(parents=True)
     soundfile.write(audio, np.zeros(16_000), 16_000)

@@ -210,7 +210,6 @@ def test_audio_that_a_named_manifest_points_to_is_trusted_and_that_is_said_once(
 ):
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.delenv("CROSSPAIR_AUDIO_ROOTS", raising=False)
     for name in ("kim/a.wav", "lee/b.wav"):
         put(tmp_path / "corpus/audio" / name, WAV)
     rows = [
