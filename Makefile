@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help demo study-demo study-whisper beyond splicing results results-whisper backbone speech test test-all test-whisper bench gpu-check faults fuzz pinned lint format docs docs-serve
+.PHONY: help demo study-demo study-whisper beyond beyond-seeds splicing results results-whisper backbone speech test test-all test-whisper bench gpu-check faults fuzz pinned lint format docs docs-serve
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ beyond: $(STAMP)  ## on the same: the unseen pairs by splicing and both language
 	@$(BIN)/python -m workflow run configs/study/beyond.yaml --cores $(CORES)
 	@$(BIN)/python -m workflow show outputs/whisper_base/beyond-1-seed/study.yaml
 
+beyond-seeds: $(STAMP)  ## its main rows with three seeds
+	@$(BIN)/python -m workflow run configs/study/beyond-seeds.yaml --cores $(CORES)
+	@$(BIN)/python -m workflow show outputs/whisper_base/beyond-seeds-3-seeds/study.yaml
+
 SPLICING := $(BIN)/python -m workflow run configs/study/splicing
 splicing: $(STAMP)  ## cross-pair splicing beside its rivals, five seeds, and its ablations (1 h 40 min on two cores)
 	@$(SPLICING).yaml --cores $(CORES) --config 'seeds=[0,1,2,3,4]'
@@ -54,8 +58,9 @@ results: study-demo splicing  ## their sections of RESULTS.md
 	$(BIN)/python -m workflow results outputs/demo/study-5-seeds/study.yaml \
 	  outputs/splicing/splicing-5-seeds/study.yaml outputs/splicing/splicing-ablations-1-seed/study.yaml
 
-results-whisper: study-whisper beyond  ## their sections of RESULTS.md
+results-whisper: study-whisper beyond beyond-seeds  ## their sections of RESULTS.md
 	$(BIN)/python -m workflow results outputs/whisper_base/study/study.yaml outputs/whisper_base/beyond-1-seed/study.yaml \
+	  outputs/whisper_base/beyond-seeds-3-seeds/study.yaml \
 	  outputs/whisper_base/whisper_base_tags-1-seed/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)

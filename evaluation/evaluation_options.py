@@ -30,6 +30,8 @@ class ScoredOptions:
     """Model whose differences from the others are tested."""
     out: str = option("outputs/evaluation", metavar="DIR")
     """Folder for scores and report."""
+    decoded: str | None = option(None, metavar="DIR", shown_default="decoded in --out")
+    """Folder for the transcripts; evaluations that share it transcribe nothing twice."""
 
 
 @dataclass(frozen=True)

@@ -254,6 +254,18 @@ def test_processes_divide_the_utterances(
     assert [row["id"] for row in rows(job)] == [u.id for path in job.test.values() for u in read_manifest(path)] * 2
 
 
+def test_evaluations_that_share_a_folder_of_transcripts_decode_once(
+    job: Evaluation, parrot: type[Parrot], tmp_path: Path
+):
+    shared = replace(job, decoded=tmp_path / "shared")
+    evaluate(shared)
+    once = parrot.heard.total()
+    evaluate(replace(shared, out=tmp_path / "again", profile="wer"))
+    assert parrot.heard.total() == once > 0
+    assert (tmp_path / "again/scores.json").exists()
+    assert not (job.out / "decoded").exists() and any((tmp_path / "shared").iterdir())
+
+
 def test_a_fault_keeps_what_was_decoded(job: Evaluation, parrot: type[Parrot], monkeypatch: pytest.MonkeyPatch):
     def engine(model, *_):
         if model.name == "other":

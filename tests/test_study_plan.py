@@ -78,6 +78,11 @@ def test_studies_that_share_a_root_train_what_is_called_alike_alike():
     assert beyond.runs.keys() - whole.runs.keys() == {"splice-two-tag", "parallel", "mixed", "crosspair"}
     for run in beyond.runs.keys() & whole.runs.keys():
         assert beyond.train_flags(run) == whole.train_flags(run)
+    seeds = study("beyond-seeds")
+    assert seeds.root == beyond.root and seeds.seeds == [0, 1, 2]
+    for run in seeds.runs:
+        assert seeds.train_flags(run) == beyond.train_flags(run)
+        assert seeds.runs[run] == beyond.runs[run]
     for run in tags.runs:
         assert whole.train_flags(run) == tags.train_flags(run)
 
@@ -155,6 +160,7 @@ def test_studies_of_one_root_share_runs_and_keep_their_scores_apart():
     assert yaml.safe_load(named.evaluation_yaml(0))["out"] == "outputs/demo/other"
     assert yaml.safe_load(named.evaluation_yaml(2))["out"] == "outputs/demo/seed-2/other"
     assert yaml.safe_load(demo.evaluation_yaml(2))["out"] == "outputs/demo/seed-2"
+    assert yaml.safe_load(named.evaluation_yaml(2))["decoded"] == "outputs/demo/seed-2/decoded"
     assert named.summary == "outputs/demo/other-2-seeds"
     assert study("demo", name="other").summary == "outputs/demo/other-1-seed"
 

@@ -233,7 +233,9 @@ class Study(StudyFile):
 
     def evaluation_yaml(self, seed: int) -> str:
         """A seed's configuration of `evaluate.py`."""
-        options = {"out": self.scored(self.folder(seed))} | self.evaluation | {"models": self.rows(seed)}
+        here = self.folder(seed)
+        places = {"out": self.scored(here)} | ({"decoded": f"{here}/decoded"} if self.name else {})
+        options = places | self.evaluation | {"models": self.rows(seed)}
         return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
 
     @property
