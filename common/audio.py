@@ -109,8 +109,15 @@ def mono(samples: np.ndarray, path: Path) -> np.ndarray:
 
 
 def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:
-    """Bring samples of any rate to 16 kHz."""
-    return waveform_S if rate_hz == SAMPLE_RATE_HZ else _resampler(rate_hz)(waveform_S)
+    """Bring samples of any rate to 16 kHz, to the same bits in a training process and in its workers."""
+    if rate_hz == SAMPLE_RATE_HZ:
+        return waveform_S
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as workers have: the last bit depends on it
+    try:
+        return _resampler(rate_hz)(waveform_S)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def write_sound(path: Path, waveform_S: np.ndarray, kind: str = "WAV") -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from common.audio import load_waveform
+from common.audio import load_waveform, resample
 from common.errors import UserError
 from common.manifest import read_manifest
 from common.sound_files import opened
@@ -114,3 +115,17 @@ def test_streams_of_differing_rates_are_refused(tmp_path: Path):
     (tmp_path / "a.ogg").write_bytes(encoded("OGG", "VORBIS") + other.getvalue())
     with pytest.raises(UserError, match=r"a.ogg: 2 streams of differing sample rates .* convert it: ffmpeg"):
         load_waveform(tmp_path / "a.ogg")
+
+
+def test_resampling_gives_the_same_bits_on_any_number_of_threads():
+    waveform_S = torch.from_numpy(SPEECH[:HZ]).float()
+    before = torch.get_num_threads()
+    found = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        try:
+            found.append(resample(waveform_S, 14_400))
+            assert torch.get_num_threads() == threads
+        finally:
+            torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
