@@ -133,7 +133,7 @@ def options_of(kind: type, group: str = "") -> list[Option]:
     """
     hints, texts, groups = get_type_hints(kind, include_extras=True), {}, {}
     for one in reversed(kind.__mro__[:-1]):
-        if fields := vars(one).get("__annotations__"):
+        if fields := inspect.get_annotations(one):
             groups |= dict.fromkeys(fields, group or (inspect.getdoc(one) or "").partition("\n")[0].rstrip("."))
             described = docstring_parser.parse_from_object(one).params
             texts |= {found.arg_name: " ".join((found.description or "").split()) for found in described}
