@@ -81,7 +81,7 @@ def test_text_becomes_nfc_and_a_bom_is_no_matter(folder: Path):
         (GOOD | {"offset": -0.5}, r"m\.jsonl:2: the field 'offset' is -0\.5, expected a number"),
         (GOOD | {"pair": ["ko", "en"]}, r"m\.jsonl:2: the field 'pair' is \['ko', 'en'\], expected text"),
         (json.dumps(GOOD).replace("world", r"\ud83d"), r"m\.jsonl:2: JSON that cannot be used \(half a character"),
-        ("[" * 9999, r"m\.jsonl:2: JSON that cannot be used \(nested too deep"),
+        ("[" * 9999 + "]" * 9999, r"m\.jsonl:2: JSON that cannot be used \(nested too deep"),
         (GOOD | {"duration": "1"}, r"m\.jsonl:2: the field 'duration' is '1', expected a number"),
         (GOOD | {"audio_filepath": "no.wav"}, r"m\.jsonl:2: the audio file .*no\.wav does not exist"),
         (GOOD | {"spans": [{"start": 0}]}, r"m\.jsonl:2: a span must be an object with a 'language'"),

@@ -231,7 +231,13 @@ EDITS = [
         '"b.flac", "id": ["b"]',
         r"metadata\.jsonl:1: the field 'id' is \['b'\]",
     ),
-    ("folder", "train/metadata.jsonl", '"b.flac"', "[" * 9999, r"metadata\.jsonl:1: JSON that cannot be used"),
+    (
+        "folder",
+        "train/metadata.jsonl",
+        '"b.flac"',
+        "[" * 9999 + "]" * 9999,
+        r"metadata\.jsonl:1: JSON that cannot be used",
+    ),
     ("folder", "train/metadata.jsonl", '"b.flac"', "9" * 4999, r"metadata\.jsonl:1: JSON that cannot be used"),
     (
         "folder",
