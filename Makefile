@@ -10,6 +10,8 @@ export TOKENIZERS_PARALLELISM := false
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# The versions that the figures of README.md and RESULTS.md were made with; setup.cfg allows others.
+PUBLISHED := 'torch==2.11.*' 'torchaudio==2.11.0' 'transformers==5.23.*'
 $(STAMP): setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { \
 	  echo "error: found $$($(PYTHON) --version), expected Python 3.11 to 3.14; name one: make PYTHON=python3.11"; exit 2; }
@@ -17,7 +19,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  echo "error: $(PYTHON) has no venv module; on Debian: apt-get install python3-venv"; exit 2; }
 	@echo "installing into $(VENV) (torch alone is 5 GB; once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,study,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo,study,test]' $(PUBLISHED)
 	@touch $@
 
 # Snakemake under a lock, by workflow/profiles/default; after a kill, the same target continues.
@@ -71,7 +73,7 @@ backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half
 	$(BIN)/python train.py --config backbone.yaml
 
 speech: $(STAMP)  ## speak the sentence sets again where they, the voices or their phonemes changed (hours at most)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[voices]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[voices]' $(PUBLISHED)
 	$(BIN)/python prepare.py speak --out speech --audio opus --bit-rate 15000
 
 test: $(STAMP) lint docs  ## linters, the documentation's site, and the tests that end in minutes
@@ -112,7 +114,7 @@ format: $(STAMP)  ## rewrite in ruff's format
 	$(BIN)/ruff format .
 
 $(VENV)/.docs: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]' $(PUBLISHED)
 	@touch $@
 
 export NO_MKDOCS_2_WARNING := true
