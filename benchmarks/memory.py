@@ -28,7 +28,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 def measure(way: str, folder: Path, manifest: Path, batch: int, steps: int) -> None:
     """Trains, and prints the bytes."""
-    import training
+    from benchmarks import training  # not the package of that name
 
     options, same = dict(WAYS[way]), {"batch": batch, "workers": 0}
     with tempfile.TemporaryDirectory() as name:

@@ -79,10 +79,13 @@ def main() -> None:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Lines:
-    """A Markdown table; one that is empty says so."""
-    yield f"| {' | '.join(heads)} |"
-    yield "|---" * len(heads) + "|"
-    yield from [f"| {' | '.join(row)} |" for row in rows] or [f"| {NOT_MEASURED}{' |' * len(heads)}"]
+    """A table in Markdown, without columns that are empty in every row; one without rows says so."""
+    rows = list(rows)
+    kept = [place for place in range(len(heads)) if not rows or any(row[place] for row in rows)]
+    head, *body = ([row[place] for place in kept] for row in (heads, *rows))
+    yield f"| {' | '.join(head)} |"
+    yield "|---" * len(head) + "|"
+    yield from [f"| {' | '.join(row)} |" for row in body] or [f"| {NOT_MEASURED}{' |' * len(head)}"]
 
 
 def training(found: Found) -> Lines:

@@ -101,7 +101,7 @@ def prepare_archive(root: Path) -> None:
 
 
 def prepare_and_draw(root: Path) -> None:
-    nemo = ("nemo", "--source", root / "nemo.jsonl", "--out", root / "out/nemo", "--pair", "de-en")
+    nemo = ("nemo", "--source", root / "nemo.jsonl", "--out", root / "out/nemo", "--pair", "de-en", "--split", "train")
     command(*nemo, "--train-utterances", 584)
 
 

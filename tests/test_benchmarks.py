@@ -76,8 +76,8 @@ def test_the_page_has_a_row_for_each_way_and_marks_what_was_seen_once(tmp_path: 
     models = {"base": {"rows": [recipe]}, "openai/whisper-base": {"rows": [ours]}}
     results(tmp_path, training={"models": models}, startup={"merge": {"seconds": figure(0.5)}})
     text = page(tmp_path, tmp_path / "page.md", monkeypatch)
-    assert "| whisper-base, random weights | float32 | Seq2SeqTrainer | 2.60 (2.50 - 2.70) |  |  |  |  |" in text
-    row = "| openai/whisper-base | bfloat16 | 8 s | 0.50 (0.40 - 0.60) | 5.20 (5.10 - 5.30) | 3.00 (once) | 3.1 % |  |"
+    assert "| whisper-base, random weights | float32 | Seq2SeqTrainer | 2.60 (2.50 - 2.70) |  |  |  |" in text
+    row = "| openai/whisper-base | bfloat16 | 8 s | 0.50 (0.40 - 0.60) | 5.20 (5.10 - 5.30) | 3.00 (once) | 3.1 % |"
     assert row in text
     assert "| `merge.py --help` | 0.50 (0.40 - 0.60) |" in text
     made = (
@@ -158,6 +158,16 @@ def test_figures_go_where_the_budget_has_them(tmp_path: Path, monkeypatch: pytes
     measuring.write({"a": 1})
     made = json.loads((tmp_path / "training-base.json").read_text())
     assert made["results"] == {"a": 1} and {"machine", "command"} <= made.keys()
+
+
+@pytest.mark.slow
+def test_every_benchmark_runs_small():
+    done = subprocess.run(
+        [sys.executable, "benchmarks/run_all.py", "--tiny"], cwd=measuring.ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    parts = json.loads((measuring.RESULTS / "tiny" / "parts.json").read_text())
+    assert len(parts) == 10 and {part["state"] for part in parts.values()} == {"measured"}, parts
 
 
 @pytest.mark.slow
