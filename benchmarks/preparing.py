@@ -72,7 +72,7 @@ def write_corpora(root: Path, count: int) -> None:
             rows.write(json.dumps(row | {"fluency": 5, "language": "kor-eng", "speaker": number % 9}) + "\n")
             anchors, text = "[ 4000  8000 16000]", f"das house {number} ist alt"
             writer.writerow(unicom_row(file, "German", "[('house', 'haus')]", anchors, text, number))
-            row = {"audio_filepath": f"read/read/test/audio/kor/kor_{number}.wav", "duration": 1.0, "text": text}
+            row = {"audio_filepath": f"unicom/intra/train/eng_deu/{file}", "duration": 1.0, "text": text}
             manifest.write(json.dumps(row | {"lang": "de"}) + "\n")
             dialog = {"text": f"이 브리지 {number}번은 오래됐다.", "originalForm": f"이 bridge {number}번은 오래됐다."}
             archive.writestr(f"1.Training/label/{number}.json", json.dumps({"dialogs": [dialog]}))
@@ -101,7 +101,7 @@ def prepare_archive(root: Path) -> None:
 
 
 def prepare_and_draw(root: Path) -> None:
-    nemo = ("nemo", "--source", root / "nemo.jsonl", "--out", root / "out/nemo", "--pair", "de-en", "--split", "train")
+    nemo = ("nemo", "--source", root / "nemo.jsonl", "--out", root / "out/nemo", "--pair", "de-en")
     command(*nemo, "--train-utterances", 584)
 
 
