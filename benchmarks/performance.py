@@ -108,7 +108,11 @@ def memory(found: Found) -> Lines:
     """The peak memory of training beside the usual recipe's."""
     one = found("memory")
     rows = [
-        [way, f"{min(own):.2f}", shown(one["of_recipe"][way]) if way in one["of_recipe"] else ""]
+        [
+            way.replace("recipe", "Seq2SeqTrainer"),
+            f"{min(own):.2f}",
+            shown(one["of_recipe"][way]) if way in one["of_recipe"] else "",
+        ]
         for way, own in one.get("gigabytes", {}).items()
     ]
     yield from table([f"whisper-{one.get('shape', 'base')}, float32", "GB", "of Seq2SeqTrainer's"], rows)
