@@ -13,18 +13,18 @@ from measuring import RESULTS
 
 # What tells a user most comes first: what no longer fits on a slow machine is left out.
 PARTS = {
-    "startup": Part("startup.py", 70),
+    "startup": Part("startup.py", 60),
     "features": Part("features.py", 15),
     "training": Part(
-        "training.py --models base openai/whisper-base --batch 2 --steps 2 --rounds 2 --curve-steps 1", 330
+        "training.py --models base openai/whisper-base --batch 2 --steps 2 --rounds 2 --curve-steps 1", 290
     ),
-    "decoding": Part("decoding.py --models base openai/whisper-base --utterances 6 --batch 6 --rounds 2", 350),
-    "merging": Part("merging.py --models base openai/whisper-base --dtypes float32 bfloat16", 320),
-    "memory": Part("memory.py --shape base --batch 4", 200),
-    "algorithms": Part("algorithms.py --shape tiny --window 8 --tokens 24 --only Fish Fishr GGAL", 90),
-    "scoring": Part("scoring.py", 80),
+    "decoding": Part("decoding.py --models base openai/whisper-base --utterances 6 --batch 6 --rounds 2", 210),
+    "merging": Part("merging.py --models base openai/whisper-base --dtypes float32 bfloat16", 270),
+    "memory": Part("memory.py --shape base --batch 4", 300),
+    "algorithms": Part("algorithms.py --shape tiny --window 8 --tokens 24 --only Fish Fishr GGAL", 80),
+    "scoring": Part("scoring.py", 75),
     "preparing": Part("preparing.py --utterances 3000 --lines 200000", 40),
-    "growth": Part("growth.py --shapes tiny base", 150),
+    "growth": Part("growth.py --shapes tiny base", 340),
 }
 # Seconds each, figures that mean nothing.
 TINY = {

@@ -102,8 +102,8 @@ class Dashboard(L.Callback):
 
     def _say_outside(self) -> None:
         for pair, manifest in self.development.manifests.items():
-            audio = (utterance.audio for utterance in self.development.chosen if utterance.pair == pair)
-            if outside := audio_outside(manifest, audio):
+            folders = {utterance.audio.parent for utterance in self.development.chosen if utterance.pair == pair}
+            if outside := audio_outside(manifest, folders):
                 warn(f"wandb: predictions of {pair} hold sound from {outside}; dashboard.predictions 0 leaves them out")
 
 

@@ -110,7 +110,7 @@ def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utt
 
 @cache
 def _say_outside(manifest: str, folders: tuple[Path, ...]) -> None:
-    if outside := audio_outside(manifest, [folder / "any" for folder in folders]):
+    if outside := audio_outside(manifest, folders):
         warn(f"{manifest}: takes sound from {outside}, outside its own folder and the working folder")
 
 

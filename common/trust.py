@@ -14,12 +14,12 @@ from common.input_files import read_text
 RECORD = ".audio_roots"  # in the working folder, a folder a line: the sources of the corpora prepared there
 
 
-def audio_outside(manifest: Path | str, audio: Iterable[Path]) -> str:
-    """Return in words the folders of the audio files that lie elsewhere, or ""."""
+def audio_outside(manifest: Path | str, folders: Iterable[Path]) -> str:
+    """Return in words those of a manifest's audio folders that lie elsewhere, or ""."""
     roots = (absolute(Path(manifest).parent), *_trusted())
-    folders = nearest_folders({file.parent for file in audio if not _is_below(str(file), roots)})
-    more = f" and {len(folders) - 3:,} more folders" if len(folders) > 3 else ""
-    return ", ".join(map(str, folders[:3])) + more
+    outside = nearest_folders({folder for folder in folders if not _is_below(str(folder), roots)})
+    more = f" and {len(outside) - 3:,} more folders" if len(outside) > 3 else ""
+    return ", ".join(map(str, outside[:3])) + more
 
 
 def nearest_folders(folders: set[Path]) -> list[Path]:

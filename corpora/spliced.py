@@ -52,7 +52,7 @@ def write_spliced(
         listed = read_manifest(manifest)
         for utterance in listed:
             sources.setdefault(utterance.pair, []).append(utterance)
-        if outside := audio_outside(manifest, (utterance.audio for utterance in listed)):
+        if outside := audio_outside(manifest, {utterance.audio.parent for utterance in listed}):
             warn(f"{out}: gets copies of sound from {outside}; mind that before you pass it on")
     hosts = CrossPairSplicer(options, sources, None, _Bytes(), window_s, MAX_TOKENS).hosts
     for folder in (out / pair for pair in hosts):

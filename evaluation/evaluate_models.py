@@ -218,7 +218,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
         used = f"normalised references and loanwords of {labelled}"
         notes["Corpus labels"] = used if labelled else "none beside the manifests"
     for one in sets:
-        if outside := audio_outside(one.manifest, (utterance.audio for utterance in one.utterances)):
+        if outside := audio_outside(one.manifest, {utterance.audio.parent for utterance in one.utterances}):
             notes[f"Sound of {one.name}"] = f"from {outside}, outside the test set's folder"
             warn(f"{job.out / 'report.html'}: holds sound from {outside}; mind that before you pass it on")
     write_report(job.out / "report.html", results, table, audio=lambda *key: load_clip(by_id[key]), notes=notes)

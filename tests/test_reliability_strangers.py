@@ -58,13 +58,13 @@ def test_sound_from_outside_of_a_manifests_folder_is_said_once(
         assert capsys.readouterr().err == (
             f"{named}: takes sound from {private.parent}, outside its own folder and the working folder\n"
         )
-    assert audio_outside(theirs / "m.jsonl", [theirs / "a.wav", private]) == str(private.parent)
+    assert audio_outside(theirs / "m.jsonl", [theirs, private.parent]) == str(private.parent)
     (tmp_path / "private-too").mkdir()  # a folder, not the beginning of a name
     trust(tmp_path / "priv")
-    assert audio_outside(theirs / "m.jsonl", [private]) == str(private.parent)
+    assert audio_outside(theirs / "m.jsonl", [private.parent]) == str(private.parent)
     trust(private.parent)
-    assert audio_outside(theirs / "m.jsonl", [private]) == ""
-    assert audio_outside(theirs / "m.jsonl", [tmp_path / "private-too/a.wav"]) == str(tmp_path / "private-too")
+    assert audio_outside(theirs / "m.jsonl", [private.parent]) == ""
+    assert audio_outside(theirs / "m.jsonl", [tmp_path / "private-too"]) == str(tmp_path / "private-too")
 
 
 def test_one_s_own_folders_are_one_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -234,7 +234,7 @@ class Study(StudyFile):
     def evaluation_yaml(self, seed: int) -> str:
         """A seed's configuration of `evaluate.py`."""
         here = self.folder(seed)
-        places = {"out": self.scored(here)} | ({"decoded": f"{here}/decoded"} if self.name else {})
+        places = {"out": self.scored(here), "decoded": f"{here}/decoded"}
         options = places | self.evaluation | {"models": self.rows(seed)}
         return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
 
