@@ -176,6 +176,9 @@ def test_a_run_may_be_decoded_with_tags_of_its_own():
     models = {row["name"]: row for row in yaml.safe_load(tagged.evaluation_yaml(0))["models"]}
     assert models["erm"]["language"] == "two_tag" and "language" not in models["fish"]
     assert tagged.train_flags("erm") == study("demo").train_flags("erm")  # how it is trained is its recipes' matter
+    half = {"name": "half", "group": "Merged", "method": "wise_ft", "runs": ["erm"], "language": "two_tag"}
+    merged = {row["name"]: row for row in study("demo", merge={"rows": [half]}).rows(0)}
+    assert merged["half"]["language"] == "two_tag" and "language" not in merged["erm"]
 
 
 def test_a_merge_may_name_what_it_merges():

@@ -22,7 +22,7 @@ from common.options import Command, build
 from evaluation.evaluation_options import EvaluationOptions
 from scoring.table import AVERAGES, SEEN, SINGLE, UNSEEN, is_oracle, single_languages
 from workflow.settings import flag, flags, manifests, merged, record_of
-from workflow.study_file import MergeRow, StudyFile, check_names, read_fields
+from workflow.study_file import MergeRow, RunPlan, StudyFile, check_names, read_fields
 
 BEST = "best"  # stands for the best row of a column
 
@@ -209,12 +209,12 @@ class Study(StudyFile):
     def rows(self, seed: int) -> list[dict[str, str]]:
         """The table's rows in order, as `evaluate.py` takes models: base, runs, merges, oracles."""
         here = self.folder(seed)
-        runs = [
-            {"name": self.row_name(run), "group": of.group, "path": f"{here}/{run}/model"}
-            | ({"language": of.language} if of.language else {})
-            for run, of in self.runs.items()
-        ]
-        merges = [{"name": of.name, "group": of.group, "path": f"{here}/{of.folder}"} for of in self.merges.values()]
+
+        def model(name: str, of: RunPlan | MergeRow, path: str) -> dict[str, str]:
+            return {"name": name, "group": of.group, "path": path} | ({"language": of.language} if of.language else {})
+
+        runs = [model(self.row_name(run), of, f"{here}/{run}/model") for run, of in self.runs.items()]
+        merges = [model(of.name, of, f"{here}/{of.folder}") for of in self.merges.values()]
         oracles = [row for row in runs if is_oracle(row["group"])]
         trained = [row for row in runs if row not in oracles]
         rows = [{"name": "base", "group": "Base", "path": self.backbone}, *trained, *merges, *oracles]

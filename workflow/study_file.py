@@ -50,6 +50,8 @@ class MergeRow:
     options: dict[str, Any] = field(default_factory=dict)
     seeded: bool = False
     """Whether the method draws, and takes the study's seed."""
+    language: str | None = None
+    """Policy of language tags for decoding this merge; the evaluation's where left out."""
 
 
 @dataclass(frozen=True)
