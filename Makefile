@@ -44,7 +44,9 @@ study-whisper: $(STAMP)  ## the study on OpenAI's whisper-base (downloads 290 MB
 
 beyond: $(STAMP)  ## on the same: the unseen pairs by splicing and both language tags, without a sentence of theirs
 	@$(BIN)/python -m workflow run configs/study/beyond.yaml --cores $(CORES)
+	@$(WHISPER)_merges.yaml --cores $(CORES)
 	@$(BIN)/python -m workflow show outputs/whisper_base/beyond-1-seed/study.yaml
+	@$(BIN)/python -m workflow show outputs/whisper_base/whisper_base_merges-1-seed/study.yaml
 
 beyond-seeds: $(STAMP)  ## its main rows with three seeds
 	@$(BIN)/python -m workflow run configs/study/beyond-seeds.yaml --cores $(CORES)
@@ -63,7 +65,8 @@ results: study-demo splicing  ## their sections of RESULTS.md
 results-whisper: study-whisper beyond beyond-seeds  ## their sections of RESULTS.md
 	$(BIN)/python -m workflow results outputs/whisper_base/study/study.yaml outputs/whisper_base/beyond-1-seed/study.yaml \
 	  outputs/whisper_base/beyond-seeds-3-seeds/study.yaml \
-	  outputs/whisper_base/whisper_base_tags-1-seed/study.yaml
+	  outputs/whisper_base/whisper_base_tags-1-seed/study.yaml \
+	  outputs/whisper_base/whisper_base_merges-1-seed/study.yaml
 
 backbone: $(STAMP)  ## train the demo's backbone again, from scratch (about half an hour)
 	$(BIN)/python prepare.py demo --out data/backbone --backbone 6000

@@ -28,7 +28,11 @@ def decompose(matrix_MN: Tensor) -> Singular:
     """Decompose a matrix, without the directions that rounding alone has made."""
     import torch  # not above: `merge.py --help` does not wait for it
 
-    U_MK, S_K, V_KN = torch.linalg.svd(matrix_MN, full_matrices=False)
+    try:
+        U_MK, S_K, V_KN = torch.linalg.svd(matrix_MN, full_matrices=False)
+    except torch.linalg.LinAlgError:  # LAPACK's divide and conquer sometimes fails where singular values repeat
+        found = torch.linalg.svd(matrix_MN.double(), full_matrices=False)
+        U_MK, S_K, V_KN = (one.to(matrix_MN.dtype) for one in found)
     rounding = S_K[0] * max(matrix_MN.shape) * torch.finfo(S_K.dtype).eps
     rank = int(S_K.gt(rounding).sum())
     return Singular(U_MK, S_K, V_KN).first(rank)
@@ -41,11 +45,25 @@ def orthogonalize(parts: Sequence[Singular]) -> Singular:
     """
     import torch
 
-    left, right = (
-        decompose(torch.cat(vectors, dim=1))
+    left_MK, right_NK = (
+        _nearest_orthonormal(torch.cat(vectors, dim=1))
         for vectors in ([one.U_MK for one in parts], [one.V_KN.mT for one in parts])
     )
-    return Singular(left.U_MK @ left.V_KN, torch.cat([one.S_K for one in parts]), (right.U_MK @ right.V_KN).mT)
+    return Singular(left_MK, torch.cat([one.S_K for one in parts]), right_NK.mT)
+
+
+def _nearest_orthonormal(vectors_MK: Tensor) -> Tensor:
+    """P Q' = U (U'U)^(-1/2), by eigenvalues: nearly all singular values are 1, where a decomposition may not converge.
+
+    In float64, since the eigenvalues are the singular values' squares; without the directions that rounding has made.
+    """
+    import torch
+
+    U_MK = vectors_MK.double()
+    squares_K, Q_KK = torch.linalg.eigh(U_MK.mT @ U_MK)
+    rounding = squares_K[-1] * (max(U_MK.shape) * torch.finfo(vectors_MK.dtype).eps) ** 2
+    Q_KK, squares_K = Q_KK[:, squares_K > rounding], squares_K[squares_K > rounding]
+    return (U_MK @ (Q_KK * squares_K.rsqrt()) @ Q_KK.mT).to(vectors_MK.dtype)
 
 
 def weighted_steps(vectors: list[Tensor], weight: Sequence[float]) -> list[Tensor]:

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from common.errors import UserError
 from merging.methods import methods
 from merging.recipe import CONFIGS
+from merging.subspaces import Singular, decompose, orthogonalize
 from tests.merging_arrays import merge_arrays
 
 ZERO = [0.0, 0.0, 0.0, 0.0]
@@ -171,6 +173,34 @@ def test_tsv_m_adds_what_is_orthogonal_and_divides_what_is_shared():
 @pytest.mark.parametrize("name", ["iso_c", "iso_cts", "tsv_m"])
 def test_methods_of_singular_vectors_take_the_mean_of_embeddings(name: str):
     assert _merge_ways(name, layer=None) == pytest.approx(np.diag([3.0, 1.0]))
+
+
+def test_vectors_are_made_orthogonal_as_the_polar_decomposition_does():
+    rng = np.random.default_rng(0)
+    left, right = (
+        [np.linalg.qr(rng.normal(size=(48, 12)))[0].astype(np.float32) for _ in range(3)] for _ in ("left", "right")
+    )
+    parts = [
+        Singular(torch.from_numpy(one), torch.ones(12), torch.from_numpy(other).mT)
+        for one, other in zip(left, right, strict=True)
+    ]
+    found = orthogonalize(parts)
+    for vectors, given in ((found.U_MK, left), (found.V_KN.mT, right)):
+        outer, _, inner = np.linalg.svd(np.concatenate(given, axis=1).astype(np.float64), full_matrices=False)
+        assert vectors.numpy() == pytest.approx(outer @ inner, abs=1e-6)
+
+
+def test_a_decomposition_that_does_not_converge_is_made_in_float64(monkeypatch: pytest.MonkeyPatch):
+    of_lapack = torch.linalg.svd
+
+    def fails_in_float32(matrix_MN: torch.Tensor, **keywords: object) -> object:
+        if matrix_MN.dtype == torch.float32:
+            raise torch.linalg.LinAlgError("the algorithm failed to converge")
+        return of_lapack(matrix_MN, **keywords)
+
+    monkeypatch.setattr(torch.linalg, "svd", fails_in_float32)
+    found = decompose(torch.tensor([[3.0, 0.0], [0.0, 0.0]]))
+    assert found.S_K.dtype == torch.float32 and found.S_K.tolist() == [3.0]
 
 
 @pytest.mark.parametrize(("depth", "step"), [(0.0, 0.2), (0.5, 0.5), (1.0, 0.8)])
