@@ -170,6 +170,25 @@ def _cs_fleurs(root: Path, spoil: Spoil) -> None:
     put(root / "xtts/train/metadata.jsonl", b"{}")
 
 
+def _fleurs(root: Path, spoil: Spoil) -> None:
+    tables = {
+        "ko_kr/train": ["7\t10.wav\t이 집은 오래됐다.\t이 집은 오래됐다\t이 | 집\t32000\tFEMALE"],
+        "ko_kr/test": ["9\t11.wav\t안녕, 세상!\t안녕 세상\t안 | 녕\t16000\tMALE"],
+        "en_us/train": [
+            '7\t12.wav\tThis house is "old".\tthis house is old\tt | h\t24000\tMALE',
+            "7\t13.wav\tThis house is old.\tthis house is old\tt | h\t16000\tFEMALE",
+        ],
+        "de_de/dev": ["8\t14.wav\tGrün.\tgrün\tg | r\t16000\tMALE"],
+        "nde_zw/dev": ["of a language that ends alike"],
+    }
+    for name, lines in tables.items():
+        language, split = name.split("/")
+        put(root / "data" / f"{name}.tsv", ("\n".join(lines) + "\n").encode())
+        for cells in (line.split("\t") for line in lines if "\t" in line):
+            data = wav(int(cells[5]) / 16000, 16000, int(cells[1][:2]))
+            put(root / "data" / language / "audio" / split / cells[1], spoil(data) if name == "ko_kr/train" else data)
+
+
 def _parquet(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=1)
@@ -324,6 +343,19 @@ TREES = {
         ],
         licence="CC-BY-NC-4.0",
         tables="*read/test/metadata.jsonl",
+    ),
+    "fleurs": Tree(
+        _fleurs,
+        [
+            Expected("ko/train", "ko-10", "이 집은 오래됐다.", "ko", "ko", 2.0, sentence="fleurs:7"),
+            Expected("ko/test", "ko-11", "안녕, 세상!", "ko", "ko", 1.0, sentence="fleurs:9"),
+            Expected("de/dev", "de-14", "Grün.", "de", "de", 1.0, sentence="fleurs:8"),
+            Expected("en/train", "en-12", 'This house is "old".', "en", "en", 1.5, sentence="fleurs:7"),
+            Expected("en/train", "en-13", "This house is old.", "en", "en", 1.0, sentence="fleurs:7"),
+        ],
+        licence="CC-BY-4.0",
+        options={"languages": ("ko", "de", "en")},
+        tables="*.tsv",
     ),
     "hike": Tree(
         _hike,

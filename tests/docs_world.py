@@ -31,7 +31,7 @@ PAIRS = ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "ko", "ja", "de", "en")
 RECIPES = ("ko-en", "ja-en", "de-en", "ko-ja", "ko-de", "erm", "fish", "fishr", "gga-l", "splice", "ko-de-mine")
 SPAN_S, EDGE_S = 0.35, 0.1
 # What stands on a page for a place of the reader's.
-TREES_OF = {"DELIVERY": "aihub", "OUTPUT": "unicom", "RECORDINGS": "folder"}
+TREES_OF = {"DELIVERY": "aihub", "OUTPUT": "unicom", "RECORDINGS": "folder", "FLEURS": "fleurs"}
 HUB = {"cs_fleurs": "cs_fleurs", "hike": "hike", "ko_ja": "ko_ja", "ko_de_script": "hike"}
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet
 import pytest
 import soundfile
 
+from common.errors import UserError
 from common.manifest import Span, read_manifest
 from corpora.corpus import Prepared, configured, prepare
 from corpora.readers import discover
@@ -190,6 +191,23 @@ def test_a_recording_of_the_labels_own_split_is_taken(tmp_path: Path):
     put(tmp_path / "in/1.Training/원천데이터/KE0003.wav", wav(4.0, 16000, 9))  # another one of the same name
     prepared("aihub", tmp_path / "in", tmp_path / "out")
     assert_as_expected("aihub", tmp_path / "out")
+
+
+def test_fleurs_without_its_capitals_or_with_its_recordings_packed(tmp_path: Path):
+    TREES["fleurs"].write(tmp_path, lambda data: data)
+    read = READERS["fleurs"](languages=("ko", "en"), normalized=True)
+    assert {record.text for record in read.read(SourceFiles(tmp_path))} == {
+        "이 집은 오래됐다",
+        "안녕 세상",
+        "this house is old",
+    }
+    with pytest.raises(UserError, match=r"no \*ja_\*/train\.tsv in it \(FLEURS's tables of ja\)"):
+        list(READERS["fleurs"](languages=("ja",)).read(SourceFiles(tmp_path)))
+    (tmp_path / "data/en_us/audio/train").rename(tmp_path / "unpacked")
+    put(tmp_path / "data/en_us/audio/train.tar.gz", b"packed")
+    folder = tmp_path / "data/en_us/audio"
+    with pytest.raises(UserError, match=rf"unpack them: tar xzf {folder}/train\.tar\.gz -C {folder}$"):
+        list(read.read(SourceFiles(tmp_path)))
 
 
 def test_the_synthetic_parts_of_cs_fleurs(tmp_path: Path):
