@@ -22,6 +22,8 @@ NOT_RUN = {
     r"python prepare\.py pairs_of_files": "is the reader that the page lets one write",
     r"python .* --gradio": "serves a page until it is stopped",
     r"python benchmarks/": "measures for minutes",
+    r"python (train|prepare)\.py .*(crosspair\.yaml|--pattern parallel)": "needs the sentences of speech/ as they are "
+    "spoken; tests/test_splicing.py splices translations in miniature",
     r"python prepare\.py demo": "speaks for a minute; tests/test_synthesis.py has it speak less",
     r"python prepare\.py speak": "needs the neural voice and speaks for hours; tests/test_speak.py speaks a sentence",
     r"python prepare\.py ko_de_script .*--sheet": "reads what a person filled in; tests/test_prepare.py fills it in",

@@ -114,8 +114,9 @@ def _models(world: Path) -> None:
     for folder, seconds in ((base, 5), (world / "openai/whisper-base", 8)):
         processor = WhisperProcessor(WhisperFeatureExtractor(chunk_length=seconds), tokenizer)
         write_model_folder(folder, random_model(tokenizer, window_s=seconds, width=16), processor)
-    shutil.copytree(world / "openai/whisper-base", world / "outputs/whisper_base/erm/model")
-    (world / "outputs/whisper_base/erm/config.yaml").write_text("model: {}\ntrainer: {}\n")
+    for run in ("erm", "crosspair"):
+        shutil.copytree(world / "openai/whisper-base", world / f"outputs/whisper_base/{run}/model")
+        (world / f"outputs/whisper_base/{run}/config.yaml").write_text("model: {}\ntrainer: {}\n")
     tunes = [f"outputs/{root}{recipe}/model" for recipe in RECIPES for root in ("", "demo/")]
     for seed, name in enumerate(["models/demo-backbone", "B0", "A", "B", *tunes]):
         shutil.copytree(base, world / name)
