@@ -23,6 +23,7 @@ _FRAME = 512  # samples: what silero-vad judges at once
 _FRAME_S = _FRAME / SAMPLE_RATE_HZ
 _BLOCK_S = 32  # a whole number of frames
 _PAUSE_FRAMES = 6  # a pause is looked for as 0.2 s of little sound
+_SPEECH = 0.5  # the least probability of a frame of speech, as silero-vad has it
 _FAINTEST = 1e-6  # -120 dB: what is weaker is rounding
 _LOUDEST = 0.5  # that a block is brought to before it is judged
 _REST = {"min_speech_duration_ms": 0, "min_silence_duration_ms": 2000, "speech_pad_ms": 400}  # as in faster-whisper
@@ -65,7 +66,7 @@ def segments_of(path: Path, longest_s: float, everything: bool = False) -> list[
             segments.append(Segment(before_s, start_s, has_speech=False))
         cuts = [start_s]
         while end_s - cuts[-1] > longest_s:
-            cuts.append(_pause(sound.levels_F, cuts[-1], longest_s))
+            cuts.append(_pause(sound, cuts[-1], longest_s))
         segments += [Segment(*borders) for borders in pairwise([*cuts, end_s])]
         before_s = end_s
     if before_s < sound.duration_s:
@@ -120,12 +121,22 @@ def _speech(sound: Sound) -> Iterator[tuple[float, float]]:
         yield found["start"] / SAMPLE_RATE_HZ, min(found["end"] / SAMPLE_RATE_HZ, sound.duration_s)
 
 
-def _pause(levels_F: Tensor, start_s: float, longest_s: float) -> float:
-    """Find the end of the segment that begins at `start_s`: its second half's quietest place, the last of equals."""
+def _pause(sound: Sound, start_s: float, longest_s: float) -> float:
+    """Find the end of the segment that begins at `start_s`, in its second half.
+
+    It is the middle of the longest rest from speech, where sentences meet; else the quietest place, the last of equals.
+    """
     first = int((start_s + longest_s / 2) / _FRAME_S)
     last = int((start_s + longest_s) / _FRAME_S)
     if last - first < _PAUSE_FRAMES:
         return start_s + longest_s
-    around_F = levels_F[first:last].unfold(0, _PAUSE_FRAMES, 1).mean(1)
+    lengths, length = [], 0
+    for is_rest in (sound.speech_F[first:last] < _SPEECH).tolist():
+        length = (length + 1) * is_rest
+        lengths.append(length)
+    longest = max(lengths)
+    if _PAUSE_FRAMES <= longest < last - first:  # not where all of it is sound without speech
+        return (first + lengths.index(longest) + 1 - longest / 2) * _FRAME_S
+    around_F = sound.levels_F[first:last].unfold(0, _PAUSE_FRAMES, 1).mean(1)
     quietest = len(around_F) - 1 - int(around_F.flip(0).argmin())
     return (first + quietest + _PAUSE_FRAMES / 2) * _FRAME_S

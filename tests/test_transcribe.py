@@ -56,6 +56,13 @@ def test_long_recordings_are_cut_in_their_pauses(tmp_path: Path):
     assert all(segment.end - segment.start <= 4 and segment.has_speech for segment in found)
 
 
+def test_of_several_rests_the_longest_parts_the_speech(tmp_path: Path):
+    one, two, rest = SPEECH[int(0.3 * HZ) : int(2.8 * HZ)], SPEECH[int(0.3 * HZ) : int(1.1 * HZ)], np.zeros(HZ)
+    talk = write(tmp_path / "talk.wav", one, rest, two, rest[: int(0.35 * HZ)], one)
+    first, second = segments_of(talk, longest_s=5)
+    assert first.end == second.start == pytest.approx(3.0, abs=0.25)  # not at 4.5, in the short rest that comes later
+
+
 def test_without_a_pause_pieces_still_fit_and_cover_everything(tmp_path: Path):
     found = segments_of(write(tmp_path / "a.wav", noise(21.3)), longest_s=2, everything=True)
     assert max(segment.end - segment.start for segment in found) <= 2
