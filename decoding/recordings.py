@@ -97,7 +97,8 @@ class RecordingTranscriber:
     def _utterance(self, file: Path, segment: Segment) -> Utterance:
         pair = "-".join(self.how.languages) or self.how.pair or UNDETERMINED
         matrix, length = pair.split("-")[0], segment.end - segment.start
-        return Utterance(f"{file}@{segment.start:g}", file, length, "", pair, matrix, offset=segment.start)
+        name = f"{file.name}@{segment.start:g}"  # which seeds sampling: without the folder, from where it can be moved
+        return Utterance(name, file, length, "", pair, matrix, offset=segment.start)
 
 
 def recordings(paths: Sequence[Path]) -> list[Path]:

@@ -118,6 +118,16 @@ def test_the_table_shows_means_and_deviations_and_what_is_best(collected: Collec
     assert "mean ± standard deviation over 2 seeds" in table.caption("micro")
 
 
+def test_the_caption_names_the_tags_that_a_rows_name_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(RATES, "base, tag auto", RATES["base"])
+    runs = {"erm": {"name": "erm", "group": "Joint", "language": "two_tag"}}
+    tags = {"rows": ["base"], "policies": ["auto"]}
+    alone = small(tmp_path / "out", runs=runs, merge={}, analyze={"of": []}, printed={}, tags=tags)
+    table = study_table(collect(scored(alone)))
+    assert [row.model for row in table.rows] == ["base", "erm", "base, tag auto"]
+    assert "; tag two_tag for erm; best" in table.caption("micro") and "tag auto" not in table.caption("micro")
+
+
 @pytest.mark.parametrize(("deviation", "best"), [(0.021, False), (0.019, True)])
 def test_a_best_is_bold_where_its_spread_overlaps_no_others(deviation: float, best: bool):
     means = {"a": 0.10, "b": 0.13, "c": 0.20, "o": 0.02}

@@ -143,6 +143,17 @@ def test_every_format_is_heard_as_its_samples(ending: str, tiny_model: Path, tmp
     assert len(heard.segments) == 1
 
 
+def test_a_recording_that_was_moved_is_transcribed_alike(tiny_model: Path, tmp_path: Path):
+    """By sampling, which its name seeds."""
+    (model,) = candidates([str(tiny_model)])
+    how = RecordingDecoding(language="ko", everything=True, temperatures=[1], no_speech=1)
+    one = write(tmp_path / "talk.wav", noise(2))
+    (tmp_path / "there").mkdir()
+    other, renamed = (write(tmp_path / "there" / name, noise(2)) for name in ("talk.wav", "other.wav"))
+    here, moved, apart = (transcript.text for transcript in RecordingTranscriber(model, how)([one, other, renamed]))
+    assert here == moved != apart
+
+
 def test_a_piece_is_heard_alone(tiny_model: Path, tmp_path: Path):
     whole = np.concatenate([noise(1.5), np.zeros(8_000), noise(1.8, seed=1)])
     talk = write(tmp_path / "talk.flac", whole)
