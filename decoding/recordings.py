@@ -47,7 +47,7 @@ class RecordingTranscriber:
             language_id(engine.tokenizer, code)
         self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size, guards=how, words=words)
         self.expect(how.context)
-        self.longest_s = min(how.longest or engine.window.seconds, engine.window.seconds)
+        self.longest_s = min(how.longest, engine.window.seconds)
 
     def expect(self, context: str) -> None:
         """Tell the decoder from now on what was said before, or words to expect."""

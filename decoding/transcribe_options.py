@@ -54,10 +54,8 @@ class RecordingDecoding(EngineOptions):
     """What was said before: names, topic, spelling."""
     hotwords: Path | None = option(None, metavar="FILE")
     """Words to expect, one a line."""
-    longest: Annotated[float, Range(1)] | None = option(
-        None, metavar="SECONDS", shown_default="what the model's window holds"
-    )
-    """Longest segment or subtitle."""
+    longest: Annotated[float, Range(1)] = option(8.0, metavar="SECONDS")
+    """Longest segment or subtitle, within the model's window: a segment has one language tag."""
     everything: bool = False
     """Transcribe also where no speech is found, such as songs."""
     batch_size: Count = 16
@@ -148,7 +146,7 @@ TRANSCRIBE = Command(
     run,
     examples="""
         python evaluate.py transcribe outputs/fishr/model talk.mp3
-        python evaluate.py transcribe outputs/fishr/model recordings/ --out transcripts --format txt srt --longest 8
+        python evaluate.py transcribe outputs/fishr/model recordings/ --out transcripts --format txt srt --longest 5
         python evaluate.py transcribe outputs/fishr/model talk.mp3 --languages ko ja en
         python evaluate.py transcribe outputs/fishr/model clip.wav --pair ko-en --beside base=openai/whisper-medium
         python evaluate.py transcribe outputs/fishr/model --beside openai/whisper-medium --gradio""",
