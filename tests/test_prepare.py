@@ -639,8 +639,10 @@ def test_the_sheet_is_written_from_the_hub_where_no_source_is_given(tmp_path: Pa
 @pytest.mark.parametrize("name", discover())
 def test_every_corpus_has_a_command(name: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     TREES[name].write(tmp_path / "in", lambda data: data)
-    options = [word for key, value in TREES[name].options.items() for word in (f"--{key}", value)]
-    if name == "unicom":
+    options = []
+    for key, value in TREES[name].options.items():
+        options += [f"--{key}", *(value if isinstance(value, tuple) else [value])]
+    if discover()[name].held_out:
         write_read_set(tmp_path / "data/cs_fleurs/de-en/test.jsonl", 1, "nichts")
     assert run(name, "--source", tmp_path / "in", "--out", tmp_path / "data/out", *options) == 0
     printed = capsys.readouterr().out
