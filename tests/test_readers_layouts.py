@@ -203,6 +203,9 @@ def test_fleurs_without_its_capitals_or_with_its_recordings_packed(tmp_path: Pat
     }
     with pytest.raises(UserError, match=r"no \*ja_\*/train\.tsv in it \(FLEURS's tables of ja\)"):
         list(READERS["fleurs"](languages=("ja",)).read(SourceFiles(tmp_path)))
+    put(tmp_path / "nde/nde_zw/train.tsv", b"of a language that ends alike")
+    with pytest.raises(UserError, match=r"no \*de_\*/train\.tsv in it \(FLEURS's tables of de\)"):
+        list(READERS["fleurs"](languages=("de",)).read(SourceFiles(tmp_path / "nde")))
     (tmp_path / "data/en_us/audio/train").rename(tmp_path / "unpacked")
     put(tmp_path / "data/en_us/audio/train.tar.gz", b"packed")
     folder = tmp_path / "data/en_us/audio"

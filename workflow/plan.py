@@ -226,6 +226,13 @@ class Study(StudyFile):
             for row in chosen
         ]
 
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """The policies of language tags that runs and merges are decoded with in place of the evaluation's, by row."""
+        rows = [(self.row_name(run), of.language) for run, of in self.runs.items()]
+        rows += [(of.name, of.language) for of in self.merges.values()]
+        return {name: language for name, language in rows if language}
+
     @cached_property
     def row_names(self) -> list[str]:
         """The names of the table's rows."""

@@ -79,11 +79,15 @@ def study_table(collected: Collected) -> StudyTable:
         kind: {model: {column: figure.deviation for column, figure in of.items()} for model, of in by_model.items()}
         for kind, by_model in figures.items()
     }
-    tagged = [row for row in study.rows(0) if "language" in row]
-    tags = {row["name"]: row["language"] for row in tagged if not row["name"].endswith(f", tag {row['language']}")}
     pairs = study.averages[SEEN], study.averages[UNSEEN]
     return StudyTable(
-        collected.profile, *pairs, rows, tags=tags, deviations=deviations, seeds=len(study.seeds), rules=collected.rules
+        collected.profile,
+        *pairs,
+        rows,
+        tags=study.own_tags,
+        deviations=deviations,
+        seeds=len(study.seeds),
+        rules=collected.rules,
     )
 
 

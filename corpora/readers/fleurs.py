@@ -38,7 +38,8 @@ class Fleurs(Reader):
             languages_of(language)
             tables = [name for name in source.names if re.search(rf"(^|/){language}_\w+/(train|dev|test)\.tsv$", name)]
             if not tables:
-                source.require(f"*{language}_*/train.tsv", f"FLEURS's tables of {language}")
+                what, held = f"FLEURS's tables of {language}", ", ".join(source.names[:5]) or "nothing"
+                raise UserError(f"{source.root}: no *{language}_*/train.tsv in it ({what}); it holds {held}")
             for table in tables:
                 _require_audio(source, table)
                 for number, line in enumerate(source.lines(table), start=1):
