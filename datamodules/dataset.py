@@ -1,6 +1,7 @@
 """From a manifest's utterances to a `SpeechBatch`: decode, augment, tokenise, check, collate."""
 
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from datamodules.batch import SpeechBatch
 from datamodules.sampler import Draw
 from datamodules.skips import SkippedUtterance
 from datamodules.splicing.splicer import CrossPairSplicer
-from datamodules.timestamps import TimestampLabels
+from datamodules.timestamps import Speech, TimestampLabels
 
 
 class LabelMaker:
@@ -72,7 +73,7 @@ class PairDataset(Dataset):
         perturb: speed perturbation, if any.
         max_broken: how many unreadable utterances may be skipped.
         splice: turns utterances into utterances of other pairs, if any.
-        timestamps: writes a share of the texts with timestamps, if any.
+        timestamps: writes a share of the texts with timestamps, and joins further utterances to them, if any.
     """
 
     utterances: dict[str, Sequence[Utterance]]
@@ -84,12 +85,27 @@ class PairDataset(Dataset):
 
     def __getitem__(self, key: Draw | tuple[str, int]) -> Example:
         draw = Draw(*key)
-        utterance, waveform_S, skipped = self._open(draw)
-        heard_S = self.perturb(waveform_S, draw.seed) if self.perturb else waveform_S
-        timed: Sequence[int] = ()
-        if self.timestamps:
-            timed = self.timestamps(utterance, waveform_S, len(waveform_S) / len(heard_S), draw.seed)
-        return Example(utterance.id, draw.pair, heard_S, *self.make_labels(utterance, timed), draw.seed, skipped)
+        speech, skipped = self._speech(draw)
+        timed, waveform_S = [], speech.played_S
+        if self.timestamps and self.timestamps.drawn(draw.seed):
+            timed, waveform_S = self.timestamps.join(speech, self._others(draw, skipped), draw.seed)
+        labels = self.make_labels(speech.utterance, timed)
+        return Example(speech.utterance.id, draw.pair, waveform_S, *labels, draw.seed, tuple(skipped))
+
+    def _others(self, draw: Draw, skipped: list[SkippedUtterance]) -> Iterator[Speech]:
+        """Utterances of the same pair, drawn by its seed; what could not be read is added to `skipped`."""
+        rng = random.Random(f"others {draw.seed}")
+        while True:
+            index = rng.randrange(len(self.utterances[draw.pair]))
+            speech, more = self._speech(Draw(draw.pair, index, rng.getrandbits(63)))
+            skipped += more
+            yield speech
+
+    def _speech(self, draw: Draw) -> tuple[Speech, list[SkippedUtterance]]:
+        """The utterance as it is recorded and played, and what could not be read."""
+        utterance, recorded_S, skipped = self._open(draw)
+        played_S = self.perturb(recorded_S, draw.seed) if self.perturb else recorded_S
+        return Speech(utterance, recorded_S, played_S), list(skipped)
 
     def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
         """The utterance or what it is spliced into, its waveform (S,), and what could not be read."""

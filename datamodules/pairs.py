@@ -72,7 +72,7 @@ class PairDataModule(L.LightningDataModule):
         workers: processes that decode audio; 0 decodes in the main process.
         seed: of the order and the augmentation.
         speed: factors of speed perturbation, e.g. [0.9, 1.0, 1.1]; one is drawn each time an utterance is.
-        timestamps: share of the draws whose text has timestamp tokens, 0 to 1.
+        timestamps: share of the draws that have timestamp tokens, and further utterances up to the window, 0 to 1.
         max_broken: utterances that a run may skip, on each device, because their audio cannot be read.
         held_out: manifests of test sets; training utterances that they hold are refused.
         splice: turns a share of the utterances into utterances of other pairs; `{}` takes the defaults.
@@ -152,7 +152,9 @@ class PairDataModule(L.LightningDataModule):
                     sources.setdefault(utterance.pair, []).append(utterance)
             self.splicer = CrossPairSplicer(self.splice, self.utterances, sources, tokenizer, window_s, max_tokens)
         perturb = SpeedPerturbation(self.speed, window_s) if self.speed else None
-        timestamps = TimestampLabels(self.timestamps, tokenizer, max_tokens) if self.timestamps else None
+        timestamps = None
+        if self.timestamps:
+            timestamps = TimestampLabels(self.timestamps, tokenizer, window_s, max_tokens)
         self._dataset = PairDataset(self.utterances, make_labels, perturb, self.max_broken, self.splicer, timestamps)
         self.skips.sizes = {pair: len(utterances) for pair, utterances in self.utterances.items()}
         if self.leaks:

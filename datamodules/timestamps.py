@@ -9,11 +9,13 @@ Shape suffixes: S samples at 16 kHz.
 import random
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from backbone.language_tags import Tokenizer, special_id
-from common.audio import speech_edges
+from common.audio import SAMPLE_RATE_HZ, speech_edges
 from common.errors import UserError
 from common.manifest import Utterance
 from datamodules.splicing.stretches import NotCuttable, stretches
@@ -21,27 +23,48 @@ from datamodules.splicing.stretches import NotCuttable, stretches
 _PER_S = 50
 _LAST = 1500  # of 1501: those of 0.00 to 30.00 s
 _PROMPT_TOKENS = 4  # with two language tags
+_REST_S = (0.1, 1.5)  # between joined utterances
 
 Part = tuple[float, float, str]  # begin and end in seconds, and a text with the white space before it
 
 
+class Speech(NamedTuple):
+    """An utterance, its speech as recorded, and as it is played, perhaps faster or slower; both (S,)."""
+
+    utterance: Utterance
+    recorded_S: Tensor
+    played_S: Tensor
+
+    @property
+    def tempo(self) -> float:
+        """How many times as fast it is played."""
+        return len(self.recorded_S) / len(self.played_S)
+
+
 class TimestampLabels:
-    """Draws whether an example has timestamps, and writes its text with them.
+    """Draws which examples have timestamps, joins further utterances to them, and writes their texts with the times.
 
     `<|0.12|>새<|0.64|><|0.64|> report를 썼어요.<|2.02|>`: when speech begins and ends, and where the spans have times,
     when the language switches, but for switches within a word, as before a Korean particle.
 
+    Long recordings go through a model window by window, so a window holds many sentences, and its end may cut the last.
+    Half of the examples are such windows: utterances are joined until the next would not fit, which is cut off, and of
+    which only the time of its beginning is written (Radford et al. 2022, section 2.3). The others are ends of a
+    recording: utterances are joined up to a length that is drawn.
+
     Args:
         share: of the examples that have timestamps, 0 to 1.
         tokenizer: the model's.
+        window_s: seconds that the model holds.
         max_tokens: that its decoder holds, prompt included; a text that would be longer has none.
 
     Raises:
         UserError: where the tokenizer lacks timestamps.
     """
 
-    def __init__(self, share: float, tokenizer: Tokenizer, max_tokens: int) -> None:
+    def __init__(self, share: float, tokenizer: Tokenizer, window_s: float, max_tokens: int) -> None:
         self.share, self.tokenizer, self.room = share, tokenizer, max_tokens - _PROMPT_TOKENS
+        self.window_samples = int(min(window_s, _LAST / _PER_S) * SAMPLE_RATE_HZ)
         try:
             self.first, last = (special_id(tokenizer, f"{tick / _PER_S:.2f}") for tick in (0, _LAST))
         except UserError:
@@ -52,27 +75,62 @@ class TimestampLabels:
                 f"<|0.00|> to <|{_LAST // _PER_S}.00|> in a row; leave the option out, or take another model.backbone"
             )
 
-    def __call__(self, utterance: Utterance, waveform_S: Tensor, tempo: float, seed: int) -> list[int]:
-        """Return the tokens of the text with timestamps, or none where it has none.
+    def drawn(self, seed: int) -> bool:
+        """Whether the example of this seed has timestamps."""
+        return random.Random(f"timestamps {seed}").random() < self.share
+
+    def join(self, first: Speech, others: Iterable[Speech], seed: int) -> tuple[list[int], Tensor]:
+        """Join utterances, with rests between them, and write their texts with timestamps.
 
         Args:
-            utterance: its text and spans.
-            waveform_S: its speech.
-            tempo: how many times as fast it will be played.
-            seed: decides whether it has timestamps.
-        """
-        if random.Random(f"timestamps {seed}").random() >= self.share:
-            return []
-        edges_s = speech_edges(waveform_S)
-        whole = [(*edges_s, utterance.text)]
-        return self._tokens(_parts(utterance, edges_s), tempo) or self._tokens(whole, tempo)
+            first: the utterance that the example is of.
+            others: what may follow it; only as many are taken as are joined, and perhaps one more.
+            seed: decides how many are joined, and how long the rests are.
 
-    def _tokens(self, parts: Iterable[Part], tempo: float) -> list[int]:
+        Returns:
+            The tokens, none where the first utterance's times or tokens do not fit; and the waveform (S,).
+        """
+        tokens = self.tokens(first)
+        if not tokens:
+            return [], first.played_S
+        rng = random.Random(f"join {seed}")
+        sounds, samples = [first.played_S], len(first.played_S)
+        cut_off = rng.random() < 0.5
+        end = self.window_samples if cut_off else rng.randint(samples, max(samples, self.window_samples))
+        for speech in others:
+            rest = round(rng.uniform(*_REST_S) * SAMPLE_RATE_HZ)
+            begin = samples + rest
+            fits = begin + len(speech.played_S) <= end
+            if begin >= end or not (fits or cut_off):
+                break
+            more = self.tokens(speech, begin) if fits else self._beginning(speech, begin, end)
+            if len(tokens) + len(more) > self.room or (fits and not more):
+                break
+            tokens += more
+            sounds += [torch.zeros(rest), speech.played_S[: end - begin]]
+            samples = begin + len(sounds[-1])
+            if not fits:
+                break
+        return tokens, torch.cat(sounds)
+
+    def tokens(self, speech: Speech, since: int = 0) -> list[int]:
+        """The tokens of an utterance that begins at a sample; none where they are too many, or its times don't do."""
+        edges_s = speech_edges(speech.recorded_S)
+        whole = [(*edges_s, speech.utterance.text)]
+        parts, since_s = _parts(speech.utterance, edges_s), since / SAMPLE_RATE_HZ
+        return self._tokens(parts, speech.tempo, since_s) or self._tokens(whole, speech.tempo, since_s)
+
+    def _beginning(self, speech: Speech, since: int, end: int) -> list[int]:
+        """The token of when an utterance begins that is cut off at a sample; none where it is cut off before."""
+        tick = round((since / SAMPLE_RATE_HZ + speech_edges(speech.recorded_S)[0] / speech.tempo) * _PER_S)
+        return [self.first + tick] if tick / _PER_S < end / SAMPLE_RATE_HZ else []
+
+    def _tokens(self, parts: Iterable[Part], tempo: float, since_s: float) -> list[int]:
         """The tokens of a text in parts; none where they are too many, or times are out of order once rounded."""
         tokens: list[int] = []
         before = 0
         for begin_s, end_s, text in parts:
-            begin, end = (round(time_s / tempo * _PER_S) for time_s in (begin_s, end_s))
+            begin, end = (round((since_s + time_s / tempo) * _PER_S) for time_s in (begin_s, end_s))
             if not before <= begin < end <= _LAST:
                 return []
             tokens += [self.first + begin, *self.tokenizer.encode(text, add_special_tokens=False), self.first + end]
