@@ -72,7 +72,7 @@ class RecordingTranscriber:
         waiting: list[tuple[Path, list[Segment]]] = []
         for file in files:
             try:
-                waiting.append((file, segments_of(file, self.longest_s, self.how.everything)))
+                waiting.append((file, segments_of(file, self.longest_s, self.how.rest, self.how.everything)))
             except UserError as error:
                 if failed is None:
                     raise

@@ -26,6 +26,7 @@ _PAUSE_FRAMES = 6  # a pause is looked for as 0.2 s of little sound
 _SPEECH = 0.5  # the least probability of a frame of speech, as silero-vad has it
 _FAINTEST = 1e-6  # -120 dB: what is weaker is rounding
 _LOUDEST = 0.5  # that a block is brought to before it is judged
+_SHORTEST_S = 2.0  # of a piece that ends in a short rest: in less, a language is hard to tell
 _REST = {"min_speech_duration_ms": 0, "min_silence_duration_ms": 2000, "speech_pad_ms": 400}  # as in faster-whisper
 
 
@@ -47,12 +48,13 @@ class Sound:
     duration_s: float
 
 
-def segments_of(path: Path, longest_s: float, everything: bool = False) -> list[Segment]:
+def segments_of(path: Path, longest_s: float, rest_s: float = 2.0, everything: bool = False) -> list[Segment]:
     """Cut a recording into segments, which together cover all of it; those with speech last at most `longest_s`.
 
     Args:
         path: the recording.
         longest_s: of a segment with speech.
+        rest_s: speech is also cut in rests from it as long as this, into segments of two seconds and more.
         everything: take all of it for speech.
 
     Raises:
@@ -65,9 +67,11 @@ def segments_of(path: Path, longest_s: float, everything: bool = False) -> list[
         if start_s > before_s:
             segments.append(Segment(before_s, start_s, has_speech=False))
         cuts = [start_s]
-        while end_s - cuts[-1] > longest_s:
-            cuts.append(_pause(sound, cuts[-1], longest_s))
-        segments += [Segment(*borders) for borders in pairwise([*cuts, end_s])]
+        for until_s in [*_rests(sound, start_s, end_s, rest_s), end_s]:
+            while until_s - cuts[-1] > longest_s:
+                cuts.append(_pause(sound, cuts[-1], longest_s))
+            cuts.append(until_s)
+        segments += [Segment(*borders) for borders in pairwise(cuts)]
         before_s = end_s
     if before_s < sound.duration_s:
         segments.append(Segment(before_s, sound.duration_s, has_speech=False))
@@ -119,6 +123,17 @@ def _speech(sound: Sound) -> Iterator[tuple[float, float]]:
     samples = round(sound.duration_s * SAMPLE_RATE_HZ)
     for found in get_speech_timestamps_from_probs(sound.speech_F.tolist(), audio_length_samples=samples, **_REST):
         yield found["start"] / SAMPLE_RATE_HZ, min(found["end"] / SAMPLE_RATE_HZ, sound.duration_s)
+
+
+def _rests(sound: Sound, start_s: float, end_s: float, rest_s: float) -> Iterator[float]:
+    """Yield the middles of the rests between speech that last `rest_s`, with two seconds before and after each."""
+    first, cut_s = int(start_s / _FRAME_S), start_s
+    is_speech = (sound.speech_F[first : int(end_s / _FRAME_S)] >= _SPEECH).nonzero().flatten().tolist()
+    for before, after in pairwise(first + frame for frame in is_speech):
+        middle_s = (before + 1 + after) / 2 * _FRAME_S
+        if (after - before - 1) * _FRAME_S >= rest_s and min(middle_s - cut_s, end_s - middle_s) >= _SHORTEST_S:
+            yield middle_s
+            cut_s = middle_s
 
 
 def _pause(sound: Sound, start_s: float, longest_s: float) -> float:

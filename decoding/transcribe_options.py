@@ -56,6 +56,8 @@ class RecordingDecoding(EngineOptions):
     """Words to expect, one a line."""
     longest: Annotated[float, Range(1)] = option(8.0, metavar="SECONDS")
     """Longest segment or subtitle, within the model's window: a segment has one language tag."""
+    rest: Annotated[float, Range(0.1)] = option(0.5, metavar="SECONDS")
+    """A rest between words as long as this ends a segment of two seconds and more: there people switch."""
     everything: bool = False
     """Transcribe also where no speech is found, such as songs."""
     batch_size: Count = 16

@@ -63,6 +63,18 @@ def test_of_several_rests_the_longest_parts_the_speech(tmp_path: Path):
     assert first.end == second.start == pytest.approx(3.0, abs=0.25)  # not at 4.5, in the short rest that comes later
 
 
+def test_a_rest_that_is_long_enough_ends_a_segment_of_two_seconds(tmp_path: Path):
+    """Rests of 0.8 s around 2.9, 6.2, 7.8 and 13.9 s, of which the last two would leave 1.6 and 1.2 s; one of 0.3 s."""
+    long, short, rest = SPEECH[int(0.3 * HZ) : int(2.8 * HZ)], SPEECH[int(0.3 * HZ) : int(1.1 * HZ)], np.zeros(HZ)
+    rest, brief = rest[: int(0.8 * HZ)], rest[: int(0.3 * HZ)]
+    talk = write(tmp_path / "talk.wav", long, rest, long, rest, short, rest, long, brief, long, rest, short)
+    assert [segment.has_speech for segment in segments_of(talk, longest_s=30)] == [True]
+    found = segments_of(talk, longest_s=30, rest_s=0.5)
+    assert [segment.start for segment in found] == pytest.approx([0, 2.9, 6.2], abs=0.25)
+    assert all(segment.has_speech for segment in found) and found[-1].end == pytest.approx(15.1, abs=0.01)
+    assert len(segments_of(talk, longest_s=4, rest_s=0.5)) > len(found)
+
+
 def test_without_a_pause_pieces_still_fit_and_cover_everything(tmp_path: Path):
     found = segments_of(write(tmp_path / "a.wav", noise(21.3)), longest_s=2, everything=True)
     assert max(segment.end - segment.start for segment in found) <= 2
