@@ -1,4 +1,4 @@
-"""What a model that is decoded offers, whatever program runs it.
+"""The interface of a model that can be decoded, whatever program runs it.
 
 Shape suffixes: B utterances, S samples at 16 kHz, U tokens.
 """
@@ -20,10 +20,10 @@ class Attempt:
 
     Attributes:
         prompt_BU: the prompts, equally long.
-        most_B: tokens that each hypothesis may have; one token more shows that it is longer.
-        repeats: as in `Guards`; what follows a loop is not needed.
-        temperature: 0, or that of sampling.
-        seeds_B: of sampling, for each utterance.
+        most_B: the limit on each hypothesis's tokens; one token beyond it shows that the hypothesis is longer.
+        repeats: as in `Guards`; tokens after a loop are not needed.
+        temperature: of sampling; 0 does not sample.
+        seeds_B: the seed of sampling for each utterance.
         judged: whether the mean log-probabilities are needed.
     """
 
@@ -36,7 +36,7 @@ class Attempt:
 
 
 class Written(NamedTuple):
-    """What an engine wrote for an utterance, and the mean log-probability of tokens and end, where that was needed."""
+    """An utterance's decoded tokens, and the mean log-probability of tokens and end token, where it was needed."""
 
     tokens: list[int]
     mean_log_probability: float = 0.0
@@ -55,13 +55,13 @@ class Engine(Protocol):
         """Encode zero-padded waveforms."""
 
     def detect(self, encoded: Any) -> list[dict[str, float]]:
-        """The probability of each language's tag as the first, for each utterance."""
+        """Return, for each utterance, the probability of each language tag as its first token."""
 
     def no_speech(self, encoded: Any) -> list[float]:
-        """The probability of each utterance that nobody speaks."""
+        """Return, for each utterance, the probability that nobody speaks."""
 
     def generate(self, encoded: Any, attempt: Attempt) -> list[Written]:
-        """The tokens after the prompt; they may go on after the end token, or after what the guards allow."""
+        """Return the tokens after the prompt; they may go on past the end token, or past the guards' limits."""
 
     def token_times(
         self,
@@ -70,4 +70,4 @@ class Engine(Protocol):
         texts: Sequence[Sequence[int]],
         durations_s: Sequence[float],
     ) -> list[TokenTimes | None]:
-        """When the tokens of each text are spoken, as `backbone.token_times` finds them."""
+        """Return when the tokens of each text are spoken; see `backbone.token_times`."""

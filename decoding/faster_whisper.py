@@ -27,7 +27,7 @@ def convert(source: Path, identity: str, cache: Path) -> Path:
 
     Args:
         source: the model folder.
-        identity: what the model is known by, such as a hash of its weights.
+        identity: identifies the model, such as a hash of its weights.
         cache: a folder of conversions, one for each identity and version of CTranslate2.
 
     Raises:
@@ -109,7 +109,7 @@ class FasterWhisper:
         return self.model.encode(StorageView.from_array(mel_BFT.cpu().contiguous().numpy()))
 
     def detect(self, encoded: Any) -> list[dict[str, float]]:
-        """The probability of each language's tag as the first, for each utterance."""
+        """Return, for each utterance, the probability of each language tag as its first token."""
         if not self.model.is_multilingual:
             raise UserError(
                 "language auto: CTranslate2 detects languages only with a vocabulary of 51,865 tokens or more, "
@@ -118,18 +118,18 @@ class FasterWhisper:
         return [{tag.strip("<|>"): chance for tag, chance in row} for row in self.model.detect_language(encoded)]
 
     def no_speech(self, encoded: Any) -> list[float]:
-        """Not known here; whoever decodes by another engine than PyTorch asks for no such thing."""
+        """Not supported; callers ask only the engine in PyTorch for it."""
         raise NotImplementedError
 
     def token_times(self, *given: Any) -> list[Any]:
-        """Not known here, either."""
+        """Not supported; callers ask only the engine in PyTorch for it."""
         raise NotImplementedError
 
     def generate(self, encoded: Any, attempt: Attempt) -> list[Written]:
-        """The tokens after the prompt, greedily or by beam search, under the folder's own suppressions.
+        """Return the tokens after the prompt, greedily or by beam search, with the folder's own suppressed tokens.
 
-        CTranslate2 has one bound for a batch, and knows no loops; where beams end decides what they find, so that those
-        of an utterance would depend on its neighbours' bound.
+        CTranslate2 takes one limit for the whole batch, and does not stop at loops. A beam search's result depends on
+        its limit, so that with beams the limit is the decoder's full length, whatever the other utterances' limits are.
         """
         room = self.max_tokens - len(attempt.prompt_BU[0])
         most = min(room, max(attempt.most_B) + 1) if self.beams == 1 else room

@@ -1,7 +1,7 @@
 """A web page with a microphone that shows each model's transcript; by gradio, an extra.
 
-Voices are private: recordings lie in a folder that this user alone can read, each is deleted once it is transcribed,
-and the folder when the page ends. Where it is killed, the next page deletes it.
+Voices are private: recordings lie in a folder that only this user can read. Each is deleted once it is transcribed, and
+the folder when the page ends. If the page is killed, the next page deletes the folder.
 """
 
 import os
@@ -33,8 +33,8 @@ from decoding.transcription_door import add_door
 
 MOST_BYTES = 200 * 2**20
 MOST_S = 30 * 60.0
-_UNUSED_S = 600.0  # after which a recording that nobody had transcribed is deleted, once another one comes
-_ONE_AT_A_TIME = Lock()  # recording, by the page or the door beside it
+_UNUSED_S = 600.0  # a recording older than this that nobody transcribed is deleted at the next upload
+_ONE_AT_A_TIME = Lock()  # held while a recording is transcribed, by the page or by the endpoint beside it
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -63,7 +63,7 @@ def serve(models: Sequence[Candidate], how: RecordingDecoding, port: int) -> Non
 
 
 def launch(demo: Any, transcribers: Sequence[RecordingTranscriber], folder: Path, port: int) -> None:
-    """Start the server of the page and of the door for other programs, for this machine alone.
+    """Start the server of the page and of the endpoint for other programs, for this machine alone.
 
     Args:
         demo: the page.
@@ -77,7 +77,7 @@ def launch(demo: Any, transcribers: Sequence[RecordingTranscriber], folder: Path
 
     @asynccontextmanager
     async def gated(app: Any) -> AsyncIterator[None]:
-        app.middleware_stack = _Gate(app.middleware_stack, folder)  # gradio's own answer to preflights comes behind it
+        app.middleware_stack = _Gate(app.middleware_stack, folder)  # before gradio answers CORS preflights
         yield
 
     demo.launch(
@@ -97,9 +97,9 @@ def launch(demo: Any, transcribers: Sequence[RecordingTranscriber], folder: Path
 
 
 class _Gate:
-    """Lets requests through that come from a page of this machine and are no larger than a recording may be.
+    """Let requests through only if they come from a page of this machine and are no larger than a recording may be.
 
-    A name that a stranger's page gave to this machine's address (DNS rebinding) is none of its own.
+    A foreign host name that resolves to this machine (DNS rebinding) is refused.
     """
 
     def __init__(self, app: Callable[..., Awaitable[None]], folder: Path) -> None:
@@ -111,7 +111,7 @@ class _Gate:
         if scope["type"] == "websocket":  # the page needs none
             await send({"type": "websocket.close"})
         if scope["type"] == "http":
-            # No proxy stands before the page that could say what it was asked for.
+            # There is no proxy in front of the page, so headers that a proxy would set cannot be trusted.
             own = [(name, value) for name, value in scope["headers"] if not name.startswith(b"x-forwarded-")]
             scope = {**scope, "headers": own}
             given = {name.decode("latin-1"): value.decode("latin-1") for name, value in own}
@@ -124,19 +124,19 @@ class _Gate:
 
     @contextmanager
     def _upload(self) -> Iterator[None]:
-        """Delete old recordings before an upload, and after it what one that failed or broke off has left."""
+        """Delete old recordings before an upload, and after it what failed or interrupted uploads left."""
         _delete(file for file in self.folder.rglob("*") if _is_unused(file))
         self.uploads += 1
         try:
             yield
         finally:
             self.uploads -= 1
-            if not self.uploads:  # whole recordings, which lie one folder deeper, stay
+            if not self.uploads:  # complete recordings lie one folder deeper and stay
                 _delete(self.folder.iterdir())
 
 
 async def _unusable(request: Any, error: Exception) -> Any:
-    """Answer a request that fails in gradio, which no page sends."""
+    """Answer a request that fails in gradio; the page itself sends none."""
     from starlette.responses import PlainTextResponse
 
     warn(f"warning: {request.url.path}: a request that cannot be used ({type(error).__name__}: {error})")
@@ -144,7 +144,7 @@ async def _unusable(request: Any, error: Exception) -> Any:
 
 
 def _refusal(headers: Mapping[str, str], method: str) -> tuple[int, str] | None:
-    """Return the status and message with which a request is refused; None for one that is served."""
+    """Return the status and message of the refusal; None if the request is served."""
     addresses = [f"//{headers.get('host', '')}", *([headers["origin"]] if "origin" in headers else [])]
     if not all(map(_is_loopback, addresses)):
         return 403, "This page is for browsers of the machine that it runs on, as http://127.0.0.1 or http://localhost"

@@ -25,7 +25,7 @@ from decoding.transcriber import UNDETERMINED, Hypothesis, Transcriber
 from decoding.transcript import Transcript
 
 _SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".aif", ".mp3", ".oga", ".opus"}
-_SUFFIXES |= FOREIGN_SUFFIXES  # not read, but named among what was not read
+_SUFFIXES |= FOREIGN_SUFFIXES  # cannot be read, but are listed so that this is reported
 
 
 class RecordingTranscriber:
@@ -34,7 +34,7 @@ class RecordingTranscriber:
     Args:
         model: to load.
         how: to transcribe.
-        words: whether the words' times and languages are found, too.
+        words: whether to find the words' times and languages, too.
     """
 
     def __init__(self, model: Candidate, how: RecordingDecoding, words: bool = False) -> None:
@@ -43,14 +43,14 @@ class RecordingTranscriber:
         check_decoding_precision(how.precision, device)
         decoding = {"beams": how.beams, "device": device, "compiled": how.compile, "precision": how.precision}
         engine = TorchWhisper(*read_model_folder(model.opened), **decoding)
-        for code in ({how.tag} - set(POLICIES)) | set(how.languages):  # looked for before anything is read
+        for code in ({how.tag} - set(POLICIES)) | set(how.languages):  # checked before anything is read
             language_id(engine.tokenizer, code)
         self.transcriber = Transcriber(engine, language=how.tag, batch_size=how.batch_size, guards=how, words=words)
         self.expect(how.context)
         self.longest_s = min(how.longest, engine.window.seconds)
 
     def expect(self, context: str) -> None:
-        """Tell the decoder from now on what was said before, or words to expect."""
+        """Set what the decoder is told was said before, or the words to expect."""
         self.transcriber.context = context_ids(self.transcriber.engine.tokenizer, context)
 
     def __call__(
@@ -97,7 +97,7 @@ class RecordingTranscriber:
     def _utterance(self, file: Path, segment: Segment) -> Utterance:
         pair = "-".join(self.how.languages) or self.how.pair or UNDETERMINED
         matrix, length = pair.split("-")[0], segment.end - segment.start
-        name = f"{file.name}@{segment.start:g}"  # which seeds sampling: without the folder, from where it can be moved
+        name = f"{file.name}@{segment.start:g}"  # seeds sampling; without the folder, so that files can be moved
         return Utterance(name, file, length, "", pair, matrix, offset=segment.start)
 
 
@@ -170,10 +170,10 @@ def _seconds(files: Sequence[Path]) -> float:
 
 
 def _names(files: Sequence[Path]) -> Mapping[Path, str]:
-    """Name each recording's transcript by the file's stem, where two share it by the path, and a number behind."""
+    """Name each recording's transcript by the file's stem, or by its path and a number where files share the stem."""
     stems = Counter(file.stem for file in dict.fromkeys(files))
     names: dict[Path, str] = {}
-    for file in sorted(dict.fromkeys(files), key=lambda file: stems[file.stem]):  # sole stems keep theirs
+    for file in sorted(dict.fromkeys(files), key=lambda file: stems[file.stem]):  # unique stems keep their names
         name = wanted = file.stem if stems[file.stem] == 1 else "_".join(file.parts).strip("/_")
         for number in itertools.count(2):
             if name not in names.values():

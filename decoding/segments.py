@@ -1,6 +1,6 @@
 """Find the speech of a recording of any length, and cut it at pauses into segments that the model's window holds.
 
-Voice activity is told by silero-vad (https://github.com/snakers4/silero-vad), whose package brings its weights.
+Voice activity is detected by silero-vad (https://github.com/snakers4/silero-vad), whose package brings its weights.
 
 Shape suffixes: F frames of 32 ms, S samples at 16 kHz.
 """
@@ -22,11 +22,11 @@ from common.sound_files import opened
 _FRAME = 512  # samples: what silero-vad judges at once
 _FRAME_S = _FRAME / SAMPLE_RATE_HZ
 _BLOCK_S = 32  # a whole number of frames
-_PAUSE_FRAMES = 6  # a pause is looked for as 0.2 s of little sound
-_SPEECH = 0.5  # the least probability of a frame of speech, as silero-vad has it
-_FAINTEST = 1e-6  # -120 dB: what is weaker is rounding
-_LOUDEST = 0.5  # that a block is brought to before it is judged
-_SHORTEST_S = 2.0  # of a piece that ends in a short rest: in less, a language is hard to tell
+_PAUSE_FRAMES = 6  # the shortest pause, 0.2 s
+_SPEECH = 0.5  # the least probability of a frame of speech, silero-vad's default
+_FAINTEST = 1e-6  # -120 dB: anything weaker is rounding error
+_LOUDEST = 0.5  # the peak that a block is scaled to before it is judged
+_SHORTEST_S = 2.0  # of a segment cut at a short rest: the language of a shorter one is hard to detect
 _REST = {"min_speech_duration_ms": 0, "min_silence_duration_ms": 2000, "speech_pad_ms": 400}  # as in faster-whisper
 
 
@@ -41,7 +41,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Sound:
-    """The course of a recording: the level of each frame (F,), the probability of speech in it (F,), and how long."""
+    """A recording, frame by frame: the levels (F,) and the probabilities of speech (F,); and its duration."""
 
     levels_F: Tensor
     speech_F: Tensor
@@ -54,8 +54,8 @@ def segments_of(path: Path, longest_s: float, rest_s: float = 2.0, everything: b
     Args:
         path: the recording.
         longest_s: of a segment with speech.
-        rest_s: speech is also cut in rests from it as long as this, into segments of two seconds and more.
-        everything: take all of it for speech.
+        rest_s: speech is also cut at rests of at least this length, into segments of at least two seconds.
+        everything: treat the whole recording as speech.
 
     Raises:
         UserError: where it cannot be read, or holds no audio.
@@ -79,7 +79,7 @@ def segments_of(path: Path, longest_s: float, rest_s: float = 2.0, everything: b
 
 
 def sound_of(path: Path) -> Sound:
-    """Measure a recording, block by block. Each block is judged without its mean and at a level of its own.
+    """Measure a recording block by block; each block is judged with its mean removed and its peak normalised.
 
     Raises:
         UserError: where it cannot be read, or holds no audio.
@@ -107,7 +107,7 @@ def _detector() -> torch.jit.ScriptModule:
     threads = torch.get_num_threads()
     from silero_vad import load_silero_vad
 
-    torch.set_num_threads(threads)  # which the package sets to 1
+    torch.set_num_threads(threads)  # importing the package sets it to 1
     return load_silero_vad()
 
 
@@ -117,7 +117,7 @@ def _probabilities(frames_FS: Tensor) -> Tensor:
 
 
 def _speech(sound: Sound) -> Iterator[tuple[float, float]]:
-    """Yield where speech begins and ends, in seconds; rests of up to two seconds belong to it."""
+    """Yield where speech begins and ends, in seconds; rests of up to two seconds count as speech."""
     from silero_vad import get_speech_timestamps_from_probs
 
     samples = round(sound.duration_s * SAMPLE_RATE_HZ)
@@ -126,7 +126,7 @@ def _speech(sound: Sound) -> Iterator[tuple[float, float]]:
 
 
 def _rests(sound: Sound, start_s: float, end_s: float, rest_s: float) -> Iterator[float]:
-    """Yield the middles of the rests between speech that last `rest_s`, with two seconds before and after each."""
+    """Yield the middles of rests of at least `rest_s`, at least two seconds from the last cut and from the end."""
     first, cut_s = int(start_s / _FRAME_S), start_s
     is_speech = (sound.speech_F[first : int(end_s / _FRAME_S)] >= _SPEECH).nonzero().flatten().tolist()
     for before, after in pairwise(first + frame for frame in is_speech):
@@ -139,7 +139,7 @@ def _rests(sound: Sound, start_s: float, end_s: float, rest_s: float) -> Iterato
 def _pause(sound: Sound, start_s: float, longest_s: float) -> float:
     """Find the end of the segment that begins at `start_s`, in its second half.
 
-    It is the middle of the longest rest from speech, where sentences meet; else the quietest place, the last of equals.
+    It is the middle of the longest rest, where sentences meet; without one, the quietest place, the last of equals.
     """
     first = int((start_s + longest_s / 2) / _FRAME_S)
     last = int((start_s + longest_s) / _FRAME_S)
@@ -150,7 +150,7 @@ def _pause(sound: Sound, start_s: float, longest_s: float) -> float:
         length = (length + 1) * is_rest
         lengths.append(length)
     longest = max(lengths)
-    if _PAUSE_FRAMES <= longest < last - first:  # not where all of it is sound without speech
+    if _PAUSE_FRAMES <= longest < last - first:  # if nothing here is speech, the quietest place is better
         return (first + lengths.index(longest) + 1 - longest / 2) * _FRAME_S
     around_F = sound.levels_F[first:last].unfold(0, _PAUSE_FRAMES, 1).mean(1)
     quietest = len(around_F) - 1 - int(around_F.flip(0).argmin())

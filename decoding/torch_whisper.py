@@ -26,7 +26,7 @@ from common.constants import MAX_TOKENS
 from common.errors import UserError
 from decoding.decoding_engine import Attempt, Written
 
-_OWN = (  # of a model's generation configuration, for the beam search
+_OWN = (  # what the beam search takes from a model's generation configuration
     "decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens",
     "begin_suppress_tokens",
 )  # fmt: skip
@@ -40,7 +40,7 @@ class TorchWhisper:
         beams: width of the beam search; 1 is greedy.
         device: where to decode.
         window: how much audio the encoder is given; None takes what the model was trained with.
-        compiled: translate the decoder's greedy step by torch.compile.
+        compiled: compile the decoder's greedy step by torch.compile.
         precision: number format of weights and arithmetic; None leaves the model's.
     """
 
@@ -84,7 +84,7 @@ class TorchWhisper:
 
     @torch.inference_mode()
     def detect(self, encoded_BTD: Tensor) -> list[dict[str, float]]:
-        """The probability of each language's tag as the first, for each utterance."""
+        """Return, for each utterance, the probability of each language tag as its first token."""
         known = getattr(self.model.generation_config, "lang_to_id", None)
         if not known:
             raise UserError("language auto: the model's generation_config.json lists no languages (lang_to_id)")
@@ -94,8 +94,8 @@ class TorchWhisper:
 
     @torch.inference_mode()
     def no_speech(self, encoded_BTD: Tensor) -> list[float]:
-        """The probability of each utterance that nobody speaks, in place of its language's tag."""
-        names = self.tokenizer.get_vocab().keys() & {"<|nospeech|>", "<|nocaptions|>"}  # it has had both names
+        """Return, for each utterance, the probability of the no-speech token in place of its language tag."""
+        names = self.tokenizer.get_vocab().keys() & {"<|nospeech|>", "<|nocaptions|>"}  # tokenizers use either name
         if not names:
             raise UserError("--no-speech: the model's tokenizer has no token <|nospeech|>; --no-speech 1 does without")
         token = self.tokenizer.convert_tokens_to_ids(names.pop())
@@ -109,7 +109,7 @@ class TorchWhisper:
 
     @torch.inference_mode()
     def generate(self, encoded_BTD: Tensor, attempt: Attempt) -> list[Written]:
-        """The tokens after the prompt, by beam search, greedily or sampled."""
+        """Return the tokens after the prompt, by beam search, greedily or sampled."""
         prompt, most = (torch.tensor(rows, device=self.device) for rows in (attempt.prompt_BU, attempt.most_B))
         if self.beams > 1 and not attempt.temperature:
             tokens_BU = self._beam(encoded_BTD, prompt, most)
@@ -134,11 +134,11 @@ class TorchWhisper:
         texts: Sequence[Sequence[int]],
         durations_s: Sequence[float],
     ) -> list[TokenTimes | None]:
-        """When the tokens of each text are spoken, as `backbone.token_times` finds them."""
+        """Return when the tokens of each text are spoken; see `backbone.token_times`."""
         return token_times(self.model, self.tokenizer, encoded_BTD, prompt_BU, texts, durations_s)
 
     def _sums(self, encoded_BTD: Tensor, prompt_BU: Tensor, tokens_BU: Tensor) -> Tensor:
-        """The sum (B,) of the log-probabilities of tokens up to the end, by one pass over each utterance's tokens."""
+        """Return the summed log-probabilities (B,) of tokens up to the end, by one forward pass for each utterance."""
         sums = []
         for encoded_TD, prompt_U, row_U in zip(encoded_BTD, prompt_BU, tokens_BU, strict=True):
             row_U = row_U[: int((row_U != self.end).sum()) + 1]
@@ -151,23 +151,23 @@ class TorchWhisper:
         return torch.stack(sums)
 
     def _beam(self, encoded_BTD: Tensor, prompt_BU: Tensor, most_B: Tensor) -> Tensor:
-        """transformers' beam search under the same prompt and suppressions; (B, U) without the prompt."""
+        """Run transformers' beam search with the same prompt and suppressed tokens; (B, U), without the prompt."""
         begin = prompt_BU.shape[1]
         most_N = most_B.repeat_interleave(self.beams)
         never_but_end_V = torch.full_like(self.never_V, -torch.inf)
         never_but_end_V[self.end] = 0
 
         def bounded(tokens_NU: Tensor, scores_NV: Tensor) -> Tensor:
-            """End an utterance after one token more than it may have."""
+            """Force the end of an utterance one token past its limit."""
             full_N = tokens_NU.shape[1] - begin > most_N
             return torch.where(full_N[:, None], never_but_end_V, scores_NV)
 
         config, model = self.model.generation_config, copy(self.model)
-        # Nothing else of the model's own: a length, a penalty or a time limit in it would change what is found.
+        # Nothing else of the model's own configuration: a length, penalty or time limit in it would change the result.
         model.generation_config = GenerationConfig(
             **{name: getattr(config, name) for name in _OWN}, max_length=self.model.config.max_target_positions
         )
-        tokens_BU = GenerationMixin.generate(  # not Whisper's own: it builds prompts of its own, without two tags
+        tokens_BU = GenerationMixin.generate(  # not Whisper's own `generate`, which builds prompts without two tags
             model,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded_BTD),
             attention_mask=torch.ones(encoded_BTD.shape[:2], dtype=torch.long, device=self.device),
@@ -180,5 +180,5 @@ class TorchWhisper:
 
 
 def _draws(seed: int) -> Tensor:
-    """Return what decides an utterance's sampled tokens, on the CPU, where every device's draws come from."""
+    """Return the random numbers that decide an utterance's sampled tokens; from the CPU, so the same on all devices."""
     return torch.rand(MAX_TOKENS, generator=torch.Generator().manual_seed(seed))

@@ -119,7 +119,7 @@ def run(given: TranscribeOptions) -> int:
     """Transcribe, or serve the page.
 
     Raises:
-        UserError: for whatever the user can put right.
+        UserError: for any mistake that the user can correct.
     """
     if given.gradio and given.paths:
         raise UserError("--gradio serves a page and takes no files; name further models with --beside")

@@ -41,12 +41,12 @@ class Hypothesis:
     Attributes:
         text: without white space around it.
         cut: why the guards cut it, if they did.
-        temperature: that it was sampled at.
+        temperature: of sampling; 0 where it was not sampled.
         tokens: of the text.
         languages: the tags in its prompt.
-        language_probability: of its tag, where the model chose one.
-        words: where they were asked for.
-        mean_log_probability: as in `Written`, from before a guard cut it.
+        language_probability: of its tag, where the model chose the tag.
+        words: with times and languages, where they were asked for.
+        mean_log_probability: as in `Written`, before any cut by a guard.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Hypothesis:
     mean_log_probability: float = field(default=0.0, compare=False)  # its last digits depend on the batch
 
     def later(self, seconds: float) -> "Hypothesis":
-        """The hypothesis in a recording in which its utterance begins after so many seconds."""
+        """Return the hypothesis with its words moved `seconds` later, to its utterance's place in a recording."""
         return replace(self, words=tuple(word.later(seconds) for word in self.words))
 
 
@@ -71,10 +71,10 @@ class Transcriber:
         language: policy of the language tags; see `backbone.language_tags`.
         batch_size: utterances decoded side by side.
         guards: against loops and invented text.
-        words: whether the times and languages of words are found, too, which takes an engine in PyTorch.
+        words: whether to find the words' times and languages, too; needs the engine in PyTorch.
 
     Attributes:
-        context: tokens before every prompt, of what was said before.
+        context: tokens of what was said before, put before every prompt.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class Transcriber:
 
         Args:
             utterances: with audio of any length up to the window.
-            name: of what they belong to, for messages.
+            name: of the set that they belong to, for messages.
             done: called after each batch with the seconds of its audio.
 
         Raises:
@@ -121,7 +121,7 @@ class Transcriber:
     def batches(self, utterances: Sequence[Utterance], name: str = "evaluation") -> list[list[int]]:
         """Group rows by prompts' lengths and duration, so that batches hold little padding; `name` is for messages.
 
-        With the window `longest`, the utterances of a batch need the same window, so none depends on the others.
+        With the window `longest`, all utterances of a batch need the same window, so no result depends on the others.
 
         Raises:
             UserError: for an utterance that is over the window, or a language that the tokenizer lacks.
@@ -157,7 +157,7 @@ class Transcriber:
             chosen, chances = zip(*(most_probable(*one) for one in detected), strict=True)
             tags = [((code,),) for code in chosen]
         tried = [self._decode(utterances, encoded, codes) for codes in zip(*tags, strict=True)]
-        best = [max(several, key=_likelihood) for several in zip(*tried, strict=True)]  # of equals the first
+        best = [max(several, key=_likelihood) for several in zip(*tried, strict=True)]  # the first of equals
         found = [replace(one, language_probability=chance) for one, chance in zip(best, chances, strict=True)]
         return self._with_words(utterances, waveforms, encoded, found) if self.words else found
 
@@ -167,7 +167,7 @@ class Transcriber:
         """Decode, and decode what fails again at the next temperature, as OpenAI's `transcribe` does."""
         prompt_BU = [self._prompt(codes) for codes in tags]
         found: dict[int, Hypothesis] = {}
-        silence_B: list[float] = []  # where some hypothesis is improbable
+        silence_B: list[float] = []  # filled once a hypothesis is improbable
         rows = list(range(len(utterances)))
         for temperature in self.guards.temperatures:
             attempt = Attempt(
@@ -198,7 +198,7 @@ class Transcriber:
         end = special_id(self.engine.tokenizer, "endoftext")
         tokens, cut_by = cut(written.tokens, end, most, self.guards.repeats)
         text = self.engine.tokenizer.decode(tokens, skip_special_tokens=True)
-        # A cut may go through the bytes of a character.
+        # A cut may fall between the bytes of a character.
         text = (text.rstrip("\ufffd") if cut_by else text).strip()
         return Hypothesis(text, cut_by, temperature, tokens, mean_log_probability=written.mean_log_probability)
 
@@ -221,7 +221,7 @@ class Transcriber:
         return whole
 
     def _choices(self, utterance: Utterance) -> tuple[str, ...]:
-        """The languages among which the model chooses; none for all that it knows."""
+        """Return the languages that the model chooses from; empty for all that it knows."""
         return utterance.languages if self.language == AMONG_PAIR else ()
 
     def _tags(self, utterance: Utterance) -> tuple[tuple[str, ...], ...]:
@@ -236,11 +236,11 @@ def _likelihood(hypothesis: Hypothesis) -> tuple[bool, float]:
 
 
 def _spoken(hypothesis: Hypothesis, utterance: Utterance) -> tuple[str, ...]:
-    """The languages of an utterance, its tags first; where none are named, English may be mixed into any."""
+    """Return an utterance's languages, its tags first; without given languages, English may be mixed into any."""
     languages = ("en",) if utterance.pair == UNDETERMINED else utterance.languages
     return tuple(dict.fromkeys((*hypothesis.languages, *languages)))
 
 
 def _seed(name: str, temperature: float) -> int:
-    """Return what an utterance's samples follow from, whatever it is decoded beside."""
+    """Return the seed of an utterance's sampling, which does not depend on its batch."""
     return int.from_bytes(hashlib.sha256(f"{name} {temperature:g}".encode()).digest()[:7])

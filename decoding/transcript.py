@@ -38,7 +38,7 @@ class Transcript:
         return whole
 
     def notes(self) -> Iterator[str]:
-        """Say how much of the recording has no speech, if more than a rest, and where speech has no or less text."""
+        """Say how much of the recording has no speech, beyond a short rest, and where speech has no or cut text."""
         silent_s = sum(segment.end - segment.start for segment in self.segments if not segment.has_speech)
         if silent_s > _REST_S or not any(segment.has_speech for segment in self.segments):
             yield f"{_NO_SPEECH} in {silent_s:.1f} of its {self.segments[-1].end:.1f} s"
@@ -47,7 +47,7 @@ class Transcript:
                 yield f"{segment.start:.1f} to {segment.end:.1f} s: {note} ({self.model})"
 
     def written(self, form: str) -> str:
-        """As `txt`, `srt`, `vtt` or `json`."""
+        """Return the transcript as `txt`, `srt`, `vtt` or `json`."""
         return {"txt": self._txt, "srt": self._srt, "vtt": self._vtt, "json": self._json}[form]()
 
     def _rows(self) -> Iterator[tuple[Segment, Hypothesis]]:
@@ -111,7 +111,7 @@ def _note(segment: Segment, found: Hypothesis) -> str | None:
 def language_runs(found: Hypothesis) -> Iterator[tuple[str, str, list[tuple[str, TimedWord]]]]:
     """Yield each run of words in one language: the white space before it, the language, and its words.
 
-    Before each word stands the white space that the text has there; before the first of a run, none.
+    Each word comes with the white space before it in the text; the first word of a run comes with none.
     """
     spaced, place = [], 0
     for word in found.words:

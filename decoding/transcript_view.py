@@ -5,8 +5,8 @@ from base64 import b64encode
 from common.escape import html
 from decoding.transcript import Transcript, language_runs
 
-# Languages differ by colour, by line and by the code before each run, so that nobody needs to see colours, which stand
-# out from white and from black. The codes are no text, so they are not copied with the words.
+# Languages differ by colour, by line style and by the code before each run, so that nobody needs to see colours. The
+# colours are legible on white and on black. The codes come from the style sheet, so they are not copied with the words.
 STYLE = """
 .transcript { overflow-wrap: anywhere; }
 .transcript p { line-height: 2; margin: 0.5em 0; font-size: 1.1em; }
@@ -33,7 +33,7 @@ _FORMS = ("txt", "srt", "vtt", "json")
 
 
 def transcript_view(transcript: Transcript, title: str) -> str:
-    """Return the transcript as a section of HTML; whatever is downloaded lies in it.
+    """Return the transcript as a section of HTML; the files to download are embedded in it.
 
     Args:
         transcript: with words.
@@ -53,7 +53,7 @@ def transcript_view(transcript: Transcript, title: str) -> str:
 
 
 def _marked(transcript: Transcript) -> str:
-    """Each run of one language, and each word with its times to point at; a piece without words as it is."""
+    """Mark each run of one language, and give each word its times as a tooltip; text without words stays as it is."""
     languages = list(dict.fromkeys(word.language for found in transcript.hypotheses for word in found.words))
     pieces = []
     for found in transcript.hypotheses:

@@ -1,6 +1,6 @@
-"""A door for other programs beside the page: `POST /v1/audio/transcriptions`, as clients of OpenAI's API ask for it.
+"""An endpoint for other programs beside the page: `POST /v1/audio/transcriptions`, as in OpenAI's API.
 
-Requests pass the page's gate: this machine alone, and the page's size limit.
+Requests pass the page's checks: only from this machine, and within the page's size limit.
 """
 
 import shutil
@@ -16,13 +16,13 @@ from decoding.recordings import RecordingTranscriber
 from decoding.transcript import Transcript
 
 PATH = "/v1/audio/transcriptions"
-_ANY = "whisper-1"  # what clients name that let nobody choose: the first model
+_ANY = "whisper-1"  # the name that clients without a choice of models send; it stands for the first model
 
 
 def add_door(
     app: Any, transcribers: Sequence[RecordingTranscriber], folder: Path, lock: Lock, check: Callable[[Path], None]
 ) -> None:
-    """Add the door to an application of FastAPI.
+    """Add the endpoint to an application of FastAPI.
 
     Args:
         app: the application.
@@ -90,7 +90,7 @@ def _verbose(transcript: Transcript) -> dict[str, Any]:
                 "temperature": one.temperature,
                 "avg_logprob": one.mean_log_probability,
                 "compression_ratio": compression_ratio(one.text),
-                "no_speech_prob": 0.0,  # what is no speech was not transcribed
+                "no_speech_prob": 0.0,  # parts without speech were not transcribed
             }
             for number, (part, one) in enumerate(heard)
         ],

@@ -1,7 +1,7 @@
 """Which language each word of a transcript is in: by script, and within a script by its letters and its neighbours.
 
-Words of one script are told apart by naive Bayes over runs of one to four letters and whole words, counted in the
-written sentence sets, for the languages that these hold.
+Words of one script are told apart by naive Bayes over runs of one to four letters (n-grams) and whole words, counted in
+the written sentence sets; only the languages of these sets can be told apart.
 """
 
 import json
@@ -15,17 +15,17 @@ from common.languages import script, scripts_of
 
 _SENTENCES = Path(__file__).parent.parent / "corpora" / "speak" / "sentence_sets"
 _LONGEST_RUN = 4
-_KINDS = 5_000  # of runs in a language, about
-_RARE_RUN, _RARE_WORD = 0.5, 0.1  # what is added to each count
+_KINDS = 5_000  # distinct runs of letters in a language, about
+_RARE_RUN, _RARE_WORD = 0.5, 0.1  # added to each count, for smoothing
 _SWITCH = 2.0  # nats that a switch costs
 _NEVER = 1e9
 
 
 def word_languages(words: Sequence[str], languages: Sequence[str]) -> list[str]:
-    """The language of each word, of those that are spoken: the most probable sequence, in which switches are rare.
+    """Return each word's language: the most probable sequence (Viterbi), in which switches are rare.
 
     Args:
-        words: in their order; one without letters takes the language around it.
+        words: in order; a word without letters takes the language of its neighbours.
         languages: to choose from, the most expected first.
     """
     best = dict.fromkeys(languages, 0.0)
@@ -46,7 +46,7 @@ def word_languages(words: Sequence[str], languages: Sequence[str]) -> list[str]:
 
 
 def _evidence(word: str, languages: tuple[str, ...]) -> dict[str, float]:
-    """The log-likelihood of a word in each language; 0 in all where there is nothing to tell them by."""
+    """Return a word's log-likelihood in each language; 0 in all where nothing distinguishes them."""
     written = script(word)
     possible = [language for language in languages if written in scripts_of(language)]
     if not possible:
@@ -80,7 +80,7 @@ def _runs(word: str) -> Iterator[str]:
 
 @cache
 def _counts(language: str) -> tuple[Counter[str], Counter[str]]:
-    """How often runs of letters and words stand in the sentence sets' training split."""
+    """Count the runs of letters, and the words, in the sentence sets' training split."""
     words = [_letters(word) for word in _sentence_words().get(language, ()) if script(word)]
     return Counter(run for word in words for run in _runs(word)), Counter(words)
 

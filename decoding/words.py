@@ -24,7 +24,7 @@ class TimedWord:
     probability: float
 
     def later(self, seconds: float) -> "TimedWord":
-        """The word in a recording in which its utterance begins after so many seconds."""
+        """Return the word with its times moved `seconds` later, to its utterance's place in a recording."""
         return replace(self, start=self.start + seconds, end=self.end + seconds)
 
 
