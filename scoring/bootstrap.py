@@ -16,7 +16,7 @@ from common.errors import UserError
 
 FOLDS = 1000
 LEVEL = 0.95
-# A bootstrap over a handful of speakers is unreliable, over one it is none; then utterances are drawn, and it is said.
+# A bootstrap over a handful of speakers is unreliable, over one impossible; then utterances are drawn, and it is said.
 MIN_SPEAKERS = 10
 _CHUNK = 1 << 22  # counts held at a time
 
@@ -36,7 +36,7 @@ class Estimate:
 
     @property
     def low(self) -> float | None:
-        """The lower end of the 95 % percentile interval, None where no draw defines the figure."""
+        """The lower end of the 95 % percentile interval, None where the figure is undefined in every draw."""
         return self._quantile((1 - LEVEL) / 2)
 
     @property
@@ -46,7 +46,7 @@ class Estimate:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval leaves 0 out; meant for differences."""
+        """Whether the interval excludes 0; meant for differences."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def _quantile(self, share: float) -> float | None:
@@ -67,7 +67,7 @@ class Tallies:
 def tally(
     utterances: Iterable[Mapping[str, tuple[float, float]]], ids: Sequence[str], speakers: Sequence[str | None]
 ) -> Tallies:
-    """Lay out the utterances' contributions by figure and unit.
+    """Sum the utterances' contributions by figure and unit.
 
     Units are speakers where every utterance has one and there are at least ten, else utterances.
 

@@ -32,7 +32,7 @@ class Side:
 def compare_runs(first: str, second: str, profile: str | None = None) -> None:
     """Print the comparison of two sides, each an evaluation's folder or `FOLDER/MODEL`.
 
-    Where a side names no model and has several, the models that both sides have are compared, each with its namesake.
+    Where a side names no model and has several, the models of the same name on both sides are compared.
 
     Args:
         first: an evaluation's folder, or `FOLDER/MODEL`.
@@ -66,7 +66,7 @@ def compare_runs(first: str, second: str, profile: str | None = None) -> None:
 
 
 def find_side(name: str) -> Side:
-    """The evaluation, and the model of it, that a path means.
+    """Return the evaluation that a path names, with the models of it to compare.
 
     Raises:
         UserError: where neither the path nor a folder above it holds `hypotheses.jsonl`, or there is no such model.
@@ -87,7 +87,7 @@ def find_side(name: str) -> Side:
 
 
 def _matched(ours: Side, theirs: Side) -> list[tuple[str, str]]:
-    """The models to compare: the one of each side, else those that both have."""
+    """Return the pairs of models to compare: the only one of each side, else those that both sides have."""
     here, there = ours.models, theirs.models
     if ours.folder.resolve() == theirs.folder.resolve() and here == there:
         known = f"{ours.folder}/MODEL; there are: {', '.join(ours.scored)}"

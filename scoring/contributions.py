@@ -1,7 +1,7 @@
 """What an utterance adds to each figure, all from its one alignment.
 
 Every figure is a ratio of two sums over utterances (errors over tokens, failures over utterances, ...), so that
-pooling, intervals and differences are the same for all. An utterance adds nothing to a figure that it does not define.
+pooling, intervals and differences work alike for all. An utterance adds nothing to a figure that is undefined for it.
 """
 
 from collections import Counter
@@ -56,8 +56,8 @@ class UtteranceToScore:
 class ScoredUtterance:
     """An utterance after scoring.
 
-    `languages` has one entry a reference token, `source` says where they are from, `mixing` is the reference's CMI,
-    `tolerance` has the script-tolerant errors.
+    `languages` has one entry for each reference token, `source` says where they are from, `mixing` is the reference's
+    CMI, `tolerance` has the script-tolerant errors.
     """
 
     transcript: UtteranceToScore
@@ -127,7 +127,7 @@ def _reference(transcript: UtteranceToScore, profile: Profile) -> tuple[str, lis
 
 
 def _bounded(tokens: list[str], name: str, what: str) -> list[str]:
-    """The tokens, where one utterance can have so many: time and memory grow with their square."""
+    """Return the tokens, if they are not too many for one utterance: time and memory grow with their square."""
     if len(tokens) > _MOST_TOKENS:
         more = f"has {len(tokens):,} tokens, expected no more than {_MOST_TOKENS:,} of an utterance; divide it"
         raise UserError(f"{name}: the {what} {more}")
@@ -137,8 +137,8 @@ def _bounded(tokens: list[str], name: str, what: str) -> list[str]:
 def contributions(utterance: ScoredUtterance) -> Contributions:
     """Return what the utterance adds to each figure, as (numerator, denominator).
 
-    Figures of places (PIER, distance, direction) count an insertion at the reference token it stands before, at the end
-    at the last token, as PIER does (Ugan et al., 2025); figures of languages count it under its own language.
+    Figures by position (PIER, distance, direction) count an insertion at the reference token after it, or at the end at
+    the last token, as PIER does (Ugan et al., 2025); figures by language count it under its own language.
     """
     counts, edits = utterance.counts, _edits(utterance.alignment)
     tokens = counts.reference_tokens
@@ -185,7 +185,7 @@ def _by_language(utterance: ScoredUtterance, edits: Sequence[_Edit]) -> Contribu
     """Count substitutions and deletions by the reference token's language, insertions by the hypothesis token's.
 
     Where the script does not decide an inserted token's language (German and English), it is taken to be that of the
-    reference token it stands before; `insertions_guessed` is the share of those.
+    reference token after it; `insertions_guessed` is the share of such insertions.
     """
     tokens = Counter(language or OTHER for language in utterance.languages)
     counted: Counter[tuple[str, str]] = Counter()

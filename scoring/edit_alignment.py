@@ -1,4 +1,4 @@
-"""The one alignment an utterance has, from which every figure is counted."""
+"""The alignment of an utterance, from which all its figures are counted."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -41,10 +41,10 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """Two token sequences and the least number of edits from reference to hypothesis.
+    """Two token sequences and a shortest sequence of edits from reference to hypothesis.
 
-    `operations` has a letter a step: `=` and `S` take a token of each side, `D` one of the reference, `I` one of the
-    hypothesis.
+    `operations` has one letter for each step: `=` and `S` take a token of each side, `D` one of the reference, `I` one
+    of the hypothesis.
     """
 
     reference: tuple[str, ...]

@@ -21,8 +21,8 @@ def find_failures(
     - empty: it holds no token;
     - translation: the reference has a script other than Latin, the hypothesis Latin only;
     - wrong_script: it holds a script that neither the languages nor the reference are written in;
-    - loop: its text is compressed by more than 2.4, or a phrase of up to 8 tokens stands four times in a row that the
-      reference does not repeat so.
+    - loop: its text is compressed by more than 2.4, or a phrase of up to 8 tokens stands four times in a row, and the
+      reference has no such repetition.
 
     Args:
         reference: its tokens.

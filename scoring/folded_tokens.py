@@ -23,7 +23,7 @@ class FoldedTokens:
 
     @classmethod
     def of(cls, tokens: Sequence[str], words: Sequence[str] | None = None) -> FoldedTokens:
-        """Return the tokens' side; `words` are the same text's words where a token may be less than one."""
+        """Return the folded tokens of a text; `words` are its words, needed where a token may be only part of one."""
         keys = [fold(token) for token in tokens]
         joined = "".join(keys)
         offsets = [0, *accumulate(map(len, keys))]
@@ -52,7 +52,7 @@ class FoldedTokens:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedRun:
-    """Tokens `start` to `end` of the reference, `words` words of one embedded language, as folded letters."""
+    """Tokens `start` to `end` of the reference: `words` words of one embedded language, `key` their folded letters."""
 
     start: int
     end: int

@@ -1,4 +1,4 @@
-"""How a word is written in another script: by the labels of an utterance, or by the lexicon of usual loanwords."""
+"""How a word is written in another script: by the labels of an utterance, or by the lexicon of common loanwords."""
 
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ def fold(text: str) -> str:
 def label_spellings(pairs: Iterable[tuple[str, str]]) -> Spellings:
     """Return the variants that an utterance's labels give, in both directions, whole and word by word.
 
-    Pairs within one script are no variants. A phrase is also taken apart where both sides have as many words.
+    Pairs within one script are not variants. A phrase is also split into words where both sides have equally many.
     """
     found: dict[str, set[str]] = {}
     for one, other in pairs:
@@ -45,8 +45,8 @@ def label_spellings(pairs: Iterable[tuple[str, str]]) -> Spellings:
 def lexicon(language: str | None) -> Spellings:
     """Return the variants of the words of a language (`en`, `de`) in Hangul and katakana.
 
-    German text takes English words, too. For every other language, and for None, all the lists are read from the
-    native script to Latin: a Korean word may be the loanword.
+    For German, English words are included. For every other language, and for None, all lists are taken, to go from the
+    native script to Latin letters: a Korean word may be the loanword.
     """
     found: dict[str, set[str]] = {}
     for source in {"en": ["en"], "de": ["de", "en"]}.get(language or "", ["en", "de"]):
@@ -69,7 +69,7 @@ _LATIN_THEN_NATIVE = regex.compile(r"(\p{Latin}+)([\p{Hangul}\p{Han}\p{Katakana}
 
 
 def split_particle(key: str) -> tuple[str, str]:
-    """Return a folded token as (Latin word, native letters behind it), the second empty in most tokens.
+    """Return a folded token as (Latin word, native letters after it), the second empty in most tokens.
 
     Profiles that cut at spaces keep a Korean particle with the word before it: `meeting을`.
     """

@@ -1,4 +1,4 @@
-"""The report's figures, laid out as panels: a box a test set, a row a model; and the scale of its small plots.
+"""The report's figures, laid out as panels: one box for each test set, one row for each model; and their scales.
 
 `page/report.html` draws the plots as inline SVG in per cent of their width.
 """
@@ -121,7 +121,7 @@ def interval(estimate: Estimate) -> str:
 
 
 def _heat(name: str, by_model: Mapping[str, Figures], heads: Mapping[str, str]) -> Panel:
-    """Return a panel of numbers whose ground is the darker the worse; a cell is (text, darkness, interval)."""
+    """Return a panel of numbers with a darker background for worse ones; a cell is (text, darkness, interval)."""
     rows = [(model, [_heat_cell(key, figures.get(key)) for key in heads]) for model, figures in by_model.items()]
     return Panel(name, name.upper(), list(heads.values()), rows)
 

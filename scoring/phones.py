@@ -108,7 +108,7 @@ def letter_phones(text: str) -> list[str | None]:
 
 
 def letters_needed(sounds: str) -> int:
-    """Return how many letters of Hangul or kana phones may need: one a vowel, one a consonant that no vowel follows."""
+    """Return how many letters of Hangul or kana phones may need: one a vowel, and one a consonant without a vowel."""
     follows = VOWEL_PHONES | {"j", "w"}
     return sum(phone in VOWEL_PHONES or sounds[i + 1 : i + 2] not in follows for i, phone in enumerate(sounds))
 

@@ -1,4 +1,4 @@
-"""One page to look at: `report.html` holds scores, plots, transcripts and audio, and needs nothing beside it."""
+"""The report page: `report.html` holds scores, plots, transcripts and audio, and needs no other file."""
 
 import base64
 import hashlib
@@ -34,8 +34,8 @@ def write_report(
         path: the file to write.
         results: scores by model, then by test set.
         table: the results table of the same models.
-        audio: gives an utterance's sound, by test set and id, as a whole file's bytes or path; None where there is
-            none. It is asked only for the utterances shown.
+        audio: gives an utterance's sound, by test set and id, as the bytes or the path of a sound file; None where
+            there is none. It is called only for the utterances shown.
         title: the page's heading.
         notes: what else to state at the top (decoding policy, versions, ...).
         worst: how many utterances of each test set to show.

@@ -54,7 +54,7 @@ def sound_cost(one: str, other: str, most: float = inf) -> float:
     Args:
         one: phones.
         other: phones.
-        most: where the cost exceeds it, any cost that does is returned.
+        most: a bound; where the cost exceeds it, any larger number may be returned.
     """
     above = [0.0]
     for found in other:

@@ -49,7 +49,7 @@ def overview(
     Args:
         ours: the first model's error rates.
         theirs: the second model's.
-        differences: the first less the second.
+        differences: the first minus the second.
         first: the first model's name.
         second: the second's.
         profile: the scoring profile, for the title.
@@ -74,7 +74,7 @@ def _difference_cells(estimate: Estimate) -> tuple[str, str]:
 
 
 def failure_lines(results: Results) -> list[Text]:
-    """Return a line for each model with failed hypotheses, of how many they are over all test sets."""
+    """Return a line for each model with failed hypotheses: how many of each kind, over all test sets."""
     lines = []
     for model, by_set in results.items():
         utterances = [utterance for result in by_set.values() for utterance in result.utterances]

@@ -19,7 +19,7 @@ DASH = "–"
 
 
 def is_oracle(group: str) -> bool:
-    """Whether a group's models were trained on what they are tested on, and so stand outside the contest."""
+    """Whether a group's models were trained on what they are tested on, so that they are never marked as best."""
     return group.lower().startswith("oracle")
 
 
@@ -50,9 +50,9 @@ class Table:
     """Models by test sets; rows of a group stand together, in the order given.
 
     Sets outside `seen` and `unseen` follow them, and the average of the single languages. The best of each column is
-    bold; a group whose name begins with "oracle" is out of that contest. `tags` names the models that were decoded with
-    a policy of language tags of their own, `guarded` says what guards did in decoding, to how many hypotheses of which
-    models, and `rules` by which rules the script-tolerant figures forgive.
+    bold; a group whose name begins with "oracle" is left out of that. `tags` has the policy of language tags of each
+    model that was decoded with its own, `guarded` the number of hypotheses, by what guards did to them in decoding and
+    by model, and `rules` the rules of the script-tolerant figures.
     """
 
     profile: str
@@ -98,7 +98,7 @@ class Table:
         return [(group, list(members)) for group, members in groupby(rows, key=lambda row: row.group)]
 
     def value(self, row: Row, column: str, figure: str = MICRO) -> float | None:
-        """Return a cell as a fraction; None without a score, for an average also where one of its pairs lacks.
+        """Return a cell as a fraction; None without a score; an average is None where one of its pairs has none.
 
         Args:
             row: the model.
@@ -135,7 +135,7 @@ class Table:
         return shown + ("*" if figure == MICRO and column in row.significant else ""), is_best
 
     def marked(self, row: Row) -> list[str] | None:
-        """The columns where a row differs significantly from the baseline; None without one, and for itself."""
+        """The columns where a row differs significantly from the baseline; None for the baseline, or without one."""
         if self.baseline in (None, row.model):
             return None
         return [column for column in self.columns if column in row.significant]
@@ -188,7 +188,7 @@ def write_table(table: Table, folder: Path | str) -> None:
 def to_json(table: Table) -> str:
     """Return the table as JSON: micro rates as fractions, null where an average lacks a pair.
 
-    `significant` has the columns whose difference from the baseline is, null where there is none to differ from.
+    `significant` has the columns that differ significantly from the baseline, null without a baseline.
     """
     rows = [
         {
@@ -208,9 +208,9 @@ def to_json(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV: a line a model and figure, rates as fractions, empty where there is none.
+    """Return the table as CSV: one line for each model and figure, rates as fractions, empty where there is none.
 
-    The last column names those whose difference from the baseline is significant, separated by blanks.
+    The last column lists the columns that differ significantly from the baseline, separated by spaces.
     """
     lines = [["model", "group", "averaging", *map(escape.csv, table.columns), "significant"]]
     for figure in table.figures:

@@ -82,7 +82,7 @@ class _FigureTable:
 
 
 def _grid(names: int, widths: Mapping[str, int], rows: Iterable[Iterable[RenderableType]]) -> Grid:
-    """Return lines of a model's name and its figures, below each other for all groups."""
+    """Return rows of a model's name and its figures; fixed widths keep all groups aligned."""
     grid = Grid(box=None, padding=0, show_header=False)
     grid.add_column(width=names, overflow="fold")
     for column, width in widths.items():

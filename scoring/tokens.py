@@ -1,4 +1,4 @@
-"""How a transcript becomes the tokens that are counted: one profile a convention.
+"""How a transcript becomes the tokens that are counted: one profile for each convention.
 
 Published mixed error rates differ first of all in this step, so every figure names its profile.
 """
@@ -55,7 +55,7 @@ def get_profile(name: str) -> Profile:
 
 
 def replace_loanwords(text: str, loanwords: Iterable[tuple[str, str]]) -> str:
-    """Replace each first by its second, in order and by substring (also inside longer words), as HiKE does."""
+    """Replace each native spelling by the borrowed one, in order, also inside longer words, as HiKE does."""
     for native, borrowed in loanwords:
         text = text.replace(native, borrowed)
     return text

@@ -1,7 +1,7 @@
-"""The script-tolerant error count: hearing without the choice of script.
+"""The script-tolerant error count, which ignores in which script a word is written.
 
-A run of the embedded language that stands in the hypothesis in another script costs nothing where it is the same word:
-by a label of the utterance, by the lexicon of loanwords, or by its sound. German compounds written apart or together
+A run of the embedded language that the hypothesis has in another script costs nothing where it is the same word: by a
+label of the utterance, by the lexicon of loanwords, or by its sound. German compounds written apart or together
 cost nothing either. A word that was misheard in another script costs one error, as it does in its own. All else costs
 what it costs in the strict count, so that the tolerant count never exceeds it.
 """
@@ -62,7 +62,7 @@ def tolerate(
     Args:
         alignment: the strict alignment.
         languages: the language of each reference token, None where not known.
-        matrix_language: the language whose tokens no script match covers.
+        matrix_language: the language whose tokens are not matched across scripts, labelled loanwords aside.
         transliterations: labelled variants of what the reference has in the embedded language.
         loanwords: labelled variants of loanwords; a labelled loanword counts as embedded in whatever script it stands.
         words: reference and hypothesis by word, for a profile whose tokens are letters.
@@ -96,7 +96,7 @@ def tolerate(
 
 
 def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
-    """Find the cheapest alignment in which each match may be used at no cost: Levenshtein's programme with jumps."""
+    """Find the cheapest alignment in which each match may be used at no cost: Levenshtein's recurrence with jumps."""
     reference, hypothesis = alignment.reference, alignment.hypothesis
     ending: dict[int, dict[int, list[VariantMatch]]] = {}
     for match in matches:
@@ -124,7 +124,7 @@ def _align(alignment: Alignment, matches: Iterable[VariantMatch]) -> Tolerance:
 def _used(
     alignment: Alignment, rows: Sequence[Sequence[int]], ending: Mapping[int, Mapping[int, list[VariantMatch]]]
 ) -> tuple[VariantMatch, ...]:
-    """Return the matches on the cheapest way, in order."""
+    """Return the matches on the cheapest path, in order."""
     used = []
     end, until = len(alignment.reference), len(alignment.hypothesis)
     while end and until:

@@ -1,4 +1,4 @@
-"""What may stand in a hypothesis for words of the reference: the candidates that each of the tolerant rules gives."""
+"""The candidate matches of each tolerant rule: what in a hypothesis may stand for words of the reference."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from scoring.loanwords import (
 from scoring.phones import letter_phones, letters_needed, phones, readings
 from scoring.sound import MAX_COST, VOWEL, sound_alike, sound_cost, weight
 
-MAX_WORDS = 4  # the longest run that is looked for as a compound
-MAX_LETTERS = 8  # and as letters of which some were misheard
+MAX_WORDS = 4  # of the longest run that is looked for as a compound
+MAX_LETTERS = 8  # of the longest run that is looked for with some letters misheard
 
 
 @dataclass(frozen=True, slots=True)
 class VariantMatch:
     """Tokens `start` to `end` of the reference, found in the hypothesis as tokens `at` to `until` by a rule.
 
-    `errors` is what it counts: none, or one where the word was misheard.
+    `errors` is how many errors it counts: none, unless the words were misheard.
     """
 
     start: int
@@ -62,8 +62,8 @@ def spelt(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellin
 def by_sound(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
     """Yield what sounds like embedded words and is written in another script.
 
-    Words in Latin letters are looked for one by one, so that no long run hides one of them that was misheard. Nothing
-    is looked for that the hypothesis has as it is.
+    Words in Latin letters are looked for one by one, so that a long run does not hide a word that was misheard. Words
+    that the hypothesis has in their own script are not looked for.
     """
     written = _written(hypothesis.joined)
     for run in runs:
@@ -82,7 +82,7 @@ def by_sound(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spel
 
 
 def partly_heard(runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings) -> Iterator[VariantMatch]:
-    """Yield misheard words of several kanji, kana or syllables: an error for each vowel's weight of their distance.
+    """Yield misheard words of several kanji, kana or syllables: one error for each vowel's weight of distance.
 
     Args:
         runs: of the reference.
@@ -118,13 +118,13 @@ def _written(letters: str) -> Sequence[tuple[str | None, str | None]]:
 def _in_another_script(
     run: EmbeddedRun, hypothesis: FoldedTokens, written: Sequence[tuple[str | None, str | None]], most: float
 ) -> Iterator[tuple[int, int, str]]:
-    """Yield the letters (from, to) in one script that is not the run's, with their phones, while these may be alike.
+    """Yield letters (from, to) in one script other than the run's, with their phones, as long as these may match.
 
     Args:
         run: of the reference.
         hypothesis: where to look; its particle must be the run's.
         written: script and phones of each letter of the hypothesis.
-        most: the weight of phones that is looked for at most.
+        most: the greatest weight of phones to yield.
     """
     own = script(run.key)
     for begin in hypothesis.begins:
@@ -147,7 +147,7 @@ def _in_another_script(
 def misheard(
     runs: Iterable[EmbeddedRun], hypothesis: FoldedTokens, labels: Spellings, *, sounds: bool
 ) -> Iterator[VariantMatch]:
-    """Yield what may stand for misheard words: no more letters of another script than the words need in it.
+    """Yield what may be misheard words: letters of another script, no more than the words need in it.
 
     That is one word in Latin letters, or a run (of kanji) whose label has more letters. Each token counts one error.
 
@@ -155,7 +155,7 @@ def misheard(
         runs: of the reference.
         hypothesis: where to look.
         labels: the utterance's spellings.
-        sounds: whether a word's phones say, too, how many letters it needs.
+        sounds: whether a word's phones, too, decide how many letters it needs.
     """
     for run in runs:
         latin, tokens = is_latin(run.key), run.end - run.start
