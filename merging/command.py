@@ -1,4 +1,4 @@
-"""The command line of `merge.py`, made from the methods' own declarations, and its work."""
+"""The command line of `merge.py`, made from the methods' own declarations, and what it runs."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _option(parameter: MergeParameter, method: MergeMethod, defaults: Mapping[st
 
 
 def _swept(one: Option) -> Option:
-    """Make of a parameter what a sweep runs over; a configuration still holds a single value of it."""
+    """Turn a parameter into the option of a sweep, which takes several values; a configuration still holds one."""
     shown = "0.2:1.2:0.1" if one.name == "lambda" else "the recipe's"
     text = f"{'step lengths' if one.name == 'lambda' else 'densities'}, as FIRST:LAST:STEP or 0.2,0.5,1"
     return replace(one, text=text, group="the sweep", metavar="VALUES", shown_default=shown)
@@ -129,7 +129,7 @@ def main(words: Sequence[str] | None = None, score: Score | None = None) -> None
         score: what a sweep scores weights with.
 
     Raises:
-        UserError: for whatever the user can put right.
+        UserError: for any mistake that the user can correct.
     """
     words = sys.argv[1:] if words is None else words
     parsed = parse(command(), words)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def read_all(names: Iterable[str]) -> list[ModelFolder]:
-    """Read models and give each a label of its own: the folder's name, longer where two are alike.
+    """Read models and give each a unique label: the folder's name, made longer where two are alike.
 
     Raises:
         UserError: where a model is missing, not whole, or named twice.
@@ -57,7 +57,7 @@ class MergeInputs:
 
     @cached_property
     def layout(self) -> Layout:
-        """Where each tensor stands in encoder and decoder."""
+        """The place of each tensor in encoder and decoder."""
         return Layout(self.base.tensors)
 
     def values(self, name: str) -> dict[str, Any]:
@@ -78,9 +78,9 @@ class MergeInputs:
 
         Args:
             name: the tensor's name.
-            base: it in the base, float32.
-            models: it in each fine-tune, float32; the list is the method's own.
-            changed: parameters to be set otherwise, `lambda_` by that name.
+            base: the base's tensor, float32.
+            models: each fine-tune's tensor, float32; the method may change the list.
+            changed: parameters to override; lambda is called `lambda_`.
         """
         values = self.values(name)
         context: dict[str, Any] = {
@@ -94,7 +94,7 @@ class MergeInputs:
         return self.method.merge(base, models, **arguments, **asked)
 
     def check_values(self) -> None:
-        """Try the method with each tensor's values, before gigabytes are read: on zeros, four each.
+        """Try the method with each tensor's parameters on 2 x 2 zeros, before gigabytes are read.
 
         Raises:
             UserError: where a module's name fits no tensor, or the method refuses a combination of values.
@@ -107,7 +107,7 @@ class MergeInputs:
             self.merged(name, torch.zeros(2, 2), [torch.zeros(2, 2) for _ in self.models])
 
     def _draw(self, name: str, seed: int) -> Callable[[int, Tensor], Tensor]:
-        """Return random numbers that the seed, the tensor's name and the model's label decide, whatever the order."""
+        """Return a source of random numbers, which depend only on the seed, the tensor's name and the model's label."""
         import torch
 
         generators = [np.random.Generator(np.random.SFC64(self.seed(seed, model.label, name))) for model in self.models]

@@ -1,4 +1,4 @@
-"""Where each tensor stands in encoder and decoder, and the value that a parameter has there."""
+"""The place of each tensor in encoder and decoder, and the value that a parameter has there."""
 
 import math
 import re
@@ -15,7 +15,7 @@ _PART = re.compile(r"(encoder|decoder)\.(conv|layers\.\d+\.(self_attn|encoder_at
 
 
 class Layout:
-    """Where each tensor of an encoder-decoder stands: its stack and its depth, from the tensors' names alone."""
+    """The place of each tensor of an encoder-decoder: its stack and its depth, from the tensors' names alone."""
 
     def __init__(self, names: Iterable[str]) -> None:
         """Take all tensor names of the model, in any order."""
@@ -63,12 +63,12 @@ class Layout:
 
 
 def value_at(value: Any, name: str, layout: Layout, default: Any) -> Any:
-    """Return a checked value's number for one tensor: of the most specific module, at the tensor's depth.
+    """Return a parameter's number for one tensor: the most specific module's, interpolated at the tensor's depth.
 
     Args:
-        value: a number, a list over depth, or either by module.
+        value: checked: a number, a list over depth, or either by module.
         name: the tensor's.
-        layout: where the tensors stand.
+        layout: the tensors' places.
         default: the number of modules that `value` does not name.
     """
     within = None

@@ -1,7 +1,7 @@
-"""The engine of our own: from safetensors to safetensors, tensor by tensor, on every core.
+"""Our own engine: from safetensors to safetensors, tensor by tensor, on every core.
 
 Tensors are merged in float32 and cast once, each on one core, the largest (the token embedding) first. So memory
-follows the largest tensor and not the model, and nothing depends on the number of threads.
+depends on the largest tensor and not on the model, and the result does not depend on the number of threads.
 """
 
 import os
@@ -20,7 +20,7 @@ from merging.inputs import MergeInputs
 from merging.layout import module_of
 
 _STRETCH = 2**18  # entries measured at once: few enough for a core's cache
-_SIGNS = 8  # the signs of one stretch in so many are compared
+_SIGNS = 8  # signs are compared in one of so many stretches
 _MOST_WORKERS = 4
 
 
@@ -41,7 +41,7 @@ def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = 
     Args:
         inputs: what is merged.
         writer: the file to fill.
-        merged: what makes a tensor; another engine puts its own here.
+        merged: merges one tensor; another engine passes its own function.
 
     Returns:
         What the merge did.
@@ -86,7 +86,7 @@ def write_steps(inputs: MergeInputs, writer: SafetensorsWriter) -> None:
 
 
 def _side_by_side(inputs: MergeInputs, work: Callable[[str], Any]) -> Iterator[tuple[str, Any]]:
-    """Yield each tensor's name and result: the largest first, a core each."""
+    """Yield each tensor's name and result, the largest first; each is computed on one core."""
     names = sorted(inputs.base.tensors, key=lambda name: -inputs.base.tensors[name].numel)
     threads = torch.get_num_threads()
     try:

@@ -99,7 +99,7 @@ def _check_hashes(recipe: MergeRecipe, found: dict[str, str]) -> None:
 
 
 def open_inputs(recipe: MergeRecipe) -> MergeInputs:
-    """Read the recipe's models and check that they can be merged so.
+    """Read the recipe's models and check that they can be merged by it.
 
     Raises:
         UserError: where a model is missing or unlike the base, or a parameter is out of range.
@@ -125,7 +125,7 @@ def open_inputs(recipe: MergeRecipe) -> MergeInputs:
 
 
 def _check_out(out: Path, inputs: MergeInputs) -> None:
-    """Raise a `UserError` where writing to `out` would destroy something that is no earlier merge."""
+    """Raise a `UserError` where writing to `out` would destroy something other than an earlier merge."""
     for model in [inputs.base, *inputs.models]:
         if out.resolve() == model.path.resolve() or out.resolve() in model.path.resolve().parents:
             raise UserError(f"{out}: holds {model.name}, which is being merged; name another folder with --out")
@@ -133,7 +133,7 @@ def _check_out(out: Path, inputs: MergeInputs) -> None:
 
 
 def merge_and_report(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) -> None:
-    """Merge as `merge` does, and print how far from the base the merge and its models are, as shares of its norm.
+    """Merge as `merge` does, and print the distances of merge and models from the base, relative to the base's norm.
 
     Args:
         recipe: what is merged and how.
@@ -159,7 +159,7 @@ def merge_and_report(recipe: MergeRecipe, out: Path, notes: Sequence[str] = ()) 
 
 
 def is_finished(recipe: MergeRecipe, out: Path) -> bool:
-    """Whether `out` holds this very merge of these very weights."""
+    """Whether `out` already holds this merge of the same weights."""
     try:
         found = read_yaml(out / RECIPE_FILE)
         hashes = found.pop("weights_sha256", None)

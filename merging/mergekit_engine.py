@@ -1,7 +1,7 @@
 """The paper's own engine: mergekit's public `merge_state_dicts`, one tensor at a time.
 
 mergekit's command line cannot merge Whisper (its definition of the decoder is broken, and it leaves out files that
-Whisper needs), so its methods are called on tensors and the folder around them is ours.
+Whisper needs), so only its methods are called, on tensors; the folder is written by our code.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def check(method: str, parameters: Mapping[str, Any]) -> None:
     """Check that mergekit is installed and has a method with such parameters.
 
     Raises:
-        UserError: naming what it has not, and what to take instead.
+        UserError: naming what mergekit lacks, and what to use instead.
     """
     if find_spec("mergekit") is None:
         raise UserError(

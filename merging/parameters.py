@@ -1,8 +1,8 @@
-"""What a merge method's parameters mean and may be.
+"""The meaning and the range of a merge method's parameters.
 
 A method declares its parameters in its signature, `density: Annotated[PerModel, Range(0, 1)] = 0.2`, and says what they
-are in its docstring's `Args:`. From there come the command line, its help, the check of a recipe and the values that
-each tensor gets (`merging.layout`).
+are in its docstring's `Args:`. The command line, its help, the check of a recipe and the values for each tensor
+(`merging.layout`) are made from these.
 """
 
 import inspect
@@ -74,7 +74,7 @@ def declared(function: Callable[..., Any]) -> dict[str, MergeParameter]:
 
 
 def parse_words(parameter: MergeParameter, words: list[str]) -> Any:
-    """Read a command line's words: `1`, `1 0.5 1` (a model each), `1,0.5` (over depth), `encoder=0.8 decoder=1`."""
+    """Parse a command line's words: `1`, `1 0.5 1` (one per model), `1,0.5` (over depth), `encoder=0.8 decoder=1`."""
     given = " ".join(words)
     if len(words) > 1 and not parameter.by_module:
         raise UserError(f"--{parameter.name} takes one value, {parameter.range}; found {given!r}")
@@ -92,7 +92,7 @@ def parse_words(parameter: MergeParameter, words: list[str]) -> Any:
 
 
 def _read(word: str) -> Any:
-    """Read one value, or several over depth; `check` says what is wrong with them."""
+    """Parse one value, or several over depth; finding mistakes is left to `check`."""
     if "," in word:
         return [_read(part) for part in word.split(",")]
     try:

@@ -1,4 +1,4 @@
-"""A merge's recipe: configs composed from left to right, the command line last, checked whole."""
+"""A merge's recipe: configs composed from left to right, then the command line, checked as a whole."""
 
 import itertools
 import math
@@ -45,7 +45,7 @@ class MergeRecipe:
     weights_sha256: Mapping[str, str] | None = None
 
     def as_yaml(self, hashes: dict[str, str] | None = None) -> str:
-        """Return the recipe as a config that makes the merge again, of weights with these hashes."""
+        """Return the recipe as a config that reproduces the merge, from weights with these hashes."""
         shared = {"method": self.method, "base": self.base, "models": list(self.models)}
         settings = shared | dict(self.parameters) | {"dtype": self.dtype, "engine": self.engine}
         settings |= {"weights_sha256": hashes} if hashes else {}
@@ -92,7 +92,7 @@ def checked_parameters(recipe: MergeRecipe) -> dict[str, Any]:
 def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterator[tuple[str, MergeRecipe]]:
     """Yield (name, recipe) of the whole set, or with `all` of every subset that the method merges.
 
-    A single model is a subset only to a method for single models.
+    Subsets have two or more models, unless the method merges single ones.
 
     Args:
         recipe: over the whole set.
@@ -121,13 +121,13 @@ def count_of_subsets(recipe: MergeRecipe) -> int:
 
 
 def check_count(count: int, most: int, what: str, yes: bool) -> None:
-    """Check, before work begins, that there is no more of it than was surely meant.
+    """Check, before work begins, that there is not much more to do than the user may have meant.
 
     Args:
-        count: how much there is.
-        most: how much nobody is asked about.
-        what: there is, in the plural.
-        yes: whether the user has said that so many are meant.
+        count: how many there are.
+        most: how many may be done without --yes.
+        what: what is counted, in the plural.
+        yes: whether --yes was given.
 
     Raises:
         UserError: giving the count.

@@ -1,7 +1,7 @@
 """Singular vectors of task matrices, for the merge methods that work on subspaces.
 
-Embeddings and convolutions are no linear layers: those methods take the weighted mean of what lies outside of the
-layers and of whatever is no matrix, as their authors do. Shape suffixes: M rows, N columns, K singular vectors.
+Embeddings and convolutions are not linear layers. For tensors outside of the layers, and for all that are not matrices,
+these methods take the weighted mean, as their authors do. Shape suffixes: M rows, N columns, K singular vectors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from merging.vectors import Tensor
 
 
 class Singular(NamedTuple):
-    """A matrix by its singular values that are not zero: `U_MK @ diag(S_K) @ V_KN`."""
+    """A matrix as its singular value decomposition `U_MK @ diag(S_K) @ V_KN`, without singular values of zero."""
 
     U_MK: Tensor
     S_K: Tensor
@@ -25,8 +25,8 @@ class Singular(NamedTuple):
 
 
 def decompose(matrix_MN: Tensor) -> Singular:
-    """Decompose a matrix, without the directions that rounding alone has made."""
-    import torch  # not above: `merge.py --help` does not wait for it
+    """Decompose a matrix, without the directions that are rounding error alone."""
+    import torch  # not at the top of the file, so that `merge.py --help` does not wait for it
 
     try:
         U_MK, S_K, V_KN = torch.linalg.svd(matrix_MN, full_matrices=False)
@@ -53,9 +53,9 @@ def orthogonalize(parts: Sequence[Singular]) -> Singular:
 
 
 def _nearest_orthonormal(vectors_MK: Tensor) -> Tensor:
-    """P Q' = U (U'U)^(-1/2), by eigenvalues: nearly all singular values are 1, where a decomposition may not converge.
+    """Return P Q' = U (U'U)^(-1/2), by eigenvalues: with nearly all singular values 1, an SVD may not converge.
 
-    In float64, since the eigenvalues are the singular values' squares; without the directions that rounding has made.
+    In float64, since the eigenvalues are the singular values' squares; without directions that are rounding error.
     """
     import torch
 

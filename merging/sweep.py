@@ -1,4 +1,4 @@
-"""Try out step lengths and densities: task vectors are trimmed once a density, points are scored in memory."""
+"""Try out step lengths and densities: task vectors are trimmed once for each density, points are scored in memory."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def run_sweep(recipe: MergeRecipe, options: Mapping[str, Any], given: Mapping[st
     Args:
         recipe: what is merged.
         options: the command's.
-        given: what the command line itself gave, with the values to try.
+        given: the options on the command line itself, with the values to try.
         score: what scores weights.
 
     Raises:
@@ -172,10 +172,10 @@ def sweep(
         densities: None takes the recipe's.
         manifests: of development sets.
         score: what scores weights.
-        scratch: the folder in which the merged step is written, once a density.
+        scratch: the folder in which the merged step is written, once for each density.
 
     Raises:
-        UserError: where the models cannot be merged, or scoring does.
+        UserError: where the models cannot be merged, or as `score` raises it.
     """
     grid = {density: recipe if density is None else _with(recipe, density=density) for density in densities}
     for settled, step_length in itertools.product(grid.values(), step_lengths):
@@ -197,9 +197,9 @@ def _with(recipe: MergeRecipe, **parameters: Any) -> MergeRecipe:
 
 @contextmanager
 def merged_step(recipe: MergeRecipe, scratch: Path) -> Iterator[tuple[Path, Callable[[float], dict[str, Tensor]]]]:
-    """Merge the step once, and yield a folder with all but weights, and the weights at any step length.
+    """Merge the step once, and yield a folder with all but weights, and a function from step length to weights.
 
-    The steps are float32 in a file of that folder; a model's weights at a time are in memory.
+    The step is in float32 in a file of that folder; the weights of one model at a time are in memory.
     """
     inputs = open_inputs(_with(recipe, **{"lambda": 1.0}))
     with scratch_folder(scratch / "step") as folder:
@@ -217,7 +217,7 @@ def merged_step(recipe: MergeRecipe, scratch: Path) -> Iterator[tuple[Path, Call
 
 
 def write_curve(folder: Path, points: Sequence[SweepPoint]) -> None:
-    """Write `sweep.csv` and `sweep.svg`: error rates over the step length, a panel a density."""
+    """Write `sweep.csv` and `sweep.svg`: error rates over the step length, one panel for each density."""
     pairs = list(points[0].scores)
     with atomic_file(folder / "sweep.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")

@@ -1,6 +1,6 @@
 """What merge methods share: task vectors, the masks that thin them, and their sums.
 
-Written with the methods of tensors alone, so that `merge.py --help` does not wait for torch.
+It calls only methods of tensors and does not import torch, so that `merge.py --help` does not wait for it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PIECE = 2**16
 def task_vectors(base: Tensor, models: list[Tensor]) -> list[Tensor]:
     """Return tau_i = theta_i - theta_0 as new tensors, which the caller may change.
 
-    `models` is emptied on the way, so that no more than one of them is in memory beside its task vector.
+    `models` is emptied meanwhile, so that at most one of them is in memory beside the task vectors.
     """
     return [models.pop(0) - base for _ in range(len(models))]
 
@@ -86,13 +86,13 @@ def weighted_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool
 
 
 def elected_sum(vectors: list[Tensor], weight: Sequence[float], normalize: bool, majority: str) -> Tensor:
-    """Return the sum of the weighted entries that have the elected sign, or their mean by weight.
+    """Return the sum of the weighted entries that have the elected sign, or their weighted mean.
 
     Args:
         vectors: the thinned task vectors; they are changed and the list is emptied.
         weight: one for each.
         normalize: whether to divide each entry by the weights of those that agree.
-        majority: whose sum's sign is elected (zero counts as positive): `weighted` or `unweighted`.
+        majority: `weighted` or `unweighted`: the sum whose sign is elected; zero counts as positive.
     """
     ballot = weighted_sum(vectors, weight if majority == "weighted" else [1.0] * len(vectors), normalize=False)
     elected = ballot.ge_(0).mul_(2).sub_(1)  # 1 or -1

@@ -1,10 +1,10 @@
 """The merge methods, a file each: whole tensors in, one tensor out.
 
 A file `<name>.py` defines the function `<name>(base, models, *, ...)`, called once for each tensor of the model:
-theta_0 (`base`) and the fine-tunes theta_i (`models`, a list of its own) are float32; tau_i = theta_i - theta_0 are the
-task vectors, w_i their weights. Its keyword arguments are the parameters of the method, explained in `Args:`,
+theta_0 (`base`) and the fine-tunes theta_i (`models`, a list that it may change) are float32; tau_i = theta_i - theta_0
+are the task vectors, w_i their weights. Its keyword arguments are the parameters of the method, explained in `Args:`,
 from which the command line, its help, checks, recipe and card are made. A method with a `lambda_` depends on the
-fine-tunes by their task vectors alone, and its step is proportional to lambda: a sweep makes it once.
+fine-tunes only through their task vectors, and its step is proportional to lambda: a sweep computes it once.
 
 Beside its parameters a method may ask for `draw` (random numbers, see `merging.vectors.Draw`), `depth` (the tensor's
 place over encoder and decoder in [0, 1]), `layer` (its layer's number over both, None outside the layers) and `layers`
@@ -53,7 +53,7 @@ class MergeMethod:
 
     @property
     def has_step(self) -> bool:
-        """Whether the model is the base and lambda times a step."""
+        """Whether the merged model is the base plus lambda times a step."""
         return "lambda" in self.parameters
 
 

@@ -24,7 +24,7 @@ def breadcrumbs(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         weight: weight w_i of each fine-tune; 1/n for the mean of n models.
         lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
         density: share of each task vector that is kept; 1 keeps all.
@@ -36,6 +36,6 @@ def breadcrumbs(
         if share < 1:
             size = vector.numel()
             kept = int(share * size)
-            above = min(int(outliers * size), size - kept)  # fewer outliers go where density leaves no room
+            above = min(int(outliers * size), size - kept)  # fewer outliers are dropped where density leaves no room
             vector.mul_(largest(vector, above + kept) & ~largest(vector, above))
     return step_from(base, weighted_sum(vectors, weight, normalize), lambda_)

@@ -25,7 +25,7 @@ def dare_ties(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         draw: random numbers, the same for the same seed, model and tensor.
         weight: weight w_i of each fine-tune; 1/n for the mean of n models.
         lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.

@@ -9,7 +9,7 @@ from common.option_types import Range
 from merging.parameters import Density, Lambda, Majority, PerModel, Seed, Weight
 from merging.vectors import Draw, Tensor, elected_sum, restore_l1, step_from, task_vectors
 
-_ENTRIES = 2**22  # sorted at once: an embedding's order alone would take 0.4 GB
+_ENTRIES = 2**22  # sorted at once: the indices of a whole sorted embedding would take 0.4 GB
 
 
 def della(
@@ -33,7 +33,7 @@ def della(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         draw: random numbers, the same for the same seed, model and tensor.
         weight: weight w_i of each fine-tune; 1/n for the mean of n models.
         lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.

@@ -25,7 +25,7 @@ def iso_cts(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         layer: the layer's number over encoder and decoder; None outside of the layers.
         weight: weight w_i of each fine-tune; a fine-tune of weight 0 takes no share.
         lambda_: step length: the merged step is multiplied by it; the paper chooses it on development sets.

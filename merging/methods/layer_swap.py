@@ -25,7 +25,7 @@ def layer_swap(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         layer: the layer's number over encoder and decoder; None outside of the layers.
         layers: how many layers both have.
         bottom: layers taken from the second model at the input's end.

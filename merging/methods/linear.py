@@ -12,7 +12,7 @@ def linear(base: Tensor, models: list[Tensor], *, weight: Weight = 1.0, normaliz
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         weight: weight w_i of each fine-tune; 1/n for the mean of n models.
         normalize: divide by the sum of the weights.
     """

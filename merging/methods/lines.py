@@ -23,7 +23,7 @@ def lines(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         depth: d.
         weight: weight w_i of each fine-tune; 1/n for the mean of n models.
         alpha: step length at the first layer.

@@ -23,7 +23,7 @@ def slerp(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         t: 0 is the first model, 1 the second.
     """
     one, two = models

@@ -21,7 +21,7 @@ def ties(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         weight: weight w_i of each fine-tune; 1/n for the mean of n models.
         lambda_: step length: the merged step is multiplied by it; papers search 0.2 to 1.5.
         density: share of each task vector that is kept; 1 keeps all.

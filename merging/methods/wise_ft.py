@@ -21,7 +21,7 @@ def wise_ft(
 
     Args:
         base: theta_0, float32.
-        models: theta_i, float32; the list is the method's own.
+        models: theta_i, float32; the method may change the list.
         alpha: 0 is the base, 1 the fine-tune.
     """
     return base * (1 - alpha) + models[0] * alpha
