@@ -57,7 +57,7 @@ def analyze(entries: Sequence[Any], base: str, threshold: float | str, out: Path
 
 
 def suggested_threshold(measures: Measures) -> float:
-    """Return the median mean absolute delta of all rows that changed at all, over all models, to two digits; else 0."""
+    """Return the median mean absolute delta of all rows that changed, over all models, to two digits; 0 if none did."""
     rows = torch.cat([measure.rows_MR.flatten() for measure in tables.projections(measures).values()])
     changed = rows[rows > 0]
     return float(f"{changed.median().item():.1e}") if len(changed) else 0.0

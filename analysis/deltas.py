@@ -25,13 +25,13 @@ MODULES = tuple(PROJECTIONS.values())
 SIDES = ("encoder", "decoder")
 OTHER = "other"
 _LAYER = re.compile(r"(?:^|\.)(encoder|decoder)\.layers\.(\d+)\.(.+)")
-# Rows are read until a stretch has so many entries: 8 MB a model in float32, and counts that float32 holds exactly.
+# So many entries are read at once: 8 MB a model in float32, few enough for float32 to count them exactly.
 _STRETCH = 1 << 21
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor stands: side (`encoder`, `decoder`), layer from 0, and one of `MODULES` for a projection matrix.
+    """The place of a tensor: side (`encoder`, `decoder`), layer from 0, and one of `MODULES` for a projection matrix.
 
     A layer's biases and norms are its module `other`; the side and layer of embeddings, convolutions and final norms
     are "" and None.
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def is_projection(self) -> bool:
-        """Whether a projection matrix stands here."""
+        """Whether it is the place of a projection matrix."""
         return self.module != OTHER
 
 
@@ -59,7 +59,7 @@ def place_of(tensor: str) -> Place:
 
 @dataclass(eq=False)
 class PlaceMeasure:
-    """What was measured of the deltas of one place, or of several added up.
+    """The measures of the deltas of one place, or of several added up.
 
     Attributes:
         geometry: the deltas' lengths, angles and conflicts of sign.
@@ -71,12 +71,12 @@ class PlaceMeasure:
 
     @classmethod
     def zero(cls, models: int, rows: int = 0) -> PlaceMeasure:
-        """Nothing measured yet, with room for so many rows."""
+        """Return an empty measure with room for so many rows."""
         return cls(TaskVectorGeometry.zero(models), torch.zeros(models, rows))
 
     @classmethod
     def total(cls, measures: Iterable[PlaceMeasure]) -> PlaceMeasure:
-        """Adds measures of places that do not overlap; their rows follow one another."""
+        """Add the measures of places that do not overlap; their rows are concatenated."""
         every = list(measures)
         geometry = TaskVectorGeometry.total(one.geometry for one in every)
         return cls(geometry, torch.cat([one.rows_MR for one in every], dim=1))
@@ -92,8 +92,8 @@ def measure(base: ModelFolder, models: Sequence[ModelFolder]) -> dict[Place, Pla
     Raises:
         UserError: where a weight is not finite.
     """
-    # All that outlives a stretch is made beforehand: small pieces kept between large ones would scatter over the heap
-    # and hold it open, gigabytes for whisper-medium.
+    # Whatever outlives a stretch is allocated first: small blocks kept between large ones would fragment the heap,
+    # gigabytes of it for whisper-medium.
     found: dict[Place, PlaceMeasure] = {}
     for name in sorted(base.tensors, key=lambda name: _order(place_of(name))):
         place = place_of(name)

@@ -16,14 +16,14 @@ from analysis.deltas import MODULES, SIDES, Place
 from common.escape import figure as text_of
 
 Values = Mapping[Place, float]
-# Both keep their order for colour-blind readers; viridis also in grey.
+# Colour-blind readers see both in the right order, viridis also in greyscale.
 SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
 _NOTE = "#9a3d00"
 
 _NARROWEST = 4.6  # room for title and caption
-_WIDEST = 10.5  # a figure's columns are as many as fit; wider ones shrink below legibility on a page
+_WIDEST = 10.5  # a figure has as many columns as fit; wider figures are not legible on a page
 _LABELS, _BAR, _GAP, _AROUND = 0.85, 1.05, 0.35, 0.85  # beside the panels, between them, above and below one
-_ANNOTATED = 6  # up to so many layers a side, cells are wide and show their figure
+_ANNOTATED = 6  # up to so many layers a side, cells are wide and show their value
 _FONTS = {"font.size": 9, "axes.titlesize": 10, "axes.labelsize": 9, "font.family": "sans-serif"}
 
 
@@ -59,7 +59,7 @@ class ColourScale:
 
 @rc_context(_FONTS)
 def heat_maps(title: str, caption: str, panels: Mapping[str, Values], scale: ColourScale, note: str = "") -> Figure:
-    """Draw a panel a model: modules over layers, encoder and decoder side by side, one colour bar for all.
+    """Draw one panel for each model: modules over layers, encoder and decoder side by side, one colour bar for all.
 
     Args:
         title: of the figure.
@@ -100,7 +100,7 @@ def matrix(title: str, caption: str, names: Sequence[str], values: np.ndarray, s
         title: of the figure.
         caption: what is shown.
         names: the models'.
-        values: a row and a column a model.
+        values: one row and one column for each model.
         scale: from values to colours.
     """
     names = [_cut(name, 40) for name in names]

@@ -1,4 +1,4 @@
-"""The measures as CSV, a line a place; a first line with side `all` sums the whole model."""
+"""The measures as CSV, one line for each place; the first line, with side `all`, sums up the whole model."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from common import escape
 
 ALL = Place("all", None, "all")
 Measures = Mapping[Place, PlaceMeasure]
-Groups = Mapping[tuple[str, ...], tuple[int, ...]]  # models' numbers by what stands for them in a line
+Groups = Mapping[tuple[str, ...], tuple[int, ...]]  # models' indices by the cells that name them in a line
 
 
 def projections(measures: Measures) -> dict[Place, PlaceMeasure]:
@@ -27,12 +27,12 @@ def groups(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 
 
 def chance_conflict(models: int) -> float:
-    """Per cent of entries on which so many models with independent, even signs are not all of one sign."""
+    """Return the per cent of entries in conflict if so many models had independent signs, + and - equally likely."""
     return 100 * (1 - 2.0 ** (1 - models))
 
 
 def csv_files(names: Sequence[str], measures: Measures, threshold: float) -> dict[str, str]:
-    """Return the text of each CSV file by its name; those that compare models need two of them.
+    """Return the text of each CSV file by its name; those that compare models need at least two.
 
     Args:
         names: the models'.
@@ -70,7 +70,7 @@ def csv_files(names: Sequence[str], measures: Measures, threshold: float) -> dic
 
 
 def _csv(head: str, groups: Groups, measures: Measures, figures: Callable[..., Sequence[float]]) -> str:
-    """Return a line a group of models and place; `figures` takes the place's measure and the models' numbers."""
+    """Return a line for each group of models and place; `figures` takes the place's measure and the models' indices."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(head.split(","))

@@ -13,7 +13,7 @@ from analysis.heat_maps import DIVERGING, ColourScale, Values, heat_maps, matrix
 from analysis.measures_csv import Measures, chance_conflict, groups, projections
 from common.figures import save
 
-_MOST_PANELS = 6  # figures of pairs of models show each pair up to so many, else their mean
+_MOST_PANELS = 6  # with more pairs of models than this, figures show the pairs' mean
 
 
 def draw(folder: Path, names: Sequence[str], measures: Measures, threshold: float, suggested: float) -> None:
@@ -128,7 +128,7 @@ def _single(names: Sequence[str]) -> dict[str, tuple[int, ...]]:
 def _panels(
     groups: Mapping[str, tuple[int, ...]], measures: Measures, figure: Callable[..., float]
 ) -> dict[str, Values]:
-    """Return a panel for each group of models; `figure` takes a place's measure and the models' numbers."""
+    """Return a panel for each group of models; `figure` takes a place's measure and the models' indices."""
     matrices = projections(measures)
     return {
         title: {place: figure(measure, *group) for place, measure in matrices.items()}
@@ -141,7 +141,7 @@ def _defined(panels: Mapping[str, Values]) -> list[float]:
 
 
 def _cosine_scale(values: Sequence[float]) -> ColourScale:
-    """Symmetric about zero, to the next tenth."""
+    """Return a scale symmetric about zero, rounded up to the next tenth."""
     largest = max((abs(value) for value in values if not math.isnan(value)), default=0.0)
     high = min(1.0, max(0.1, math.ceil(10 * largest) / 10))
     return ColourScale("cosine", -high, high, DIVERGING, "{:.2f}")

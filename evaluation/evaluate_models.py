@@ -140,7 +140,7 @@ def _texts(one: EvaluationSet, written: Mapping[str, Hypothesis]) -> list[Uttera
 
 
 def _write_hypotheses(job: Evaluation, results: Results) -> None:
-    """Write `hypotheses.jsonl`: a line an utterance and model, with alignment and counts."""
+    """Write `hypotheses.jsonl`: one line for each utterance and model, with alignment and counts."""
     with atomic_file(job.out / "hypotheses.jsonl") as partial, partial.open("w", encoding="utf-8") as stream:
         for model, by_set in results.items():
             for name, result in by_set.items():
@@ -225,7 +225,7 @@ def _write_report(job: Evaluation, sets: Sequence[EvaluationSet], results: Resul
 
 
 def _check(job: Evaluation) -> None:
-    """Report mistakes that would otherwise show after hours."""
+    """Report mistakes that would otherwise show only after hours of decoding."""
     names = [model.name for model in job.models]
     if job.baseline is not None and job.baseline not in names:
         raise UserError(f"the baseline {job.baseline!r} is none of the models: {', '.join(names)}")
@@ -234,7 +234,7 @@ def _check(job: Evaluation) -> None:
             known = f"{nearest(pair, job.test)}; there are: {', '.join(job.test)}"
             raise UserError(f"{option} names {pair!r}, which is no test set{known}")
     for model in job.models:
-        model.folder  # noqa: B018  (found, or an error)
+        model.folder  # noqa: B018  (raises where the model is not found)
     if not any((job.out / name).exists() for name in ("scores.json", "decoded")):
         for name in ("hypotheses.jsonl", "report.html", "table.json", "table.md", "table.csv", "table.tex"):
             if (job.out / name).exists():

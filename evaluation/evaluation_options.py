@@ -81,7 +81,7 @@ def evaluation_settings(parsed: Parsed) -> EvaluationOptions:
         raise UserError(f"these test manifests are missing: {', '.join(missing)}; see python prepare.py --help")
     names = [model["name"] for model in named_models(given.get("models", []))]
     if "models" in given and "baseline" not in given and options.baseline not in names:
-        return replace(options, baseline=None)  # it names one of the configuration's models, and others were given
+        return replace(options, baseline=None)  # it names a model of the configuration, but other models were given
     return options
 
 

@@ -32,7 +32,7 @@ from decoding.transcriber import Hypothesis, Transcriber
 from evaluation.evaluation_options import Decoding
 
 TRANSFORMERS, FASTER_WHISPER = BACKENDS = ("transformers", "faster-whisper")
-_LONGEST = 40  # characters of a test set's name in a file's; at most four bytes each
+_LONGEST = 40  # characters of a test set's name in a file name; at most four bytes each
 _GUARDED = {
     LENGTH: "cut as too long",
     REPETITION: "cut as repetitive",
@@ -97,7 +97,7 @@ class StoredHypotheses:
             head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
             lines = head + [{"id": name, "hypothesis": one.text} | _remarks(one) for name, one in rows]
             text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-            stream.write(text if fresh else "\n" + text)  # a line that was cut short stays on its own
+            stream.write(text if fresh else "\n" + text)  # so a line that was cut short stays separate
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.folder.glob(f"{self._stem}.*.jsonl")):
@@ -123,7 +123,7 @@ def count_guarded(written: Mapping[str, Hypothesis]) -> dict[str, int]:
 
 
 def by_guard(cuts: Mapping[tuple[str, str], Mapping[str, int]]) -> dict[str, dict[str, int]]:
-    """Return what the guards did, in words, with the number of hypotheses by model, where there are any."""
+    """Return the number of hypotheses by what the guards did to them, in words, and by model; zeros are left out."""
     found: dict[str, dict[str, int]] = {}
     for guard, words in _GUARDED.items():
         for (model, _), counts in cuts.items():
@@ -187,7 +187,7 @@ def transcribe_share(
 ) -> None:
     """Transcribe one process's share: every `world`-th batch, so that the batches do not depend on `world`.
 
-    The largest come first: a test set's last batch is small, and one process must not get all of these.
+    The largest come first: a test set's last batch is small, and one process must not get all the small ones.
 
     Args:
         device: where to decode.

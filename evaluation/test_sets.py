@@ -15,7 +15,7 @@ from scoring.transcript_files import spellings, usable_spans
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """A test set: `labels` are a corpus's own, by utterance, empty where it has none; `identity` is the manifest's."""
+    """A test set; `labels` are the corpus's own by utterance id, if it has any; `identity` is the manifest's hash."""
 
     name: str
     manifest: str
