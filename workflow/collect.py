@@ -18,7 +18,7 @@ from workflow.plan import BEST, Study
 AVERAGINGS = (MICRO, TOLERANT, MACRO)
 
 Rates = dict[tuple[str, int, str], Estimate]  # by model, seed and test set
-Differences = dict[tuple[str, str], dict[str, Estimate]]  # a row's error rates less another's, by average
+Differences = dict[tuple[str, str], dict[str, Estimate]]  # a row's error rates minus another's, by average
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def collect(study: Study) -> Collected:
     """Read every seed's `scores.json`.
 
     Raises:
-        UserError: where a seed has none, or was scored otherwise than another seed or than the study says.
+        UserError: where a seed has none, or was scored differently from another seed or from the study.
     """
     files = [finished(Path(study.scored(folder), "scores.json")) for folder in study.folders]
     scores = [read_object(file, "an evaluation's scores", RECORDS) for file in files]

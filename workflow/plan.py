@@ -31,7 +31,7 @@ class Study(StudyFile):
     """A study's file, checked, and what follows from it."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
-        """Check the file, and what its parts name of each other.
+        """Check the file, and that the names in each of its parts exist.
 
         Args:
             settings: its content, as YAML gives it.
@@ -79,7 +79,7 @@ class Study(StudyFile):
 
     @property
     def label(self) -> str:
-        """What its file and its figures are called: its name, or that of its root."""
+        """The name of its file and figures: the study's name, or that of its root."""
         return self.name or Path(self.root).name
 
     @property
@@ -89,7 +89,7 @@ class Study(StudyFile):
 
     @property
     def summary(self) -> str:
-        """The folder of what all seeds show together."""
+        """The folder of the summary over all seeds."""
         seeds = len(self.seeds)
         if self.name:
             return f"{self.root}/{self.name}-{seeds}-seed{'s' if seeds > 1 else ''}"
@@ -110,7 +110,7 @@ class Study(StudyFile):
         return f"{self.corpora[folder].command} --out {shlex.quote(folder)}"
 
     def before_corpus(self, folder: str) -> list[str]:
-        """The files that a corpus depends on: other corpora, the backbone it names, our code for spoken ones."""
+        """The files that a corpus depends on: other corpora, the backbone it names, our code for synthetic speech."""
         corpus = self.corpora[folder]
         needed = [record for other in corpus.after for record in self.corpus_records[other]]
         if corpus.command == "demo":
@@ -145,7 +145,7 @@ class Study(StudyFile):
         return [*(flag("config", name) for name in self._configs(run)), flag("name", run), *flags(self._training(run))]
 
     def train_manifests(self, run: str) -> list[str]:
-        """The manifests that a run reads: to train on, to splice from, and to be kept apart from."""
+        """The manifests that a run reads: to train on, to splice from, and held out."""
         data = merged(*map(read_yaml, self.recipe_files(run)), self._training(run))["data"]
         pairs = data.get("pairs") or data["train"]
         trained_on = [path for pair in pairs for path in manifests(data["train"].get(pair, []))]

@@ -21,8 +21,8 @@ _PROFILE = Path(__file__).parent / "profiles" / "default" / "config.yaml"
 def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
     """Replace this process by Snakemake.
 
-    Killing `make` or Snakemake alone leaves the other, a training or an evaluation running. Two at once would do all
-    work twice, so this call waits; then only what the first one left undone is done.
+    Killing only `make` or only Snakemake leaves the other, a training or an evaluation running. Two at once would do
+    all work twice, so this call waits; then it does what the first one has not done.
 
     Args:
         study: the study.
@@ -47,7 +47,7 @@ def run(study: Study, file: Path, arguments: Sequence[str]) -> NoReturn:
 
 
 def _profile() -> list[str]:
-    """The default profile's options in words: of a profile that it reads itself, Snakemake prints a line."""
+    """Return the default profile's options as arguments; Snakemake prints a line for a profile that it reads itself."""
     options = read_yaml(_PROFILE).items()
     words = [word for key, value in options for word in (f"--{key}", *(value if isinstance(value, list) else ()))]
     return ["--workflow-profile", "none", *words]

@@ -18,7 +18,7 @@ _ROW_IN = 0.26
 
 
 def draw_rates(collected: Collected) -> Figure:
-    """Draw a line a model: the mean over the seeds as a filled mark, each seed as a small one."""
+    """Draw one line for each model: the mean over the seeds as a large mark, each seed as a small one."""
     places, groups = _places(collected)
     figure = Figure(figsize=(9, _ROW_IN * (max(places.values()) + 1) + 1.1), layout="constrained")
     axes = figure.add_subplot()
@@ -43,7 +43,7 @@ def draw_rates(collected: Collected) -> Figure:
 
 
 def draw_curve(collected: Collected, curve: Curve) -> Figure:
-    """Draw the means over the seeds as a line, each seed as a small mark, and rows beside as level lines."""
+    """Draw the means over the seeds as a line, each seed as a small mark, and rows `beside` as horizontal lines."""
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.add_subplot()
     points = sorted((place, collected.figure(row, curve.of)) for row, place in curve.rows.items())

@@ -91,7 +91,7 @@ class ComparePlan:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line figure: a column's error rates, of rows by their place on the axis, and of rows beside as level lines."""
+    """A curve of a column's error rates: `rows` by their place on the axis, `beside` as horizontal lines."""
 
     of: str
     axis: str
@@ -119,9 +119,9 @@ class StudyFile:
     merge: MergePlan
     evaluate: dict[str, Any]
     name: str | None = None
-    """Of its scores and summary, in a root that several studies share; also that of its file."""
+    """The name of its scores and summary, in a root that several studies share; also that of its file."""
     title: str = ""
-    """Of its section in RESULTS.md; its label where left out."""
+    """The title of its section in RESULTS.md; its label where left out."""
     about: str = ""
     train: dict[str, Any] = field(default_factory=dict)
     tags: TagPlan = field(default_factory=TagPlan)
@@ -132,7 +132,7 @@ class StudyFile:
     printed: PrintedFigures = field(default_factory=PrintedFigures)
 
     def __post_init__(self) -> None:
-        """Check what the parts say of each other.
+        """Check that the parts agree with each other.
 
         Raises:
             UserError: naming the place and what was expected.

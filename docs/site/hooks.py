@@ -38,7 +38,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links to files beside docs/ into links to their page, and those to the code into its name."""
+    """Turn links to files beside docs/ into links to their page, and links to code into the path of the code."""
     uri = page.file.src_uri
     origin = next((name for name, target in BESIDE.items() if target == uri), f"docs/{uri}")
 
@@ -74,7 +74,7 @@ def _modules(room: str) -> list[str]:
 
 
 def _place(files: Files, nav: list[Any]) -> None:
-    """Put pages that the navigation does not name behind those of their folder."""
+    """Append pages that the navigation does not name to those of their folder."""
     entries = [next(iter(item.values())) for item in nav]
     named = {page for entry in entries for page in (entry if isinstance(entry, list) else [entry])}
     for file in files.documentation_pages():

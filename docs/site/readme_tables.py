@@ -12,7 +12,7 @@ MERGES = " + "
 
 
 def section(page: str, study: str) -> str:
-    """Return what RESULTS.md has from a study's section on."""
+    """Return RESULTS.md from a study's section on."""
     return page.split(f"<!-- study {study} -->\n")[1]
 
 

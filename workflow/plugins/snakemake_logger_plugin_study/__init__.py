@@ -1,4 +1,4 @@
-"""Snakemake's progress in a line a job: what begins, what is done and how far the study is, what failed and why.
+"""Snakemake's progress, a line for each event: what begins, what is done and how far the study is, what failed and why.
 
 `python -m workflow run` puts this folder on Python's path and asks for it: `snakemake --logger study`.
 """
