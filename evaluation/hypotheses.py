@@ -89,15 +89,12 @@ class StoredHypotheses:
         file = self.folder / f"{self._stem}.{rank}.jsonl"
         with naming_disk(file):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._append(file, rows, made_with)
-
-    def _append(self, file: Path, rows: Iterable[tuple[str, Hypothesis]], made_with: dict[str, str]) -> None:
-        with file.open("a", encoding="utf-8", newline="\n") as stream:
-            fresh = stream.tell() == 0
-            head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
-            lines = head + [{"id": name, "hypothesis": one.text} | _remarks(one) for name, one in rows]
-            text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-            stream.write(text if fresh else "\n" + text)  # so a line that was cut short stays separate
+            with file.open("a", encoding="utf-8", newline="\n") as stream:
+                fresh = stream.tell() == 0
+                head = [{"made_from": self.made_from, "made_with": made_with}] if fresh else []
+                lines = head + [{"id": name, "hypothesis": one.text} | _remarks(one) for name, one in rows]
+                text = "\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+                stream.write(text if fresh else "\n" + text)  # so a line that was cut short stays separate
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         for file in sorted(self.folder.glob(f"{self._stem}.*.jsonl")):
@@ -166,7 +163,7 @@ def transcribe_missing(tasks: Sequence[Task], how: Decoding, cache: Path, made_w
             "--temperatures, --no-speech and --language likeliest are of the backend transformers; leave them out, "
             "or --backend"
         )
-    device = how.device or default_device()
+    device = how.device or default_device()  # checked where the devices are counted
     check_decoding_precision(how.precision, device)
     conversions: dict[Candidate, Path] = {}
     if how.backend == FASTER_WHISPER:

@@ -156,10 +156,10 @@ def _planned(options: Mapping[str, Any], recipe: MergeRecipe) -> dict[Path, Merg
     """Return the merges to make, by folder."""
     from merging.inputs import read_all
 
-    if options["subsets"] is not None:
+    if options["subsets"] is not None:  # before a model is read
         recipes.check_count(recipes.count_of_subsets(recipe), recipes.MOST_MERGES, "merges", options["yes"])
-    parts = dict(recipes.subsets(recipe, options["subsets"], [model.label for model in read_all(recipe.models)]))
-    if options["out"] is not None and options["subsets"] is None:
-        return {Path(options["out"]): part for part in parts.values()}
+    labels = [model.label for model in read_all(recipe.models)]
+    if options["subsets"] is None:
+        return {Path(options["out"] or Path(options["output_root"]) / recipes.name_of(recipe.method, labels)): recipe}
     parent = Path(options["out"] or options["output_root"])
-    return {parent / name: part for name, part in parts.items()}
+    return {parent / name: part for name, part in recipes.subsets(recipe, labels)}

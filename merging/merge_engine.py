@@ -35,7 +35,7 @@ def merge_tensor(inputs: MergeInputs, name: str) -> Tensor:
     return inputs.merged(name, inputs.base.tensor(name).float(), models)
 
 
-def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor = merge_tensor) -> MergeGeometry:
+def merge(inputs: MergeInputs, writer: SafetensorsWriter, merged: MergeTensor) -> MergeGeometry:
     """Merge every tensor and write it.
 
     Args:

@@ -89,20 +89,12 @@ def checked_parameters(recipe: MergeRecipe) -> dict[str, Any]:
     return {name: check(kind.parameters[name], value, count) for name, value in recipe.parameters.items()}
 
 
-def subsets(recipe: MergeRecipe, which: str | None, labels: list[str]) -> Iterator[tuple[str, MergeRecipe]]:
-    """Yield (name, recipe) of the whole set, or with `all` of every subset that the method merges.
+def subsets(recipe: MergeRecipe, labels: list[str]) -> Iterator[tuple[str, MergeRecipe]]:
+    """Yield (name, recipe) of every subset: of two or more models, unless the method merges single ones.
 
-    Subsets have two or more models, unless the method merges single ones.
-
-    Args:
-        recipe: over the whole set.
-        which: None or `all`.
-        labels: the models' short names.
+    `labels` are the models' short names.
     """
     kind = methods()[recipe.method]
-    if which is None:
-        yield name_of(recipe.method, labels), recipe
-        return
     for size in _sizes(recipe):
         for chosen in itertools.combinations(range(len(recipe.models)), size):
             values = {

@@ -91,21 +91,15 @@ def tally(
     return Tallies(names, numerators, denominators, unit, sample=f"{n_units} {key:08x}")
 
 
-def resample(tallies: Tallies, *, folds: int = FOLDS, seed: int = 0) -> dict[str, Estimate]:
-    """Estimate every figure of a test set; the same units and seed give the same draws, whatever the model.
-
-    Args:
-        tallies: the sums by unit.
-        folds: how many draws.
-        seed: of the draws.
-    """
+def resample(tallies: Tallies, seed: int = 0) -> dict[str, Estimate]:
+    """Estimate every figure of a test set; the same units and seed give the same draws, whatever the model."""
     generator = np.random.default_rng([seed, zlib.crc32(tallies.sample.encode())])
     units = len(tallies.numerators)
     both = np.concatenate([tallies.numerators, tallies.denominators], axis=1)
     chunk = max(1, _CHUNK // units)
     sums = []
-    for start in range(0, folds, chunk):
-        drawn = [generator.integers(units, size=units) for _ in range(min(chunk, folds - start))]
+    for start in range(0, FOLDS, chunk):
+        drawn = [generator.integers(units, size=units) for _ in range(min(chunk, FOLDS - start))]
         sums.append(np.stack([np.bincount(rows, minlength=units) for rows in drawn]).astype(np.float64) @ both)
     numerators, denominators = np.split(np.concatenate(sums), 2, axis=1)
     totals = tallies.numerators.sum(0), tallies.denominators.sum(0)

@@ -16,6 +16,7 @@ from scoring.table import AVERAGES, Table
 from scoring.utterance_cards import Audio, worst_utterances
 
 _PAGE = Path(__file__).parent / "page"
+_WORST = 8  # utterances of each test set that are shown
 
 
 def write_report(
@@ -26,7 +27,6 @@ def write_report(
     audio: Audio | None = None,
     title: str = "Code-switched speech recognition",
     notes: Mapping[str, str] | None = None,
-    worst: int = 8,
 ) -> None:
     """Write the page, atomically.
 
@@ -38,7 +38,6 @@ def write_report(
             there is none. It is called only for the utterances shown.
         title: the page's heading.
         notes: what else to state at the top (decoding policy, versions, ...).
-        worst: how many utterances of each test set to show.
 
     Raises:
         UserError: where a sound file that `audio` names cannot be read.
@@ -61,7 +60,7 @@ def write_report(
         languages=language_panels(results, sets),
         places=place_panels(results, sets),
         failures=failure_panels(results, sets),
-        utterances=worst_utterances(results, sets, worst, audio),
+        utterances=worst_utterances(results, sets, _WORST, audio),
         per_cent=per_cent,
         interval=interval,
         style=Markup((_PAGE / "report.css").read_text(encoding="utf-8")),

@@ -22,8 +22,6 @@ class SetScore:
 
     profile: str
     utterances: tuple[ScoredUtterance, ...]
-    folds: int = FOLDS
-    seed: int = 0
 
     @cached_property
     def score(self) -> Score:
@@ -38,7 +36,7 @@ class SetScore:
     @cached_property
     def estimates(self) -> dict[str, Estimate]:
         """Every figure by name, with its bootstrap draws; see `scoring.contributions.contributions`."""
-        return resample(self.tallies, folds=self.folds, seed=self.seed)
+        return resample(self.tallies)
 
     @property
     def drawn(self) -> str:
@@ -58,16 +56,12 @@ class SetScore:
         return tally(map(contributions, self.utterances), ids, speakers)
 
 
-def score_set(
-    transcripts: Sequence[UtteranceToScore], profile: str = "cjk", *, folds: int = FOLDS, seed: int = 0
-) -> SetScore:
+def score_set(transcripts: Sequence[UtteranceToScore], profile: str = "cjk") -> SetScore:
     """Score one model on one test set, with all breakdowns.
 
     Args:
         transcripts: references and hypotheses.
         profile: how transcripts become tokens.
-        folds: bootstrap draws.
-        seed: of the draws.
 
     Raises:
         UserError: where there is no utterance, an id stands twice, or a reference holds no token.
@@ -78,7 +72,7 @@ def score_set(
     if twice:
         raise UserError(f"the id {twice[0]!r} stands twice; ids must be unique within a test set")
     splitter = get_profile(profile)
-    return SetScore(profile, tuple(score_transcript(item, splitter) for item in transcripts), folds, seed)
+    return SetScore(profile, tuple(score_transcript(item, splitter) for item in transcripts))
 
 
 def to_dict(result: SetScore) -> dict[str, Any]:
@@ -94,7 +88,7 @@ def to_dict(result: SetScore) -> dict[str, Any]:
         TOLERANT: result.tolerant,
         "script-error": result.score.micro - result.tolerant,
         "tolerant_rules": list(rules_on()),
-        "interval": {"level": LEVEL, "folds": result.folds, "unit": result.tallies.unit, "seed": result.seed},
+        "interval": {"level": LEVEL, "folds": FOLDS, "unit": result.tallies.unit, "seed": 0},
         "figures": {
             name: estimate_to_dict(one, "numerator", "denominator") for name, one in sorted(result.estimates.items())
         },

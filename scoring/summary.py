@@ -20,6 +20,7 @@ from scoring.table import AVERAGES, DASH
 from scoring.tolerant import rules_on
 
 _TEXTS = yaml.safe_load((Path(__file__).parent / "summary_texts.yaml").read_text(encoding="utf-8"))
+_MOST_CHANGED = 5  # utterances that are shown of a comparison
 
 
 def summary(result: SetScore) -> Group:
@@ -85,7 +86,7 @@ def failure_lines(results: Results) -> list[Text]:
     return lines
 
 
-def comparison_summary(found: dict[str, Estimate], changed: Changed, first: str, second: str, most: int = 5) -> Group:
+def comparison_summary(found: dict[str, Estimate], changed: Changed, first: str, second: str) -> Group:
     """Return two models' differences on one test set, and the utterances that changed most, for a rich console.
 
     Args:
@@ -93,11 +94,10 @@ def comparison_summary(found: dict[str, Estimate], changed: Changed, first: str,
         changed: the utterances whose hypotheses differ, the most changed first.
         first: the name of the one model.
         second: the name of the other.
-        most: how many changed utterances to show.
     """
     head = f"{visible(first)} minus {visible(second)}, in points (* the 95 % interval leaves 0 out)"
     table = _by_section(found, ("difference", "95 % interval"), lambda name: _difference_cells(found[name]))
-    return Group(Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in changed[:most]))
+    return Group(Text(head, style="bold"), table, *(_changed(pair, first, second) for pair in changed[:_MOST_CHANGED]))
 
 
 def _by_section(figures: Mapping[str, Estimate], titles: Iterable[str], cells: Callable[[str], Iterable[str]]) -> Table:
