@@ -1,4 +1,4 @@
-"""The same work in one process a device."""
+"""Run the same work in one process per device."""
 
 import multiprocessing
 import os
@@ -49,7 +49,7 @@ def on_devices(work: Callable[..., None], device: str, devices: int, *arguments:
         arguments: passed on.
 
     Raises:
-        UserError: where there are not so many devices, and the first, by rank, that a process raised.
+        UserError: where there are fewer devices, or the first error, by rank, that a process raised.
     """
     _check(device, devices)
     if devices == 1:

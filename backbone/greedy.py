@@ -19,9 +19,9 @@ from transformers import WhisperForConditionalGeneration
 
 from backbone.guards import ends_in_loop
 
-_LIVING_SHARE = 0.75  # below it, the utterances that have ended leave the batch: leaving costs about one step
-_FIRST_ROOM = 64  # tokens; the room doubles
-_STEPS_A_LOOK = {"cpu": 1}  # at which utterances have ended; elsewhere 8, as to look is to wait for the device
+_LIVING_SHARE = 0.75  # of unfinished utterances; below it, finished ones are removed, which costs about one step
+_FIRST_ROOM = 64  # tokens allocated at first; doubled when full
+_STEPS_A_LOOK = {"cpu": 1}  # steps between checks for ended utterances; elsewhere 8, as a check waits for the device
 
 States = Sequence[tuple[Tensor, Tensor]]  # keys and values (R, H, T or U, d) of each layer
 
@@ -32,7 +32,7 @@ class StepDecoder:
     Args:
         model: in evaluation mode; its weights are read at every step.
         encoded_RTD: encoder states.
-        compiled: translate a step of one token by torch.compile, once for all batches.
+        compiled: compile a step of one token by torch.compile, once for all batches.
     """
 
     def __init__(self, model: WhisperForConditionalGeneration, encoded_RTD: Tensor, *, compiled: bool = False) -> None:
@@ -128,10 +128,10 @@ def greedy(
     scored: bool = False,
     compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The most probable token after each other, until every utterance has ended or the decoder is full.
+    """Take the most probable token at each step, until every utterance has ended or the decoder is full.
 
-    With the guards `most_B` and `repeats` an utterance also ends soon after a guard cuts it; cutting is up to
-    `backbone.guards.cut`, so that the result does not depend on when one looks.
+    With the guards `most_B` and `repeats` an utterance also ends soon after a guard applies. The exact cut is left to
+    `backbone.guards.cut`, so that the result does not depend on how often the guards are checked.
 
     Args:
         model, encoded_BTD: in evaluation mode, and its encoder's states.
@@ -140,8 +140,8 @@ def greedy(
         never_V, never_first_V: added to the logits of every token but the first, and of the first.
         most_B: tokens that each utterance may have before its end; one more shows that it has not ended.
         repeats: end an utterance in a loop; see `backbone.guards.Guards`.
-        temperature: 0, or by what the logits are divided before a token is drawn instead.
-        draws_BU: in [0, 1), what decides each token that is drawn.
+        temperature: 0 takes the most probable token; else a token is drawn from the logits divided by it.
+        draws_BU: random numbers in [0, 1) that decide which tokens are drawn.
         scored: add up log-probabilities, which takes a few per cent of the time.
         compiled: as in `StepDecoder`.
 
@@ -184,6 +184,6 @@ def greedy(
 
 
 def sample(logits_RV: Tensor, temperature: float, draws_R: Tensor) -> Tensor:
-    """Return tokens (R,), each where its draw in [0, 1) falls among the summed probabilities."""
+    """Return tokens (R,) by inverse transform sampling: draws in [0, 1) are found in the cumulative probabilities."""
     summed_RV = (logits_RV.double() / temperature).softmax(-1).cumsum(-1)
     return torch.searchsorted(summed_RV, draws_R[:, None] * summed_RV[:, -1:], right=True)[:, 0]

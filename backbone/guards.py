@@ -15,10 +15,10 @@ from common.option_types import Range
 from common.options import option
 from common.text_compression import MAX_COMPRESSION, compression_ratio
 
-LENGTH, REPETITION, SILENCE = "length", "repetition", "no speech"  # why a hypothesis was cut, the last one to nothing
+LENGTH, REPETITION, SILENCE = "length", "repetition", "no speech"  # why a hypothesis was cut; SILENCE leaves it empty
 MIN_LOG_PROBABILITY = -1.0  # OpenAI's threshold for the mean over a hypothesis's tokens and its end
 
-_LOOP_TOKENS = 12  # a loop has at least so many: people do say a short word four times
+_LOOP_TOKENS = 12  # least length of a loop: people do say a short word four times
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def fails(text: str, cut_by: str | None, mean_log_probability: float) -> bool:
 
     Args:
         text: the hypothesis.
-        cut_by: the guard that cut it, which leaves too little to be compressed.
+        cut_by: the guard that cut it; the rest is too short for the compression ratio.
         mean_log_probability: of its tokens and its end.
     """
     improbable = mean_log_probability < MIN_LOG_PROBABILITY
@@ -83,7 +83,7 @@ def fails(text: str, cut_by: str | None, mean_log_probability: float) -> bool:
 def ends_in_loop(tokens: Sequence[int], repeats: int) -> int:
     """Return the size of the shortest phrase that ends the tokens as a loop; 0 where there is none.
 
-    A loop is a phrase that stands `repeats` times in a row, and short ones as often as makes 12 tokens.
+    A loop is a phrase repeated at least `repeats` times in a row, and often enough to make at least 12 tokens.
     """
     for size in range(1, len(tokens) // repeats + 1):
         if tokens[-1] != tokens[-1 - size]:  # most phrases end here

@@ -11,7 +11,7 @@ from typing import Protocol
 from common.constants import MAX_TOKENS
 from common.errors import UserError, nearest
 
-TRAINED = ("matrix", "embedded", "two_tag")  # they say themselves which tags an utterance gets
+TRAINED = ("matrix", "embedded", "two_tag")  # policies that fix the tags of an utterance
 AUTO, AMONG_PAIR = DETECTED = ("auto", "among-pair")
 LIKELIEST = "likeliest"
 POLICIES = (*TRAINED, *DETECTED, LIKELIEST)
@@ -52,7 +52,7 @@ def prompt_languages(policy: str, matrix_language: str, languages: tuple[str, ..
 
 
 def tags_to_try(policy: str, matrix_language: str, languages: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-    """Return the language codes of each prompt under which an utterance is decoded: of one, and of `LIKELIEST` of four.
+    """Return the language codes of each prompt to decode an utterance with: one, or for `LIKELIEST` up to four.
 
     Args:
         policy, matrix_language, languages: as in `prompt_languages`; in one language, `LIKELIEST` has one prompt, too.
@@ -96,7 +96,7 @@ def prompt_ids(tokenizer: Tokenizer, languages: tuple[str, ...]) -> list[int]:
 
 
 def context_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token ids of `<|startofprev|>` and the last tokens of a text that Whisper takes for what was said before.
+    """Token ids of `<|startofprev|>` and the last tokens of a text, which Whisper takes as the preceding transcript.
 
     Raises:
         UserError: where the tokenizer lacks the token.

@@ -13,7 +13,7 @@ _CPU_ROWS = 4  # utterances at a time, so that intermediate tensors reuse memory
 
 
 class LogMel(nn.Module):
-    """Equals `WhisperFeatureExtractor` to 1e-4, but computes no frame of the padding to the window.
+    """Equals `WhisperFeatureExtractor` to 1e-4, but does not compute the frames of the padding.
 
     A frame of silence has the same value whatever its place, so only the frames that touch the longest waveform are
     transformed and the rest is filled in.
@@ -52,7 +52,7 @@ class LogMel(nn.Module):
         return mel_BFT
 
     def _transform(self, padded_BS: Tensor, out_BFT: Tensor) -> None:
-        """Compute the log-mel of the audible part, and fill in that of the silence behind it."""
+        """Compute the log-mel of the audible part, and fill in the silence after it."""
         spectrum = torch.stft(padded_BS, self.n_fft, self.hop, window=self.hann, return_complex=True)
         power_BKT = spectrum[..., :-1].abs().square_()
         log_BFT = (self.filters_FK @ power_BKT).clamp_(min=1e-10).log10_()

@@ -56,7 +56,7 @@ class LoRA:
             target_modules=list(self.targets),
             lora_dropout=self.dropout,
         )
-        with torch.random.fork_rng(devices=[]):  # the same on every rank, and what follows is drawn as without it
+        with torch.random.fork_rng(devices=[]):  # the same on every rank, and later draws are not affected
             torch.manual_seed(seed)
             inject_adapter_in_model(config, model, adapter_name=_NAME)
 

@@ -94,8 +94,8 @@ class WhisperLoss(nn.Module):
             labels_BU: the token to predict at each place, `IGNORED_LABEL` for prompt and padding.
             with_logits: keep the logits, too, for algorithms that look at them.
         """
-        # One row of positions for all utterances: transformers' own, a row each, has a gradient that threads add up
-        # in any order.
+        # One row of positions for all utterances: with a row for each, as in transformers, threads would sum the
+        # gradient in random order.
         positions_1U = torch.arange(inputs_BU.shape[1], device=inputs_BU.device)[None]
         states = self.model.model(
             input_features=mel_BFT, decoder_input_ids=inputs_BU, decoder_position_ids=positions_1U, use_cache=False
@@ -143,7 +143,7 @@ class CTCHead(nn.Module):
             labels_BU: the tokens to predict, `IGNORED_LABEL` for prompt and padding.
         """
         positions_B = (lengths_B // SAMPLES_PER_POSITION + 1).clamp(max=encoded_BTD.shape[1])
-        is_text_BU = (labels_BU != IGNORED_LABEL) & (labels_BU < self.end)  # timestamps come after the end's
+        is_text_BU = (labels_BU != IGNORED_LABEL) & (labels_BU < self.end)  # timestamps have larger ids than the end
         tokens_B = is_text_BU.sum(1)
         log_probabilities_BTV = self.projection(encoded_BTD[:, : int(positions_B.max())]).float().log_softmax(-1)
         losses_B = functional.ctc_loss(

@@ -44,7 +44,7 @@ _TIMESTAMPS = [f"{0.02 * i:.2f}" for i in range(1501)]
 def train_tokenizer(texts: Iterable[str], vocabulary: int = 2000) -> WhisperTokenizer:
     """Learns a byte-level BPE of at most `vocabulary` tokens and adds all of Whisper's special tokens in their order.
 
-    Merges end at characters: with a few thousand different words, whole words as tokens would be learnt by heart.
+    Merges stay within a character: of a few thousand different words, whole words as tokens would be memorised.
     """
     bpe = Tokenizer(BPE())
     bpe.pre_tokenizer = Sequence([Split(Regex("."), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])

@@ -54,18 +54,18 @@ def read_for_training(
         backbone: model folder or Hub id.
         lora: adapters to train instead of the weights.
         seed: of the adapters.
-        frozen: parts not to train; see `freezing`.
+        frozen: parts not to train; see `freeze`.
         gradient_checkpointing: recompute activations in the backward pass.
         window: see `window_of`; recorded in the model's configuration.
 
     Raises:
         UserError: where the model cannot be read or decoded with, or an option names no part or window of it.
     """
-    folder = read(backbone)  # first: it says what a folder is that is no model folder
+    folder = read(backbone)  # first, as it explains what is wrong with a folder
     if Path(backbone).is_dir():
-        check_generation_config(folder.path)  # what training leaves could not be decoded without it
+        check_generation_config(folder.path)  # without it, the trained model could not be decoded
     model, processor = read_model_folder(folder)
-    # Whisper's sinusoids are no weights; transformers builds them so, and forgets it in from_pretrained.
+    # Whisper's sinusoids are not trained; transformers freezes them at first, but from_pretrained loses that.
     model.model.encoder.embed_positions.requires_grad_(False)
     if lora:
         lora.add_to(model, seed)

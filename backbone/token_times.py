@@ -19,7 +19,7 @@ from transformers import WhisperForConditionalGeneration, WhisperTokenizer
 
 POSITIONS_PER_S = 50
 _MEDIAN = 7  # positions, as in openai/whisper
-_LEAD = 1  # position, by which attention moves on before the speech does, on the first 20 test sentences of each pair
+_LEAD = 1  # position, by which attention is ahead of the speech, measured on the first 20 test sentences of each pair
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class TokenTimes:
     """The times of a text's tokens.
 
     Attributes:
-        characters: how many characters of the text lie before each token; and all of them (U + 1).
+        characters: how many characters of the text lie before each token, and at last the total (U + 1).
         borders_s: where each token begins and the last ends (U + 1).
         probabilities: of each token, given those before (U).
-        attention: that each token gets where it lies, and the end at last (U + 1); 1 is all.
+        attention: share of each token's attention, and at last of the end's, that is within its own time (U + 1).
     """
 
     characters: Sequence[int]
@@ -39,7 +39,7 @@ class TokenTimes:
     attention: Sequence[float]
 
     def at(self, character: int) -> float:
-        """When the character of this number begins; a token's time is spread evenly over its characters."""
+        """The time at which a character begins; a token's time is spread evenly over its characters."""
         token = bisect_left(self.characters, min(character, self.characters[-1]))
         if self.characters[token] <= character:
             return self.borders_s[token]
@@ -123,7 +123,7 @@ def _attention(model: WhisperForConditionalGeneration, encoded_BTD: Tensor) -> I
 
 
 def _gains(attention_HUT: Tensor) -> Tensor:
-    """What each token gains of each position (U, T): the log of the heads' mean attention, without single peaks."""
+    """Score of each token at each position (U, T): log of the heads' mean attention after a median filter."""
     reach = min(_MEDIAN // 2, attention_HUT.shape[2] - 1)
     shares_HUT = attention_HUT / attention_HUT.sum(-1, keepdim=True).clamp(min=1e-6)  # of the sound, without padding
     windows_HUTM = pad(shares_HUT, (reach, reach), mode="reflect").unfold(2, 2 * reach + 1, 1)
@@ -131,8 +131,9 @@ def _gains(attention_HUT: Tensor) -> Tensor:
 
 
 def monotone_path(gains_UT: Tensor) -> Tensor:
-    """The row of each column (T,) on the path of the greatest sum that begins in the first row, ends in the last, and
-    goes from one column to the next by no row or one.
+    """The row of each column (T,) on the path with the greatest sum.
+
+    The path begins in the first row, ends in the last, and from each column to the next moves by at most one row.
 
     Raises:
         ValueError: where there are more rows than columns.
@@ -148,6 +149,6 @@ def monotone_path(gains_UT: Tensor) -> Tensor:
 
 
 def _characters(tokenizer: WhisperTokenizer, tokens: Sequence[int]) -> list[int]:
-    """How many whole characters lie before each token and behind the last; tokens may hold parts of a character."""
+    """How many whole characters lie before each token, and in all; tokens may hold parts of a character."""
     decoded = (tokenizer.decode(tokens[:count], skip_special_tokens=True) for count in range(len(tokens) + 1))
     return [len(text.rstrip("\ufffd")) for text in decoded]

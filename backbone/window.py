@@ -2,8 +2,8 @@
 
 Whisper pads every utterance to 30 s. Its convolutions and its table of positions work at any length up to that, so a
 shorter window is exactly Whisper with the table cut off after the window. But a model that was trained with silence
-behind every utterance must first learn to do without. So the model folder records the window of training, and decoding
-uses it.
+after every utterance must first be trained without it. So the model folder records the window of training, and
+decoding uses it.
 """
 
 import math

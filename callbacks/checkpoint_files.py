@@ -46,7 +46,7 @@ class CheckpointFiles(TorchCheckpointIO):
             with atomic_file(path) as partial, partial.open("w+b") as file:
                 torch.save(checkpoint, file)
                 file.write(_directory_digest(file))
-        except (OSError, RuntimeError) as error:  # torch's writer wraps what the file said
+        except (OSError, RuntimeError) as error:  # torch's writer wraps the file's error
             causes = [getattr(cause, "strerror", None) for cause in (error, error.__context__)]
             reason = causes[0] or causes[1] or str(error).splitlines()[0]
             stay = "the earlier ones stay. Make room, then go on with --resume"
@@ -144,10 +144,10 @@ def newest_good(run: Path) -> Path | None:
 
 @contextmanager
 def readable_restoring(checkpoint: Path | None) -> Iterator[None]:
-    """Say in one line that a checkpoint does not fit the run: Lightning and torch take any to be of this very one.
+    """Say in one line that a checkpoint does not fit the run; Lightning and torch assume that it does.
 
     Args:
-        checkpoint: what the run goes on from, if anything.
+        checkpoint: the one that the run resumes from, if any.
 
     Raises:
         UserError: naming the checkpoint.
@@ -176,7 +176,7 @@ def digest_of(checkpoint: Path) -> str:
 def _is_finished(run: Path, newest: Path) -> bool:
     """Whether `run.json` names the newest checkpoint's content as that of the finished run.
 
-    Times are no evidence: clocks are set back, and copying a folder keeps some of them and not others.
+    File times prove nothing: clocks are set back, and copying a folder keeps only some of the times.
     """
     try:
         record = read_object(run / "run.json")

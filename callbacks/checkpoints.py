@@ -16,7 +16,7 @@ from callbacks.checkpoint_files import checkpoint_path, checkpoints
 from common.errors import in_range
 
 EXIT_CODE = 143  # 128 + SIGTERM, as a shell reports it
-NOTHING, LEAVE, REQUEUE = range(3)  # what a signal asks for; of two the greater counts
+NOTHING, LEAVE, REQUEUE = range(3)  # what a signal asks for; of several the largest counts
 
 
 class Preemption:
@@ -37,18 +37,18 @@ class Preemption:
             signals.add(self.requeue_signal)
             self._requeue = signal.getsignal(self.requeue_signal)  # what Lightning would do, in the middle of the step
         for signum in signals:
-            signal.signal(signum, self._record)  # Lightning puts back what was before, at the end
+            signal.signal(signum, self._record)  # Lightning restores the earlier handlers at the end
 
     def _record(self, signum: int, frame: FrameType | None) -> None:
         if not self.request and self.trainer.strategy.launcher is not None:
             self.trainer.strategy.launcher.kill(signum)  # passes it on to the ranks that this process started
-        # Where SLURM's time is up in mid-step, SIGTERM follows its warning: the job is to be requeued all the same.
+        # If SLURM's time ends within a step, SIGTERM follows the requeue signal; the job must be requeued all the same.
         self.request = max(self.request, REQUEUE if signum == self.requeue_signal else LEAVE)
 
     def asked(self) -> bool:
         """Whether any rank was asked to leave; every rank must call this, at the same point."""
         request = torch.tensor(float(self.request), device=self.trainer.strategy.root_device)
-        # A signal that reaches a rank after that counts at the next step.
+        # A signal that reaches a rank after this line counts at the next step.
         self._agreed = int(self.trainer.strategy.reduce(request, reduce_op="max"))
         return self._agreed != NOTHING
 
@@ -59,12 +59,12 @@ class Preemption:
             SIGTERMException: always; it ends the process with code 143.
         """
         if self._agreed == REQUEUE:
-            # Lightning's own name for it would not be found again by --resume, nor ever removed.
+            # A file with Lightning's own name would not be found by --resume, and never be removed.
             self.trainer._checkpoint_connector.hpc_save_path = lambda folder: str(path)
             self._requeue(self.requeue_signal, None)
         else:
             self.trainer.save_checkpoint(path)
-        # Were a rank that Lightning started to end with an error, Lightning would kill the first one.
+        # If a rank that Lightning started ends with an error, Lightning kills the first rank.
         ours = self.trainer.is_global_zero or self.environment.creates_processes_externally
         raise SIGTERMException(EXIT_CODE if ours else 0)
 

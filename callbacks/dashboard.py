@@ -1,4 +1,4 @@
-"""What a dashboard shows beside curves: the resolved configuration, predictions, and the model itself."""
+"""What a dashboard shows besides curves: the resolved configuration, predictions, and the model itself."""
 
 from __future__ import annotations
 

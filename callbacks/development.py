@@ -72,7 +72,7 @@ class Development(L.Callback):
         return self.patience is not None and since >= self.patience
 
     def is_over(self, trainer: L.Trainer) -> bool:
-        """Whether training has reached its last step or ended early, not merely stopped."""
+        """Whether training has reached its last step or was ended early, not just interrupted."""
         return trainer.global_step >= trainer.max_steps or self.has_stopped
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: WhisperModule) -> None:

@@ -1,4 +1,4 @@
-"""Leaves the model folder when training ends."""
+"""Writes the model folder when training ends."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from lightning_modules.whisper import WhisperModule
 class FinalModel(L.Callback):
     """Writes `<run>/model` after the last step, or where development ended training: what everything downstream reads.
 
-    Lightning calls `on_fit_end` also where a run resumes from its last step's checkpoint, `on_train_end` does not come.
+    Lightning also calls `on_fit_end`, but not `on_train_end`, where a run resumes from its last step's checkpoint.
 
     Args:
         development: what may end training early.

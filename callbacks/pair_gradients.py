@@ -16,8 +16,8 @@ from lightning_modules.whisper import WhisperModule
 class PairGradients(L.Callback):
     """Logs `pair_gradient_norm/<pair>` and `pair_gradient_cosine/<pair>,<pair>` every few steps.
 
-    A measurement takes each pair forward and backward once more, before the step, and holds their gradients until all
-    are there; training is not changed by it.
+    A measurement runs one more forward and backward pass of each pair, before the step, and holds the gradients of all
+    pairs in memory; training is not changed by it.
 
     Args:
         every_n_steps: steps between two measurements; null makes none.
@@ -36,7 +36,7 @@ class PairGradients(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: WhisperModule, batch: SpeechBatch, batch_idx: int
     ) -> None:
-        """Measure at every so many steps."""
+        """Measure every `every_n_steps` steps."""
         if not self.every_n_steps or trainer.global_step % self.every_n_steps:
             return
         parts = batch.by_pair().items()
@@ -59,7 +59,7 @@ def pair_gradient(module: WhisperModule, part: SpeechBatch, world_size: int = 1)
     """
     parameters = [parameter for parameter in module.model.parameters() if parameter.requires_grad]
     total = module.token_losses(part).losses_BU.sum()
-    # By `grad` and not `backward`: the parameters' own gradients and DDP's exchange of them stay out of it.
+    # By `grad`, not `backward`, which would change the parameters' own gradients and start DDP's exchange of them.
     parts = torch.autograd.grad(total, parameters, allow_unused=True, materialize_grads=True)
     gradient = torch.cat([gradient.flatten() for gradient in parts])
     tokens = (part.labels_BU != IGNORED_LABEL).sum().to(gradient.dtype)

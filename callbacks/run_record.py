@@ -1,4 +1,4 @@
-"""Writes `config.yaml` and `run.json`: what a run was made of."""
+"""Writes `config.yaml` and `run.json`, which record how a run was made."""
 
 import hashlib
 import json
@@ -100,14 +100,14 @@ class RunRecord(L.Callback):
 
 
 def check_run_folder(run: Path) -> None:
-    """Check that a run's folder is new, or a run's: training would write over what else is in it.
+    """Check that a folder is new or that of a run: training would overwrite other files in it.
 
     Raises:
         UserError: naming the folder and a file in it.
     """
     for name in ("config.yaml", "run.json", "metrics.csv"):
         if (run / name).exists():
-            check_file(run / name)  # else it would only show once the run is over
+            check_file(run / name)  # else the error would only come when the run is over
     for name in ("checkpoints", "model"):
         if (run / name).exists() and not (run / name).is_dir():
             raise UserError(f"{run / name}: is no folder, as it is in a run's; choose another --name, or move it")
@@ -121,7 +121,7 @@ def check_run_folder(run: Path) -> None:
 
 
 def corpora_of(datamodule: PairDataModule) -> dict[str, dict[str, Any]]:
-    """What a run trains on of each pair: manifests with weights, sizes, sources and licences."""
+    """What a run trains on for each pair: manifests with weights, sizes, sources and licences."""
     return {
         pair: {
             "manifests": {entry.manifest: entry.weight for entry in datamodule.train[pair]},

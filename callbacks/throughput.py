@@ -68,7 +68,7 @@ class Interlude(L.Callback):
         self._throughput = throughput
 
     def on_train_batch_end(self, *_: Any) -> None:
-        """Ends the interlude."""
+        """Starts the wait for the next batch."""
         self._throughput.go_on()
 
 
@@ -83,7 +83,7 @@ class TrainingProgress(RichProgressBar):
         return self.name
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, int | str | float | dict]:
-        """The figures behind the bar."""
+        """The figures after the bar."""
         metrics = super().get_metrics(trainer, pl_module)
         metrics.pop("v_num", None)
         return {name: f"{value:.3g}" if isinstance(value, float) else value for name, value in metrics.items()}

@@ -22,11 +22,11 @@ _FILTER_SAMPLES = 64  # more than the resampling filter sees on either side
 _FRAME = SAMPLE_RATE_HZ // 100
 _SILENCE = 10 ** (-40 / 20)  # of the loudest frame
 _KEPT_S = 0.05  # of silence at an utterance's ends
-_CANCELLED = 0.01  # of the power that the mean would have, were one channel alone heard
+_CANCELLED = 0.01  # of the power that the mean would have if only one channel had sound
 
 
 def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = None) -> Tensor:
-    """Read `duration_s` seconds from `offset_s` on, one channel for all, resampled to 16 kHz.
+    """Read `duration_s` seconds from `offset_s` on, mixed to one channel and resampled to 16 kHz.
 
     Args:
         path: the audio file.
@@ -51,9 +51,9 @@ def load_waveform(path: Path, offset_s: float = 0.0, duration_s: float | None = 
 
 
 def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
-    """Read no more than the samples from `begin` to `end` of an utterance, counted at 16 kHz from its first.
+    """Read only the samples from `begin` to `end` of an utterance, counted at 16 kHz from its start.
 
-    Equals that part of the whole waveform; what lies before the utterance's begin or beyond its end is silence.
+    The result equals that part of the whole waveform, with silence before the utterance's start and after its end.
 
     Args:
         utterance: where the audio lies.
@@ -65,13 +65,13 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
     """
     with opened(utterance.audio) as file:
         rate_hz, common = file.samplerate, math.gcd(file.samplerate, SAMPLE_RATE_HZ)
-        # Blocks of so many frames last as long as a whole number of samples: a resampled part keeps the phase.
+        # Blocks of this many frames last exactly this many samples at 16 kHz, so that a resampled part keeps its phase.
         frames, samples = rate_hz // common, SAMPLE_RATE_HZ // common
         around = 0 if rate_hz == SAMPLE_RATE_HZ else _FILTER_SAMPLES
         first = max(0, (begin - around) // samples)
         last = min(-(-(end + around) // samples) * frames, round(utterance.duration * rate_hz))
         read = _read(file, round(utterance.offset * rate_hz) + first * frames, max(0, last - first * frames))
-    if first * frames + len(read) < last:  # refused in the same words as the whole
+    if first * frames + len(read) < last:  # raises the same error as the whole utterance
         load_waveform(utterance.audio, utterance.offset, utterance.duration)
     waveform_S = resample(torch.from_numpy(mono(read, utterance.audio)), rate_hz) if len(read) else torch.zeros(0)
     begin, end = begin - first * samples, end - first * samples
@@ -83,7 +83,7 @@ def load_cut(utterance: Utterance, begin: int, end: int) -> Tensor:
 def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
     file.seek(min(first, file.frames))
     frames = file.frames - first if count < 0 else min(count, file.frames - first)
-    if frames * file.channels > MOST_SAMPLES:  # a header may promise anything, and the room is made before reading
+    if frames * file.channels > MOST_SAMPLES:  # a header may state any length, and memory is allocated before reading
         raise UserError(
             f"{os.fsdecode(file.name)}: {frames} samples in {file.channels} channels at once; more than is read at once"
         )
@@ -91,7 +91,7 @@ def _read(file: soundfile.SoundFile, first: int, count: int) -> np.ndarray:
 
 
 def mono(samples: np.ndarray, path: Path) -> np.ndarray:
-    """The mean of the channels, or the loudest where they cancel, one being another turned over: (S, channels) -> (S,).
+    """The mean of the channels, or the loudest where inverted channels cancel each other: (S, channels) -> (S,).
 
     Raises:
         UserError: naming the file, where a sample is no finite number.
@@ -109,7 +109,7 @@ def mono(samples: np.ndarray, path: Path) -> np.ndarray:
 
 
 def resample(waveform_S: Tensor, rate_hz: int) -> Tensor:
-    """Bring samples of any rate to 16 kHz, to the same bits in a training process and in its workers."""
+    """Resample to 16 kHz, with bit-identical results in a training process and in its workers."""
     if rate_hz == SAMPLE_RATE_HZ:
         return waveform_S
     threads = torch.get_num_threads()
@@ -129,7 +129,7 @@ def write_sound(path: Path, waveform_S: np.ndarray, kind: str = "WAV") -> None:
         kind: WAV or FLAC.
 
     Raises:
-        UserError: where the file cannot be written, such as on a full disk, of which libsndfile says nothing.
+        UserError: where the file cannot be written, such as on a full disk, which libsndfile does not report.
     """
     buffer = io.BytesIO()
     soundfile.write(buffer, waveform_S, SAMPLE_RATE_HZ, format=kind, subtype="PCM_16")
@@ -148,7 +148,7 @@ def load_clip(utterance: Utterance) -> bytes:
 
 
 def speech_edges(waveform_S: Tensor) -> tuple[float, float]:
-    """Where speech begins and ends, in seconds, with 50 ms around it: what is within 40 dB of the loudest 10 ms."""
+    """Start and end of the speech in seconds, plus 50 ms on each side: all within 40 dB of the loudest 10 ms."""
     whole_s = len(waveform_S) / SAMPLE_RATE_HZ
     levels = [frame.square().mean().sqrt() for frame in waveform_S.split(_FRAME)]
     loud = (torch.stack(levels) > _SILENCE * max(levels)).nonzero().flatten().tolist() or [0, len(levels)]

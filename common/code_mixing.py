@@ -19,11 +19,11 @@ Split = Callable[[str], list[str]]
 def token_languages(
     tokens: Sequence[str], languages: tuple[str, ...] | None, spans: Sequence[tuple[str, str]] | None, split: Split
 ) -> tuple[tuple[str | None, ...], str]:
-    """Find each token's language by the spans, where they fit the tokens, and by script for what they leave open.
+    """Find each token's language by the spans, where they fit the tokens, and by script for the other tokens.
 
     Args:
         tokens: the utterance's tokens.
-        languages: the languages spoken, by ISO 639-1 code; None names scripts in their place.
+        languages: the languages spoken, by ISO 639-1 code; None gives the names of scripts instead.
         spans: (language, text) in the order spoken, None where not known.
         split: what cut the utterance into `tokens`.
 
@@ -76,7 +76,7 @@ class Switches:
     """Where the language changes: for each token the distance to its nearest switch point and that switch's direction.
 
     Distances count the tokens between: 0 is right beside the switch, 3 means three or more. A token between two
-    switches belongs to the nearer, at a draw to the one before it. Both are None in an utterance without a switch.
+    switches belongs to the nearer, in a tie to the one before it. Both are None in an utterance without a switch.
     """
 
     count: int

@@ -1,8 +1,8 @@
-"""Completion of the five scripts' options in bash, also behind `python`.
+"""Completion of the five scripts' options in bash, also after `python`.
 
     source <(python -m common.completion)
 
-Put this line into ~/.bashrc, behind a `cd` to the project's folder. It needs the extra `completion`.
+Put this line into ~/.bashrc, after a `cd` to the project's folder. It needs the extra `completion`.
 """
 
 import subprocess

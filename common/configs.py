@@ -1,4 +1,4 @@
-"""Configurations in YAML: found by name, composed from left to right, unknown keys answered with the nearest."""
+"""Configurations in YAML: find them by name, and read them as plain values only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def find_config(name: str, folders: str | Path | Sequence[str] = RECIPES) -> Pat
     """Return the file that a name means: a path, or else a file of `configs/<folder>/`, with or without `.yaml`.
 
     Args:
-        name: what was given behind `--config`.
+        name: what was given after `--config`.
         folders: one folder or several in order, in `configs/` or as paths of their own.
 
     Raises:
@@ -54,7 +54,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _problem(error: Exception) -> str:
-    """What is wrong and where; the line itself is not quoted, for the file may be anything."""
+    """What is wrong and where; the line itself is not quoted, because the file may hold anything."""
     mark = getattr(error, "problem_mark", None)
     return f"{error.problem} at line {mark.line + 1}, column {mark.column + 1}" if mark else str(error)
 
@@ -76,8 +76,8 @@ class _PlainLoader(yaml.SafeLoader):
 def load_yaml(text: str) -> Any:
     """Return the plain values of a YAML text.
 
-    A few lines of aliases to aliases stand for billions of values. PyYAML shares them, but merges, copies and prints
-    do not, so they are counted before anything is made of them.
+    A few lines of aliases to aliases can stand for billions of values. PyYAML shares them in memory, but merging,
+    copying and printing do not, so the values are counted before any is constructed.
 
     Raises:
         yaml.YAMLError: if it is no YAML, asks for objects, or stands for too many values.
@@ -106,7 +106,7 @@ def _count(node: yaml.Node, known: dict[int, int]) -> int:
         yaml.YAMLError: if they are too many, or one contains itself.
     """
     if id(node) not in known:
-        known[id(node)] = _MOST_VALUES  # until it is known: a node within itself has no end
+        known[id(node)] = _MOST_VALUES  # until it is counted: a node that contains itself has no end
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
         parts = chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value

@@ -1,8 +1,8 @@
-"""What every Whisper has in common, how far files may differ from their manifests, and how much a machine can do."""
+"""Sizes that every Whisper model shares, the tolerance between files and manifests, and limits of the machine."""
 
 import os
 
-SAMPLE_RATE_HZ = 16_000  # what a lower rate lacks, no resampling brings back
+SAMPLE_RATE_HZ = 16_000  # resampling cannot restore what a lower rate lacks
 WINDOW_S = 30.0  # the encoder's
 MAX_TOKENS = 448  # the decoder's, prompt included
 MOST_PROCESSES = max(4, 2 * (os.cpu_count() or 1))  # side by side on this machine

@@ -18,8 +18,8 @@ _LONGEST = 2000  # characters of a line
 class UserError(Exception):
     """A mistake in what the user gave: the message says what, where, what was expected and what to do.
 
-    Each argument is a line of it; what it quotes from files cannot act on the terminal, begin another line or fill the
-    screen.
+    Each argument is a line of the message; text that it quotes from files cannot control the terminal, begin another
+    line or fill the screen.
     """
 
     def __str__(self) -> str:
@@ -27,7 +27,7 @@ class UserError(Exception):
 
 
 def _short(line: str) -> str:
-    """The line without its middle where a library, or a name without an end, made it longer than anybody reads."""
+    """The line, without its middle if a library or a very long name made it longer than anybody reads."""
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
 
 
@@ -58,7 +58,7 @@ def in_range(name: str, value: float, low: float, high: float = math.inf, what: 
 
 
 def _unforeseen(error: Exception) -> str:
-    """The message for an error that nothing has worded: what it is, where it arose, and how to see more."""
+    """The message for an unexpected error: what it is, where it was raised, and how to see more."""
     if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
         return f"{error.object[:200]!r}: a name that is not UTF-8; rename the file or folder"
     if isinstance(error, ValueError) and "null byte" in str(error):
@@ -77,12 +77,12 @@ def _first_line(error: Exception) -> str:
 def run_script(main: Callable[[], int | None]) -> None:
     """Run a script's `main` and exit: 0, its own code, 2 after a `UserError` or a full disk, 130 after Ctrl-C.
 
-    Any other error is a fault of the program, and ends in one message with code 2, too. With `--debug`, or
+    Any other error is a bug of the program; it also ends in one message with code 2. With `--debug`, or
     `CROSSPAIR_DEBUG=1`, the traceback is shown.
     """
     if "--debug" in sys.argv[1:]:
         sys.argv.remove("--debug")
-        os.environ["CROSSPAIR_DEBUG"] = "1"  # which the processes that a script starts inherit
+        os.environ["CROSSPAIR_DEBUG"] = "1"  # inherited by the processes that a script starts
     guard_logs()
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # onnxruntime would report its use to its makers
     try:

@@ -1,4 +1,4 @@
-"""Text that stays text: transcripts and names made harmless for each format that shows them."""
+"""Escape transcripts and names for each output format, so that they are shown as text and do nothing else."""
 
 import html as _html
 import json
@@ -48,7 +48,7 @@ def figure(text: str) -> str:
 
 
 def json_text(content: Any, indent: int) -> str:
-    """Return JSON in which letters are letters, and whatever would act on the reader's screen is its number."""
+    """Return JSON with readable letters, in which characters that would control a terminal are escaped."""
     text = json.dumps(content, ensure_ascii=False, indent=indent, allow_nan=False)
     return "".join(char if visible(char, keep="\n") == char else json.dumps(char)[1:-1] for char in text)
 
@@ -73,7 +73,7 @@ def _code_block(text: str, language: str) -> Markup:
 def template(path: Path) -> Template:
     """Return a page's template, of HTML or Markdown: all text that is filled in is made visible and escaped.
 
-    What is markup already is filled in by `|safe`; in Markdown, `|code` and `|code_block("yaml")` make code of text,
+    Values that are markup are filled in by `|safe`; in Markdown, `|code` and `|code_block("yaml")` make code of text,
     and `|yaml` a value of the head.
     """
     is_html = path.suffix == ".html"

@@ -1,4 +1,4 @@
-"""Letter to sound by the espeak-ng library, which the wheel espeakng-loader brings (GPL-3, an optional extra)."""
+"""Graphemes to phonemes by the espeak-ng library, from the wheel espeakng-loader (GPL-3, an optional extra)."""
 
 import ctypes
 import importlib.util
@@ -30,7 +30,7 @@ def espeak_ipa(language: str, text: str) -> str:
     clauses = []
     while rest.value:
         clauses.append(library.espeak_TextToPhonemes(ctypes.byref(rest), _UTF8, _IPA).decode())
-    return re.sub(r"\([a-z-]+\)", "", " ".join(clauses)).strip()  # it names a change of voice: (en)
+    return re.sub(r"\([a-z-]+\)", "", " ".join(clauses)).strip()  # espeak-ng marks a change of voice, such as (en)
 
 
 @cache

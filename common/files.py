@@ -17,7 +17,7 @@ from pathlib import Path
 from common.errors import UserError
 
 _LONGEST_NAME = 200  # bytes; file systems allow 255, of which endings and partial files take some
-_FULL = 2**16  # bytes; a disk with less is
+_FULL = 2**16  # bytes; a disk with less free space counts as full
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux's renameat2
 
 
@@ -39,7 +39,7 @@ def atomic_file(path: Path | str) -> Iterator[Path]:
 
 
 def check_name(name: str, what: str) -> str:
-    """Return a name that is about to become a file's or a folder's, if it can be one and leads nowhere else.
+    """Return a name for a new file or folder, if it is a valid one and cannot lead to another folder.
 
     Raises:
         UserError: naming `what` it is, where it holds more than letters, digits, `-`, `_`, `+` and inner dots.
@@ -51,10 +51,10 @@ def check_name(name: str, what: str) -> str:
 
 
 def check_replaceable(folder: Path, record: str, what: str) -> None:
-    """Check that a folder may be written over: it is new, empty, or one that was written before.
+    """Check that a folder may be overwritten: it is new, empty, or one that was written before.
 
     Args:
-        folder: where to.
+        folder: the folder to write.
         record: the file that marks a folder written before.
         what: such a folder, in words.
 
@@ -73,7 +73,7 @@ def write_text(path: Path | str, text: str) -> None:
 
 @contextlib.contextmanager
 def naming_disk(path: Path | str) -> Iterator[None]:
-    """Name file and disk where writing to `path` fails for want of room, whatever the library that writes makes of it.
+    """Name the file and the disk where writing to `path` fails because the disk is full, whatever the library raises.
 
     Raises:
         OSError: saying so, in place of the library's own error.
@@ -91,7 +91,7 @@ def naming_disk(path: Path | str) -> Iterator[None]:
 
 
 def room(path: Path | str) -> str:
-    """Return how much room the disk of a path, which may not exist yet, has."""
+    """Return the free space on the disk of a path, which need not exist yet, in words."""
     folder = _existing(path)
     mount = next(parent for parent in (folder, *folder.parents) if os.path.ismount(parent))
     usage = shutil.disk_usage(folder)
@@ -110,7 +110,7 @@ def _existing(path: Path | str) -> Path:
 
 
 def _no_room(error: BaseException | None, path: Path) -> int:
-    """The number of the system's error where a disk, a quota or a file's limit was the cause; else 0."""
+    """The `errno` if a full disk, a quota or a limit on file size was the cause; else 0."""
     while error is not None:
         for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
@@ -131,7 +131,7 @@ def scratch_folder(path: Path | str) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
         handle = os.open(partial, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # where the file system has no such lock, nothing is ever swept
+            with contextlib.suppress(OSError):  # where the file system has no such lock, `_sweep` removes nothing
                 fcntl.flock(handle, fcntl.LOCK_EX)
             yield partial
         finally:
@@ -156,12 +156,12 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def sole_writer(path: Path | str) -> Iterator[None]:
-    """Refuse to go on where another process of any machine on this file system is in here for the same `path`.
+    """Hold a lock for `path`, and refuse if another process has it, on any machine that shares this file system.
 
-    The lock is the kernel's: a process that is killed leaves none behind.
+    It is a lock of the kernel: a process that is killed leaves none behind.
 
     Raises:
-        UserError: naming the other process, or what is not the file that the lock is kept in.
+        UserError: naming the other process, or the lock file where it is no regular file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def sole_writer(path: Path | str) -> Iterator[None]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what writers of the same target left that were killed: nobody holds its lock."""
+    """Remove folders that killed writers of the same target left: those whose lock nobody holds."""
     for debris in path.parent.glob(f".{glob.escape(path.name)}.????????.partial"):
         with contextlib.suppress(OSError):
             handle = os.open(debris, os.O_RDONLY)
@@ -203,7 +203,7 @@ def _sweep(path: Path) -> None:
 
 
 def _replace_folder(new: Path, path: Path) -> None:
-    """Rename `new` to `path`; where a folder is there, the two change places in one stroke, and `new` is the old one.
+    """Rename `new` to `path`; if `path` exists, exchange the two atomically, so that `new` is then the old folder.
 
     Where the system cannot do that, there are two renames, and `path` is absent for a moment between them.
     """

@@ -1,7 +1,7 @@
 """Input files: the one way to open what a user names, or what lies in a folder that a user names.
 
-A name may stand for a pipe, which never ends to be waited for, for a device, which never ends to be read, or for a file
-far larger than its kind ever is. All are refused before anything is read.
+A name may lead to a pipe, at which a reader waits forever, to a device, which can be read forever, or to a file far
+larger than its kind ever is. All are refused before anything is read.
 """
 
 import hashlib
@@ -13,13 +13,13 @@ from pathlib import Path
 from common.errors import UserError
 
 SETTINGS = 2**20
-"""Bytes of YAML that people write: a parser in Python takes a second for each 100 kB of it."""
+"""Most bytes of YAML that people write: a parser in Python takes a second for each 100 kB of it."""
 TEXT = 2**26
-"""Bytes of a text that is read whole: JSON, tokenizers, model cards."""
+"""Most bytes of a text that is read whole: JSON, tokenizers, model cards."""
 RECORDS = 2**29
-"""Bytes of a text with something for each utterance that is read whole."""
+"""Most bytes of a text that is read whole and has an entry for each utterance."""
 CONTENT = 2**40
-"""Bytes of what is read in parts: manifests and tables by lines; audio, weights and checkpoints."""
+"""Most bytes of a file that is read in parts: manifests and tables by lines; audio, weights and checkpoints."""
 _LINE = 2**24  # characters
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket",
@@ -28,7 +28,7 @@ _KINDS = {
 
 
 def check_file(path: Path | str, most: int = CONTENT) -> Path:
-    """Return a path, once it is known to lead to a regular file that is not too large.
+    """Return a path after checking that it leads to a regular file that is not too large.
 
     Raises:
         UserError: naming the file, and what it is instead.
@@ -50,7 +50,7 @@ def check_file(path: Path | str, most: int = CONTENT) -> Path:
 
 @contextmanager
 def naming(path: Path | str) -> Iterator[None]:
-    """Name the file `path` in what goes wrong while it is read.
+    """Name the file `path` in errors that occur while it is read.
 
     Raises:
         UserError: where the file cannot be read or is not UTF-8.
@@ -79,7 +79,7 @@ def read_text(path: Path | str, most: int = TEXT, errors: str = "strict") -> str
     Args:
         path: the file.
         most: the bytes that it may have.
-        errors: what becomes of bytes that are not UTF-8, as `bytes.decode` takes it.
+        errors: how to handle bytes that are not UTF-8, as in `bytes.decode`.
 
     Raises:
         UserError: as `read_bytes`, or where it is not UTF-8.
@@ -92,7 +92,7 @@ def read_lines(path: Path | str) -> Iterator[str]:
     """Yield the lines of a UTF-8 text, one at a time.
 
     Raises:
-        UserError: as `read_text`, or where a line has no end within reason.
+        UserError: as `read_text`, or where a line is too long.
     """
     with naming(path), check_file(path).open(encoding="utf-8-sig") as file:
         number = 0

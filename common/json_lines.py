@@ -1,4 +1,4 @@
-"""JSON from elsewhere, whole files and an object a line: each with its place (file and line), which errors name."""
+"""Read JSON files, and JSON with one object per line; errors name the file and the line."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,14 +8,14 @@ from typing import Any
 from common.errors import UserError
 from common.input_files import TEXT, read_lines, read_text
 
-_DEEPEST = 100  # of lists and objects in one another: what is read is copied, printed and written again, too
+_DEEPEST = 100  # nested lists and objects: what is read is also copied, printed and written again
 
 
 def parse_json(text: str, where: str) -> Any:
     """Parse a JSON text.
 
     Raises:
-        UserError: beginning with `where`, where it is not JSON, nested beyond reason, or holds half a character.
+        UserError: beginning with `where`, if it is not JSON, nested too deep, or holds half a surrogate pair.
     """
     try:
         content = json.loads(text)
@@ -70,7 +70,7 @@ def read_object(path: Path | str, what: str = "a mapping", most: int = TEXT) -> 
 
 
 def wrong_field(where: str, name: str, value: Any, expected: str, kind: str = "field") -> UserError:
-    """The error of a field that holds something else than it must.
+    """The error for a field with a wrong value.
 
     Args:
         where: the row's place.

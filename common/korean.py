@@ -3,7 +3,7 @@
 espeak-ng reads Korean nearly letter by letter. Here a word is taken apart into letters, the rules of liaison,
 aspiration, palatalisation, tensing, nasalisation and lateralisation are applied at each border of syllables
 (Standard Pronunciation, National Institute of Korean Language, articles 8 to 28), and what results is written in
-IPA. What follows from a word's history alone, such as the tensing in 손가락, is in `korean_words.tsv`.
+IPA. Words whose sound no rule gives, such as the tensing in 손가락, are in `korean_words.tsv`.
 """
 
 import re

@@ -17,7 +17,7 @@ ISO_639_3: dict[str, str] = _TABLES["iso_639_3"]
 APOSTROPHES = "[\u2019\u02bc\uff07]"
 APOSTROPHES_BETWEEN_LETTERS = "(?:[\u2018\u201b\u2032\u02bb\u00b4`]| \u0301)"
 
-# Japanese writes no spaces: hiragana gives way to kanji, katakana or Latin, or a particle stands between such words.
+# Japanese has no spaces: a word begins where kanji, katakana or Latin follow hiragana; particles stand in between.
 JAPANESE_BORDER = re.compile(
     r"\s+|(?<=[ぁ-ん。、？！])(?=[^ぁ-ん。、？！ー\s])"
     r"|(?<=[^ぁ-ん。、？！\s])(?=(?:から|まで|には|では|とは|での|との|[をはがにでとのへもや])(?![ぁ-ん]))"

@@ -1,4 +1,4 @@
-"""The manifest: one JSON line an utterance, the one format between a corpus and training.
+"""The manifest: one JSON line per utterance, the only format between a corpus and training.
 
 `audio_filepath`, `duration`, `text`, `offset` and `lang` are NeMo's names, so a NeMo manifest can be read and
 NeMo reads ours. Audio paths are relative to the manifest's folder.
@@ -91,7 +91,7 @@ def read_manifest(path: Path | str, *, check_audio: bool = True) -> list[Utteran
 def iter_manifest(path: Path | str, *, check_audio: bool = True) -> Iterator[Utterance]:
     """Yield the manifest's utterances line by line, texts in NFC, audio paths resolved.
 
-    Says once where audio lies elsewhere than beside the manifest (see `common.trust`).
+    Warns once about audio outside the folders where it is expected (see `common.trust`).
 
     Raises:
         UserError: naming file, line and field, where the manifest is missing, a line is not a JSON object, a field is
@@ -119,7 +119,7 @@ def _utterance(row: dict[str, Any], where: str, folder: Path, check_audio: bool)
     audio_name = _field(row, "audio_filepath", where, alias="audio")
     if "\\" in audio_name and not (folder / audio_name).is_file():
         audio_name = audio_name.replace("\\", "/")
-    audio = Path(absolute(folder / audio_name))  # a `..` never climbs through a link
+    audio = Path(absolute(folder / audio_name))  # `..` is resolved without following links
     duration, offset = (float(_field(row, name, where, "a number of seconds")) for name in ("duration", "offset"))
     text = unicodedata.normalize("NFC", _field(row, "text", where)).strip()
     if not text:

@@ -1,4 +1,4 @@
-"""Model cards: templates, the head of YAML that the Hub reads, and Markdown tables."""
+"""Model cards: templates, the YAML head that the Hub reads, and Markdown tables."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -16,12 +16,12 @@ _HEAD = re.compile(r"\A---\n(.*?)\n---(?:\n|\Z)", re.DOTALL)
 
 
 def render(path: Path, **values: Any) -> str:
-    """Fill a card's template with text, which stays text: see `common.escape.template`."""
+    """Fill a card's template with values, which are escaped: see `common.escape.template`."""
     return template(path).render(values)
 
 
 def split(card: str) -> tuple[dict[str, Any], str]:
-    """Return a card's head as a mapping, and the text behind it.
+    """Return a card's head as a mapping, and the text after it.
 
     Raises:
         UserError: if it has no head, or its head is no YAML mapping.

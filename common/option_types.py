@@ -45,7 +45,7 @@ Count = Annotated[int, Range(1)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 """A seed that NumPy and PyTorch take, too."""
 Beams = Annotated[int, Range(1, 100)]
-"""Hypotheses side by side: each has room of its own."""
+"""Hypotheses that a beam search keeps; each takes memory."""
 
 NumberFormat = Literal["float32", "bfloat16", "float16"]
 """The number format of decoding."""

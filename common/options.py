@@ -58,7 +58,7 @@ class Option:
         metavar: what stands for the value in the help.
         shown_default: what the help says of the default, where the value does not.
         in_config: whether a configuration may set it.
-        join: what stands between the values of several configurations, of which otherwise the last one wins.
+        join: separator that joins the values of several configurations; without it, the last one wins.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Command:
-    """What is typed, with its options or its subcommands.
+    """A command as the user types it, with its options or subcommands.
 
     Attributes:
         name: the command's last word, such as `evaluate.py` or `ties`; `python -m scoring` for a module.
@@ -101,7 +101,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a command line comes to.
+    """The result of parsing a command line.
 
     Attributes:
         command: the command or subcommand that is meant.
@@ -207,7 +207,7 @@ def main(command: Command) -> NoReturn:
 
 
 class Parser(ArgumentParser):
-    """jsonargparse's parser with our help and messages; it also makes one for each class that a value names."""
+    """jsonargparse's parser with our help and messages; jsonargparse also makes one for each class that is named."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         """Take what `ArgumentParser` takes."""
@@ -229,7 +229,7 @@ class Parser(ArgumentParser):
         return added
 
     def check_types(self) -> None:
-        """Make every option say in our words what is wrong with its value; call it after adding some."""
+        """Make every option report a wrong value with our message; to be called after adding options."""
         for action in self._actions:
             if hasattr(action, "_typehint") and not hasattr(action, "is_checked"):
                 action._check_type_, action.is_checked = partial(_check, action, action._check_type_), True
@@ -253,7 +253,7 @@ class Parser(ArgumentParser):
         raise _cause(ex) or UserError(message) from None
 
     def parse_args(self, args: Sequence[str], *more: Any, **keywords: Any) -> Namespace:
-        """Parse words once each option's name is known; `-` and `_` within a name are the same.
+        """Parse words after checking each option's name; `-` and `_` within a name are the same.
 
         Args:
             args: the command line's words.
@@ -271,12 +271,12 @@ class Parser(ArgumentParser):
         return super().parse_args(known, *more, **keywords)
 
     def parse_object(self, cfg_obj: Any, *more: Any, **keywords: Any) -> Namespace:
-        """Parse values once each one's name is known."""
+        """Parse values after checking each one's name."""
         self.check_content(cfg_obj)
         return super().parse_object(cfg_obj, *more, **keywords)
 
     def check_content(self, content: Any) -> None:
-        """Refuse unknown names, and what a configuration may not say of our options but jsonargparse lets through.
+        """Refuse unknown names, and values that jsonargparse accepts but a configuration may not give to our options.
 
         Raises:
             UserError: naming the key, what was found and what was expected.
@@ -303,7 +303,7 @@ class Parser(ArgumentParser):
             raise _cause(error) or error from None
 
     def _check_name(self, name: str, dashes: str = "") -> None:
-        """Refuse a name that is no option's, and no part of one's value."""
+        """Refuse a name that is neither an option nor a part of an option's value."""
         known, plain = self.names(), name.removeprefix("--")
         parts = (plain.replace("-", "_") if dashes else plain).split(".")
         found = known.intersection(".".join(parts[:end]) for end in range(1, len(parts) + 1))
@@ -354,7 +354,7 @@ def build_tree(command: Command, prog: str | None = None, parser: Parser | None 
     prog, parser = prog or command.name, parser or build(command, prog)
     if command.commands:
         commands = parser.add_subcommands(required=False, title="commands", description="", metavar="COMMAND")
-        for sub in command.commands:  # jsonargparse wants a level whole before the next one
+        for sub in command.commands:  # jsonargparse needs a complete level before the next one
             child = build(sub, f"{prog} {sub.name}")
             commands.add_subcommand(sub.name, child, help=sub.text.partition("\n")[0])
             build_tree(sub, f"{prog} {sub.name}", child)
@@ -489,7 +489,7 @@ def _flat(content: Any, names: set[str], prefix: str = "") -> Iterator[tuple[str
 
 
 def _is_of_kind(hint: Any, value: Any) -> bool:
-    """Whether a configuration's value is null, a list or true or false just where its option's is."""
+    """Whether a configuration's value is null, a list or a boolean only where the type of its option is."""
     if hint is Any:
         return True
     if value is None:

@@ -66,5 +66,5 @@ class _VisibleRecord(logging.LogRecord):
 
 
 def guard_logs() -> None:
-    """Let the messages that libraries log, which may quote files, not act on the terminal either."""
+    """Make the log messages of libraries, which may quote files, harmless for the terminal, too."""
     logging.setLogRecordFactory(_VisibleRecord)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with the time remaining on a terminal, a line a minute where the output is none."""
+"""Progress of long work: on a terminal a bar with the time remaining, elsewhere a line per minute."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
-"""Audio files opened with their true length: files whose header only guesses it are decoded once, from memory.
+"""Audio files opened with their true length: where the header does not state it, a file is decoded once, in memory.
 
-Recorders and pipes leave such files: FLAC and WAV written to a pipe, Ogg streams put one behind the other, and mp3 of
-varying bitrate without an index.
+Recorders and pipes leave such files: FLAC and WAV written to a pipe, concatenated Ogg streams, and mp3 of varying
+bitrate without an index.
 """
 
 import functools
@@ -45,14 +45,14 @@ FOREIGN_SUFFIXES = frozenset(
 
 @contextmanager
 def opened(file: Path | str | io.BytesIO, name: str | None = None) -> Iterator[soundfile.SoundFile]:
-    """Open an audio file, or one in memory, to read from; its `frames` are what it holds.
+    """Open an audio file, or one in memory, to read from; its `frames` is the true length.
 
     Args:
         file: what to open.
         name: for messages; by default the path.
 
     Raises:
-        UserError: where it is missing or unreadable, also while it is read, its sample rate is none of audio, or its
+        UserError: where it is missing or unreadable, also while it is read, its sample rate is not one of audio, or its
             length cannot be found.
     """
     name = name or str(file)
@@ -76,7 +76,7 @@ def opened(file: Path | str | io.BytesIO, name: str | None = None) -> Iterator[s
 
 
 def _foreign(file: Path | str | io.BytesIO, name: str) -> str | None:
-    """What a file is that another program must convert first, and how; None for all others."""
+    """For a file that another program must convert first: its format, and how to convert it; else None."""
     head = b""
     in_memory = isinstance(file, io.BytesIO)
     with suppress(OSError), io.BytesIO(file.getvalue()) if in_memory else Path(file).open("rb") as stream:
@@ -98,11 +98,11 @@ def _rewritten_file(path: Path, _changed_ns: int) -> bytes | None:
 
 
 def _rewritten(data: bytes | mmap.mmap, name: str) -> bytes | None:
-    """The sound as a WAV file of known length, None where the header of `data` is to be trusted."""
+    """The sound as a WAV file of known length, None where the header of `data` can be trusted."""
     head = bytes(data[:12])
     if head[:4] == b"fLaC" and not int.from_bytes(data[21:26], "big") % 2**36:
         patched = bytearray(data[:])
-        patched[21:26] = (int.from_bytes(data[21:26], "big") | 2**36 - 1).to_bytes(5, "big")  # as long as can be
+        patched[21:26] = (int.from_bytes(data[21:26], "big") | 2**36 - 1).to_bytes(5, "big")  # the most that fits
         return _decoded([io.BytesIO(patched)], name)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         place = data.find(b"data", 12, 4096)
@@ -119,7 +119,7 @@ def _rewritten(data: bytes | mmap.mmap, name: str) -> bytes | None:
 
 
 class _Endless(io.BytesIO):
-    """Bytes that seem to have no end: libsndfile reads an mp3 to where it thinks that the file ends."""
+    """Bytes that seem to have no end, so that libsndfile does not stop at the length that it guesses for an mp3."""
 
     _asked_for_end = False
 
@@ -132,7 +132,7 @@ class _Endless(io.BytesIO):
 
 
 def _rewritten_mp3(data: bytes | mmap.mmap, name: str) -> bytes | None:
-    """An mp3 without an index that is longer than libsndfile guesses by its first frame's bitrate; else None."""
+    """Decode an mp3 that has no index and is longer than libsndfile guesses by its first frame's bitrate; else None."""
     begin = 0
     if data[:3] == b"ID3":
         begin = 10 + sum(byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
@@ -144,7 +144,7 @@ def _rewritten_mp3(data: bytes | mmap.mmap, name: str) -> bytes | None:
 
 
 def _decoded(streams: list[io.BytesIO], name: str) -> bytes:
-    """The streams one behind the other as a WAV file."""
+    """Concatenate the streams as a WAV file."""
     blocks: list[np.ndarray] = []
     formats = set()
     for stream in streams:

@@ -6,6 +6,6 @@ MAX_COMPRESSION = 2.4  # Whisper's own threshold for a looping output (Radford e
 
 
 def compression_ratio(text: str) -> float:
-    """Return a text's bytes over those that zlib makes of it."""
+    """Return the size of a text divided by its size after zlib compression."""
     data = text.encode("utf-8", "surrogatepass")
     return len(data) / len(zlib.compress(data))

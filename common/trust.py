@@ -1,7 +1,7 @@
-"""Where a manifest's sound is expected: beside it, below the working folder, and in corpora that its user prepared.
+"""Where audio of a manifest is expected: beside it, below the working folder, and in corpora that the user prepared.
 
-A manifest may point elsewhere, as NeMo's do. What takes sound from there says so, since a manifest from a stranger
-could make one's own recordings part of a report that is passed on.
+A manifest may point elsewhere, as NeMo's do. Commands that read audio from there say so, because a manifest from a
+stranger could put the user's private recordings into a report that is passed on.
 """
 
 import os
@@ -15,7 +15,7 @@ RECORD = ".audio_roots"  # in the working folder, a folder a line: the sources o
 
 
 def audio_outside(manifest: Path | str, folders: Iterable[Path]) -> str:
-    """Return in words those of a manifest's audio folders that lie elsewhere, or ""."""
+    """Return the audio folders of a manifest that are elsewhere, as text for a message; "" if there are none."""
     roots = (absolute(Path(manifest).parent), *_trusted())
     outside = nearest_folders({folder for folder in folders if not _is_below(str(folder), roots)})
     more = f" and {len(outside) - 3:,} more folders" if len(outside) > 3 else ""
@@ -23,7 +23,7 @@ def audio_outside(manifest: Path | str, folders: Iterable[Path]) -> str:
 
 
 def nearest_folders(folders: set[Path]) -> list[Path]:
-    """Return the folder that holds all of them, where it is no more than a corpus's; else each of them."""
+    """Return the common parent of the folders, unless it holds far more than a corpus, such as home; else each one."""
     if not folders:
         return []
     common = Path(os.path.commonpath(folders))
@@ -37,7 +37,7 @@ def absolute(path: str | Path) -> str:
 
 
 def trust(source: Path | str) -> bool:
-    """Expect sound of manifests read from this working folder in a corpus, which stays where it is, from now on.
+    """Record that audio of manifests read in this working folder is expected in a corpus's source, too.
 
     Returns:
         Whether that is new.

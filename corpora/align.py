@@ -1,4 +1,4 @@
-"""`prepare.py align`: gives spans their times, by an aligner that finds letters in sound."""
+"""`prepare.py align`: find the start and end times of spans, with an aligner that locates the text in the audio."""
 
 import re
 import statistics
@@ -19,29 +19,29 @@ from common.progress_meter import progress
 from corpora.derived import about, check_own_manifest, earlier_manifests, write_record
 
 _COMMAND = "align"
-_SHORTEST_S = 0.04  # two positions of the encoder: a word of less was hardly found
+_SHORTEST_S = 0.04  # two encoder positions; a shorter word was most likely misaligned
 _BATCH = 16  # utterances encoded at once
 _SPACE = re.compile(r"\s+")
-# A Korean noun of two syllables or more and its particle; endings of verbs that look like one are cut off, too.
+# A Korean noun of two or more syllables and its particle; verb endings that look like a particle are split off, too.
 _KOREAN_PARTICLE = re.compile(r"([가-힣]{2,}?)((?:에서|에게|한테|까지|부터|으로|이랑|[을를이가은는에와과로도의])\W*)")
 
 
 class Switch(NamedTuple):
-    """When a span gives way to the next, in seconds, and how sure that is: 1 is certain, 0 a guess."""
+    """The time in seconds at which one span ends and the next begins, and its score: 1 is certain, 0 a guess."""
 
     time_s: float
     score: float
 
 
 class NotAlignable(Exception):
-    """Why an utterance cannot be aligned, in words that are the same for all of a kind."""
+    """An utterance cannot be aligned; equal reasons have equal messages, so that they can be counted."""
 
 
 class Aligner(Protocol):
-    """Find when a speaker switches."""
+    """Find the times at which a speaker switches languages."""
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
-        """Get ready for the utterances to align, with their spans; return the states of those that it encoded."""
+        """Prepare for the utterances, each with its spans; return the encoder states computed on the way, by index."""
 
     def encode(self, waveforms: Sequence[Tensor]) -> list[Tensor]:
         """Turn a batch of waveforms, each (S,), into the states (T, D) that `switches` reads."""
@@ -56,7 +56,7 @@ class Aligner(Protocol):
 
 @dataclass
 class Report:
-    """What came of aligning manifests; `errors_ms` are against times that were known before."""
+    """The result of aligning manifests; `errors_ms` compares it with times that the manifests already had."""
 
     utterances: int
     left_out: Counter[str]
@@ -91,20 +91,20 @@ def align(
     """Write `<out>/<folder's name>/<manifest's name>` with span times for each manifest; audio stays where it is.
 
     An utterance that cannot be aligned, or has a switch that scores less than `least_score`, keeps spans without times.
-    With `words` each word is a span of its own, but for those whose border scores less. Beside the manifests,
-    `corpus.json` keeps what was aligned, by what (`made_by`), and what came of it.
+    With `words` each word becomes a span, except that words stay joined where the border between them scores less.
+    `corpus.json`, beside the manifests, records the sources, the aligner (`made_by`) and the result.
 
     Args:
         manifests: what to align.
         out: the folder to write to.
         aligner: what finds the switches.
-        least_score: of a switch, below which the utterance is left without times.
+        least_score: the lowest score of a switch; with a lower one, the utterance is left without times.
         words: whether each word becomes a span.
-        made_by: what `corpus.json` keeps of the aligner.
+        made_by: what `corpus.json` records about the aligner.
 
     Raises:
-        UserError: where a manifest or audio cannot be read, two manifests would be written to one place, or another
-            corpus lies there.
+        UserError: where a manifest or audio cannot be read, two manifests would be written to the same file, or
+            the folder holds another corpus.
     """
     places = {manifest: out / manifest.absolute().parent.name / manifest.name for manifest in manifests}
     taken = Counter(places.values())
@@ -140,9 +140,9 @@ def align(
 
 @dataclass
 class _Job:
-    """An utterance, its spans to time, the switches between them, and where speech begins and ends.
+    """An utterance, the spans that need times, the switches between them, and where speech begins and ends.
 
-    `reason` says why the utterance is left without times, and `errors_ms` how far switches are from times known before.
+    `reason` says why the utterance is left without times, and `errors_ms` how far switches are from earlier times.
     """
 
     utterance: Utterance
@@ -177,7 +177,7 @@ def encoded(
         aligner: what encodes.
         utterances: what to encode.
         title: of the work, for the progress meter.
-        known: states by index that need not be encoded again; these come last, and are forgotten one by one.
+        known: states by index that need not be computed again; they are yielded last, and each is then freed.
     """
     found = dict(known or {})
     order = sorted(range(len(utterances)), key=lambda index: (index in found, utterances[index].duration))
@@ -215,7 +215,7 @@ def _aligned(job: _Job, least_score: float) -> Utterance:
 
 
 def _joined(spans: Sequence[Span], text: str, unsure: Collection[int] | None = None) -> list[Span]:
-    """The spans, those of one language joined where the border before them is unsure, or everywhere."""
+    """Join neighbouring spans of one language, at the `unsure` borders only, or at all of them if it is None."""
     found: list[Span] = []
     before = 0
     for index, (span, (begin, end)) in enumerate(zip(spans, places(spans, text), strict=True)):
@@ -228,7 +228,7 @@ def _joined(spans: Sequence[Span], text: str, unsure: Collection[int] | None = N
 
 
 def places(spans: Iterable[Span], text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each span begins and ends in an utterance's text, without white space around it."""
+    """Yield the character positions at which each span begins and ends in the text, without white space around it."""
     position = 0
     for span in spans:
         written = (span.text or "").strip()
@@ -238,7 +238,7 @@ def places(spans: Iterable[Span], text: str) -> Iterator[tuple[int, int]]:
 
 
 def span_words(span: Span) -> list[Span]:
-    """A span's words, by white space, in Japanese by script; particles of Japanese and Korean nouns alone."""
+    """Split a span into words at white space, in Japanese by script; particles after nouns become words."""
     border, space = (JAPANESE_BORDER, "") if span.language == "ja" else (_SPACE, " ")
     words: list[str] = []
     opening = ""  # punctuation before the first word
@@ -255,7 +255,7 @@ def span_words(span: Span) -> list[Span]:
 
 
 def language_spans(utterance: Utterance) -> list[Span]:
-    """The utterance's spans without times; by script where the corpus gives none.
+    """The utterance's spans without times, found by script where the corpus gives none.
 
     Raises:
         NotAlignable: where neither spans nor scripts separate the languages.
@@ -277,7 +277,7 @@ def language_spans(utterance: Utterance) -> list[Span]:
 
 
 def letters(spans: Iterable[Span]) -> tuple[list[str], list[int]]:
-    """The letters and digits that are spoken of the texts, in lower case, and where each span's begin among them.
+    """The letters and digits of all spans in lower case, and the index of each span's first one.
 
     Raises:
         NotAlignable: where a span has none.

@@ -1,7 +1,7 @@
-"""Two ways to find with a Whisper when a speaker switches: CTC on its encoder, and its decoder's cross-attention.
+"""Two aligners that use a Whisper model: CTC on its encoder's states, and its decoder's cross-attention.
 
-Shape suffixes: B utterances, S samples at 16 kHz, T encoder positions of 20 ms, L letters, U tokens, V letters' kinds,
-D width.
+Shape suffixes: B utterances, S samples at 16 kHz, T encoder positions of 20 ms, L letters, U tokens, V distinct
+letters, D width.
 """
 
 import math
@@ -28,11 +28,11 @@ from corpora.align import NotAlignable, Switch, encoded, letters, places
 _BLANK = 0
 _FIT_UTTERANCES = 600
 _STEPS, _BATCH = 400, 16
-_BESIDE = 2  # letters on either side of a switch that score it
+_BESIDE = 2  # letters or tokens on each side of a switch, whose mean is its score
 
 
 class _WhisperAligner:
-    """A Whisper and its encoder's states; the window is the one that the model was trained with."""
+    """Encode audio with a Whisper model, in the window that it was trained with."""
 
     def __init__(self, model: str, device: str = "cpu") -> None:
         self.whisper, self.processor = read_model_folder(model)
@@ -42,10 +42,10 @@ class _WhisperAligner:
         self.device = device
 
     def prepare(self, utterances: Sequence[tuple[Utterance, Sequence[Span]]]) -> dict[int, Tensor]:
-        """Take the model's whole window where an utterance is beyond the one that it was trained with.
+        """Use the model's whole window where an utterance is longer than the window that it was trained with.
 
         Raises:
-            UserError: for an utterance beyond the whole one.
+            UserError: for an utterance longer than the whole window.
         """
         if any(utterance.duration > self.log_mel.window_s for utterance, _ in utterances):
             self.log_mel.window = window_of(WHOLE, self.whisper.config)
@@ -64,9 +64,9 @@ class _WhisperAligner:
 class CTCAligner(_WhisperAligner):
     """CTC forced alignment by a linear head on the frozen encoder, fitted to the transcripts that it then aligns.
 
-    It needs no other model, no times and no common alphabet: a linear head finds the letters of any language in the
-    encoder's states in a minute. A switch is put where the peak of the last letter before it ends: peaks tend to come
-    late in a sound. Where in a sound they come is up to the encoder, so look at the bias on speech of known times.
+    It needs no other model, no times and no common alphabet: the head learns the letters of any language in a minute.
+    A switch is placed at the end of the CTC peak of the last letter before it, because peaks tend to come late in a
+    sound. How late depends on the encoder, so check the reported bias on speech with known times.
 
     Args:
         model: model folder or Hub id of a Whisper.
@@ -119,7 +119,7 @@ class CTCAligner(_WhisperAligner):
         spoken, begins = letters(spans)
         labels_L = self._labels(spoken)
         log_probabilities_TV = self.head(states_TD).log_softmax(-1)
-        needed = len(labels_L) + int((labels_L[1:] == labels_L[:-1]).sum())  # a blank parts equal letters
+        needed = len(labels_L) + int((labels_L[1:] == labels_L[:-1]).sum())  # CTC needs a blank between equal letters
         if needed > len(log_probabilities_TV):
             raise NotAlignable("with more text than sound")
         path, scores = forced_align(log_probabilities_TV[None].cpu(), labels_L[None].cpu(), blank=_BLANK)
@@ -141,7 +141,7 @@ class CTCAligner(_WhisperAligner):
 
 
 class AttentionAligner(_WhisperAligner):
-    """The times of the decoder's tokens by its cross-attention, as transcribing finds those of words.
+    """Token times from the decoder's cross-attention, found in the same way as word times in transcribing.
 
     Args:
         model: model folder or Hub id of a Whisper.
@@ -149,7 +149,7 @@ class AttentionAligner(_WhisperAligner):
     """
 
     def switches(self, states_TD: Tensor, spans: Sequence[Span], text: str) -> list[Switch]:
-        """Find the switch between each span and the next; its score is the attention that is held around it.
+        """Find the switch between each span and the next; its score is the mean attention around it.
 
         Raises:
             NotAlignable: where the decoder cannot hold the text, or there are more tokens than positions.

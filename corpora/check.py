@@ -1,4 +1,4 @@
-"""`prepare.py check`: opens every audio of prepared manifests and says, a line a finding, what is wrong with it."""
+"""`prepare.py check`: open the audio of every utterance of manifests, and print one line for each problem."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +21,7 @@ SILENCE_PEAK = 10 ** (-50 / 20)
 CLIPPED_RUN = 4
 
 ERROR, WARNING = "error", "warning"
-Finding = tuple[str, str, str]  # level, kind, message; an error breaks or falsifies training and scores, a warning may
+Finding = tuple[str, str, str]  # level, kind, message; an error breaks training or distorts scores, a warning may
 
 
 def check(paths: Iterable[Path], tokenizer: str | None = None) -> int:
@@ -61,7 +61,7 @@ def _manifests(path: Path) -> list[Path]:
 
 @dataclass
 class _Checked:
-    """What was read so far, by hashes: of a manifest of a million lines neither audio nor text stays in memory."""
+    """What was checked so far, kept as hashes: neither audio nor text of a million-line manifest stays in memory."""
 
     count_tokens: Callable[[str], int] | None
     utterances: int = 0
@@ -69,7 +69,7 @@ class _Checked:
     seen: dict[int, str] = field(default_factory=dict)
 
     def findings(self, utterance: Utterance, manifest: Path, shared: bool) -> Iterator[Finding]:
-        """Yield what is wrong with one utterance, by itself and beside those before it.
+        """Yield the problems of one utterance, by itself and compared with earlier ones.
 
         Args:
             utterance: what to check.
@@ -81,7 +81,7 @@ class _Checked:
         self.seconds += utterance.duration
         yield from self._of_text(utterance)
         samples, found = _open(utterance, shared)
-        for level, kind, text in found:  # what must be repaired says where it lies
+        for level, kind, text in found:  # an error must be repaired, so it names the file
             yield level, kind, f"{text} ({utterance.audio})" if level == ERROR else text
         if self._seen("id", place, "", place):
             yield ERROR, "id twice", "ids must be unique within a manifest"
@@ -98,7 +98,7 @@ class _Checked:
                 yield WARNING, f"{what} twice", f"also in {twin}"
 
     def _seen(self, what: str, key: bytes | str, split: str, place: str) -> str | None:
-        """The place where the same was found before, None if this is the first."""
+        """Return where the same content was found before, None if it is new."""
         first = self.seen.setdefault(hash((what, key, split)), place)
         return None if first is place else first
 
@@ -149,7 +149,7 @@ def _of_samples(samples: np.ndarray) -> Iterator[Finding]:
     peak = float(size.max())
     if peak < SILENCE_PEAK:
         yield ERROR, "silence", f"the loudest sample is {peak:.5f}"
-    # A level reached once is a normalised recording; held for several samples it is a clipped one.
+    # A peak level reached once means a normalised recording; held over several samples it means clipping.
     edges = np.flatnonzero(np.diff(size >= min(peak, 1.0) * 0.9999, prepend=False, append=False))
     runs = edges[1::2] - edges[::2]
     clipped = int(runs[runs >= CLIPPED_RUN].sum())

@@ -33,12 +33,12 @@ def prepare(
     seed: int = 0,
     held_out: Iterable[Path] = (),
 ) -> Prepared:
-    """Read a corpus and write `<split>.jsonl` and `corpus.json` under `folder`; manifests may then point to it.
+    """Read a corpus and write `<split>.jsonl` and `corpus.json` under `folder`; manifests may then use its audio.
 
-    What a corpus says of an utterance beyond the manifest goes to `<split>.labels.json`, by id.
-    Training utterances whose source sentence is in a `held_out` manifest are refused. With `train_utterances`, each
-    pair's training manifest is a draw of that many: those with the smallest SHA-256 of seed and id, so that the draw
-    depends on neither the order of files nor on what else is in the corpus.
+    Labels that have no field in the manifest go to `<split>.labels.json`, by id.
+    Training utterances whose source sentence is in a `held_out` manifest are left out. With `train_utterances`, each
+    pair's training manifest is a sample of that size: the utterances with the smallest SHA-256 of seed and id, so that
+    the sample depends neither on the order of files nor on the rest of the corpus.
 
     Args:
         reader: knows the corpus's layout.
@@ -46,11 +46,11 @@ def prepare(
         folder: where to write.
         train_utterances: how many training utterances of each pair to draw; None for all.
         seed: of the draw.
-        held_out: test manifests whose sentences training must not hold.
+        held_out: test manifests whose sentences training must not contain.
 
     Raises:
-        UserError: where the corpus is not laid out as its reader expects, no utterance is left, or another corpus lies
-            in `folder`.
+        UserError: where the corpus is not laid out as its reader expects, no utterance is left, or `folder` holds
+            another corpus.
     """
     held_out = sorted(held_out)
     earlier = earlier_manifests(folder, corpus=corpus_name(reader), reader=reader.name)
@@ -88,12 +88,12 @@ def prepare(
 
 
 def configured(reader: type[Reader], values: dict[str, Any]) -> Reader:
-    """The reader with its options out of parsed command-line values."""
+    """Make the reader with its options from the parsed command line."""
     return reader(**{item.name: values[item.name] for item in dataclasses.fields(reader)})
 
 
 def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -> list[Path]:
-    """The test manifests training must not overlap with: those the corpus is known to overlap, and the named ones.
+    """The test manifests training must not overlap with: those known for the corpus, and the user's.
 
     Args:
         reader: of the corpus.
@@ -101,7 +101,7 @@ def held_out_manifests(reader: Reader, folder: Path, named: list[Path] | None) -
         named: the user's own test manifests.
 
     Raises:
-        UserError: where there are none and the corpus is known to overlap with some.
+        UserError: where the corpus is known to overlap with a test set, and none is found or named.
     """
     found = sorted(folder.parent.glob(reader.held_out)) if reader.held_out else []
     if reader.held_out and not found and not named:
@@ -135,7 +135,7 @@ def corpus_name(reader: Reader) -> str:
 
 
 class _Manifests:
-    """One open manifest a split; they appear under their names together, when the stack closes without an error."""
+    """One open manifest for each split; all get their final names together, when the stack closes without an error."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The record of a corpus, `corpus.json`: what it was made of, and what its manifests hold."""
+"""The record of a corpus, `corpus.json`: what it was made from, and what its manifests contain."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
 
     Args:
         folder: where the manifests lie.
-        made_by: the fields of the record that must be as they are here: the corpus and its reader, or the command.
+        made_by: fields that the record must have with these values: the corpus and its reader, or the command.
 
     Raises:
-        UserError: where another corpus lies there, whose audio and record would be overwritten.
+        UserError: where the folder holds another corpus, whose audio and record would be overwritten.
     """
     if not (folder / RECORD).is_file():
         return {}
@@ -38,14 +38,14 @@ def earlier_manifests(folder: Path, **made_by: str) -> dict[str, Mapping[str, An
 
 
 def check_own_manifest(path: Path, first: str) -> None:
-    """Check that a manifest that no record lists may be written over: a call that was killed before the record left it.
+    """Check that a manifest that no record lists may be overwritten: an earlier call that was killed left it.
 
     Args:
-        path: the manifest; mostly there is none yet.
-        first: the id that it begins with if it is this call's.
+        path: the manifest; usually it does not exist yet.
+        first: the id that this call's manifest begins with.
 
     Raises:
-        UserError: where it is somebody else's file.
+        UserError: where the file is something else.
     """
     if not path.exists():
         return
@@ -56,7 +56,7 @@ def check_own_manifest(path: Path, first: str) -> None:
 
 
 def follows_from(folder: Path, recipe: Mapping[str, Any]) -> bool:
-    """Whether a folder's record holds every entry of a recipe: the corpus need not be made again."""
+    """Whether a folder's record holds every entry of a recipe, so that the corpus need not be made again."""
     return recipe.items() <= _record(folder).items()
 
 
@@ -73,13 +73,13 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def about(utterances: Sequence[Utterance], **more: Any) -> dict[str, Any]:
-    """What the record holds of a manifest: its utterances' licence and statistics, and what it was made of and by."""
+    """The record's entry for a manifest: licence and statistics of its utterances, and how it was made (`more`)."""
     licence = listed(utterance.licence for utterance in utterances)
     return {"licence": licence, **more, **ManifestCounts.of(utterances).as_dict()}
 
 
 def write_record(folder: Path, corpus: str, command: str, manifests: Manifests) -> None:
-    """Write the record of a folder of manifests, the last file of a corpus: all of it is there.
+    """Write the record of a folder of manifests; it is written last, and shows that the corpus is complete.
 
     Args:
         folder: where the manifests lie.

@@ -1,7 +1,7 @@
-"""A Korean-German test set of one's own: HiKE's sentences, their English translated by hand, recorded, read back.
+"""A Korean-German test set of your own: HiKE's sentences, with the English translated by hand, and recorded.
 
-The sheet is a CSV that a spreadsheet opens: `id, text, english, german`, several English parts of a sentence separated
-by ` | `, the German to be filled in the same way. Rows left empty are left out of the test set.
+The sheet is a CSV for a spreadsheet program: `id, text, english, german`. Several English parts of a sentence are
+separated by ` | `, and the German is filled in the same way. Rows left empty are left out of the test set.
 """
 
 import csv
@@ -68,7 +68,7 @@ def prepare_recorded(sheet: Path, audio: Path, folder: Path, speaker: str | None
 
 @dataclass(frozen=True)
 class KoDeSheet(Reader):
-    """The filled sheet, its recordings being the source."""
+    """Reads the filled sheet; the source is the folder of recordings."""
 
     licence: ClassVar[str] = "sentences after HiKE (Apache-2.0); recordings: their makers'"
 

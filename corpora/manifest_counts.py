@@ -19,7 +19,7 @@ TABLE_HEADER = ("manifest", "utterances", "length", "speakers", "tokens", "switc
 SURPRISES_SHOWN = 5
 OTHER = "other"  # tokens of none of the pair's languages: numbers, a third script
 _PLAIN = regex.compile(r"[\p{M}\p{Z}\p{N}\p{P}\p{Sc}%+&=°′″]")
-_NOTATION = set("*/\\{}[]<>|_#@^~()\N{REPLACEMENT CHARACTER}")  # marks of annotators more often than of writers
+_NOTATION = set("*/\\{}[]<>|_#@^~()\N{REPLACEMENT CHARACTER}")  # more often annotation marks than punctuation
 tokens_of = PROFILES["cjk"].reference
 DURATION_EDGES_S = (1, 2, 5, 10, 20, 30)
 _BINS = ("< 1", "1-2", "2-5", "5-10", "10-20", "20-30", ">= 30")
@@ -108,7 +108,7 @@ class ManifestCounts:
         }
 
     def cells(self) -> list[str]:
-        """The chief counts, as `TABLE_HEADER` names them; switches are those of an utterance."""
+        """The main counts, in the order of `TABLE_HEADER`; switches are the mean per utterance."""
         tokens = ", ".join(f"{name} {count:,}" for name, count in self.tokens.most_common())
         switches = f"{self.switches / self.tagged:.2f}" if self.tagged else "unknown"
         cmi = f"{self.cmi_sum / self.tagged:.1f}" if self.tagged else "unknown"
@@ -148,7 +148,7 @@ class ManifestCounts:
 
 
 def surprises(text: str, languages: tuple[str, ...]) -> set[str]:
-    """Find the characters that no transcript in these languages should hold: other scripts, controls, notation."""
+    """Find characters that a transcript in these languages should not have: other scripts, control codes, notation."""
     scripts = {name for language in languages for name in scripts_of(language)}
     return {char for char in set(text) if char in _NOTATION or not (_PLAIN.match(char) or script(char) in scripts)}
 

@@ -202,7 +202,7 @@ def run_align(options: AlignOptions) -> None:
 
 
 def commands() -> Iterator[Command]:
-    """Every command, in the help's order: the demo, a command for each reader that there is, and the others."""
+    """Every command, in the help's order: the demo, one for each reader, and the others."""
     yield Command("demo", "Small corpora spoken by espeak-ng; needs pip install -e '.[demo]'", DemoOptions, run_demo)
     yield Command("speak", "Speak sentence sets with robot or neural voices, as corpora", SpeakOptions, speak)
     for name, reader in readers.discover().items():

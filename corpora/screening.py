@@ -18,7 +18,7 @@ from corpora.readers.source import SourceFiles
 from datamodules.leaks import HeldOut, sentence_keys
 
 EXAMPLES_A_KIND = 5
-Sentence = tuple[str, bytes | str, str]  # what its key is of (transcript or sentence id), the key, the split
+Sentence = tuple[str, bytes | str, str]  # the kind of key (transcript or sentence), the key, the split
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _notice_oddities(record: Record, header: Header, reader: Reader, prepared: P
 
 
 def _notice_twins(record: Record, held_out: HeldOut, found_before: set[Sentence], prepared: Prepared) -> None:
-    """Notice training sentences that a test set has too, of this corpus or held out, and the other way round."""
+    """Notice sentences that are in both training and test, where the test set is of this corpus or held out."""
     keys = sentence_keys(record.text, record.source_sentence_id)
     others = ("train", "dev") if record.split == "test" else ("test",)
     for what, key in keys.items():

@@ -21,7 +21,7 @@ from datamodules.splicing.splicer import CrossPairSplicer
 
 
 class _Bytes:
-    """Stands for a tokenizer by counting bytes: each of Whisper's tokens is one or more bytes."""
+    """Stands in for a tokenizer; counts bytes, an upper bound, as each of Whisper's tokens is one or more bytes."""
 
     def encode(self, text: str, add_special_tokens: bool) -> list[int]:
         return list(text.encode())

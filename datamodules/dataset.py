@@ -93,7 +93,7 @@ class PairDataset(Dataset):
         return Example(speech.utterance.id, draw.pair, waveform_S, *labels, draw.seed, tuple(skipped))
 
     def _others(self, draw: Draw, skipped: list[SkippedUtterance]) -> Iterator[Speech]:
-        """Utterances of the same pair, drawn by its seed; what could not be read is added to `skipped`."""
+        """Utterances of the same pair, drawn by the seed of `draw`; what could not be read is added to `skipped`."""
         rng = random.Random(f"others {draw.seed}")
         while True:
             index = rng.randrange(len(self.utterances[draw.pair]))

@@ -18,7 +18,7 @@ def transcript_key(text: str) -> bytes:
 
 
 def sentence_keys(text: str, source_sentence_id: str | None) -> dict[str, bytes | str]:
-    """What tells that two sentences are the same: their transcript, or where they are from."""
+    """The keys that equal sentences have in common: of the transcript, and the id of the source sentence."""
     return {"transcript": transcript_key(text)} | ({"sentence": source_sentence_id} if source_sentence_id else {})
 
 

@@ -1,4 +1,4 @@
-"""What a run trains on: each pair's manifests with their weights, and its utterances a step."""
+"""What a run trains on: each pair's manifests with their weights, and its utterances per step."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ def mixture(train: dict[str, Any], pairs: list[str] | None) -> dict[str, list[We
 
 
 def utterances_of(pairs: Iterable[str], utterances_per_pair: int | dict[str, int]) -> dict[str, int]:
-    """Utterances a step of each pair.
+    """Utterances of each pair per step.
 
     Raises:
         UserError: where a pair is not named, or a number is below 1.

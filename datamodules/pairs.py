@@ -1,4 +1,4 @@
-"""The data module: some utterances of each language pair a step; only manifests are held in memory."""
+"""The data module: each step gets some utterances of each pair; only manifests are held in memory."""
 
 import re
 import sys
@@ -35,7 +35,7 @@ _ENDED = re.compile(r"DataLoader worker.*(killed by signal: [\w ]+|exited unexpe
 
 
 def _without_reset_connections(worker: int) -> None:
-    """Let a worker end in silence where the process that it sends tensors to is gone: that one has a message."""
+    """Let a worker end without a message where the main process is gone, which has printed one itself."""
     shown = sys.excepthook
     sys.excepthook = lambda kind, *more: None if issubclass(kind, ConnectionError | EOFError) else shown(kind, *more)
 
@@ -49,7 +49,7 @@ def readable_worker_errors() -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:  # torch's own, or one that it makes of it while it cleans up
+    except Exception as error:  # torch's own, or one that it raises while it cleans up
         while error is not None and not _ENDED.search(str(error)):
             error = error.__context__
         if error is None:

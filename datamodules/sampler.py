@@ -35,8 +35,8 @@ class PairBatchSampler(Sampler[list[Draw]]):
         corpora: the size and weight of each of a pair's corpora, whose utterances are numbered in this order.
         utterances_per_pair: utterances of each pair a step on each rank.
         steps, seed, rank, world_size, start: of the run; `start` is the step to resume from.
-        durations: of each pair's utterances; given, the utterances of every 16 steps are dealt out anew among them, so
-            that those of one step, of all pairs and ranks, last about as long.
+        durations: of each pair's utterances; if given, the utterances of every 16 steps are redistributed among these
+            steps, so that those of one step, of all pairs and ranks, have similar durations.
     """
 
     corpora: dict[str, Sequence[tuple[int, float]]]
@@ -97,7 +97,7 @@ class _PairWalk:
 
     def __getitem__(self, place: int) -> int:
         if not self.begin <= place < self.begin + len(self.order):
-            cycle = int(place / sum(self.shares))  # or, where shares were rounded down, one after it
+            cycle = int(place / sum(self.shares))  # or the cycle after it, as shares are rounded down
             while sum(self._ends(cycle + 1)) <= place:
                 cycle += 1
             self.begin = sum(self._ends(cycle))

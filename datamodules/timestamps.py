@@ -21,9 +21,9 @@ from common.manifest import Utterance
 from datamodules.splicing.stretches import NotCuttable, stretches
 
 _PER_S = 50
-_LAST = 1500  # of 1501: those of 0.00 to 30.00 s
+_LAST = 1500  # the last of 1501, counted from 0: those of 0.00 to 30.00 s
 _PROMPT_TOKENS = 4  # with two language tags
-_REST_S = (0.1, 1.5)  # between joined utterances
+_REST_S = (0.1, 1.5)  # of silence between joined utterances
 
 Part = tuple[float, float, str]  # begin and end in seconds, and a text with the white space before it
 
@@ -37,7 +37,7 @@ class Speech(NamedTuple):
 
     @property
     def tempo(self) -> float:
-        """How many times as fast it is played."""
+        """The factor by which it is played faster than recorded."""
         return len(self.recorded_S) / len(self.played_S)
 
 
@@ -45,18 +45,18 @@ class TimestampLabels:
     """Draws which examples have timestamps, joins further utterances to them, and writes their texts with the times.
 
     `<|0.12|>새<|0.64|><|0.64|> report를 썼어요.<|2.02|>`: when speech begins and ends, and where the spans have times,
-    when the language switches, but for switches within a word, as before a Korean particle.
+    when the language switches, except for switches within a word, as before a Korean particle.
 
     Long recordings go through a model window by window, so a window holds many sentences, and its end may cut the last.
-    Half of the examples are such windows: utterances are joined until the next would not fit, which is cut off, and of
-    which only the time of its beginning is written (Radford et al. 2022, section 2.3). The others are ends of a
-    recording: utterances are joined up to a length that is drawn.
+    Half of the examples imitate such windows: utterances are joined until one does not fit; that one is cut off, and
+    only the time of its beginning is written (Radford et al. 2022, section 2.3). The others imitate the end of a
+    recording: utterances are joined up to a random length.
 
     Args:
         share: of the examples that have timestamps, 0 to 1.
         tokenizer: the model's.
         window_s: seconds that the model holds.
-        max_tokens: that its decoder holds, prompt included; a text that would be longer has none.
+        max_tokens: that its decoder holds, prompt included; a longer text gets no timestamps.
 
     Raises:
         UserError: where the tokenizer lacks timestamps.
@@ -114,14 +114,14 @@ class TimestampLabels:
         return tokens, torch.cat(sounds)
 
     def tokens(self, speech: Speech, since: int = 0) -> list[int]:
-        """The tokens of an utterance that begins at a sample; none where they are too many, or its times don't do."""
+        """The tokens of an utterance that begins at sample `since`; none if they do not fit or times are wrong."""
         edges_s = speech_edges(speech.recorded_S)
         whole = [(*edges_s, speech.utterance.text)]
         parts, since_s = _parts(speech.utterance, edges_s), since / SAMPLE_RATE_HZ
         return self._tokens(parts, speech.tempo, since_s) or self._tokens(whole, speech.tempo, since_s)
 
     def _beginning(self, speech: Speech, since: int, end: int) -> list[int]:
-        """The token of when an utterance begins that is cut off at a sample; none where it is cut off before."""
+        """The start timestamp of an utterance that is cut off at sample `end`; none if its speech starts later."""
         tick = round((since / SAMPLE_RATE_HZ + speech_edges(speech.recorded_S)[0] / speech.tempo) * _PER_S)
         return [self.first + tick] if tick / _PER_S < end / SAMPLE_RATE_HZ else []
 
@@ -139,7 +139,7 @@ class TimestampLabels:
 
 
 def _parts(utterance: Utterance, edges_s: tuple[float, float]) -> Iterator[Part]:
-    """Yield what is spoken between switches; all at once where times or texts of the spans are missing or wrong."""
+    """Yield the parts between switches; the whole as one part where times or texts of spans are missing or wrong."""
     begin_s, end_s = edges_s
     try:
         found = stretches(utterance)

@@ -63,7 +63,7 @@ def check_replicas(module: nn.Module) -> None:
 
 @contextlib.contextmanager
 def readable_rank_errors() -> Iterator[None]:
-    """Turn what ends a rank into a message of one line that names the rank.
+    """Turn an error that ends a rank into a message of one line that names the rank.
 
     Raises:
         UserError: on the rank that failed, and on those that lost it.

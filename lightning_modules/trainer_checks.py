@@ -18,13 +18,13 @@ _STRATEGIES = (SingleDeviceStrategy, DDPStrategy, ModelParallelStrategy)
 
 
 def check_devices(options: Any) -> None:
-    """Check, before Lightning starts a process for each, that this machine has room for them and somebody the others.
+    """Check, before Lightning starts processes, that this machine has enough devices and that other nodes are started.
 
     Args:
         options: of the trainer.
 
     Raises:
-        UserError: where a CPU is to be divided into more devices than make sense, or other machines are never started.
+        UserError: where a CPU would be divided into too many devices, or nothing starts the other machines.
     """
     is_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
     if is_cpu and str(options.devices).isdecimal():
@@ -69,7 +69,7 @@ def check_trainer(algorithm: Algorithm, trainer: L.Trainer) -> None:
         UserError: naming the strategy or precision, and what to choose.
     """
     name, strategy = type(algorithm).__name__, trainer.strategy
-    # Not isinstance: FSDP and DeepSpeed strategies are related to these, and shard.
+    # Not isinstance: strategies derived from these, such as DeepSpeed's, shard as well.
     if type(strategy) is ModelParallelStrategy and not algorithm.supports_sharding:
         able = ", ".join(name for name, kind in algorithms.named() if kind.supports_sharding)
         raise UserError(

@@ -185,10 +185,10 @@ class WhisperModule(L.LightningModule):
                 figures = self.algorithm.step(context, batch) | {"gradient_norm": context.grad_norm}
         except UnusableStepError as error:
             self._pass_over(error, guard.save(batch, Path(self.trainer.default_root_dir), self.global_rank), undo)
-            wrapped.step()  # without gradients: it counts, and changes nothing
+            wrapped.step()  # without gradients: it counts as a step, but changes nothing
             figures = {"unusable_steps": float(len(self.unusable_steps))}
         self._guard = None
-        figures["learning_rate"] = wrapped.param_groups[0]["lr"]  # before the schedule turns to the next step's
+        figures["learning_rate"] = wrapped.param_groups[0]["lr"]  # before the schedule sets that of the next step
         self.lr_schedulers().step()
         for name, value in figures.items():
             self.log(name, value, prog_bar=name.startswith("loss/"), batch_size=len(batch))
@@ -237,7 +237,7 @@ class WhisperModule(L.LightningModule):
         checkpoint["frozen"] = sorted(self.frozen)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Read it back.
+        """Read what `on_save_checkpoint` added, and check it.
 
         Raises:
             UserError: where the checkpoint is of a run with another algorithm, other frozen parts, or with adapters

@@ -1,4 +1,4 @@
-"""A run's folder, and its loggers in there: wandb, TensorBoard or CSV; one curve however often it resumes."""
+"""A run's folder and the loggers in it: wandb, TensorBoard or CSV; a resumed run continues the same curve."""
 
 import os
 import re
@@ -65,7 +65,7 @@ def study_of(output_root: str) -> str:
 
 
 def keep_identity(found: Sequence[Logger], folder: Path, resumes: bool) -> None:
-    """Give a resumed run the same id in wandb, and a run that begins anew in the same folder another one.
+    """Give a resumed run the same id in wandb, and a new run in the same folder a new id.
 
     A sweep's agent sets its runs' ids itself.
 

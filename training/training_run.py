@@ -1,4 +1,4 @@
-"""A training run: options become a trainer with our callbacks, which trains, or goes on, in the run's folder."""
+"""A training run: makes a trainer with our callbacks from the options, and trains or resumes in the run's folder."""
 
 import logging
 import warnings
@@ -124,7 +124,7 @@ class TrainingRun:
             given["strategy"] = fsdp()
         try:
             trainer = FineTuningTrainer(**given)
-        except (MisconfigurationException, ImportError, TypeError, ValueError) as error:  # by Lightning, of its options
+        except (MisconfigurationException, ImportError, TypeError, ValueError) as error:  # of Lightning's options
             raise UserError(f"trainer: {error}") from error
         trainer.callbacks.append(Interlude(throughput))  # behind the checkpoints, which Lightning puts last
         complete(trainer.strategy, config.rank_timeout_s)

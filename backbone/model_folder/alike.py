@@ -39,7 +39,7 @@ def check_windows(models: list[ModelFolder]) -> None:
 
 
 def _check_tokens(base: ModelFolder, model: ModelFolder) -> None:
-    """Refuse one token with two ids, and one id for two tokens; a token that only one side lists mixes up nothing."""
+    """Refuse one token with two ids, and one id for two tokens; a token that only one model has does no harm."""
     by_id = {number: token for token, number in base.vocabulary.items()}
     for token, number in sorted(model.vocabulary.items()):
         expected = base.vocabulary.get(token)

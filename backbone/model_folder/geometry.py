@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(eq=False)
 class TaskVectorGeometry:
-    """Sums over stretches of several vectors (differences from one base), from which the figures follow.
+    """Running sums over parts of several task vectors, from which norms, cosines and conflicts are computed.
 
     Attributes:
         gram_MM: inner products; the diagonal holds the squared norms.
@@ -43,12 +43,12 @@ class TaskVectorGeometry:
         return cls(*(torch.zeros(vectors, vectors, dtype=torch.float64) for _ in range(3)))
 
     def add(self, base_E: Tensor, delta_ME: Tensor, *, signed: int | None = None) -> None:
-        """Add a stretch.
+        """Add a part of the vectors.
 
         Args:
             base_E: the base.
             delta_ME: the vectors, float32.
-            signed: compare the signs of the first so many vectors; all by default.
+            signed: how many of the vectors, from the first on, to compare signs of; all by default.
         """
         self.gram_MM += delta_ME @ delta_ME.T
         self.parameters += base_E.numel()
@@ -89,11 +89,11 @@ class TaskVectorGeometry:
         return self.gram_MM[first, second].item() / norms if norms else float("nan")
 
     def mean_norm(self, vectors: int) -> float:
-        """The mean L2 norm of the first so many vectors."""
+        """The mean L2 norm of the first `vectors` vectors."""
         return sum(map(self.norm, range(vectors))) / vectors
 
     def mean_cosine(self, vectors: int) -> float:
-        """The mean cosine between each two of the first so many vectors, zero ones counted as orthogonal."""
+        """The mean cosine between each two of the first `vectors` vectors, zero ones counted as orthogonal."""
         cosines = [self.cosine(i, j) for i, j in combinations(range(vectors), 2)]
         return sum(0.0 if cosine != cosine else cosine for cosine in cosines) / max(1, len(cosines))
 

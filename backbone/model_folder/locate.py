@@ -63,7 +63,7 @@ def find_model(source: Path | str) -> Path:
 
 
 def check_kind(folder: Path) -> None:
-    """Check that a folder holds a model in Hugging Face's layout, and not one of its relatives.
+    """Check that a folder holds a model in Hugging Face's layout, and not a related format.
 
     Raises:
         UserError: naming what the folder is and what to do.

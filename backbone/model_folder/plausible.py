@@ -35,7 +35,7 @@ _PARTS = {
     "pre_tokenizer": ("ByteLevel",), "decoder": ("ByteLevel",), "normalizer": ("NFC",), "model": ("BPE",),
     "post_processor": ("TemplateProcessing", "ByteLevel"),
 }  # fmt: skip
-"""Of tokenizer.json; those of other types run regular expressions, or replace text by text that doubles."""
+"""Types allowed in tokenizer.json; others run regular expressions, or replacements that double the text."""
 
 
 def check_entries(folder: Path) -> None:
@@ -62,7 +62,7 @@ def check_numbers(folder: ModelFolder) -> None:
                 f"{folder.path / 'config.json'}: {alias} is {config[alias]!r:.100}, but {key}, which means the same, "
                 f"is {config[key]!r}; copy the file from the base"
             )
-    # What config.json says of suppressed tokens is not used, and often that of a larger vocabulary.
+    # The suppressed tokens in config.json are not used, and often belong to a larger vocabulary.
     used = {key: value for key, value in config.items() if not key.endswith("suppress_tokens")}
     for name, content in (("config.json", used), ("generation_config.json", generation)):
         for key, value, expected in _wrong(content, config["vocab_size"]):

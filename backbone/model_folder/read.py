@@ -1,4 +1,4 @@
-"""The one door by which models come in: what a folder or Hub id holds is checked before anything is computed."""
+"""The only way to open a model: the files of a folder or Hub id are checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def read(source: Path | str, label: str | None = None) -> ModelFolder:
         label: a short name for tables; by default the folder's.
 
     Returns:
-        The folder, whose weights are read when asked for. That they are finite is checked when they are.
+        The folder; its weights are read on demand, and only then checked to be finite.
 
     Raises:
         UserError: where there is no such model, or its configuration, tokenizer and weights do not belong together.
@@ -66,13 +66,13 @@ def read_model_folder(
         # A folder is data: no code in it is imported, and no pickle in it is opened.
         model = WhisperForConditionalGeneration.from_pretrained(folder.path, dtype=dtype, use_safetensors=True)
         processor = WhisperProcessor.from_pretrained(folder.path)
-    except Exception as error:  # transformers has no errors of its own: a damaged file ends in any of Python's
+    except Exception as error:  # transformers has no error class of its own: a damaged file can raise any
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"{folder.name}: the model cannot be loaded: {reason}. "
             "Expected a model folder or the id of a Whisper model on the Hugging Face Hub"
         ) from None
-    if (tokens := len(processor.tokenizer)) > model.config.vocab_size:  # further files may add some
+    if (tokens := len(processor.tokenizer)) > model.config.vocab_size:  # other files may add tokens
         raise UserError(
             f"{folder.path}: the tokenizer has {tokens} tokens, but config.json says vocab_size "
             f"{model.config.vocab_size}; copy the tokenizer's files from the base"
@@ -107,7 +107,7 @@ def _check_weights(folder: ModelFolder) -> None:
 
 
 def _difference(missing: Sequence[str], unknown: Sequence[str]) -> str:
-    """What the weights lack and have too much, and what to do."""
+    """Which tensors are missing or unknown, and what to do."""
     parts = [
         f"{len(names)} {'is' if len(names) == 1 else 'are'} {what}, such as {names[0]}"
         for names, what in ((missing, "missing"), (unknown, "unknown"))

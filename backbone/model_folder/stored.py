@@ -1,4 +1,4 @@
-"""A model folder on this machine: its JSON files, and its weights tensor by tensor, read when asked for."""
+"""A model folder on this machine: its JSON files, and its weights tensor by tensor, read on demand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-_DIGESTS: dict[tuple[Any, ...], str] = {}  # by file and tensor: merges of the same models in other groups share them
+_DIGESTS: dict[tuple[Any, ...], str] = {}  # by file and tensor; several merges of the same models share them
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ class ModelFolder:
         return sum(tensor.numel for tensor in self.tensors.values())
 
     def tensor(self, name: str) -> Tensor:
-        """Return a tensor as it is stored; float32 ones are pages of the file and not to be written to."""
+        """Return a tensor as it is stored; it may be memory-mapped from the file and must not be written to."""
         return self.contents(self.tensors[name])
 
     def contents(self, stored: StoredTensor) -> Tensor:
-        """Return what lies at a place of the folder's files."""
+        """Return the entries of a stored tensor."""
         if stored.file not in self._handles:
             self._handles[stored.file] = self._open(stored.file)
         return self._handles[stored.file].get_tensor(stored.key)
@@ -105,7 +105,7 @@ class ModelFolder:
         Args:
             name: the tensor's.
             first: the first row.
-            last: the row behind the last one.
+            last: the row after the last one.
         """
         stored = self.tensors[name]
         with self._open(stored.file) as file:
@@ -222,5 +222,5 @@ def check_finite(folder: ModelFolder, name: str, tensor: Tensor) -> None:
 
 
 def all_finite(tensor: Tensor) -> bool:
-    """Whether a tensor has neither NaN nor infinite entries: then its sum is finite, too, unless it is too large."""
+    """Whether a tensor has neither NaN nor infinite entries; its sum is tried first, which is fast but may overflow."""
     return bool(tensor.sum().isfinite() or tensor.isfinite().all())

@@ -44,7 +44,7 @@ def write_model_folder(
         folder: where to.
         model: the model.
         processor: its tokenizer and feature extractor.
-        weights: the model's state where it is not the model's own, because that is divided over ranks.
+        weights: the state to write, where the model's own state is divided over ranks.
         extra: further text files by name, such as the model card.
     """
     with atomic_folder(folder) as partial:
@@ -56,10 +56,10 @@ def write_model_folder(
 
 
 def write_side_files(folder: Path, base: ModelFolder, models: Sequence[ModelFolder], dtype: str) -> None:
-    """Write all but the weights of a model made of others.
+    """Write all files but the weights of a merged model.
 
-    Config, generation config, tokenizer and processor files are the base's, or of the first model that has them; the
-    window of training alone is the fine-tunes', so that the new model is decoded as they are.
+    Config, generation config, tokenizer and processor files are the base's, or of the first model that has them; only
+    the window of training is the fine-tunes', so that the new model is decoded as they are.
 
     Args:
         folder: where to.

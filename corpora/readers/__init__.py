@@ -1,4 +1,4 @@
-"""Readers: one module a corpus, found by looking, so that a new file here is a new `prepare.py` command."""
+"""Readers: one module for each corpus, discovered automatically: a new file is a new command of `prepare.py`."""
 
 import importlib
 import pkgutil
@@ -13,5 +13,5 @@ def discover() -> dict[str, type[Reader]]:
         for item in vars(importlib.import_module(f"{__name__}.{module.name}")).values():
             if isinstance(item, type) and issubclass(item, Reader) and item.__module__.endswith(f".{module.name}"):
                 found[module.name] = item
-    found.pop("reader")  # what they all are
+    found.pop("reader")  # the base class
     return dict(sorted(found.items()))

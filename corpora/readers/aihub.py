@@ -101,7 +101,7 @@ class AiHub(Reader):
         return dialogs
 
     def _rebuild(self, dialog: dict[str, Any]) -> str | None:
-        """The sentence in mixed script, from a whole `originalForm` or one a word; None where neither is there."""
+        """The sentence in mixed script, from the `originalForm` of sentence or words; None without either."""
         spoken = resolve_notation(str(dialog[self.text_field]))
         if isinstance(whole := dialog.get(self.english_field), str) and whole.strip():
             whole = resolve_notation(whole)
@@ -116,7 +116,7 @@ class AiHub(Reader):
 def _respell(sentence: str, words: list[dict[str, Any]], english_field: str) -> str | None:
     """Put each word's Latin spelling in the place of what was spoken; None where a word is not found.
 
-    Where the words are not the whole sentence, one is looked for where a word begins, not within others.
+    Where the words do not make up the whole sentence, each must match at the beginning of a word.
     """
     spoken = [resolve_notation(next((str(word[f]) for f in _SPOKEN_FIELDS if word.get(f)), "")) for word in words]
     is_whole = re.sub(r"\W", "", "".join(spoken)) == re.sub(r"\W", "", sentence)
@@ -132,14 +132,13 @@ def _respell(sentence: str, words: list[dict[str, Any]], english_field: str) -> 
 
 
 def resolve_notation(text: str) -> str:
-    """AI-Hub's transcript notation made plain: the spelling of `(spelling)/(pronunciation)`, no noise, filler,
-    repetition or doubt marks."""
+    """Remove AI-Hub's notation: keep the spelling of `(spelling)/(pronunciation)`, and drop the other marks."""
     text = _NOISE.sub(" ", _DUAL.sub(r"\1", text))
     return " ".join(_DROPPED.sub("", text).split())
 
 
 def _speaker(dialog: dict[str, Any], recording: str) -> str | None:
-    """The dialog's speaker; a bare 1 or A numbers the two people of one recording only."""
+    """The dialog's speaker; 1 or A is unique within one recording only, so the recording's name is added."""
     speaker = str(dialog.get("speaker") or dialog.get("speakerId") or "")
     return (f"{recording}-{speaker}" if len(speaker) < 3 else speaker) if speaker else None
 

@@ -20,12 +20,12 @@ SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MPEG"
 
 
 class BrokenRecord(Exception):
-    """A record that cannot be used; the message says why, and of audio which file."""
+    """A record that cannot be used; the message says why, and names the file if its audio is at fault."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an audio file says of itself; `duration_s` is the clip's part of it."""
+    """What the header of an audio file says; `duration_s` is that of the clip."""
 
     duration_s: float
     sample_rate_hz: int
@@ -61,8 +61,8 @@ def measure(source: SourceFiles, clip: Clip) -> Header:
 class ClipStore:
     """Give every clip a file: its own if it is on disk, else one under `folder`/audio.
 
-    A file of an earlier preparation with other audio is not overwritten, since the manifests of that preparation hold
-    until the new ones replace them: the new audio gets a name of its own.
+    A file with other audio from an earlier preparation is not overwritten, because its manifests are valid until the
+    new ones replace them: the new audio gets a different name.
     """
 
     def __init__(self, source: SourceFiles, folder: Path) -> None:
@@ -102,7 +102,7 @@ class ClipStore:
 
 @functools.lru_cache(maxsize=1)
 def _header_of(source: SourceFiles, name: str) -> Header:
-    """Of a file of the source; a dialogue's utterances ask for the same one after the other."""
+    """The header of a file; cached, because utterances of one dialogue ask for the same file in a row."""
     return _header(source.path(name) or io.BytesIO(source.read(name)), source.where(name))
 
 
@@ -125,9 +125,9 @@ def _header(file: Path | io.BytesIO, where: str) -> Header:
             raise BrokenRecord(f"{where}: not readable as audio ({str(error).rsplit(': ', 1)[-1]})") from None
     if header.duration_s <= 0:
         raise BrokenRecord(f"{where}: the audio file holds no samples")
-    # Of a RIFF file that is cut short, libsndfile reads what is left without an error.
+    # libsndfile reads a truncated RIFF file without an error.
     missing = int.from_bytes(head[4:8], "little") + 8 - size if head[:4] == b"RIFF" else 0
-    is_streamed = missing + size >= 0xFFFFFF00 or abs(missing + size - 2**31) < 256  # to a pipe: the most that can be
+    is_streamed = missing + size >= 0xFFFFFF00 or abs(missing + size - 2**31) < 256  # written to a pipe
     if missing > 0 and not is_streamed:
         raise BrokenRecord(f"{where}: the wav file is cut short: by its header {missing} bytes are missing")
     return header

@@ -1,4 +1,4 @@
-"""Anybody's own recordings: audio with a `metadata.csv` or `metadata.jsonl` (Hugging Face's AudioFolder)."""
+"""A user's own recordings: audio with a `metadata.csv` or `metadata.jsonl` (Hugging Face's AudioFolder)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rows of a hub repository's parquet files, a few at a time, their audio as the bytes it was stored in."""
+"""Read rows of a Hub repository's parquet files in small batches, with their audio as encoded bytes."""
 
 import io
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What every reader is: a corpus's layout turned into records, and nothing else.
+"""The base class of readers: they turn the layout of a corpus into records, and do nothing else.
 
 A reader knows where a corpus keeps its audio, text, languages and speakers. Everything that all corpora share (opening
 folders, archives and hub snapshots, measuring audio, guarding against leaks, cutting, counting, writing) is done
@@ -19,7 +19,7 @@ from corpora.readers.source import SourceFiles
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """Where an utterance's sound lies: a file of the source, or bytes out of a table.
+    """Where an utterance's audio is stored: in a file of the source, or as bytes from a table.
 
     `name` is the file's name within the source (for bytes: the name to store them under). `start_s` and `duration_s`
     cut a part out of it. `raw_rate_hz` says that the file is headerless 16-bit little-endian mono at that rate.
@@ -63,7 +63,7 @@ class LeftOut(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Something about the corpus that its user should know, `kind` first, and that leaves out no utterance."""
+    """Something that the user should know about the corpus, but that leaves out no utterance."""
 
     kind: str
     message: str
@@ -73,11 +73,11 @@ class Notice(NamedTuple):
 class Reader(ABC):
     """A corpus. A subclass's dataclass fields, each with a docstring, are its command-line options.
 
-    Its own docstring says in the first line what corpus it is, as the list of commands has it, and then its layout.
+    The first line of its docstring names the corpus for the list of commands; the rest describes the layout.
     """
 
     name: ClassVar[str]
-    """The name of its module; of the corpus and the command, too."""
+    """The name of the module, which is also that of the corpus and of the command."""
     needs: ClassVar[str]
     licence: ClassVar[str]
     hub_id: ClassVar[str | None] = None
@@ -129,7 +129,7 @@ def iso_639_3(language: str) -> str:
 
 
 def joined_spans(parts: list[tuple[str, str]]) -> tuple[Span, ...]:
-    """Spans out of (language, text) parts in order, the empty ones dropped, neighbours of a language joined."""
+    """Make spans of (language, text) parts: empty parts are dropped, neighbours in one language joined."""
     spans: list[Span] = []
     for language, text in parts:
         if spans and spans[-1].language == language:

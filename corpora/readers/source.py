@@ -1,7 +1,7 @@
 """A corpus as it was delivered: a folder, with any zip archives in it read in place, or a snapshot of a hub repository.
 
 Nothing is unpacked: a member of an archive is read when it is asked for, under the name `folder/archive.zip/member`.
-An archive that could harm (absolute or climbing names, links, encrypted members, bombs) is refused before that.
+An unsafe archive (absolute paths, '..', links, encrypted members, zip bombs) is refused before anything is read.
 """
 
 import fnmatch
@@ -30,7 +30,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, Ru
 
 
 class SourceFiles:
-    """The files of a corpus by their names relative to its root, in NFC, wherever they lie.
+    """The files of a corpus, on disk or in archives, by their names relative to its root, in NFC.
 
     Args:
         root: a folder, an archive or a table.
@@ -45,7 +45,7 @@ class SourceFiles:
         self.root = Path(root)
         self.hub_id, self.revision = hub_id, revision
         self._files: dict[str, Path | tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
-        self._is_table = False  # a table without its folder: whatever it names beside it is a file of the source
+        self._is_table = False  # the source is one table; files beside it belong to the source if it names them
         if self.root.is_file() and zipfile.is_zipfile(self.root):
             self._add_archive(self.root, "")
         elif self.root.is_file() and self.root.suffix in TABLES:
@@ -80,7 +80,7 @@ class SourceFiles:
     def path(self, name: str) -> Path | None:
         """The file itself, or None where it lies in an archive; an absolute name is a file outside of the source."""
         if name.startswith("/") or (self._is_table and name not in self._files):
-            # Some disks spell an accent as a character of its own.
+            # Some file systems store an accent as a separate character.
             paths = (self.root / unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
             return next((path for path in paths if path.is_file()), None)
         file = self._files.get(name)
@@ -118,11 +118,11 @@ class SourceFiles:
             yield unicodedata.normalize("NFC", line.removesuffix("\n"))
 
     def where(self, name: str) -> str:
-        """The name as messages give it: with the root before it."""
+        """The name for messages, with the root before it."""
         return (self.root / name).as_posix()
 
     def beside(self, name: str, relative: str, where: str, field: str) -> str:
-        """The name of the file that `name`'s field `field` points to with a relative path.
+        """Return the name of the file that a table refers to by a relative path.
 
         Args:
             name: the table.
@@ -131,7 +131,7 @@ class SourceFiles:
             field: the field that holds the path.
 
         Raises:
-            UserError: where the path is absolute or climbs out of the source.
+            UserError: where the path is absolute or contains '..'.
         """
         relative = unicodedata.normalize("NFC", relative)
         steps = [step for step in re.split(r"[/\\]", relative) if step not in ("", ".")]
@@ -142,7 +142,7 @@ class SourceFiles:
 
     def _add_folder(self) -> None:
         visited: set[str] = set()
-        for folder, folders, files in os.walk(self.root, followlinks=True):  # corpora are large and often linked to
+        for folder, folders, files in os.walk(self.root, followlinks=True):  # large corpora are often symbolic links
             if os.path.realpath(folder) in visited:
                 folders.clear()
                 continue
@@ -183,7 +183,7 @@ def _refuse_unsafe(member: zipfile.ZipInfo, archive: Path) -> None:
 
 
 def open_source(source: str | None, hub_id: str | None, patterns: list[str] | None) -> SourceFiles:
-    """Open a folder, an archive or, where `source` is no file and reads like `owner/name`, a hub dataset repository.
+    """Open a folder, an archive or, where `source` is no file and looks like `owner/name`, a dataset on the Hub.
 
     Args:
         source: a folder, an archive or a Hub id; None takes `hub_id`.

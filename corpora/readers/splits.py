@@ -1,4 +1,4 @@
-"""Which split a row belongs to: read from the names of its table and folders, never guessed against them."""
+"""Decide which split a row belongs to, by the names of its table and folders."""
 
 import os
 import re
@@ -16,7 +16,7 @@ _SPLITS |= dict.fromkeys(("test", "testing", "eval", "evaluation", "testset", "e
 
 
 def splits_in(name: str) -> set[str]:
-    """Return the splits that a name holds as words of their own: {"test"} for `test-clean`, `1.Testing`, `my_eval`."""
+    """Return the splits that a name contains as separate words: {"test"} for `test-clean`, `1.Testing`, `my_eval`."""
     return {_SPLITS[word] for word in re.split(r"[\W\d_]+", name.lower()) if word in _SPLITS}
 
 
@@ -29,8 +29,8 @@ def split_named(name: str) -> str | None:
 class SplitFinder:
     """Find the splits of a source's rows.
 
-    A table's name and its folders decide; where they name none, the folders of the row's file do; then `--split`; then
-    the name of the source's own folder. Only where no split's name is in sight anywhere, a row is training.
+    The names of the table and of its folders decide; if they name no split, the folders of the row's file; then
+    `--split`; then the name of the source folder. A row is training only if no name in the whole source names a split.
 
     Args:
         source: the corpus.
@@ -53,10 +53,10 @@ class SplitFinder:
             where: the row's place, for messages.
 
         Raises:
-            UserError: where names contradict each other, or are in sight but do not decide this row.
+            UserError: where names contradict each other, or the source names splits, but none for this row.
         """
         table_path, folder = PurePosixPath(table), PurePosixPath(file).parent
-        # Folders above what source and file share say nothing of splits.
+        # Folders that the source and the file have in common say nothing about splits.
         above = os.path.commonpath([self.root, folder]) if folder.is_absolute() else table_path.parent
         if folder.is_relative_to(above):
             folder = folder.relative_to(above)
@@ -68,7 +68,7 @@ class SplitFinder:
             self.in_sight = self.in_sight or f"{where}: {file}"
             if not self.guessed:
                 return next(iter(decided.items()))
-            where = self.guessed  # taken for training before any name was in sight
+            where = self.guessed  # an earlier row was taken for training, before a split was named
         if self.wanted:
             return self.wanted, "--split"
         if self.of_root and not decided:
@@ -84,7 +84,7 @@ class SplitFinder:
 
 
 def _named(path: PurePosixPath) -> dict[str, str]:
-    """The splits that a path names, each with the shortest beginning of the path that names it."""
+    """The splits that a path names, each with the shortest leading part of the path that names it."""
     found: dict[str, str] = {}
     for depth, part in enumerate(path.parts, start=1):
         for split in sorted(splits_in(part)):

@@ -97,7 +97,7 @@ def require_names(required: Collection[str], names: Collection[str], where: str,
 
 
 def _listed(names: Collection[str], kind: str) -> str:
-    """What a table has instead; of a file that may be none, such as a link to a file of the system, nothing is told."""
+    """The names that a table has; not quoted if it may be no table, such as a link to a system file."""
     if len(names) > 1 and all(re.fullmatch(r"[\w .()-]{1,40}", name) for name in names):
         return f"the {kind}s are {', '.join(map(repr, names))}"
     return f"found {len(names)} of other names"
@@ -156,7 +156,7 @@ def number_field(row: dict[str, Any], name: str, where: str) -> float | None:
 
 
 def unknown_fields(row: dict[str, Any], known: Collection[str], where: str, noticed: set[str]) -> Iterator[Notice]:
-    """Yield a notice for each field that is not `known`, once: `noticed` is added to.
+    """Yield a notice for each field that is not in `known`, once; it is then added to `noticed`.
 
     Args:
         row: the row.

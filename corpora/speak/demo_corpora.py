@@ -37,7 +37,7 @@ class DemoCorpus(NamedTuple):
 
     name: str
     voices: dict[str, list[str]]
-    """The voices of `train` and `test`; who trains also speaks development sentences, as in a corpus cut in two."""
+    """The voices of `train` and `test`; training voices also speak the development sentences."""
 
     @property
     def matrix(self) -> str:
@@ -58,7 +58,7 @@ def write_demo(out: Path, *, progress: bool = True) -> None:
 
 
 def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
-    """Writes training utterances of each single language: sentences, none of the demo's dev or test, and phrase salads.
+    """Writes training utterances of each language: sentences that are not in the demo's dev or test, and phrase salads.
 
     Args:
         out: gets a folder a language.
@@ -75,7 +75,7 @@ def write_backbone(out: Path, count: int, *, progress: bool = True) -> None:
 def draw(corpus: DemoCorpus, counts: dict[str, int]) -> dict[str, list[Sentence]]:
     """The sentences of each split; those of test and dev are the same whatever the counts ask for.
 
-    No mixed corpus repeats one before it: a Korean sentence around `laptop` would be both ko-en and ko-de.
+    No mixed corpus repeats an earlier one: a Korean sentence around `laptop` would be both ko-en and ko-de.
     """
     source = SentenceStream(corpus.name, SEED, seen=_said_before(corpus))
     held_out = {split: source.take(COUNTS[split]) for split in ("test", "dev")}
@@ -136,7 +136,7 @@ def _write_corpus(corpus: DemoCorpus, counts: dict[str, int], folder: Path, pool
 def _lines(corpus: DemoCorpus, split: str, start: int, sentences: list[Sentence]) -> list[espeak.Line]:
     rng = random.Random(f"{SEED} {corpus.name} {split} {start}")
     voices = corpus.voices["test" if split == "test" else "train"]
-    # Words a minute, and espeak-ng's pitch. Many voices also cover more than a test voice will ask for.
+    # Words per minute, and espeak-ng's pitch. Where there are many voices, they also vary more than test voices do.
     rates, pitches = ((130, 205), (20, 80)) if len(voices) > 10 else ((145, 190), (35, 65))
     lines = []
     for i, sentence in enumerate(sentences, start):
@@ -167,7 +167,7 @@ def _utterance(
 
 
 def _digest() -> str:
-    """Stands for the words, templates and code of this package: a corpus made by others is made again."""
+    """A hash of the words, templates and code of this package: a corpus of another version is made again."""
     digest = hashlib.blake2b(digest_size=8)
     for pattern in ("*.py", "*.yaml", "lexicon/*.tsv", "templates/*.txt"):
         for file in sorted(_HERE.glob(pattern)):

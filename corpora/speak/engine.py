@@ -1,4 +1,4 @@
-"""What an engine that speaks has in common with another: the interface, and the list of those there are."""
+"""The interface of a speech engine, which turns text into speech."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Speech:
 
 @dataclass(frozen=True)
 class Speaker:
-    """Somebody who speaks: a mixture of an engine's base voices.
+    """A speaker: a mixture of an engine's base voices.
 
     `voices` are base voices with their weights, which add up to 1; an engine that cannot mix gets a single one.
     """
@@ -48,14 +48,14 @@ class SpeechEngine(Protocol):
     stateless: bool
 
     def sounds(self, spans: Spans) -> str:
-        """What will be said, such as phonemes, in milliseconds; equal sounds of a speaker are equal audio.
+        """What will be said, such as phonemes, found in milliseconds; the same sounds and speaker give the same audio.
 
         Raises:
             ValueError: saying why the engine cannot speak the spans.
         """
 
     def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
-        """Speak the spans in one breath."""
+        """Speak the spans as one utterance."""
 
     def about(self) -> dict[str, Any]:
-        """What the audio follows from, for `corpus.json`: engine, versions, hash of the weights, licences."""
+        """What determines the audio, for `corpus.json`: engine, versions, hash of the weights, licences."""

@@ -1,9 +1,9 @@
-"""espeak-ng through ctypes: a sentence of several languages in one breath, with the exact time of each switch.
+"""espeak-ng through ctypes: a sentence of several languages in one call, with the exact time of each switch.
 
 One SSML call speaks the whole sentence: `<voice xml:lang>` changes the language and keeps the speaker (the voice
 variant, rate and pitch), `<mark>` events give the sample at which each span ends. Nothing has to be joined, and the
-intonation runs on over the switch. The library keeps state between calls that its random seed does not reset, so equal
-audio needs a fresh process that speaks the same sentences in the same order; `speak_all` is such a process's work.
+intonation continues across the switch. The library keeps state between calls that its random seed does not reset, so
+the same audio needs a new process that speaks the same sentences in the same order; `speak_all` runs in such a process.
 """
 
 import ctypes
@@ -94,7 +94,7 @@ class Espeak:
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(seed))
 
     def say(self, spans: Spans, voice: Voice) -> Speech:
-        """Speaks the spans in one breath, with 80 ms of silence around them."""
+        """Speaks the spans as one utterance, with 80 ms of silence around them."""
         matrix = spans[0][0]
         name = f"{SPOKEN_LANGUAGES[matrix]}+{voice.variant}"
         if self._library.espeak_SetVoiceByName(name.encode()) != 0:
@@ -198,12 +198,12 @@ class EspeakEngine:
         return repr(tuple(spans))
 
     def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
-        """Speak the spans in one breath; see `engine`."""
+        """Speak the spans as one utterance; see `engine`."""
         ((variant, _),) = speaker.voices
         return self._library.say(spans, Voice(variant, round(_WORDS_A_MINUTE * speed), _ENGINE_PITCH))
 
     def about(self) -> dict[str, Any]:
-        """What the audio follows from."""
+        """What determines the audio."""
         return {
             "engine": "espeak",
             "versions": {"espeakng-loader": importlib.metadata.version("espeakng-loader")},

@@ -210,5 +210,5 @@ def particle(literal: str, before: str, language: str) -> str:
         return literal
     final = final_consonant(before, language)
     is_closed = bool(final) and not (found[0] == "으로/로" and final == "ㄹ")
-    # After a consonant the first, but of `와/과` the second.
+    # After a consonant the first form, but of `와/과` the second.
     return found[0].split("/")[is_closed == (found[0] == "와/과")] + literal[found.end() :]

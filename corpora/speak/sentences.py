@@ -19,7 +19,7 @@ _LEVELS = {"word": 5, "phrase": 3, "sentence": 2}  # their weights in the draw
 # Seconds at the slowest rate, a little over what the voices need: a letter of Latin text, a syllable, a kana.
 _SECONDS_PER_CHARACTER = {"en": 0.066, "de": 0.066, "ko": 0.16, "ja": 0.105}
 LONGEST_S = 4.3
-LONGEST_SALAD_S = 2.8  # each full stop in it is a pause besides
+LONGEST_SALAD_S = 2.8  # each full stop in it adds a pause
 
 
 class Template(NamedTuple):
@@ -82,7 +82,7 @@ def _parse(line: str) -> tuple[str | Blank, ...]:
 
 
 class Picker:
-    """A seeded random choice that evens out how often each word is used: of three candidates the least used."""
+    """A seeded random choice that evens out how often words are used: the least used of three candidates."""
 
     def __init__(self, seed: str) -> None:
         self.random = random.Random(seed)

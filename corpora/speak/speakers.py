@@ -15,7 +15,7 @@ from corpora.speak.written import WrittenSentence
 SPEAKERS: dict[str, list[int]] = yaml.safe_load(Path(__file__).with_name("speakers.yaml").read_text(encoding="utf-8"))
 Numbers = tuple[int | None, int | None]
 _SPEEDS = (0.9, 1.05)
-_CONCENTRATION = 0.6  # of the mixtures: below 1, one or two voices prevail
+_CONCENTRATION = 0.6  # of the Dirichlet distribution: below 1, one or two voices dominate a mixture
 _HELD_OUT_SHARE = (0.5, 0.9)
 
 
@@ -59,8 +59,8 @@ def assign(
 def cast(corpus: str, tested: bool, number: int, engine: SpeechEngine, seed: int) -> list[Speaker]:
     """Return a corpus's speakers, for training or for test.
 
-    A training speaker is a mixture of the engine's training voices; a test speaker has, for half and more, a voice that
-    no training speaker has a share of. An engine that cannot mix gives each speaker one voice of its own kind.
+    A training speaker is a mixture of the engine's training voices; at least half of a test speaker is a voice
+    that no training speaker has a share of. An engine that cannot mix gives each speaker a single voice.
 
     Args:
         corpus: its name, also the beginning of the speakers' names.

@@ -1,8 +1,8 @@
 """From written sentences to a corpus on disk: `<out>/<corpus>/{train,dev,test}.jsonl`, `audio/` and `corpus.json`.
 
-Sentences are spoken in shards by one process a core. A finished shard leaves a record beside the audio, named by a hash
-of all that it follows from, so that a run that was stopped goes on where it was, and a changed sentence is spoken
-anew. A split's manifest is written when its last shard is there, `corpus.json` when all of a corpus is.
+Sentences are spoken in shards by one process per core. A finished shard leaves a record beside the audio, named by a
+hash of all its inputs, so that a run that was stopped goes on where it was, and a changed sentence is spoken again.
+A split's manifest is written when its last shard is finished, `corpus.json` when the whole corpus is.
 """
 
 import contextlib
@@ -115,7 +115,7 @@ def write_spoken(
 
 
 def _sounds(readings: Sequence[Reading], engine: engines.SpeechEngine) -> list[str]:
-    """What the engine will say of each.
+    """What the engine will say for each reading.
 
     Raises:
         UserError: naming the sentences that it cannot speak.
@@ -140,7 +140,7 @@ def _shards(
     encoding: Encoding,
     about: dict[str, Any],
 ) -> list[_Shard]:
-    """Divide the sentences of each corpus and split; those of test come first, of training last."""
+    """Divide the sentences of each corpus and split into shards, test first and training last."""
     places: dict[tuple[str, str], list[tuple[Reading, str]]] = {}
     for reading, sound in zip(readings, sounds, strict=True):
         places.setdefault((reading.sentence.corpus, reading.sentence.split), []).append((reading, sound))
@@ -157,7 +157,7 @@ def _shards(
 
 
 def _check_own(folder: Path) -> None:
-    """Check that a corpus's folder is new, or holds a spoken corpus, finished or not: what else is in it would go."""
+    """Check that a corpus's folder is new, or holds a spoken corpus, finished or not: other files would be lost."""
     if not (folder / _RECORDS).is_dir():
         check_replaceable(folder, RECORD, "spoken corpus")
         if (folder / RECORD).is_file() and not holds(folder, "speakers"):
@@ -165,7 +165,7 @@ def _check_own(folder: Path) -> None:
 
 
 def _recipe(corpus: str, shards: Sequence[_Shard], about: dict[str, Any]) -> dict[str, Any]:
-    """What a corpus follows from."""
+    """What determines a corpus, for its record."""
     keys = sorted(shard.key for shard in shards if shard.corpus == corpus)
     return {"corpus": corpus, **about, "made_from": hashlib.sha256("".join(keys).encode()).hexdigest()[:16]}
 
@@ -268,7 +268,7 @@ def _utterance(shard: _Shard, reading: Reading, duration_s: float, borders_s: Se
 
 
 def _finish(shards: Sequence[_Shard], recipe: dict[str, Any]) -> None:
-    """Write what stands for the whole corpus, and remove what an earlier sentence set left."""
+    """Write the record of the whole corpus, and remove audio that an earlier sentence set left."""
     folder = shards[0].folder
     manifests = {}
     for split in dict.fromkeys(shard.split for shard in shards):

@@ -58,7 +58,7 @@ class WrittenSentence:
 
     @property
     def source_id(self) -> str:
-        """The same for equal sentences, whatever their case: no training sentence may be a test sentence."""
+        """A hash of the sentence, whatever its case, to find training sentences that are also test sentences."""
         return hashlib.blake2b(self.text.casefold().encode(), digest_size=6).hexdigest()
 
 

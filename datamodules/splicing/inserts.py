@@ -109,7 +109,7 @@ class InsertPool:
             fitting = bisect_right(inserts, room.samples, key=lambda insert: insert.room.samples)
             if fitting:
                 break
-        for _ in range(_TRIES):  # length nearly always decides, so that tokens need no order of their own
+        for _ in range(_TRIES):  # the length is nearly always the limit, so inserts are not sorted by tokens
             insert = inserts[rng.randrange(fitting)]
             if room.holds(insert.room):
                 return insert

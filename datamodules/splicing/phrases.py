@@ -1,6 +1,6 @@
 """Phrases and their translations: one sentence spoken in two languages, in which a phrase can change its language.
 
-A switch in that place keeps what the sentence means, as UniCoM's do (arXiv:2508.15244).
+A switch there keeps the meaning of the sentence, as in UniCoM (arXiv:2508.15244).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from datamodules.splicing.inserts import Insert, Room
 from datamodules.splicing.splice_text import bare
 from datamodules.splicing.stretches import Stretch, cuttable
 
-Words = tuple[int, int]  # the first of a run, and the one after its last
+Words = tuple[int, int]  # the first word of a run, and the one after its last
 
 
 class PhrasedSentence(NamedTuple):
@@ -48,7 +48,7 @@ class Translations:
 
     Args:
         path: JSON lines, a sentence each, with a list of `[number, text]` under each language's code; phrases of one
-            number are translations of each other, and those without a number are of none.
+            number are translations of each other, and those without a number have no translation.
         sources: utterances by pair; those that say a sentence of the file in one language are used.
         shortest_s: a phrase under this many seconds is not inserted.
         count_tokens: how many tokens a text takes.
@@ -86,7 +86,7 @@ class Translations:
     ) -> dict[Words, Insert]:
         """Draw some of an utterance's phrases and give their translations, by the words that these replace.
 
-        A word always stays. There are none for an utterance in two languages, or whose sentence the file lacks.
+        At least one word stays. The result is empty for an utterance in two languages or a sentence not in the file.
 
         Args:
             found: the utterance's stretches.
@@ -110,7 +110,7 @@ class Translations:
 
 
 def _read(path: Path) -> Iterator[tuple[str, str, PhrasedSentence]]:
-    """Yield each sentence of a file with its language and text; lines that are in one language or mixed have none."""
+    """Yield each sentence of a file with its language and text; lines without a list of phrases have none."""
     for row, (where, content) in enumerate(read_rows(path)):
         for language, parts in content.items():
             if isinstance(parts, list) and language != "spans":

@@ -26,7 +26,7 @@ class UnreadableInsert(Exception):
 
 
 def spliced_audio(excerpts: Sequence[Excerpt], options: Splicing) -> Tensor:
-    """Reads and joins excerpts, one of the host at least; returns the waveform (S,).
+    """Reads and joins excerpts, at least one of the host; returns the waveform (S,).
 
     Raises:
         UserError: where the host's audio cannot be read.
@@ -44,10 +44,10 @@ def spliced_audio(excerpts: Sequence[Excerpt], options: Splicing) -> Tensor:
 
 
 def overlap_add(waveforms_S: Sequence[Tensor], fade: int, gap: int = 0) -> Tensor:
-    """Joins waveforms that carry `fade` samples more than they shall sound on both sides.
+    """Joins waveforms that have `fade` extra samples on both sides, for cross-fades.
 
-    At a joint the one falls linearly over 2 `fade` samples while the next rises; with `gap` samples of silence the next
-    comes so much later. All other samples are those of the waveforms, and the outer ends' extra samples are cut off.
+    At a joint one waveform fades out linearly over 2 `fade` samples while the next fades in; `gap` samples of silence
+    delay the next one. All other samples stay as they are, and the extra samples at the outer ends are cut off.
 
     Args:
         waveforms_S: the waveforms in their order.

@@ -25,7 +25,7 @@ class Excerpt(NamedTuple):
     """Samples `begin` to `end` of an utterance at 16 kHz.
 
     `stretch` is what they say, None for the silence at a host's ends; `text` is what is written for it; `insert` is
-    what they were drawn as, None for the host's own.
+    the insert that they are from, None for the host's own.
     """
 
     utterance: Utterance
@@ -64,7 +64,7 @@ def host_pattern(host: Utterance, found: Sequence[Stretch], kept: str, other: st
 
     Args:
         host: the utterance that gives way.
-        found: its stretches. Where there is one alone, a run of its words gives way.
+        found: its stretches. Where there is only one, a run of its words is replaced.
         kept: the language that stays.
         other: the language of the slots.
         rng: draws the run of words.
@@ -118,7 +118,7 @@ def _with_slots(
 
 
 def _without_a_run(stretch: Stretch, rng: random.Random) -> list[tuple[bool, Stretch]]:
-    """A stretch as two or three, each with whether it stays: a run of its words, which is not all of them, does not."""
+    """Split a stretch into two or three, each with whether it stays: a run of words, but never all, is replaced."""
     count = len(stretch.words)
     first = rng.choice(stretch.beginnings)
     end = rng.randint(first + 1, count if first else count - 1)

@@ -56,7 +56,7 @@ def divided(transcript: str, texts: Iterable[str]) -> list[tuple[str, str]] | No
 def is_bound(language: str, space: str, matrix: str) -> bool:
     """Whether a text of the matrix language is bound to its neighbour of another language, as a particle is.
 
-    That a language without spaces has none says nothing about its words beside other languages.
+    In a language without spaces, a missing space between two languages means nothing.
 
     Args:
         language: of the text.

@@ -1,9 +1,9 @@
 """The splicer: from an utterance and a seed to an utterance of another pair.
 
-A Korean-English sentence whose English gives way to Japanese out of Japanese-English sentences is Korean-Japanese
-speech: every word was spoken, only the switches were not. Pairs grow quadratically with languages, the speech that
-splicing needs linearly. `inserts` holds the sources, `splice_plan` decides what to join, `splice_text` and
-`splice_audio` join it.
+A Korean-English sentence whose English is replaced by Japanese from Japanese-English sentences is Korean-Japanese
+speech: every word was spoken, only the switches were not. The number of pairs grows quadratically with the languages,
+the speech that splicing needs only linearly. `inserts` holds the sources, `splice_plan` decides what to join,
+`splice_text` and `splice_audio` join it.
 
 Shape suffixes: S samples at 16 kHz.
 """
@@ -37,7 +37,7 @@ from datamodules.splicing.splice_plan import (
 )
 from datamodules.splicing.stretches import Stretch, cuttable
 
-_PROMPT_TOKENS = 5  # of two language tags, and the text's end
+_PROMPT_TOKENS = 5  # a prompt with two language tags, and the end token
 
 Utterances = Mapping[str, Sequence[Utterance]]
 

@@ -1,6 +1,6 @@
 """Where an utterance can be cut: its stretches of one language and their words, with times and texts.
 
-Their borders can be moved at random first, as by a bad alignment, to measure what splicing loses by it.
+Their borders can be moved at random first, to measure how much splicing loses by a bad alignment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from common.constants import DURATION_TOLERANCE_S, SAMPLE_RATE_HZ
 from common.manifest import Utterance
 from datamodules.splicing.splice_text import Text, divided, is_bound, unspaced
 
-_LEAST_SHARE = 0.01  # of the distance between two borders, which stays however far jitter would move them
+_LEAST_SHARE = 0.01  # of the distance between two borders, which jitter always keeps
 
 
 class TimedText(NamedTuple):
@@ -35,8 +35,8 @@ class Stretch:
     Attributes:
         language: the language's code.
         words: the spans that the manifest gives for it: one, or several such as words.
-        bound_before: no space parts it from what is before it, whatever that is (see `splice_text.Text`).
-        bound_after: the same for what is after it.
+        bound_before: no space separates it from the text before it, in any language (see `splice_text.Text`).
+        bound_after: the same for the text after it.
     """
 
     language: str
@@ -67,7 +67,7 @@ class Stretch:
     @property
     def beginnings(self) -> list[int]:
         """The words that a run may begin with."""
-        glued = not unspaced(self.language)  # a particle is, and begins nothing
+        glued = not unspaced(self.language)  # a particle is glued to the word before it
         return [index for index, word in enumerate(self.words) if index == 0 or word.space or not glued]
 
     def runs(self) -> Iterator[Stretch]:
@@ -89,12 +89,12 @@ class Stretch:
         return found
 
     def says(self, text: str) -> Text:
-        """A text in place of its own, for `splice_text.joined`."""
+        """Wrap a text that takes the place of its own, for `splice_text.joined`."""
         return Text(self.language, text, self.bound_before, self.bound_after)
 
 
 class NotCuttable(Exception):
-    """Why an utterance cannot be cut, in words that are the same for every utterance of a kind."""
+    """An utterance cannot be cut; equal reasons have equal messages, so that they can be counted."""
 
 
 def stretches(utterance: Utterance, shortest_s: float = 0.0) -> tuple[Stretch, ...]:
@@ -153,7 +153,7 @@ def cuttable(
 
 
 def jittered(utterance: Utterance, jitter_s: float) -> Utterance:
-    """The utterance with every border of its spans moved by up to `jitter_s` seconds, drawn by its id.
+    """The utterance with every border of its spans moved by up to `jitter_s` seconds, with its id as seed.
 
     Spans that meet still meet afterwards. No border passes its neighbours or the utterance's ends: it stops short of
     them. An utterance without times, or whose times are out of order, is returned unchanged.

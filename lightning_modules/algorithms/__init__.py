@@ -1,4 +1,4 @@
-"""Training algorithms in pure torch: one file each, found by looking into this folder."""
+"""Training algorithms in pure torch: one file each, discovered in this folder."""
 
 import importlib
 import inspect

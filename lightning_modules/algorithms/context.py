@@ -27,7 +27,7 @@ class StepContext:
     the whole batch exactly.
 
     Args:
-        parameters: the model's, each storage once (`named_parameters()` order); the trainable ones stay.
+        parameters: the model's, each storage once (`named_parameters()` order); only trainable ones are kept.
         forward: maps a batch to its token losses, and with `with_logits=True` to logits and hidden states as well.
         optimizer: the raw optimizer.
         head_weight: the output projection's weight, for algorithms that look at it.
@@ -40,7 +40,7 @@ class StepContext:
         micro_batch: most utterances that go through the model at once; None takes a batch whole.
         world_size, all_reduce: number of ranks, and the sum of a tensor over them.
         seed: with `step`, seeds the random draws of this step.
-        step: updates made so far; a step that was passed over does not count.
+        step: updates made so far; skipped steps do not count.
     """
 
     parameters: Iterable[nn.Parameter]

@@ -1,4 +1,4 @@
-"""What passes between model, step and algorithm: batches, forward passes, and terms at the output projection.
+"""The data passed between model, step and algorithm: batches, forward passes, and terms at the output projection.
 
 Shape suffixes: B utterances, U label tokens, V vocabulary, D width, P pairs.
 """
@@ -31,7 +31,7 @@ class PairBatch(Protocol):
 class Head(NamedTuple):
     """The output projection of a whole step's batch: its input, its output and its weight, without their graphs.
 
-    `loss_weights_BU` is what each token's loss counts in the mean of the pairs' losses, `label_smoothing` the loss's.
+    `loss_weights_BU` is each token's weight in the mean of the pairs' losses, `label_smoothing` that of the losses.
     """
 
     logits_BUV: Tensor
@@ -64,7 +64,7 @@ def with_penalty(loss: Tensor, penalty: HeadPenalty | None, out: Losses, rows: s
         return loss
     length = out.logits_BUV.shape[1]  # micro-batches are cut to their longest utterance
     for values, derivative in ((out.logits_BUV, penalty.d_logits_BUV), (out.hidden_BUD, penalty.d_hidden_BUD)):
-        # Linear in the values, with the derivative wanted; only its gradient counts.
+        # Linear in the values, with the wanted derivative; adds its gradient but not its value.
         linear = torch.dot(values.flatten(), derivative[rows, :length].to(values.dtype).flatten()).to(loss.dtype)
         loss = loss + (linear - linear.detach())
     return loss + penalty.value.to(loss.dtype)

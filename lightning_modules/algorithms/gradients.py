@@ -96,13 +96,13 @@ def cosines(gram_PP: Tensor) -> Tensor:
 
 
 def mean_cosine(gram_PP: Tensor) -> float:
-    """The mean over all couples of pairs."""
+    """The mean cosine over all combinations of two pairs."""
     return float(cosines(gram_PP).mean())
 
 
 @torch.no_grad()
 def weighted_sum(gradients: list[Gradients], weights_P: Tensor) -> Gradients:
-    """The combined gradient, written over the last pair's."""
+    """The combined gradient, which overwrites the last pair's."""
     *others, total = gradients
     for gradient in total:
         gradient.mul_(float(weights_P[-1]))
@@ -119,7 +119,7 @@ def add_noise(context: StepContext, std: float, *, skip_zero_gradients: bool = F
     Args:
         context: of the step.
         std: standard deviation of the noise.
-        skip_zero_gradients: leave elements whose gradient is 0.
+        skip_zero_gradients: leave out elements whose gradient is 0.
     """
     if std == 0:
         return

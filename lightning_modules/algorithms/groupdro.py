@@ -25,11 +25,11 @@ class GroupDRO(ObjectiveAlgorithm):
     def __init__(self, eta: float = 0.01) -> None:
         super().__init__()
         self.eta = in_range("GroupDRO: eta", eta, 0)
-        # Up to a constant; sums, so that nothing under- or overflows.
+        # Logarithms, up to a constant, so that nothing under- or overflows.
         self.register_buffer("log_weights_P", torch.empty(0))
 
     def needs(self, pairs: int) -> Needs:
-        """One pair has one weight."""
+        """With one pair there is nothing to weight."""
         return Needs(min_pairs=2)
 
     def objective(self, context: StepContext, losses_P: Tensor) -> Tensor:

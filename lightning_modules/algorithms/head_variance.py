@@ -45,7 +45,7 @@ class UtteranceVariance:
         return self.all_reduce(squares_PcD) / self.samples_P[:, None, None]
 
     def gradient(self, dv_PcD: Tensor) -> tuple[Tensor, Tensor]:
-        """The derivatives by delta (B, U, c) and H (B, U, D), from those by the variances; uses the deviations up."""
+        """The derivatives by delta (B, U, c) and H (B, U, D), from those by the variances; consumes the deviations."""
         d_gradient_BcD = self.deviation_BcD
         for rows, dv_cD, samples in zip(self.slices, dv_PcD, self.samples_P, strict=True):
             d_gradient_BcD[rows] *= dv_cD * (2 / samples)
@@ -87,9 +87,9 @@ Variance = UtteranceVariance | TokenVariance
 
 @dataclass
 class Memory:
-    """A moving average of the variances: `average_PVD`, and the step before which each row's last update came.
+    """A moving average of the variances, `average_PVD`, and for each row the step after its last update.
 
-    A row that was left out of a step counts as a variance of 0 there, without being touched.
+    A row that was left out of a step counts as a variance of 0 there; its average decays at its next update.
     """
 
     decay: float
@@ -136,7 +136,7 @@ class VariancePenalty:
         self.log_sum_BU1 = head.logits_BUV.to(self.dtype).logsumexp(2, keepdim=True)
 
     def value(self) -> Tensor:
-        """The penalty, float64; sets the memory forward."""
+        """The penalty, float64; updates the memory."""
         return torch.stack([_spread(self._variances(block, self._softmax(block)))[0] for block in self.blocks]).sum()
 
     def value_and_gradients(self) -> tuple[Tensor, Tensor, Tensor]:

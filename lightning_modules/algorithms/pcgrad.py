@@ -1,4 +1,4 @@
-"""PCGrad: takes out of each pair's gradient what points against another pair's.
+"""PCGrad: removes from each pair's gradient the component that conflicts with another pair's.
 
 Tianhe Yu et al., "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1.
 
