@@ -20,7 +20,7 @@ from datamodules.batch import SpeechBatch
 from datamodules.sampler import Draw
 from datamodules.skips import SkippedUtterance
 from datamodules.splicing.splicer import CrossPairSplicer
-from datamodules.timestamps import Speech, TimestampLabels
+from datamodules.timestamps import PlayedUtterance, TimestampLabels
 
 
 class LabelMaker:
@@ -92,7 +92,7 @@ class PairDataset(Dataset):
         labels = self.make_labels(speech.utterance, timed)
         return Example(speech.utterance.id, draw.pair, waveform_S, *labels, draw.seed, tuple(skipped))
 
-    def _others(self, draw: Draw, skipped: list[SkippedUtterance]) -> Iterator[Speech]:
+    def _others(self, draw: Draw, skipped: list[SkippedUtterance]) -> Iterator[PlayedUtterance]:
         """Utterances of the same pair, drawn by the seed of `draw`; what could not be read is added to `skipped`."""
         rng = random.Random(f"others {draw.seed}")
         while True:
@@ -101,11 +101,11 @@ class PairDataset(Dataset):
             skipped += more
             yield speech
 
-    def _speech(self, draw: Draw) -> tuple[Speech, list[SkippedUtterance]]:
+    def _speech(self, draw: Draw) -> tuple[PlayedUtterance, list[SkippedUtterance]]:
         """The utterance as it is recorded and played, and what could not be read."""
         utterance, recorded_S, skipped = self._open(draw)
         played_S = self.perturb(recorded_S, draw.seed) if self.perturb else recorded_S
-        return Speech(utterance, recorded_S, played_S), list(skipped)
+        return PlayedUtterance(utterance, recorded_S, played_S), list(skipped)
 
     def _open(self, draw: Draw) -> tuple[Utterance, Tensor, tuple[SkippedUtterance, ...]]:
         """The utterance or what it is spliced into, its waveform (S,), and what could not be read."""

@@ -28,7 +28,7 @@ _REST_S = (0.1, 1.5)  # of silence between joined utterances
 Part = tuple[float, float, str]  # begin and end in seconds, and a text with the white space before it
 
 
-class Speech(NamedTuple):
+class PlayedUtterance(NamedTuple):
     """An utterance, its speech as recorded, and as it is played, perhaps faster or slower; both (S,)."""
 
     utterance: Utterance
@@ -79,7 +79,7 @@ class TimestampLabels:
         """Whether the example of this seed has timestamps."""
         return random.Random(f"timestamps {seed}").random() < self.share
 
-    def join(self, first: Speech, others: Iterable[Speech], seed: int) -> tuple[list[int], Tensor]:
+    def join(self, first: PlayedUtterance, others: Iterable[PlayedUtterance], seed: int) -> tuple[list[int], Tensor]:
         """Join utterances, with rests between them, and write their texts with timestamps.
 
         Args:
@@ -113,14 +113,14 @@ class TimestampLabels:
                 break
         return tokens, torch.cat(sounds)
 
-    def tokens(self, speech: Speech, since: int = 0) -> list[int]:
+    def tokens(self, speech: PlayedUtterance, since: int = 0) -> list[int]:
         """The tokens of an utterance that begins at sample `since`; none if they do not fit or times are wrong."""
         edges_s = speech_edges(speech.recorded_S)
         whole = [(*edges_s, speech.utterance.text)]
         parts, since_s = _parts(speech.utterance, edges_s), since / SAMPLE_RATE_HZ
         return self._tokens(parts, speech.tempo, since_s) or self._tokens(whole, speech.tempo, since_s)
 
-    def _beginning(self, speech: Speech, since: int, end: int) -> list[int]:
+    def _beginning(self, speech: PlayedUtterance, since: int, end: int) -> list[int]:
         """The start timestamp of an utterance that is cut off at sample `end`; none if its speech starts later."""
         tick = round((since / SAMPLE_RATE_HZ + speech_edges(speech.recorded_S)[0] / speech.tempo) * _PER_S)
         return [self.first + tick] if tick / _PER_S < end / SAMPLE_RATE_HZ else []

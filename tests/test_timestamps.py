@@ -18,7 +18,7 @@ from common.errors import UserError
 from common.manifest import Span, Utterance
 from datamodules.augment import SpeedPerturbation
 from datamodules.dataset import LabelMaker, PairDataset
-from datamodules.timestamps import Speech, TimestampLabels
+from datamodules.timestamps import PlayedUtterance, TimestampLabels
 
 SPANS = (Span("ko", 0.5, 1.0, "새"), Span("en", 1.0, 1.33, "report"), Span("ko", 1.33, 1.7, "를 썼어요."))
 
@@ -42,7 +42,7 @@ def utterance(text: str, pair: str = "ko-en", spans: tuple[Span, ...] | None = N
 def written(tokenizer: WhisperTokenizer, said: Utterance, tempo: float = 1.0, room: int = 128) -> str:
     recorded_S = speech()
     played_S = torch.zeros(round(len(recorded_S) / tempo))
-    tokens = TimestampLabels(1.0, tokenizer, 30, room).tokens(Speech(said, recorded_S, played_S))
+    tokens = TimestampLabels(1.0, tokenizer, 30, room).tokens(PlayedUtterance(said, recorded_S, played_S))
     assert len(tokens) <= room - 4
     return shown(tokenizer, tokens)
 
@@ -106,7 +106,7 @@ def test_a_text_keeps_as_many_timestamps_as_the_decoder_has_room_for(tokenizer):
     assert written(tokenizer, said, room=size + 3) == "<|0.36|>새 report를 썼어요.<|1.64|>"
     assert written(tokenizer, said, room=size + 1) == ""
     unreadable_S = torch.zeros(1)
-    assert TimestampLabels(1.0, tokenizer, 30, 128).tokens(Speech(said, unreadable_S, unreadable_S)) == []
+    assert TimestampLabels(1.0, tokenizer, 30, 128).tokens(PlayedUtterance(said, unreadable_S, unreadable_S)) == []
 
 
 def test_speech_beyond_the_last_timestamp_has_none(tokenizer):
@@ -114,7 +114,7 @@ def test_speech_beyond_the_last_timestamp_has_none(tokenizer):
     tokens = TimestampLabels(1.0, tokenizer, 30, 128).tokens
     for end_s, whole_s, is_timed in ((19.9, 20, True), (20.0, 20.5, False)):
         recorded_S = speech(0.4, end_s, whole_s)
-        slow = Speech(utterance("새 report"), recorded_S, torch.zeros(len(recorded_S) * 3 // 2))
+        slow = PlayedUtterance(utterance("새 report"), recorded_S, torch.zeros(len(recorded_S) * 3 // 2))
         assert bool(tokens(slow)) == is_timed
 
 
@@ -164,7 +164,7 @@ def joined(
 ) -> tuple[str, torch.Tensor]:
     """The text and the waveform where utterances of two seconds, spoken from 0.35 to 1.65 s, follow each other."""
     labels = TimestampLabels(1.0, tokenizer, window_s, room)
-    said = Speech(utterance("새 report"), speech(whole_s=whole_s), speech(whole_s=whole_s))
+    said = PlayedUtterance(utterance("새 report"), speech(whole_s=whole_s), speech(whole_s=whole_s))
     tokens, waveform_S = labels.join(said, [said] * others, seed)
     assert len(tokens) <= room - 4
     return shown(tokenizer, tokens), waveform_S
@@ -216,8 +216,8 @@ def test_nothing_is_joined_without_room(tokenizer: WhisperTokenizer):
     size = len(tokenizer.encode("새 report", add_special_tokens=False)) + 2
     texts = {joined(tokenizer, seed, room=4 + 2 * size, window_s=30)[0] for seed in range(60)}
     assert max(len(TIMED.findall(text)) for text in texts) == 2
-    unreadable = Speech(utterance("새 report"), torch.zeros(1), torch.zeros(1))
-    first = Speech(utterance("새 report"), speech(), speech())
+    unreadable = PlayedUtterance(utterance("새 report"), torch.zeros(1), torch.zeros(1))
+    first = PlayedUtterance(utterance("새 report"), speech(), speech())
     labels = TimestampLabels(1.0, tokenizer, 7, 128)
     for seed in range(20):
         tokens, waveform_S = labels.join(first, iter([unreadable, first]), seed)
