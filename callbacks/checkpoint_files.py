@@ -19,7 +19,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import atomic_file
 from common.json_lines import read_object
 from common.printing import warn
@@ -48,7 +48,7 @@ class CheckpointFiles(TorchCheckpointIO):
                 file.write(_directory_digest(file))
         except (OSError, RuntimeError) as error:  # torch's writer wraps the file's error
             causes = [getattr(cause, "strerror", None) for cause in (error, error.__context__)]
-            reason = causes[0] or causes[1] or str(error).splitlines()[0]
+            reason = causes[0] or causes[1] or first_line(error)
             stay = "the earlier ones stay. Make room, then go on with --resume"
             raise UserError(f"{path}: the checkpoint cannot be written ({reason}); {stay}") from None
 
@@ -69,8 +69,8 @@ class CheckpointFiles(TorchCheckpointIO):
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: refused, it is no checkpoint of tensors and plain values ({reason})") from None
+            refused = "refused, it is no checkpoint of tensors and plain values"
+            raise UserError(f"{path}: {refused} ({first_line(error)})") from None
 
 
 def checkpoint_path(run: Path | str, step: int) -> Path:

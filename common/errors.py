@@ -64,14 +64,15 @@ def _unforeseen(error: Exception) -> str:
     if isinstance(error, ValueError) and "null byte" in str(error):
         return "a path has a NUL character, which no file can have; look at the names in configurations and tables"
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error) or "out of memory" in str(error):
-        return f"there is not enough memory ({_first_line(error)})"
+        return f"there is not enough memory ({first_line(error)})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(_ROOT)]
     where = f" in {frames[-1].filename.removeprefix(_ROOT)}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{where}, which was not foreseen: {_first_line(error)}; --debug shows more"
+    return f"{type(error).__name__}{where}, which was not foreseen: {first_line(error)}; --debug shows more"
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, at most 300 characters of it; its class's name if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 def run_script(main: Callable[[], int | None]) -> None:

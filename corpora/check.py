@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from common.constants import DURATION_TOLERANCE_S, MAX_TOKENS, SAMPLE_RATE_HZ, WINDOW_S
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.manifest import Utterance, iter_manifest
 from common.printing import show
 from common.progress_meter import progress
@@ -165,5 +165,5 @@ def _token_counter(name: str | None) -> Callable[[str], int] | None:
     try:
         tokenizer = WhisperTokenizerFast.from_pretrained(name)
     except (OSError, ValueError) as error:
-        raise UserError(f"--tokenizer {name}: no Whisper tokenizer there ({str(error).splitlines()[0]})") from None
+        raise UserError(f"--tokenizer {name}: no Whisper tokenizer there ({first_line(error)})") from None
     return lambda text: len(tokenizer.encode(text, add_special_tokens=False))

@@ -110,14 +110,6 @@ class PairDataModule(L.LightningDataModule):
         self._durations: dict[str, list[float]] | None = None
         self._dataset: PairDataset | None = None
 
-    def check_manifests(self) -> None:
-        """Checks that every manifest exists.
-
-        Raises:
-            UserError: listing every manifest that is missing and how to make it.
-        """
-        check_manifests(self.train)
-
     def read(self, tokenizer: Tokenizer, window_s: float, max_tokens: int, *, by_duration: bool = False) -> None:
         """Reads the manifests and checks them against the model.
 
@@ -130,7 +122,7 @@ class PairDataModule(L.LightningDataModule):
         Raises:
             UserError: naming manifest and utterances.
         """
-        self.check_manifests()
+        check_manifests(self.train)
         make_labels = LabelMaker(tokenizer, self.language)
         held_out = HeldOut(self.held_out or [])
         for pair, entries in self.train.items():

@@ -16,7 +16,7 @@ from transformers import AutoConfig, WhisperProcessor
 
 from backbone.log_mel import LogMel
 from backbone.window import window_of
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import atomic_folder
 from common.option_types import NumberFormat
 from decoding.decoding_engine import Attempt, Written
@@ -49,8 +49,7 @@ def convert(source: Path, identity: str, cache: Path) -> Path:
             TransformersConverter(str(source)).convert(str(partial), force=True)
             processor = WhisperProcessor.from_pretrained(source)
         except Exception as error:  # neither library has errors of its own
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise UserError(f"{source}: CTranslate2 cannot convert the model: {reason}") from None
+            raise UserError(f"{source}: CTranslate2 cannot convert the model: {first_line(error)}") from None
         # Without these two, faster-whisper downloads whisper-tiny's tokenizer and assumes 80 mel bins.
         processor.tokenizer.save_pretrained(partial)
         processor.feature_extractor.save_pretrained(partial)

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import distributed, nn
 from torch.distributed.tensor import DTensor
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 
 _LOST_PEER = re.compile(r"closed by peer|reset by peer|[Tt]imed out|timeout|NCCL|Broken pipe|gloo")
 
@@ -80,7 +80,7 @@ def readable_rank_errors() -> Iterator[None]:
             raise
         raise UserError(
             f"{_name()}another rank ended, or said nothing for longer than --rank_timeout_s; if it left a message, "
-            f"that says why. A checkpoint goes on with --resume ({str(error).splitlines()[0][:150]})"
+            f"that says why. A checkpoint goes on with --resume ({first_line(error)[:150]})"
         ) from None
 
 

@@ -17,6 +17,7 @@ from common.audio import load_waveform
 from common.errors import UserError
 from common.manifest import Utterance, read_manifest
 from datamodules.dataset import LabelMaker, PairDataset, check_labels, collate
+from datamodules.mixture import check_manifests
 from datamodules.pairs import PairDataModule
 from tests.splicing_corpora import rewrite, write_pairs
 
@@ -138,7 +139,7 @@ def test_missing_manifests_say_how_to_make_them():
     with pytest.raises(
         UserError, match=r"(?s)data/aihub/train\.jsonl.*prepare\.py aihub.*--config demo\.yaml"
     ) as error:
-        module.check_manifests()
+        check_manifests(module.train)
     assert "elsewhere" not in str(error.value)
     with pytest.raises(UserError, match="names ko-ja.*; it has: ko-en"):
         PairDataModule(train={"ko-en": "x"}, pairs=["ko-ja"])

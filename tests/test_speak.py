@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from corpora.speak.ogg_opus import encode_opus
 from corpora.speak.phonemes import phonemes
 from corpora.speak.speakers import SPEAKERS, assign, cast
 from corpora.speak.spoken import Encoding, write_spoken
-from corpora.speak.written import OWN_SETS, counts, read_sentence_sets
+from corpora.speak.written import OWN_SETS, read_sentence_sets
 
 
 class FakeEngine:
@@ -85,7 +86,8 @@ def spoken_by_fake(tmp_path: Path, **changes) -> list[Path]:
 
 def test_the_projects_own_sets_are_the_studys():
     sentences = read_sentence_sets(sorted(OWN_SETS.glob("*.jsonl")))
-    found = {corpus: dict(splits) for corpus, splits in counts(sentences).items()}
+    corpora = {sentence.corpus for sentence in sentences}
+    found = {name: Counter(sentence.split for sentence in sentences if sentence.corpus == name) for name in corpora}
     seen, unseen = {"train": 584, "dev": 40, "test": 120}, {"train": 300, "dev": 40, "test": 120}
     single = {"train": 300, "dev": 40, "test": 80}
     assert found == {

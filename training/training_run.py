@@ -19,6 +19,7 @@ from callbacks.throughput import Interlude, Throughput, TrainingProgress
 from common.errors import UserError
 from common.files import sole_writer
 from common.options import parse
+from datamodules.mixture import check_manifests
 from datamodules.pairs import PairDataModule, readable_worker_errors
 from lightning_modules import algorithms
 from lightning_modules.algorithms.algorithm import Algorithm
@@ -53,7 +54,7 @@ class TrainingRun:
         self._made = self.parser.instantiate_classes(self.config)
         self.model: WhisperModule = self._made.model
         self.datamodule: PairDataModule = self._made.data
-        self.datamodule.check_manifests()
+        check_manifests(self.datamodule.train)
         self.trainer = self._trainer()
 
     def fit(self) -> None:

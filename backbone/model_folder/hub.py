@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 from backbone.model_folder.candidates import Candidate
 from backbone.model_folder.stored import PROCESSORS
 from backbone.model_folder.training_card import with_scores
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.files import write_text
 from common.input_files import RECORDS, read_text
 from common.json_lines import read_object
@@ -141,7 +141,7 @@ def _upload(folder: Path, repo: str, private: bool) -> str:
             repo_id=repo, folder_path=str(folder), allow_patterns=list(_PUSHED), commit_message="Add the model"
         )
     except (HfHubHTTPError, LocalTokenNotFoundError, OSError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
+        reason = first_line(error)
         raise UserError(f"{repo}: the Hub refused it ({reason}); are you logged in (hf auth login)?") from None
     return str(done)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from common.configs import read_yaml
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.json_lines import read_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -58,8 +58,8 @@ def find_model(source: Path | str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
-        raise UserError(f"{name}: no such folder, and the Hugging Face Hub does not provide it ({reason})") from None
+        failed = "no such folder, and the Hugging Face Hub does not provide it"
+        raise UserError(f"{name}: {failed} ({first_line(error)})") from None
 
 
 def check_kind(folder: Path) -> None:

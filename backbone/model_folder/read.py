@@ -10,10 +10,9 @@ from backbone.model_folder.architecture import EMBEDDING, PROJECTION, check_arch
 from backbone.model_folder.locate import check_kind, find_model, short_name
 from backbone.model_folder.plausible import check_entries, check_numbers, check_tokenizer_parts
 from backbone.model_folder.stored import DTYPES, PROCESSORS, ModelFolder, check_finite
-from common.errors import UserError
+from common.errors import UserError, first_line
 
 if TYPE_CHECKING:
-    import torch
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 _ENGLISH_ONLY = 51864  # tokens of the English-only Whispers, one fewer than the multilingual ones have
@@ -46,13 +45,9 @@ def read(source: Path | str, label: str | None = None) -> ModelFolder:
 
 
 def read_model_folder(
-    source: ModelFolder | Path | str, *, dtype: torch.dtype | str | None = "float32"
+    source: ModelFolder | Path | str,
 ) -> tuple[WhisperForConditionalGeneration, WhisperProcessor]:
-    """Load a model and its processor.
-
-    Args:
-        source: what `read` takes or returned.
-        dtype: of the weights in memory; None for the stored one.
+    """Load a model in float32 and its processor; `source` is what `read` takes or returned.
 
     Raises:
         UserError: as `read`, or where a weight is not finite or transformers cannot load the folder.
@@ -64,12 +59,11 @@ def read_model_folder(
     disable_progress_bar()  # a bar for each model read would bury the run's own
     try:
         # A folder is data: no code in it is imported, and no pickle in it is opened.
-        model = WhisperForConditionalGeneration.from_pretrained(folder.path, dtype=dtype, use_safetensors=True)
+        model = WhisperForConditionalGeneration.from_pretrained(folder.path, dtype="float32", use_safetensors=True)
         processor = WhisperProcessor.from_pretrained(folder.path)
     except Exception as error:  # transformers has no error class of its own: a damaged file can raise any
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"{folder.name}: the model cannot be loaded: {reason}. "
+            f"{folder.name}: the model cannot be loaded: {first_line(error)}. "
             "Expected a model folder or the id of a Whisper model on the Hugging Face Hub"
         ) from None
     if (tokens := len(processor.tokenizer)) > model.config.vocab_size:  # other files may add tokens

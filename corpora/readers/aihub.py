@@ -15,7 +15,7 @@ from common.json_lines import parse_json
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record
 from corpora.readers.source import SourceFiles
 from corpora.readers.splits import split_named
-from corpora.readers.tables import number_field, read_text, text_field
+from corpora.readers.tables import number_field, text_field
 
 RAW_RATE_HZ = 16000
 _DUAL = re.compile(r"\(([^()]*)\)\s*/\s*\(([^()]*)\)")
@@ -91,7 +91,7 @@ class AiHub(Reader):
 
     def _dialogs(self, source: SourceFiles, label: str) -> list[dict[str, Any]]:
         where = source.where(label)
-        content = parse_json(read_text(source, label), where)
+        content = parse_json("\n".join(source.lines(label)), where)
         dialogs = content.get("dialogs") if isinstance(content, dict) else None
         if not isinstance(dialogs, list) or not dialogs or not all(isinstance(dialog, dict) for dialog in dialogs):
             held = sorted(content) if isinstance(content, dict) else type(content).__name__

@@ -9,7 +9,6 @@ from typing import ClassVar
 from common.errors import UserError
 from corpora.readers.reader import Clip, LeftOut, Notice, Reader, Record, joined_spans
 from corpora.readers.source import SourceFiles
-from corpora.readers.tables import read_text
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Jecs(Reader):
         for emotion in self.emotions:
             for name in source.require(f"*{emotion}/transcripts_cs.txt", "the mixed sentences of JECS"):
                 folder = PurePosixPath(name).parent
-                for number, line in enumerate(read_text(source, name).split("\n"), start=1):
+                for number, line in enumerate(source.lines(name), start=1):
                     if line.strip():
                         yield _record(line, f"{source.where(name)}:{number}", folder, emotion)
 

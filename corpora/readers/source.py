@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from common.errors import UserError
+from common.errors import UserError, first_line
 from common.input_files import RECORDS, check_file, read_bytes, read_lines
 from common.json_lines import wrong_field
 
@@ -207,8 +207,7 @@ def open_source(source: str | None, hub_id: str | None, patterns: list[str] | No
     except (OSError, ValueError) as error:
         include = "".join(f" --include '{pattern}'" for pattern in patterns or ())
         command = f"hf download --repo-type dataset {source}{include} --local-dir FOLDER"
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        found = f"{source}: no such folder, and not to be had from the hub as a dataset ({reason})"
+        found = f"{source}: no such folder, and not to be had from the hub as a dataset ({first_line(error)})"
         advice = f"where there is a network, after `hf auth login` if it is gated, `{command}`, then --source FOLDER"
         raise UserError(f"{found}; {advice}") from None
     return SourceFiles(folder, hub_id=source, revision=Path(folder).name)

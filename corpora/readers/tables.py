@@ -20,15 +20,6 @@ from corpora.readers.source import SourceFiles
 FIELDS: dict[str, list[str]] = yaml.safe_load(Path(__file__).with_name("fields.yaml").read_text(encoding="utf-8"))
 
 
-def read_text(source: SourceFiles, name: str) -> str:
-    """A UTF-8 text file in NFC, without a byte-order mark, line ends as `\\n`.
-
-    Raises:
-        UserError: where it is not UTF-8.
-    """
-    return "\n".join(source.lines(name))
-
-
 def read_jsonl(source: SourceFiles, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield ("file:line", row) for each line of a JSON-lines file.
 

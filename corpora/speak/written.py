@@ -10,7 +10,6 @@ has no spaces.
 import hashlib
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -184,11 +183,3 @@ def _refuse_twice(sentences: list[WrittenSentence]) -> None:
                 f"{sentence.where}: the {sentence.split} sentence {sentence.id!r} is also the test sentence "
                 f"{other.id!r} of {other.where}; drop one"
             )
-
-
-def counts(sentences: Iterable[WrittenSentence]) -> dict[str, Counter[str]]:
-    """Sentences by corpus and split."""
-    found: dict[str, Counter[str]] = {}
-    for sentence in sentences:
-        found.setdefault(sentence.corpus, Counter())[sentence.split] += 1
-    return found
