@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from backbone.model_folder.read import read_model_folder
+from backbone.model_folder.read import read, read_model_folder
 from callbacks.final_model import FinalModel
 from common.errors import UserError
 from lightning_modules.algorithms.erm import ERM
@@ -51,8 +51,9 @@ def test_a_fine_tune_stored_in_half_precision_goes_on_in_whole(
     base = tmp_path / "base"
     shutil.copytree(tiny_model, base)
     WhisperForConditionalGeneration.from_pretrained(tiny_model, dtype=torch.float16).save_pretrained(base)
-    found, _ = read_model_folder(train(base, manifests, tmp_path / "run"), dtype=None)
-    assert found.dtype == torch.float32
+    folder = read(train(base, manifests, tmp_path / "run"))
+    assert {tensor.dtype for tensor in folder.tensors.values()} == {"F32"}
+    found, _ = read_model_folder(folder)
     start, _ = read_model_folder(base)
     moved = [(a - b).abs().max() for a, b in zip(found.parameters(), start.parameters(), strict=True)]
     assert 0 < max(moved) < 0.01  # from where it was left
