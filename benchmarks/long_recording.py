@@ -47,7 +47,7 @@ LANGUAGES = ["ko", "ja", "de", "en"]
 WAYS: dict[str, tuple[str, dict[str, Any]]] = {
     "ours, beam 1 (its defaults)": ("ours", {}),
     "ours, beam 1, four languages": ("ours", {"languages": LANGUAGES}),
-    "ours, beam 1, pieces of 30 s": ("ours", {"longest": 30.0}),
+    "ours, beam 1, pieces of 30 s": ("ours", {"longest": 30.0, "rest": 2.0}),
     "faster-whisper, beam 1": ("faster-whisper", {"beam_size": 1}),
     "faster-whisper, beam 1, multilingual, voice activity": (
         "faster-whisper",
