@@ -1,13 +1,13 @@
 """The measures as CSV, one line for each place; the first line, with side `all`, sums up the whole model."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import isnan
+from typing import Any
 
 from analysis.deltas import Place, PlaceMeasure
 from common import escape
+from common.csv_text import csv_text
 
 ALL = Place("all", None, "all")
 Measures = Mapping[Place, PlaceMeasure]
@@ -71,16 +71,14 @@ def csv_files(names: Sequence[str], measures: Measures, threshold: float) -> dic
 
 def _csv(head: str, groups: Groups, measures: Measures, figures: Callable[..., Sequence[float]]) -> str:
     """Return a line for each group of models and place; `figures` takes the place's measure and the models' indices."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(head.split(","))
+    lines: list[Sequence[Any]] = [head.split(",")]
     every = {ALL: PlaceMeasure.total(measures.values()), **measures}
     for names, group in groups.items():
         for place, measure in every.items():
             shown = [_shown(figure) for figure in figures(measure, *group)]
             where = place.side, place.layer, place.module  # no layer is an empty cell
-            writer.writerow([*map(escape.csv, names), *where, *shown])
-    return out.getvalue()
+            lines.append([*map(escape.csv, names), *where, *shown])
+    return csv_text(lines)
 
 
 def _shown(figure: float) -> float | str:

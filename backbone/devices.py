@@ -15,6 +15,15 @@ from common.constants import MOST_PROCESSES, ON_THIS_MACHINE
 from common.errors import UserError, in_range
 
 
+def of_all_ranks(value: Any) -> list[Any]:
+    """Return every rank's value, in the order of ranks; all ranks must call it."""
+    values = [value]
+    if torch.distributed.is_initialized():
+        values *= torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(values, value)
+    return values
+
+
 def default_device() -> str:
     """Return `cuda` where there is a GPU, else `cpu`."""
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -20,21 +20,16 @@ class LogMel(nn.Module):
 
     Args:
         extractor: of the model.
-        window: how much of it, or a number of frames.
+        window: how much of its audio the model is given.
     """
 
-    def __init__(self, extractor: WhisperFeatureExtractor, window: Window | int) -> None:
+    def __init__(self, extractor: WhisperFeatureExtractor, window: Window) -> None:
         super().__init__()
         self.n_fft, self.hop = extractor.n_fft, extractor.hop_length
-        self.window = window if isinstance(window, Window) else Window(window)
+        self.window = window
         filters_FK = torch.as_tensor(extractor.mel_filters, dtype=torch.float32).T.contiguous()
         self.register_buffer("filters_FK", filters_FK, persistent=False)
         self.register_buffer("hann", torch.hann_window(self.n_fft), persistent=False)
-
-    @property
-    def window_s(self) -> float:
-        """Seconds of audio that the encoder takes."""
-        return self.window.seconds
 
     @torch.no_grad()
     def forward(self, waveforms_BS: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from measuring import equal, ratio, shown, take_turns, write
 from transformers import WhisperFeatureExtractor
 
 from backbone.log_mel import LogMel
+from backbone.window import Window
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     results = {}
     for bins in (80, 128):
         extractor = WhisperFeatureExtractor(feature_size=bins)
-        log_mel = LogMel(extractor, 3000).to(args.device)
+        log_mel = LogMel(extractor, Window(3000)).to(args.device)
 
         def theirs(extractor: WhisperFeatureExtractor = extractor) -> torch.Tensor:
             mels = [extractor(wave, sampling_rate=16_000).input_features[0] for wave in waves]

@@ -8,8 +8,9 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor, distributed
+from torch import Tensor
 
+from backbone.devices import of_all_ranks
 from callbacks.checkpoints import Checkpoints
 from callbacks.metrics_file import write_csv
 from common.errors import UserError, in_range, nearest
@@ -165,10 +166,7 @@ class Development(L.Callback):
                 found = transcriber.transcribe_batch([self.chosen[row] for row in rows])
                 hypotheses |= dict(zip(rows, (one.text for one in found), strict=True))
         module.model.train()
-        shares = [hypotheses] * trainer.world_size
-        if trainer.world_size > 1:
-            distributed.all_gather_object(shares, hypotheses)
-        everything = {row: text for share in shares for row, text in share.items()}
+        everything = {row: text for share in of_all_ranks(hypotheses) for row, text in share.items()}
         return [everything[row] for row in range(len(self.chosen))]
 
     def _leave_if_asked(self, trainer: L.Trainer) -> None:

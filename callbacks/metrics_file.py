@@ -7,8 +7,8 @@ from typing import Any
 
 import lightning as L
 
+from common.csv_text import csv_text
 from common.files import naming_disk, write_text
-from scoring.table import csv_text
 
 
 class MetricsFile(L.Callback):

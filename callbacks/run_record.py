@@ -69,7 +69,7 @@ class RunRecord(L.Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes the record, on the first rank alone."""
-        skips = trainer.datamodule.skips.gathered(trainer.world_size)
+        skips = trainer.datamodule.skips.gathered()
         if trainer.is_global_zero:
             folder = Path(trainer.default_root_dir)
             last = checkpoints(folder) if self.development.is_over(trainer) else []

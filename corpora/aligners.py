@@ -47,9 +47,9 @@ class _WhisperAligner:
         Raises:
             UserError: for an utterance longer than the whole window.
         """
-        if any(utterance.duration > self.log_mel.window_s for utterance, _ in utterances):
+        if any(utterance.duration > self.log_mel.window.seconds for utterance, _ in utterances):
             self.log_mel.window = window_of(WHOLE, self.whisper.config)
-        check_lengths([utterance for utterance, _ in utterances], self.log_mel.window_s, "align")
+        check_lengths([utterance for utterance, _ in utterances], self.log_mel.window.seconds, "align")
         return {}
 
     @torch.inference_mode()

@@ -202,7 +202,7 @@ class PairDataModule(L.LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What resuming cannot compute again: the utterances that each rank skipped. Every rank must call it."""
-        return self.skips.state_dict(self.trainer.world_size)
+        return self.skips.state_dict()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up an interrupted run's count of skipped utterances."""

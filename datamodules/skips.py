@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple
 
-import torch
-
+from backbone.devices import of_all_ranks
 from common.errors import UserError
 
 _NAMED = 5
@@ -65,20 +64,14 @@ class SkipBudget:
         more = " ..." * (len(self.skipped) > 3)
         return f"{self.count()} could not be read and others took their place: {named}{more}"
 
-    def gathered(self, world_size: int) -> SkipBudget:
+    def gathered(self) -> SkipBudget:
         """The count over all ranks; every rank must call it."""
-        everybodys = chain(*self._of_ranks(world_size))
+        everybodys = chain(*of_all_ranks(self.skipped))
         return SkipBudget(self.most, self.sizes, dict.fromkeys(everybodys))
 
-    def _of_ranks(self, world_size: int) -> list[dict[SkippedUtterance, None]]:
-        parts: list[dict[SkippedUtterance, None]] = [self.skipped] * world_size
-        if world_size > 1:
-            torch.distributed.all_gather_object(parts, self.skipped)
-        return parts
-
-    def state_dict(self, world_size: int = 1) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps, in plain types: each rank's count. Every rank must call it."""
-        return {"skipped": [[list(skip) for skip in part] for part in self._of_ranks(world_size)]}
+        return {"skipped": [[list(skip) for skip in part] for part in of_all_ranks(self.skipped)]}
 
     def load_state_dict(self, state: dict[str, Any], rank: int = 0, world_size: int = 1) -> None:
         """Takes up an interrupted run's count.

@@ -5,11 +5,13 @@ Shape suffixes: B utterances, U label tokens.
 
 import copy
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
+from backbone.devices import of_all_ranks
 from common.files import atomic_file
 from datamodules.batch import SpeechBatch
 from lightning_modules.algorithms.context import StepContext
@@ -50,11 +52,7 @@ class StepGuard:
                 )
             return
         what = "gradient" if bool(torch.isfinite(losses).all()) else "loss"
-        parts: list[list[str]] = [self._culprits()]
-        if distributed.is_initialized():
-            parts *= distributed.get_world_size()
-            distributed.all_gather_object(parts, parts[0])
-        named = "; ".join(name for part in parts for name in part)
+        named = "; ".join(chain(*of_all_ranks(self._culprits())))
         raise UnusableStepError(f"step {self.step}: the {what} is not finite ({named})")
 
     def _culprits(self) -> list[str]:

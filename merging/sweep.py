@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import math
 import re
@@ -16,8 +15,9 @@ from backbone.model_folder.locate import WEIGHTS
 from backbone.model_folder.stored import ModelFolder
 from backbone.model_folder.write import SafetensorsWriter, write_side_files
 from common import escape
+from common.csv_text import csv_text
 from common.errors import UserError
-from common.files import atomic_file, scratch_folder
+from common.files import atomic_file, scratch_folder, write_text
 from common.json_lines import read_rows
 from common.printing import show
 from merging import merge_engine as engine
@@ -76,7 +76,7 @@ def values(text: str, name: str) -> list[float]:
     return found
 
 
-def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bool) -> tuple[list[str], list[str]]:
+def _pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bool) -> tuple[list[str], list[str]]:
     """Return the pairs that the manifests hold, and the unseen ones among them.
 
     Args:
@@ -104,7 +104,7 @@ def pairs_of(manifests: Sequence[Path], seen: Sequence[str], *, allow_unseen: bo
     return list(found), unseen
 
 
-def seen_pairs(labels: Sequence[str]) -> list[str]:
+def _seen_pairs(labels: Sequence[str]) -> list[str]:
     """Return the pairs that models named like `ko-en` were fine-tuned on.
 
     Raises:
@@ -132,7 +132,7 @@ def run_sweep(recipe: MergeRecipe, options: Mapping[str, Any], given: Mapping[st
     manifests = [Path(name) for name in options["score"]]
     if not manifests:
         raise UserError("sweep: name development manifests of the seen pairs with --score")
-    pairs, unseen = pairs_of(manifests, options["seen"] or seen_pairs(labels), allow_unseen=options["allow_unseen"])
+    pairs, unseen = _pairs_of(manifests, options["seen"] or _seen_pairs(labels), allow_unseen=options["allow_unseen"])
     out = Path(options["out"] or Path(options["output_root"]) / f"sweep-{name_of(recipe.method, labels)}")
     step_lengths = values(" ".join(given.get("lambda", ["0.2:1.2:0.1"])), "lambda")
     densities = values(" ".join(given["density"]), "density") if "density" in given else [None]
@@ -219,13 +219,12 @@ def merged_step(recipe: MergeRecipe, scratch: Path) -> Iterator[tuple[Path, Call
 def write_curve(folder: Path, points: Sequence[SweepPoint]) -> None:
     """Write `sweep.csv` and `sweep.svg`: error rates over the step length, one panel for each density."""
     pairs = list(points[0].scores)
-    with atomic_file(folder / "sweep.csv") as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["density", "lambda", *map(escape.csv, pairs), "mean"])
-        for point in points:
-            density = "" if point.density is None else f"{point.density:g}"
-            figures = [f"{value:.6f}" for value in (*(point.scores[pair] for pair in pairs), point.mean)]
-            rows.writerow([density, f"{point.step_length:g}", *figures])
+    lines = [["density", "lambda", *map(escape.csv, pairs), "mean"]]
+    for point in points:
+        density = "" if point.density is None else f"{point.density:g}"
+        figures = [f"{value:.6f}" for value in (*(point.scores[pair] for pair in pairs), point.mean)]
+        lines.append([density, f"{point.step_length:g}", *figures])
+    write_text(folder / "sweep.csv", csv_text(lines))
     with atomic_file(folder / "sweep.svg") as partial:
         _draw(partial, points, pairs)
 

@@ -1,7 +1,5 @@
 """The results table: models by language pairs, with the averages over seen and unseen pairs."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from common import escape
 from common import markdown as cards
+from common.csv_text import csv_text
 from common.files import write_text
 
 SEEN, UNSEEN, SINGLE = AVERAGES = ("seen", "unseen", "single")
@@ -220,13 +219,6 @@ def to_csv(table: Table) -> str:
             marked = "" if figure != MICRO else escape.csv(" ".join(table.marked(row) or ()))
             lines.append([escape.csv(row.model), escape.csv(row.group), figure, *cells, marked])
     return csv_text(lines)
-
-
-def csv_text(lines: Iterable[Sequence[str]]) -> str:
-    """Return lines of cells as CSV."""
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(lines)
-    return buffer.getvalue()
 
 
 def to_markdown(table: Table) -> str:

@@ -271,7 +271,7 @@ def _gather(rank: int, found: list[SkippedUtterance], folder: Path) -> None:
     torch.distributed.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2)
     budget = SkipBudget(2, {"p": 9})
     budget.add(found)
-    (folder / f"{rank}.json").write_text(json.dumps([budget.gathered(2).state_dict(), budget.state_dict(2)]))
+    (folder / f"{rank}.json").write_text(json.dumps([budget.gathered().state_dict(), budget.state_dict()]))
     torch.distributed.destroy_process_group()
 
 

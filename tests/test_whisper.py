@@ -15,6 +15,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from backbone.log_mel import LogMel
 from backbone.model_folder.read import read_model_folder
 from backbone.model_folder.write import write_model_folder
+from backbone.window import Window
 from callbacks.final_model import FinalModel
 from common.errors import UserError
 from common.manifest import read_manifest
@@ -36,7 +37,7 @@ def test_log_mel_equals_the_feature_extractor(mel_bins: int, seconds: float):
     expected = extractor(wave, sampling_rate=16_000, return_tensors="pt").input_features
     padded = torch.nn.functional.pad(torch.from_numpy(wave)[None], (0, 5_000))
     for waveform_BS in (torch.from_numpy(wave)[None], padded):
-        torch.testing.assert_close(LogMel(extractor, 200)(waveform_BS), expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(LogMel(extractor, Window(200))(waveform_BS), expected, atol=1e-4, rtol=0)
 
 
 def loaded(tiny_model: Path) -> WhisperModule:

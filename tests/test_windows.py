@@ -184,7 +184,7 @@ def test_decoding_equals_generate_of_a_cut_model(tiny_model: Path, manifests: di
     for utterance, text in zip(utterances, texts, strict=True):
         frames = 180 if window == 1.8 else 100 * math.ceil(utterance.duration)
         cut = speaking(cut_by_hand(tiny_model, frames // 2))
-        mel_BFT = LogMel(processor.feature_extractor, frames)(load_waveform(utterance.audio)[None])
+        mel_BFT = LogMel(processor.feature_extractor, Window(frames))(load_waveform(utterance.audio)[None])
         tokens = cut.generate(mel_BFT, language="ko", task="transcribe", do_sample=False)
         assert text == processor.tokenizer.decode(tokens[0], skip_special_tokens=True).strip(), utterance.id
         heard[utterance.id] = text

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from common import escape
 from common import markdown as cards
+from common.csv_text import csv_text
 from scoring.bootstrap import Estimate
 from scoring.results import estimate_to_dict
-from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head, csv_text
+from scoring.table import DASH, MACRO, MICRO, SEEN, TOLERANT, UNSEEN, Row, Table, column_head
 from workflow.collect import Collected, Differences
 
 
