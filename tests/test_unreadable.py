@@ -15,7 +15,7 @@ import yaml
 from backbone.model_folder.hub import add_scores
 from callbacks.checkpoint_files import readable_restoring
 from common.audio import write_sound
-from common.errors import UserError, run_script
+from common.errors import UserError, first_line, run_script
 from common.options import parse
 from datamodules.pairs import readable_worker_errors
 from evaluation.hypotheses import StoredHypotheses
@@ -193,6 +193,14 @@ def test_an_error_that_nobody_worded_is_one_line(error: Exception, message: str,
     monkeypatch.setenv("CROSSPAIR_DEBUG", "1")
     with pytest.raises(type(error)):
         run_script(main)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [(EOFError(), "EOFError"), (RuntimeError("\n the reason\nmore"), "the reason"), (ValueError("x" * 301), "x" * 300)],
+)
+def test_of_an_errors_message_the_first_line_is_quoted(error: Exception, line: str):
+    assert first_line(error) == line
 
 
 def test_no_library_reports_its_use(monkeypatch: pytest.MonkeyPatch):
