@@ -15,6 +15,7 @@ import numpy as np
 from common.errors import UserError
 
 FOLDS = 1000
+SEED = 0
 LEVEL = 0.95
 # A bootstrap over a handful of speakers is unreliable, over one impossible; then utterances are drawn, and it is said.
 MIN_SPEAKERS = 10
@@ -91,7 +92,7 @@ def tally(
     return Tallies(names, numerators, denominators, unit, sample=f"{n_units} {key:08x}")
 
 
-def resample(tallies: Tallies, seed: int = 0) -> dict[str, Estimate]:
+def resample(tallies: Tallies, seed: int = SEED) -> dict[str, Estimate]:
     """Estimate every figure of a test set; the same units and seed give the same draws, whatever the model."""
     generator = np.random.default_rng([seed, zlib.crc32(tallies.sample.encode())])
     units = len(tallies.numerators)

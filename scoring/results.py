@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from common.errors import UserError
-from scoring.bootstrap import FOLDS, LEVEL, Estimate, Tallies, difference, mean, resample, tally
+from scoring.bootstrap import FOLDS, LEVEL, SEED, Estimate, Tallies, difference, mean, resample, tally
 from scoring.contributions import ScoredUtterance, UtteranceToScore, contributions, score_transcript
 from scoring.metrics import Score
 from scoring.table import SEEN, SINGLE, TOLERANT, UNSEEN, Row, Table, single_languages
@@ -88,7 +88,7 @@ def to_dict(result: SetScore) -> dict[str, Any]:
         TOLERANT: result.tolerant,
         "script-error": result.score.micro - result.tolerant,
         "tolerant_rules": list(rules_on()),
-        "interval": {"level": LEVEL, "folds": FOLDS, "unit": result.tallies.unit, "seed": 0},
+        "interval": {"level": LEVEL, "folds": FOLDS, "unit": result.tallies.unit, "seed": SEED},
         "figures": {
             name: estimate_to_dict(one, "numerator", "denominator") for name, one in sorted(result.estimates.items())
         },

@@ -208,6 +208,13 @@ def test_one_utterance_has_a_value_but_no_interval():
     assert (estimate.value, estimate.low, estimate.high) == (0.1, None, None)
 
 
+def test_how_the_intervals_are_made_is_written():
+    scored = score_set(items(3, 2))
+    assert to_dict(scored)["interval"] == {"level": 0.95, "folds": 1000, "unit": "utterance", "seed": 0}
+    assert len(scored.estimates["mer"].draws) == 1000
+    assert np.array_equal(scored.estimates["mer"].draws, resample(scored.tallies, seed=0)["mer"].draws, equal_nan=True)
+
+
 def test_what_is_not_defined_is_null_in_json():
     said = to_dict(score_set([UtteranceToScore("a", "좋아", "좋아 oh", ("ko", "en"))]))
     assert said["figures"]["language.en"] == {
